@@ -1,0 +1,122 @@
+"""Brings up a robot's policy; `use_sim:=true` puts the simulated arm in place of the robot.
+
+The robot itself (drivers, servo_node, controllers) is started by its own launch files: here is
+only what reads its topics and writes its commands, as the contract says. Nothing is commanded
+before it is enabled.
+"""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, LogInfo
+from launch.conditions import IfCondition, UnlessCondition
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+
+def text(name):
+    """Launch argument as a string parameter, even when it looks like a number."""
+    return ParameterValue(LaunchConfiguration(name), value_type=str)
+
+
+def generate_launch_description():
+    config = PathJoinSubstitution([FindPackageShare("roboalign_policy"), "config"])
+    use_sim = LaunchConfiguration("use_sim")
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "policy",
+                default_value=EnvironmentVariable(
+                    "ROBOALIGN_POLICY", default_value="out/demo/grpo/policy"
+                ),
+                description="Folder of the checkpoint that drives "
+                "(default: $ROBOALIGN_POLICY, else what the demo leaves in out/demo/grpo/policy).",
+            ),
+            DeclareLaunchArgument(
+                "contract",
+                default_value="",
+                description="Robot contract, path or packaged name; "
+                "empty: the one stored in the checkpoint.",
+            ),
+            DeclareLaunchArgument(
+                "use_sim",
+                default_value="false",
+                choices=["true", "false"],
+                description="Start the simulated arm instead of expecting a robot.",
+            ),
+            DeclareLaunchArgument(
+                "enabled",
+                default_value=use_sim,
+                choices=["true", "false"],
+                description="Drive as soon as there is an instruction "
+                "(default: only with use_sim); otherwise ~/enable or a RunPolicy goal starts it.",
+            ),
+            DeclareLaunchArgument(
+                "namespace",
+                default_value="",
+                description="Namespace of all nodes and topics; one a robot.",
+            ),
+            DeclareLaunchArgument(
+                "params",
+                default_value=PathJoinSubstitution([config, "policy.yaml"]),
+                description="Parameter file of policy_node; arguments here win over it.",
+            ),
+            DeclareLaunchArgument(
+                "suite",
+                default_value="object",
+                choices=["object", "spatial", "goal", "long"],
+                description="With use_sim: suite of the simulated task.",
+            ),
+            DeclareLaunchArgument(
+                "task",
+                default_value="",
+                description="With use_sim: name of the task; empty: the first of the suite.",
+            ),
+            DeclareLaunchArgument(
+                "seed",
+                default_value="0",
+                description="With use_sim: seed of scene and start pose, 0 or more.",
+            ),
+            DeclareLaunchArgument(
+                "log_level",
+                default_value="info",
+                choices=["debug", "info", "warn", "error", "fatal"],
+                description="Least severity that is logged.",
+            ),
+            LogInfo(msg="simulated arm", condition=IfCondition(use_sim)),
+            LogInfo(msg="waiting for the robot's topics", condition=UnlessCondition(use_sim)),
+            Node(
+                package="roboalign_policy",
+                executable="sim_robot_node",
+                namespace=LaunchConfiguration("namespace"),
+                parameters=[
+                    {
+                        "mode": "realtime",
+                        "suite": text("suite"),
+                        "task": text("task"),
+                        "seed": ParameterValue(LaunchConfiguration("seed"), value_type=int),
+                    }
+                ],
+                arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+                output="screen",
+                condition=IfCondition(use_sim),
+            ),
+            Node(
+                package="roboalign_policy",
+                executable="policy_node",
+                namespace=LaunchConfiguration("namespace"),
+                parameters=[
+                    LaunchConfiguration("params"),
+                    {
+                        "policy": text("policy"),
+                        "contract": text("contract"),
+                        "execution": "realtime",
+                        "autostart": True,
+                        "enabled": ParameterValue(LaunchConfiguration("enabled"), value_type=bool),
+                    },
+                ],
+                arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+                output="screen",
+            ),
+        ]
+    )

@@ -1,0 +1,67 @@
+"""Brings up the recorder: one MCAP bag an episode, on request of RecordEpisode or its services."""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+
+def text(name):
+    """Launch argument as a string parameter, even when it looks like a number."""
+    return ParameterValue(LaunchConfiguration(name), value_type=str)
+
+
+def generate_launch_description():
+    config = PathJoinSubstitution([FindPackageShare("roboalign_policy"), "config"])
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "contract",
+                default_value="sim_panda",
+                description="Robot contract whose topics are recorded, path or packaged name.",
+            ),
+            DeclareLaunchArgument(
+                "bag_dir",
+                default_value="bags",
+                description="Folder of the episodes; made where it is missing.",
+            ),
+            DeclareLaunchArgument(
+                "dataset_dir",
+                default_value="",
+                description="Data set to which each finished episode is appended; empty: none.",
+            ),
+            DeclareLaunchArgument(
+                "namespace",
+                default_value="",
+                description="Namespace of the node and its topics; one a robot.",
+            ),
+            DeclareLaunchArgument(
+                "params",
+                default_value=PathJoinSubstitution([config, "recorder.yaml"]),
+                description="Parameter file of recorder_node; arguments here win over it.",
+            ),
+            DeclareLaunchArgument(
+                "log_level",
+                default_value="info",
+                choices=["debug", "info", "warn", "error", "fatal"],
+                description="Least severity that is logged.",
+            ),
+            Node(
+                package="roboalign_policy",
+                executable="recorder_node",
+                namespace=LaunchConfiguration("namespace"),
+                parameters=[
+                    LaunchConfiguration("params"),
+                    {
+                        "contract": text("contract"),
+                        "bag_dir": text("bag_dir"),
+                        "dataset_dir": text("dataset_dir"),
+                    },
+                ],
+                arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+                output="screen",
+            ),
+        ]
+    )

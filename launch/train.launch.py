@@ -1,0 +1,56 @@
+"""Brings up the trainer nodes: action servers that run SFT and GRPO on request."""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument
+from launch.conditions import IfCondition
+from launch.substitutions import EqualsSubstitution, LaunchConfiguration, OrSubstitution
+from launch_ros.actions import Node
+
+
+def generate_launch_description():
+    kind = LaunchConfiguration("kind")
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "kind",
+                default_value="both",
+                choices=["sft", "grpo", "both"],
+                description="Which trainer nodes to start.",
+            ),
+            DeclareLaunchArgument(
+                "namespace",
+                default_value="",
+                description="Namespace of the nodes.",
+            ),
+            DeclareLaunchArgument(
+                "log_level",
+                default_value="info",
+                choices=["debug", "info", "warn", "error", "fatal"],
+                description="Least severity that is logged.",
+            ),
+            Node(
+                package="roboalign_training",
+                executable="sft_node",
+                namespace=LaunchConfiguration("namespace"),
+                arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+                output="screen",
+                condition=IfCondition(
+                    OrSubstitution(
+                        EqualsSubstitution(kind, "sft"), EqualsSubstitution(kind, "both")
+                    )
+                ),
+            ),
+            Node(
+                package="roboalign_training",
+                executable="grpo_node",
+                namespace=LaunchConfiguration("namespace"),
+                arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+                output="screen",
+                condition=IfCondition(
+                    OrSubstitution(
+                        EqualsSubstitution(kind, "grpo"), EqualsSubstitution(kind, "both")
+                    )
+                ),
+            ),
+        ]
+    )

@@ -1,0 +1,181 @@
+"""The parts of a robot contract as frozen dataclasses; `contract.py` puts them together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from roboalign_policy.core import keys
+from roboalign_policy.core.units import parse_unit
+
+
+@dataclass(frozen=True)
+class Qos:
+    """Quality of service: reliability, durability and history depth (keep last)."""
+
+    reliability: str
+    durability: str
+    depth: int
+
+
+@dataclass(frozen=True)
+class Align:
+    """How samples are brought to the times of frames; see docs/contract.md."""
+
+    method: str
+    clock: str
+    tolerance_s: float
+
+    @property
+    def tolerance_ns(self) -> int:
+        """The tolerance in ns."""
+        return round(self.tolerance_s * 1e9)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One dimension of a state: value = (number at path) * gain + offset, in `unit`."""
+
+    name: str
+    path: str
+    unit: str
+    gain: float = 1.0
+    offset: float = 0.0
+    limits: tuple[float, float] | None = None
+    max_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One observation: an image (with `shape`) or a state vector (with `fields`)."""
+
+    key: str
+    topic: str
+    type: str
+    qos: Qos
+    align: Align
+    max_age_s: float
+    shape: tuple[int, int, int] | None = None
+    fields: tuple[Field, ...] = ()
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the stream is an image."""
+        return keys.is_image(self.key)
+
+    @property
+    def value_shape(self) -> tuple[int, ...]:
+        """Shape of a value: (height, width, 3) or (dimensions,)."""
+        return self.shape if self.shape is not None else (len(self.fields),)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of a state's dimensions, in order."""
+        return tuple(field.name for field in self.fields)
+
+    @property
+    def max_age_ns(self) -> int:
+        """The greatest age in ns."""
+        return round(self.max_age_s * 1e9)
+
+
+@dataclass(frozen=True)
+class ActionDim:
+    """One dimension of the action; 1.0 stands for `unit`, as in "0.05 m".
+
+    A prediction at most `saturate` beyond the limits is brought back to them.
+    """
+
+    name: str
+    unit: str
+    limits: tuple[float, float]
+    saturate: float = 0.0
+    max_rate: float | None = None
+
+    @property
+    def scale(self) -> float:
+        """How many of the SI unit 1.0 stands for: 0.05 for "0.05 m"."""
+        return parse_unit(self.unit)[0]
+
+    @property
+    def si_unit(self) -> str:
+        """The SI unit: "m" for "0.05 m"."""
+        return parse_unit(self.unit)[1]
+
+
+@dataclass(frozen=True)
+class CommandField:
+    """One number of a command: action = field * gain + offset."""
+
+    path: str
+    gain: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command message: which action dimensions stand where in it."""
+
+    topic: str
+    type: str
+    fields: dict[str, CommandField]
+    qos: Qos
+    align: Align
+    frame_id: str = ""
+    joint_names: tuple[str, ...] = ()
+    time_from_start_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Action:
+    """The action vector and the commands it becomes."""
+
+    control_mode: str
+    horizon: int
+    dims: tuple[ActionDim, ...]
+    commands: tuple[Command, ...]
+    safe: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the dimensions, in order."""
+        return tuple(dim.name for dim in self.dims)
+
+    @property
+    def low(self) -> np.ndarray:
+        """(A,) float32: lower limits, in action units."""
+        return np.array([dim.limits[0] for dim in self.dims], np.float32)
+
+    @property
+    def high(self) -> np.ndarray:
+        """(A,) float32: upper limits, in action units."""
+        return np.array([dim.limits[1] for dim in self.dims], np.float32)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Where the instruction arrives."""
+
+    topic: str
+    qos: Qos
+
+
+@dataclass(frozen=True)
+class PromptState:
+    """One word and number of the state text: round(value * scale), or a word by bounds."""
+
+    label: str
+    stream: str
+    field: str
+    scale: float | None = None
+    words: tuple[tuple[float, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class ExtraTopic:
+    """A topic that is recorded and never seen by the policy."""
+
+    topic: str
+    type: str
+    qos: Qos

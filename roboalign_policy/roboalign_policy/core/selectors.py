@@ -1,0 +1,223 @@
+"""Values out of messages and into them, by the paths of the contract.
+
+A path is a walk over attributes: `pose.position.x`, `points[0].positions[1]`, and by joint name
+`position[finger_joint1]`, where the index is looked up in the names (`name` or `joint_names`) of
+the nearest message on the way. The walk works alike on rclpy messages, on messages deserialised by
+`rosbags` and on plain objects; nothing is imported or evaluated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from roboalign_policy.core.images import image_from_msg
+from roboalign_policy.core.selector_errors import SelectorError
+
+if TYPE_CHECKING:
+    from roboalign_policy.core.contract import Command, Field
+
+__all__ = [
+    "SelectorError",
+    "fill_command",
+    "image_from_msg",
+    "parse_path",
+    "read_path",
+    "stamp_ns_from_msg",
+    "values_from_command",
+    "vector_from_msg",
+    "write_path",
+]
+
+_PART = re.compile(r"([A-Za-z][A-Za-z0-9_]*)((?:\[[^\[\]]+\])*)\Z")
+_INDEX = re.compile(r"\[([^\[\]]+)\]")
+_NAME_LISTS = ("name", "joint_names")
+
+
+@lru_cache(maxsize=1024)
+def parse_path(path: str) -> tuple[str | int | tuple[str], ...]:
+    """Split a path into steps: attribute (str), index (int) or joint name (tuple of one str).
+
+    Raises:
+        SelectorError: the path is not attributes joined by dots, each with optional [indexes].
+    """
+    steps: list[str | int | tuple[str]] = []
+    # Joint names may hold dots, so only dots outside of brackets separate.
+    for part in re.split(r"\.(?![^\[]*\])", path):
+        match = _PART.match(part)
+        if match is None or part.startswith("_"):
+            raise SelectorError(
+                f"path {path!r}: {part!r} is not a field name with optional "
+                "[index] or [joint name]"
+            )
+        steps.append(match.group(1))
+        for index in _INDEX.findall(match.group(2)):
+            steps.append(int(index) if index.isdigit() and index.isascii() else (index,))
+    return tuple(steps)
+
+
+def _names(parents: list[Any], path: str) -> Sequence[str]:
+    """Return the joint names of the nearest message on the way to the value."""
+    for parent in reversed(parents):
+        for attribute in _NAME_LISTS:
+            names = getattr(parent, attribute, None)
+            if names is not None and not isinstance(names, str):
+                return list(names)
+    raise SelectorError(
+        f"path {path!r}: {type(parents[0]).__name__} has neither of "
+        f"{' and '.join(_NAME_LISTS)} to look a joint up in"
+    )
+
+
+def _index(step: int | tuple[str], parents: list[Any], path: str) -> int:
+    if isinstance(step, int):
+        return step
+    names = _names(parents, path)
+    try:
+        return names.index(step[0])
+    except ValueError:
+        raise SelectorError(
+            f"path {path!r}: no joint {step[0]!r} in the message, which names "
+            f"{', '.join(map(repr, names)) or 'none'}"
+        ) from None
+
+
+def _walk(msg: Any, steps: Sequence[str | int | tuple[str]], path: str, parents: list[Any]) -> Any:
+    """Follow steps from a message; `parents` collects what was passed on the way."""
+    here = msg
+    for step in steps:
+        if isinstance(step, str):
+            parents.append(here)
+            try:
+                here = getattr(here, step)
+            except AttributeError:
+                raise SelectorError(
+                    f"path {path!r}: {type(here).__name__} has no field {step!r}"
+                ) from None
+        else:
+            index = _index(step, parents, path)
+            if not hasattr(here, "__len__"):
+                raise SelectorError(f"path {path!r}: {type(here).__name__} cannot be indexed")
+            try:
+                here = here[index]
+            except IndexError:
+                raise SelectorError(
+                    f"path {path!r}: index {index} in a sequence of {len(here)}"
+                ) from None
+    return here
+
+
+def read_path(msg: Any, path: str) -> Any:
+    """Return the value at a path of a message.
+
+    Args:
+        msg: a message (rclpy, rosbags) or any object with the fields as attributes.
+        path: as in `twist.linear.x` or `position[finger_joint1]`.
+
+    Raises:
+        SelectorError: the message has no such field, index or joint.
+    """
+    return _walk(msg, parse_path(path), path, [])
+
+
+def write_path(msg: Any, path: str, value: Any) -> None:
+    """Set the value at a path of a message, in place.
+
+    A list may grow by one: an index equal to its length appends. Messages inside lists (such as
+    `points[0]`) must be there already, since making one takes its class.
+
+    Raises:
+        SelectorError: the message has no such field, index or joint, or does not take the value.
+    """
+    *steps, last = parse_path(path)
+    parents: list[Any] = []
+    parent = _walk(msg, steps, path, parents)
+    try:
+        if isinstance(last, str):
+            if not hasattr(parent, last):
+                raise SelectorError(
+                    f"path {path!r}: {type(parent).__name__} has no field {last!r}"
+                )
+            setattr(parent, last, value)
+            return
+        index = _index(last, parents, path)
+        if index == len(parent) and hasattr(parent, "append"):
+            parent.append(value)
+        else:
+            parent[index] = value
+    except IndexError:
+        raise SelectorError(
+            f"path {path!r}: index {index} in a sequence of {len(parent)}"
+        ) from None
+    except (AssertionError, TypeError, AttributeError) as error:  # rclpy asserts field types
+        raise SelectorError(
+            f"path {path!r}: {type(parent).__name__} does not take {value!r}: {error}"
+        ) from None
+
+
+def _number(msg: Any, path: str) -> float:
+    value = read_path(msg, path)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise SelectorError(f"path {path!r}: {type(value).__name__} is not a number") from None
+
+
+def vector_from_msg(msg: Any, fields: Sequence[Field]) -> np.ndarray:
+    """Read the fields of a state stream from one message.
+
+    Args:
+        msg: the message.
+        fields: fields of the contract; value = field * gain + offset.
+
+    Returns:
+        (D,) float32, in the units of the fields; non-finite values are kept for the resampler.
+
+    Raises:
+        SelectorError: the message lacks a field, index or joint, or holds something else there.
+    """
+    return np.array([_number(msg, f.path) * f.gain + f.offset for f in fields], np.float32)
+
+
+def values_from_command(msg: Any, command: Command) -> dict[str, float]:
+    """Read the action dimensions that stand in one command message.
+
+    Returns:
+        Action value by dimension, in action units: field * gain + offset.
+
+    Raises:
+        SelectorError: the message lacks a field, index or joint, or holds something else there.
+    """
+    return {dim: _number(msg, f.path) * f.gain + f.offset for dim, f in command.fields.items()}
+
+
+def fill_command(msg: Any, command: Command, values: dict[str, float]) -> None:
+    """Write action values into a command message, in place: field = (action - offset) / gain.
+
+    Args:
+        msg: the message; joint names, points and the header are the caller's.
+        command: the command of the contract.
+        values: action value by dimension, in action units; more dimensions than needed are fine.
+
+    Raises:
+        SelectorError: a dimension of the command is missing, or the message does not take it.
+    """
+    for dim, field in command.fields.items():
+        if dim not in values:
+            raise SelectorError(
+                f"command {command.topic}: no value for {dim!r}, only for "
+                f"{', '.join(values) or 'nothing'}"
+            )
+        write_path(msg, field.path, (float(values[dim]) - field.offset) / field.gain)
+
+
+def stamp_ns_from_msg(msg: Any) -> int | None:
+    """Return the header stamp of a message in ns, or None where its type has no header."""
+    header = getattr(msg, "header", None)
+    if header is None:
+        return None
+    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)

@@ -1,0 +1,131 @@
+"""Reads a checkpoint folder of the suite and checks that nothing in it changed or is missing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from roboalign_policy.core.contract import Contract, ContractError, load_contract
+from roboalign_policy.core.hashing import sha256_file, sha256_json
+from roboalign_policy.core.normalise import QuantileStats
+from roboalign_policy.core.prompt import PROMPT_VERSION
+from roboalign_policy.fast import FastError, FastTokenizer
+from roboalign_policy.models.loading import ModelError
+
+RECORD, CONTRACT, STATS, FAST = "roboalign.json", "contract.yaml", "stats.json", "fast"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What stands beside the weights of a trained policy.
+
+    Attributes:
+        folder: the checkpoint folder.
+        contract: robot contract it was trained with.
+        fast: FAST tokenizer of its actions.
+        stats: of the actions, (A,) each, in the contract's units.
+        hash: SHA-256 of weights, FAST tokenizer, statistics and contract.
+    """
+
+    folder: Path
+    contract: Contract
+    fast: FastTokenizer
+    stats: QuantileStats
+    hash: str
+
+
+def read_checkpoint(folder: str | Path) -> Checkpoint:
+    """Read everything but the model.
+
+    Args:
+        folder: written by `roboalign sft`, `roboalign grpo` or `make_base_policy`.
+
+    Raises:
+        ModelError: a file is missing, malformed, or not what it was when the folder was written.
+    """
+    folder = Path(folder)
+    for name in (RECORD, CONTRACT, STATS, FAST, "config.json"):
+        if not (folder / name).exists():
+            raise ModelError(
+                f"{folder}: found no {name}, expected a checkpoint of `roboalign sft` or "
+                "`roboalign grpo`"
+            )
+    record, document = _read_json(folder / RECORD), _read_json(folder / STATS)
+    version = record.get("prompt_version", PROMPT_VERSION)
+    if version != PROMPT_VERSION:
+        raise ModelError(
+            f"{folder / RECORD}: prompt_version: found {version}, expected {PROMPT_VERSION}"
+        )
+    try:
+        contract, fast = load_contract(folder / CONTRACT), FastTokenizer.load(folder / FAST)
+        stats = QuantileStats.from_dict(document["action"])
+    except KeyError as error:
+        raise ModelError(f"{folder / STATS}: found no {error}, expected it") from error
+    except (ContractError, FastError) as error:
+        raise ModelError(str(error)) from error
+    except ValueError as error:
+        raise ModelError(f"{folder / STATS}: action: {error}") from error
+    if stats.dims != len(contract.action.dims):
+        raise ModelError(
+            f"{folder / STATS}: action: found {stats.dims} dimensions, expected "
+            f"{len(contract.action.dims)} as in {CONTRACT}"
+        )
+    found = {"contract": contract.hash, "tokenizer": fast.hash, "stats": sha256_json(document)}
+    _check_hashes(folder, record, found)
+    weights = {path.name: sha256_file(path) for path in sorted(folder.glob("*.safetensors"))}
+    parts = [weights, found["tokenizer"], found["stats"], found["contract"]]
+    return Checkpoint(folder, contract, fast, stats, sha256_json(parts))
+
+
+def check_same_robot(folder: Path, own: Contract, other: Contract) -> None:
+    """Check that a policy's numbers mean the same on another contract; topics and QoS may differ.
+
+    Raises:
+        ModelError: rate, action, observations or the state in the prompt differ.
+    """
+    for name, mine, theirs in (
+        ("rate_hz", own.rate_hz, other.rate_hz),
+        ("action.dims", own.action.dims, other.action.dims),
+        ("action.horizon", own.action.horizon, other.action.horizon),
+        ("action.control_mode", own.action.control_mode, other.action.control_mode),
+        ("prompt.state", own.prompt_state, other.prompt_state),
+        ("observations", _shapes(own), _shapes(other)),
+    ):
+        if mine != theirs:
+            raise ModelError(
+                f"{folder}: contract {other.name}: {name}: found {theirs}, expected {mine} (what "
+                "the policy was trained with)"
+            )
+
+
+def _check_hashes(folder: Path, record: dict[str, Any], found: dict[str, str]) -> None:
+    stored = record.get("hashes")
+    if not isinstance(stored, dict) or (missing := sorted(set(found) - set(stored))):
+        raise ModelError(
+            f"{folder / RECORD}: hashes: found no {missing if stored else 'entry'}, expected "
+            f"{', '.join(found)}"
+        )
+    for name, value in found.items():
+        if value != stored[name]:
+            raise ModelError(
+                f"{folder}: {name}: found hash {value[:12]}, expected {str(stored[name])[:12]} as "
+                f"in {RECORD}"
+            )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: found no JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ModelError(f"{path}: found {type(document).__name__}, expected an object")
+    return document
+
+
+def _shapes(contract: Contract) -> list[tuple]:
+    return [
+        (s.key, s.value_shape, [(f.name, f.unit) for f in s.fields]) for s in contract.observations
+    ]

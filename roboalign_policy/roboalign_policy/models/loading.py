@@ -1,0 +1,189 @@
+"""Load an MLLM (roboalign-tiny, Qwen2.5-VL or Qwen3-VL) and give it the action vocabulary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from tokenizers import AddedToken
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3VLForConditionalGeneration,
+)
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from roboalign_policy.core.keys import ACTION_END, ACTION_START, fast_token
+from roboalign_policy.models.processor import ImageTextProcessor
+from roboalign_policy.models.tiny import PACKAGED
+
+TINY = "roboalign-tiny"
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+FAMILIES = {
+    "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration,
+    "qwen3_vl": Qwen3VLForConditionalGeneration,
+}
+
+
+@dataclass
+class MLLM:
+    """A vision-language model with its processor.
+
+    Attributes:
+        model: ``Qwen2_5_VLForConditionalGeneration`` or ``Qwen3VLForConditionalGeneration``.
+        processor: images and text to model inputs.
+        family: ``qwen2_5_vl`` or ``qwen3_vl``.
+        name: what it was loaded from.
+    """
+
+    model: Any
+    processor: ImageTextProcessor
+    family: str
+    name: str
+
+    @property
+    def tokenizer(self):
+        """The processor's tokenizer."""
+        return self.processor.tokenizer
+
+
+class ModelError(ValueError):
+    """A model folder or name that cannot be used, with what was found and expected."""
+
+
+def load_mllm(name_or_folder: str | Path, device: str = "auto", dtype: str = "auto") -> MLLM:
+    """Load a base or fine-tuned MLLM.
+
+    Args:
+        name_or_folder: ``roboalign-tiny`` (packaged), a folder, or a hub name such as
+            ``Qwen/Qwen2.5-VL-7B-Instruct`` or ``Qwen/Qwen3-VL-8B-Instruct``.
+        device: ``auto`` takes the first CUDA device where there is one, else the CPU.
+        dtype: ``auto`` takes the stored one; or ``float32``, ``bfloat16``, ``float16``.
+
+    Raises:
+        ModelError: not a Qwen2.5-VL or Qwen3-VL, no safetensors weights, a damaged or missing
+            file, or an unknown device or dtype.
+    """
+    name = str(name_or_folder)
+    if name == TINY and not PACKAGED.is_dir():
+        raise ModelError(
+            f"{PACKAGED}: not found, expected the packaged roboalign-tiny (make it: roboalign "
+            "pretrain-tiny)"
+        )
+    source = str(PACKAGED) if name == TINY else name
+    if Path(source).is_dir() and not list(Path(source).glob("*.safetensors")):
+        raise ModelError(
+            f"{source}: found no *.safetensors, expected the weights of a Qwen2.5-VL or Qwen3-VL "
+            "model"
+        )
+    if dtype not in DTYPES:
+        raise ModelError(f"dtype: found {dtype!r}, expected one of {', '.join(DTYPES)}")
+    device = resolve_device(device)
+    with _reading(name):
+        family = AutoConfig.from_pretrained(source).model_type
+    if family not in FAMILIES:
+        raise ModelError(
+            f"{name}: config.json: model_type: found {family!r}, expected one of "
+            f"{', '.join(FAMILIES)}"
+        )
+    with _reading(name):
+        model = FAMILIES[family].from_pretrained(source, dtype=dtype, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")
+        image_processor = Qwen2VLImageProcessorPil.from_pretrained(source)
+    processor = ImageTextProcessor(
+        image_processor, tokenizer, chat_template=_chat_template(source, tokenizer)
+    )
+    return MLLM(model.to(device), processor, family, name)
+
+
+def resolve_device(device: str) -> str:
+    """Turn ``auto`` into a device name.
+
+    Raises:
+        ModelError: an unknown device, or a CUDA device that is not there: that is an error and no
+            reason to take the CPU.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ModelError(
+            f"device: found {device!r}, expected auto, cpu or cuda, cuda:0 ..."
+        ) from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ModelError(
+            f"device: found {device!r}, expected 'cpu' or 'auto': torch sees no CUDA device"
+        )
+    return device
+
+
+def extend_vocabulary(mllm: MLLM, n_fast: int, seed: int = 0) -> None:
+    """Add ``<ACTION_START> <ACTION_END> <fast_0> ..`` to vocabulary and embeddings.
+
+    New rows are drawn from a normal distribution with the mean and standard deviation of the
+    existing ones, of the input and, where it is a matrix of its own, of the output embedding.
+    Nothing happens to tokens that are there already.
+
+    Args:
+        mllm: changed in place.
+        n_fast: entries of the FAST tokenizer.
+        seed: of the new rows.
+
+    Raises:
+        ModelError: the model already has FAST tokens, but another number of them.
+    """
+    tokenizer = mllm.tokenizer
+    present = count_fast_tokens(tokenizer)
+    if present and present != n_fast:
+        raise ModelError(
+            f"{mllm.name}: found {present} FAST tokens in the vocabulary, expected {n_fast}"
+        )
+    if present:
+        return
+    names = [ACTION_START, ACTION_END, *(fast_token(i) for i in range(n_fast))]
+    tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in names])
+    before = mllm.model.get_input_embeddings().weight.shape[0]
+    used = min(len(tokenizer) - len(names), before)
+    size = max(len(tokenizer), before)
+    mllm.model.resize_token_embeddings(size, mean_resizing=False)
+    for layer in (mllm.model.get_input_embeddings(), mllm.model.get_output_embeddings()):
+        known = layer.weight[:used].detach().float()
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randn(size - used, known.shape[1], generator=generator) * float(known.std())
+        with torch.no_grad():
+            layer.weight[used:] = (rows + known.mean(0).cpu()).to(layer.weight)
+
+
+def count_fast_tokens(tokenizer) -> int:
+    """Number of ``<fast_i>`` tokens in a tokenizer's vocabulary."""
+    vocabulary = tokenizer.get_vocab()
+    count = 0
+    while fast_token(count) in vocabulary:
+        count += 1
+    return count
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """What transformers and safetensors say of a bad folder or name, as a ModelError."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{name}: found a model that cannot be read: {error}") from error
+
+
+def _chat_template(source: str, tokenizer) -> str:
+    if tokenizer.chat_template:
+        return tokenizer.chat_template
+    path = Path(source) / "chat_template.json"
+    if path.is_file():
+        return json.loads(path.read_text())["chat_template"]
+    raise ModelError(f"{source}: found no chat template in the tokenizer, expected one")

@@ -1,0 +1,115 @@
+"""The thread in which a policy is loaded and asked, so that no callback waits for a model."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a request: ``prediction``, or ``error``, the traceback of what was raised."""
+
+    request: Any
+    prediction: Any
+    error: str
+    elapsed_s: float
+
+
+class InferenceWorker:
+    """One thread, one policy, one request at a time.
+
+    The owner calls everything but ``notify`` from one thread. ``notify`` is called in the worker's
+    thread whenever an answer is ready to be fetched with `poll`; it must be quick and thread-safe
+    (a guard condition's trigger).
+    """
+
+    def __init__(self, notify: Callable[[], None]) -> None:
+        """Start the thread, a daemon: a model that hangs cannot keep the process alive."""
+        self._notify = notify
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._policy: Any = None
+        self._busy = False
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """True from `submit` until the answer is fetched."""
+        return self._busy
+
+    def load(self, factory: Callable[[], Any]) -> Any:
+        """Run ``factory`` in the thread, wait for it and keep its policy.
+
+        Models are loaded where they will run: torch keeps its thread settings and CUDA context by
+        thread.
+
+        Raises:
+            Exception: whatever ``factory`` raised.
+        """
+        done = threading.Event()
+        outcome: list[Any] = [None, None]
+
+        def job() -> None:
+            try:
+                outcome[0] = factory()
+            except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
+                outcome[1] = error
+            done.set()
+
+        self._jobs.put(job)
+        done.wait()
+        if outcome[1] is not None:
+            raise outcome[1]
+        self._policy = outcome[0]
+        return self._policy
+
+    def submit(self, request: Any) -> None:
+        """Ask the policy for ``request.values`` and ``request.instruction``.
+
+        Raises:
+            RuntimeError: while another request is being answered, or before `load`.
+        """
+        if self._policy is None or self._busy:
+            loaded = self._policy is not None
+            raise RuntimeError(f"inference worker: busy {self._busy}, loaded {loaded}")
+        self._busy = True
+        self._jobs.put(lambda: self._ask(request))
+
+    def poll(self) -> Answer | None:
+        """Fetch the answer if there is one."""
+        try:
+            answer = self._answers.get_nowait()
+        except queue.Empty:
+            return None
+        self._busy = False
+        return answer
+
+    def close(self, timeout_s: float = 5.0) -> bool:
+        """Stop after the present job; False when it did not end within ``timeout_s``."""
+        self._closed.set()
+        self._jobs.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _ask(self, request: Any) -> None:
+        started_s = time.monotonic()
+        prediction, error = None, ""
+        try:
+            prediction = self._policy.act(request.values, request.instruction)
+        except Exception:  # noqa: BLE001 - foreign code: all it raises is reported as a fault
+            error = traceback.format_exc()
+        self._answers.put(Answer(request, prediction, error, time.monotonic() - started_s))
+        if not self._closed.is_set():
+            self._notify()

@@ -1,0 +1,89 @@
+"""Serving a node until the process is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+STOP_TIMEOUT_S = 30.0
+RESULT_GRACE_S = 0.3  # lets an action client fetch the result of a goal that the stop ended
+
+
+def spin_until_shutdown(node: Node) -> None:
+    """Serve ``node`` in this thread until its context is shut down, by ctrl-C or SIGTERM.
+
+    Raises:
+        Exception: what a callback raised while the context was alive.
+    """
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    try:
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass  # asked to stop: the ordinary end
+    except RuntimeError:
+        # rclpy's signal handler shuts the context down from its own thread: a callback that is
+        # just publishing then gets RCLError. That is the ordinary end too; anything else is not.
+        if node.context.ok():
+            raise
+    finally:
+        executor.shutdown()
+
+
+def run_node(make_node: Callable[[], Any]) -> None:
+    """Make a node, spin it in a thread, stop it in order on SIGINT or SIGTERM.
+
+    The node's coroutine ``stop()`` runs in its executor while callbacks still run; then the
+    executor ends, then comes ``destroy_node()``. For nodes that have work to finish.
+
+    Args:
+        make_node: makes the node; it has a coroutine method ``stop``.
+
+    Raises:
+        Exception: whatever a callback of the node raised.
+    """
+    # rclpy's own handlers shut the context down at once, and with it every answer still to be
+    # sent.
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    asked = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: asked.set())
+    failures: list[BaseException] = []
+    node = None
+    try:
+        node = make_node()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+
+        def spin() -> None:
+            try:
+                executor.spin()
+            except BaseException as error:  # noqa: BLE001 - the main thread raises it
+                failures.append(error)
+                asked.set()
+
+        thread = threading.Thread(target=spin, name="executor", daemon=True)
+        thread.start()
+        asked.wait()
+        if not failures:
+            stopped = threading.Event()
+            executor.create_task(node.stop).add_done_callback(lambda _: stopped.set())
+            if not stopped.wait(STOP_TIMEOUT_S):
+                node.get_logger().error(f"did not stop within {STOP_TIMEOUT_S:.0f} s")
+            time.sleep(RESULT_GRACE_S)
+        executor.shutdown()
+        thread.join()
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    if failures:
+        raise failures[0]

@@ -1,0 +1,229 @@
+"""Writes one episode as a rosbag2 folder with MCAP storage, visible only when complete.
+
+The folder is made as ``.<name>.partial`` and renamed after everything in it is on disk, so that a
+recorder killed at any moment leaves finished episodes and nothing that looks like one. Messages
+come serialised and are stored as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mcap.well_known import SchemaEncoding
+from mcap.writer import CompressionType, Writer
+
+METADATA_VERSION = 9  # rosbag2 of ROS 2 Jazzy
+CHUNK_BYTES = 1 << 20
+PARTIAL = ".partial"
+# libyaml where PyYAML has it: an episode ends 30 ms sooner.
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+@dataclass(frozen=True)
+class BagTopic:
+    """What a bag has to know about a topic.
+
+    Attributes:
+        name: resolved name, e.g. ``/camera/front/image_raw``.
+        type: e.g. ``sensor_msgs/msg/Image``.
+        definition: ``ros2msg`` text of the type and all it depends on.
+        type_hash: ``RIHS01_...``.
+        qos: profiles offered on it, as ``roboalign_policy.ros.qos.qos_to_dict`` renders them.
+    """
+
+    name: str
+    type: str
+    definition: str
+    type_hash: str
+    qos: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class BagSummary:
+    """What a finished bag holds.
+
+    Attributes:
+        path: its folder.
+        counts: messages by topic name.
+        start_ns: log time of the first message; 0 in an empty bag.
+        end_ns: log time of the last message; 0 in an empty bag.
+    """
+
+    path: Path
+    counts: dict[str, int]
+    start_ns: int
+    end_ns: int
+
+
+def partial_folder(root: Path, name: str) -> Path:
+    """Folder in which an unfinished bag grows."""
+    return root / f".{name}{PARTIAL}"
+
+
+def leftover_partials(root: Path) -> list[Path]:
+    """Unfinished bags in a folder: of a running recorder, or of one that was killed."""
+    return sorted(root.glob(f".*{PARTIAL}")) if root.is_dir() else []
+
+
+class BagWriter:
+    """One bag that is being written."""
+
+    def __init__(self, root: Path, name: str, topics: Sequence[BagTopic]):
+        """Create the unfinished bag.
+
+        Args:
+            root: folder of the episodes; made where it is missing.
+            name: name of the bag.
+            topics: all topics it may hold; messages refer to them by index.
+
+        Raises:
+            FileExistsError: a finished or an unfinished bag of that name is there.
+            OSError: the folder cannot be written.
+        """
+        self.path = root / name
+        self._partial = partial_folder(root, name)
+        if self.path.exists():
+            raise FileExistsError(f"{self.path}: exists already, expected a new episode id")
+        root.mkdir(parents=True, exist_ok=True)
+        self._partial.mkdir()
+        self._topics = tuple(topics)
+        self._counts = [0] * len(self._topics)
+        self._start_ns, self._end_ns = 2**63 - 1, 0
+        self._storage = f"{name}_0.mcap"
+        self._stream = (self._partial / self._storage).open("wb")
+        self._mcap = Writer(self._stream, chunk_size=CHUNK_BYTES, compression=CompressionType.ZSTD)
+        self._mcap.start(profile="ros2", library="roboalign")
+        schemas: dict[str, int] = {}
+        self._channels = []
+        for topic in self._topics:
+            if topic.type not in schemas:
+                schemas[topic.type] = self._mcap.register_schema(
+                    topic.type, SchemaEncoding.ROS2, topic.definition.encode()
+                )
+            metadata = {
+                "offered_qos_profiles": _dump(topic.qos).strip(),
+                "topic_type_hash": topic.type_hash,
+            }
+            self._channels.append(
+                self._mcap.register_channel(topic.name, "cdr", schemas[topic.type], metadata)
+            )
+
+    def write(self, index: int, log_ns: int, publish_ns: int, data: bytes) -> None:
+        """Store one serialised message of topic ``index``.
+
+        Raises:
+            OSError: the disk is full or gone.
+        """
+        sequence = self._counts[index]
+        self._mcap.add_message(self._channels[index], log_ns, data, publish_ns, sequence)
+        self._counts[index] += 1
+        self._start_ns, self._end_ns = min(self._start_ns, log_ns), max(self._end_ns, log_ns)
+
+    def finish(self, custom: Mapping[str, str]) -> BagSummary:
+        """Complete the bag and give it its name.
+
+        Args:
+            custom: custom data for its metadata.
+
+        Raises:
+            OSError: it could not be brought to disk; the unfinished folder stays.
+        """
+        total = sum(self._counts)
+        start, end = (self._start_ns, self._end_ns) if total else (0, 0)
+        text = _dump(self._metadata(custom, start, end))
+        self._mcap.add_metadata("rosbag2", {"serialized_metadata": text})
+        self._mcap.finish()
+        _sync(self._stream)
+        self._stream.close()
+        with (self._partial / "metadata.yaml").open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            _sync(stream)
+        _sync_folder(self._partial)
+        self._partial.rename(self.path)
+        _sync_folder(self.path.parent)
+        counts = {
+            topic.name: count for topic, count in zip(self._topics, self._counts, strict=True)
+        }
+        return BagSummary(self.path, counts, start, end)
+
+    def discard(self) -> None:
+        """Remove the unfinished bag."""
+        self._stream.close()
+        shutil.rmtree(self._partial)
+
+    def _metadata(self, custom: Mapping[str, str], start_ns: int, end_ns: int) -> dict[str, Any]:
+        """The content of metadata.yaml.
+
+        Source: rosbag2_storage/yaml.hpp of ROS 2 Jazzy.
+        """
+        span = {
+            "starting_time": {"nanoseconds_since_epoch": start_ns},
+            "duration": {"nanoseconds": end_ns - start_ns},
+            "message_count": sum(self._counts),
+        }
+        topics = [
+            {
+                "topic_metadata": {
+                    "name": topic.name,
+                    "type": topic.type,
+                    "serialization_format": "cdr",
+                    "offered_qos_profiles": list(topic.qos),
+                    "type_description_hash": topic.type_hash,
+                },
+                "message_count": count,
+            }
+            for topic, count in zip(self._topics, self._counts, strict=True)
+        ]
+        information = {
+            "version": METADATA_VERSION,
+            "storage_identifier": "mcap",
+            **span,
+            "topics_with_message_count": topics,
+            "compression_format": "",
+            "compression_mode": "",
+            "relative_file_paths": [self._storage],
+            "files": [{"path": self._storage, **span}],
+            "custom_data": dict(custom),
+            "ros_distro": os.environ.get("ROS_DISTRO", "unknown"),
+        }
+        return {"rosbag2_bagfile_information": information}
+
+
+def _dump(value: Any) -> str:
+    """YAML text without anchors, which rosbag2 need not understand."""
+    return yaml.dump(
+        _copied(value), Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=120
+    )
+
+
+def _copied(value: Any) -> Any:
+    """Deep copy of dicts and lists, each occurrence an object of its own.
+
+    Shared ones would become anchors.
+    """
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copied(item) for item in value]
+    return value
+
+
+def _sync(stream: Any) -> None:
+    """Bring a file's content to disk."""
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,176 @@
+"""One episode while it is recorded.
+
+Which time each message gets, the counts, the markers and the custom data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from roboalign_policy.core import keys
+from roboalign_policy.core.recording import (
+    BAG_LOG_TIME,
+    BAG_OPERATOR,
+    BAG_VERDICT,
+    FIT,
+    LogClock,
+    RecordedTopic,
+    StreamStats,
+    verdict,
+)
+from roboalign_policy.ros.writer_thread import WriterThread
+
+MarkerMaker = Callable[[str, int], bytes]
+"""(outcome or "" for the start, time in ns) -> the serialised roboalign_msgs/msg/Episode."""
+
+
+@dataclass(frozen=True)
+class EpisodeInfo:
+    """What is known about an episode when it starts."""
+
+    episode_id: str
+    instruction: str
+    operator: str
+    contract_yaml: str
+    contract_hash: str
+    tool: str
+
+
+class EpisodeSession:
+    """Feeds one episode's messages to the writer.
+
+    Messages of ``topics[i]`` have index i; the marker topic has index ``len(topics)``.
+    """
+
+    def __init__(
+        self,
+        info: EpisodeInfo,
+        topics: tuple[RecordedTopic, ...],
+        writer: WriterThread,
+        log_time: str,
+        start_ns: int,
+        make_marker: MarkerMaker,
+    ):
+        """Begin; the writer's bag must be open.
+
+        Args:
+            info: id, instruction and origin.
+            topics: what is recorded.
+            writer: where messages go.
+            log_time: see :class:`LogClock`.
+            start_ns: the node's clock now; with ``log_time: header`` the first stamped message
+                sets the start instead.
+            make_marker: serialises the marker messages.
+        """
+        self.info = info
+        self.start_ns = start_ns
+        self.bytes = 0
+        self.stats = [StreamStats() for _ in topics]
+        self._topics = topics
+        self._writer = writer
+        self._clock = LogClock(log_time)
+        self._make_marker = make_marker
+        # Messages without a time of their own wait here until the episode has a time (log_time:
+        # header).
+        self._untimed: list[tuple[int, bytes]] = []
+        self._started = False
+
+    @property
+    def messages(self) -> int:
+        """Messages taken so far, markers not counted."""
+        return sum(stat.count for stat in self.stats)
+
+    @property
+    def dropped(self) -> int:
+        """Messages lost to a full queue so far."""
+        return sum(stat.dropped for stat in self.stats)
+
+    def now_ns(self, node_ns: int) -> int:
+        """Present time in the clock of the log: the node's, or the newest stamp with ``log_time.
+
+        Header``.
+        """
+        return node_ns if self._clock.mode == "receive" else self._clock.newest_ns or node_ns
+
+    def add(
+        self, index: int, header_ns: int | None, receive_ns: int, send_ns: int, data: bytes
+    ) -> None:
+        """Take one message.
+
+        Args:
+            index: of its topic.
+            header_ns: stamp it carries; None for a type without.
+            receive_ns: when it arrived.
+            send_ns: when it was sent; 0 where the middleware does not say.
+            data: CDR bytes.
+        """
+        log_ns = self._clock.stamp(header_ns, receive_ns)
+        if log_ns is None:
+            self._untimed.append((index, data))
+            return
+        self._open(log_ns)
+        # In the time of the headers a time of sending in the system's clock would mean nothing.
+        publish_ns = log_ns if self._clock.mode == "header" else send_ns or log_ns
+        self._put(index, log_ns, publish_ns, data)
+
+    def end(self, outcome: str, end_ns: int) -> str:
+        """Write what waits and the end marker; returns the verdict.
+
+        Args:
+            outcome: one of ``core.recording.OUTCOMES``.
+            end_ns: the node's clock now.
+        """
+        # An end before the last message would put the marker between the data.
+        end_ns = max(self.now_ns(end_ns), self._clock.newest_ns or 0)
+        self._open(end_ns)
+        complete = self._writer.put(
+            len(self._topics), end_ns, end_ns, self._make_marker(outcome, end_ns)
+        )
+        found = verdict(self._topics, self.stats)
+        if not complete:
+            before = "unfit:" if found == FIT else f"{found};"
+            found = f"{before} end marker lost to a full write queue"
+        return found
+
+    def custom_data(self, outcome: str, found: str) -> dict[str, str]:
+        """Custom data of the bag's metadata.
+
+        Args:
+            outcome: how the episode went.
+            found: the verdict of :meth:`end`.
+        """
+        return {
+            keys.BAG_CONTRACT: self.info.contract_yaml,
+            keys.BAG_INSTRUCTION: self.info.instruction,
+            keys.BAG_OUTCOME: outcome,
+            keys.BAG_EPISODE_ID: self.info.episode_id,
+            keys.BAG_TOOL: self.info.tool,
+            BAG_OPERATOR: self.info.operator,
+            BAG_VERDICT: found,
+            BAG_LOG_TIME: self._clock.mode,
+        }
+
+    def _open(self, log_ns: int) -> None:
+        """With the first known time.
+
+        Write the start marker and the messages that waited for one.
+        """
+        if self._started:
+            return
+        self._started = True
+        if self._clock.mode == "header":
+            self.start_ns = log_ns
+        start_ns = min(self.start_ns, log_ns)
+        self._writer.put(len(self._topics), start_ns, start_ns, self._make_marker("", start_ns))
+        for index, data in self._untimed:
+            self._put(index, log_ns, log_ns, data)
+        self._untimed.clear()
+
+    def _put(self, index: int, log_ns: int, publish_ns: int, data: bytes) -> None:
+        """Count and hand over one message."""
+        if not self._writer.put(index, log_ns, publish_ns, data):
+            self.stats[index].dropped += 1
+            return
+        self.stats[index].add(log_ns)
+        self.bytes += len(data)

@@ -1,0 +1,56 @@
+"""`roboalign ...`: every job of the suite without a ROS 2 command line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "contract": ("contract_cli", "check FILE: explain every fault of a robot contract"),
+    "convert": ("data.convert_cli", "bags to a data set"),
+    "fit-tokenizer": ("data.fit_cli", "fit statistics and FAST tokenizer to a data set"),
+    "inspect": ("data.inspect_cli", "counts, rates, gaps, plots of a bag or a data set"),
+    "pretrain-tiny": ("pretrain", "reproduce the embedded base model"),
+    "sft": ("sft", "supervised fine-tuning on a data set"),
+    "grpo": ("grpo", "GRPO with format and prefix-accuracy rewards on a data set"),
+    "evaluate": ("evaluate.cli", "open-loop or closed-loop evaluation of a checkpoint"),
+    "up": ("up", "start policy, and simulator or recorder, as processes; ctrl-C stops them"),
+    "demo": ("demo.cli", "record, learn, drive: the whole loop on the embedded arm"),
+}
+
+
+def usage() -> str:
+    """One line a command."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "usage: roboalign COMMAND [options]   (roboalign COMMAND --help)\n\n" + "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: command and its options; those of the process when None.
+
+    Returns:
+        The command's exit status, 2 for a command that does not exist.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if arguments else 2
+    name, *options = arguments
+    if name not in COMMANDS:
+        print(
+            f"roboalign: found command {name!r}, expected one of {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
+        return 2
+    module = importlib.import_module(f"roboalign_training.{COMMANDS[name][0]}")
+    sys.argv[0] = f"roboalign {name}"
+    return module.main(options) or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

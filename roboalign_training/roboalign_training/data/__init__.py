@@ -1,0 +1,1 @@
+"""Recordings to training data: bags, episodes, data sets, statistics, tokenizer. No ROS."""

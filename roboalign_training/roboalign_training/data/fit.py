@@ -1,0 +1,194 @@
+"""Statistics and the FAST tokenizer of a data set: what turns its actions into tokens and back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.hashing import sha256_json
+from roboalign_policy.core.keys import EE_DELTA
+from roboalign_policy.core.normalise import QuantileStats
+from roboalign_policy.fast import FastTokenizer
+from roboalign_training.data.chunks import GRIPPER
+from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.frame_dataset import FrameDataset, load_frames
+from roboalign_training.data.index import STATS, TOKENIZER, load_index, locked, write_json
+
+SCHEMA = "roboalign-stats/1"
+STILL = 0.01
+"""A dimension whose q01 and q99 lie closer than this share of its range counts as not moving."""
+
+
+def action_stats(actions: np.ndarray, contract: Contract) -> tuple[QuantileStats, dict[str, str]]:
+    """Statistics of actions, safe to normalise with.
+
+    The formula divides by q99 - q01. Where that is (almost) zero, noise or the first motion ever
+    would become a huge value, and a gripper that is closed in 99.5 % of the frames would have no
+    range at all. For such dimensions the contract's limits take the place of the quantiles.
+
+    Args:
+        actions: (N, A) float32, in the contract's units.
+        contract: Gives names and limits.
+
+    Returns:
+        The statistics, and for each dimension that has its limits as quantiles the reason.
+    """
+    stats = QuantileStats.from_samples(actions)
+    low, high = contract.action.low.astype(float), contract.action.high.astype(float)
+    reasons: dict[str, str] = {}
+    for d, name in enumerate(contract.action.names):
+        spread = float(stats.q99[d] - stats.q01[d])
+        if name == GRIPPER and contract.action.control_mode == EE_DELTA:
+            reasons[name] = "a gripper's command has two values, not a distribution"
+        elif spread < STILL * (high[d] - low[d]):
+            reasons[name] = f"does not move: q99 - q01 is {spread:.3g} of {high[d] - low[d]:.3g}"
+    fixed = np.array([name in reasons for name in contract.action.names])
+    q01, q99 = np.where(fixed, low, stats.q01), np.where(fixed, high, stats.q99)
+    return replace(stats, q01=q01, q99=q99), reasons
+
+
+def state_stats(
+    states: np.ndarray, names: tuple[str, ...]
+) -> tuple[QuantileStats, dict[str, str]]:
+    """Statistics of a state stream, (N, D) float32; as `action_stats`, but without limits.
+
+    A dimension that does not move at all gets one unit to either side.
+    """
+    stats = QuantileStats.from_samples(states)
+    still = (stats.q99 - stats.q01) < 1e-6
+    middle = (stats.q99 + stats.q01) / 2
+    q01 = np.where(still, middle - 1.0, stats.q01)
+    q99 = np.where(still, middle + 1.0, stats.q99)
+    reasons = {
+        n: "does not move: one unit to either side" for n, s in zip(names, still, strict=True) if s
+    }
+    return replace(stats, q01=q01, q99=q99), reasons
+
+
+def load_action_stats(path: Path) -> QuantileStats:
+    """The action statistics of a `stats.json`.
+
+    Raises:
+        DatasetError: When it is missing or damaged.
+    """
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        if document["schema"] != SCHEMA:
+            raise ValueError(f"schema: found {document['schema']!r}, expected {SCHEMA!r}")
+        return QuantileStats.from_dict(document["action"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DatasetError(path, f"no valid statistics: {error}") from error
+
+
+def fit_dataset(
+    folder: str | Path,
+    *,
+    vocab_size: int = 1024,
+    scale: float = 10.0,
+    held_out: float = 0.0,
+    seed: int = 0,
+) -> dict:
+    """Fits statistics and tokenizer to a data set and writes `stats.json` and `fast/` into it.
+
+    Args:
+        folder: The data set.
+        vocab_size: Most tokens the vocabulary may have.
+        scale: DCT coefficients per unit of normalised action: the resolution of the tokens.
+        held_out: Share of episodes, as in `load_frames`, that is not looked at.
+        seed: Of that split.
+
+    Returns:
+        What was found, as stored in `dataset.json` under `fitted`: hashes, tokens per chunk,
+        reconstruction error by dimension in the contract's units.
+
+    Raises:
+        DatasetError: When there is no data set or no whole chunk in it.
+        FastError: When the tokenizer cannot be fitted with these options.
+    """
+    folder = Path(folder)
+    with locked(folder):
+        data = load_frames(folder, split="train", held_out=held_out, seed=seed)
+        if not data.usable.any():
+            raise DatasetError(folder, "no chunk without a missing frame to fit on")
+        document, stats = _statistics(data)
+        chunks = data.chunks()[data.usable]
+        normalised = stats.normalise(chunks).astype(np.float64)
+        tokenizer = FastTokenizer.fit(normalised, vocab_size=vocab_size, scale=scale)
+        found = {
+            "stats": sha256_json(document),
+            "tokenizer": tokenizer.hash,
+            "dataset": data.hashes["dataset"],
+            "options": {
+                "vocab_size": vocab_size, "scale": scale, "held_out": held_out, "seed": seed
+            },
+            "vocab_size": tokenizer.vocab_size,
+            **_token_statistics(tokenizer, stats, chunks, normalised, data.contract),
+        }  # fmt: skip
+        fresh = folder / f".{TOKENIZER}.{os.getpid()}"
+        tokenizer.save(fresh)
+        shutil.rmtree(folder / TOKENIZER, ignore_errors=True)
+        fresh.replace(folder / TOKENIZER)
+        write_json(folder / STATS, document)
+        index = load_index(folder)
+        index.fitted = found
+        index.save()
+    return found
+
+
+def _statistics(data: FrameDataset) -> tuple[dict, QuantileStats]:
+    """The content of `stats.json`, and the action statistics as an object."""
+    contract = data.contract
+    stats, reasons = action_stats(data.actions, contract)
+    document = {
+        "schema": SCHEMA,
+        "contract": contract.hash,
+        "dataset": data.hashes["dataset"],
+        "action": {**stats.to_dict(), "names": list(contract.action.names), "replaced": reasons},
+        "state": {},
+    }
+    for stream in contract.states:
+        found, why = state_stats(data.states[stream.key], stream.names)
+        document["state"][stream.key] = {
+            **found.to_dict(),
+            "names": list(stream.names),
+            "replaced": why,
+        }
+    return document, stats
+
+
+def _token_statistics(
+    tokenizer: FastTokenizer,
+    stats: QuantileStats,
+    chunks: np.ndarray,
+    normalised: np.ndarray,
+    contract: Contract,
+) -> dict:
+    """Tokens per chunk and what decoding them gives back, of chunks (N, T, A)."""
+    tokens = tokenizer.encode(normalised)
+    lengths = np.array([len(row) for row in tokens])
+    horizon, dims = chunks.shape[1:]
+    decoded = stats.denormalise(tokenizer.decode(tokens, horizon=horizon, dims=dims))
+    error = np.abs(decoded - chunks).reshape(-1, dims)
+    return {
+        "chunks": len(chunks),
+        "tokens_per_chunk": {
+            "mean": round(float(lengths.mean()), 3),
+            "p95": float(np.quantile(lengths, 0.95)),
+            "max": int(lengths.max()),
+        },
+        "tokens_used": len({token for row in tokens for token in row}),
+        "reconstruction": {
+            dim.name: {
+                "mean": round(float(error[:, d].mean()), 6),
+                "max": round(float(error[:, d].max()), 6),
+                "unit": dim.unit,
+            }
+            for d, dim in enumerate(contract.action.dims)
+        },
+    }

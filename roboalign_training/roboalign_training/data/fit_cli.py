@@ -1,0 +1,67 @@
+"""`roboalign fit-tokenizer`: statistics and FAST tokenizer of a data set."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from roboalign_policy.fast.errors import FastError
+from roboalign_training.data.errors import DataError
+from roboalign_training.data.fit import fit_dataset
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = argparse.ArgumentParser(
+        prog="roboalign fit-tokenizer",
+        description="Compute the statistics of a data set and fit a FAST tokenizer to its "
+        "normalised action chunks. Writes stats.json and fast/ into the data set.",
+    )
+    p.add_argument("dataset", type=Path, help="folder of the data set")
+    p.add_argument("--vocab-size", type=int, default=1024, help="most tokens (default 1024)")
+    p.add_argument("--scale", type=float, default=10.0, help="resolution, see docs (default 10)")
+    p.add_argument("--held-out", type=float, default=0.0, help="share of episodes not looked at")
+    p.add_argument("--seed", type=int, default=0, help="seed of the held-out share")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; 0 on success, 1 when data or options are at fault."""
+    args = parser().parse_args(argv)
+    console, errors = Console(), Console(stderr=True)
+    try:
+        with errors.status("fitting statistics and tokenizer"):
+            found = fit_dataset(
+                args.dataset,
+                vocab_size=args.vocab_size,
+                scale=args.scale,
+                held_out=args.held_out,
+                seed=args.seed,
+            )
+    except (DataError, FastError, ValueError) as error:
+        errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        return 1
+    tokens = found["tokens_per_chunk"]
+    console.print(
+        f"{args.dataset}: {found['chunks']} chunks, {found['vocab_size']} tokens "
+        f"({found['tokens_used']} used), {tokens['mean']:.2f} tokens a chunk "
+        f"(95 %: {tokens['p95']:g}, most: {tokens['max']})",
+        soft_wrap=True,
+    )
+    table = Table(title="what decoding gives back", title_justify="left")
+    for name in ("dimension", "unit", "mean error", "greatest error"):
+        table.add_column(name)
+    for name, row in found["reconstruction"].items():
+        table.add_row(name, row["unit"], f"{row['mean']:.4f}", f"{row['max']:.4f}")
+    console.print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

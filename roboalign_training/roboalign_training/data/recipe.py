@@ -1,0 +1,105 @@
+"""Which demonstrations are good enough to train on, and the reason where one is not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.recording import OUTCOMES
+from roboalign_training.data.episodes import EpisodeFrames, Span
+
+LIMIT_SLACK = 1e-3
+"""Share of a dimension's range by which an action may lie outside: rounding of gains."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Rules by which episodes are taken into a data set.
+
+    Attributes:
+        outcomes: Outcomes that are taken.
+        min_frames: Least number of frames; None for half a chunk, so that what is trained on is
+            not mostly padding.
+        max_gap_s: s; longest time between two frames. Shorter gaps stay in the data, and no chunk
+            that crosses one is trained on.
+        instruction: What was asked for, for all bags; None takes it from each.
+        namespace: Namespace of the recorded topics; None finds it.
+    """
+
+    outcomes: tuple[str, ...] = ("success", "unknown")
+    min_frames: int | None = None
+    max_gap_s: float = 0.5
+    instruction: str | None = None
+    namespace: str | None = None
+
+    def __post_init__(self) -> None:
+        for outcome in self.outcomes:
+            if outcome not in OUTCOMES:
+                raise ValueError(
+                    f"outcomes: found {outcome!r}, expected some of {', '.join(OUTCOMES)}"
+                )
+        if self.min_frames is not None and self.min_frames < 1:
+            raise ValueError(f"min_frames: found {self.min_frames}, expected at least 1")
+        if not self.max_gap_s > 0:
+            raise ValueError(f"max_gap_s: found {self.max_gap_s}, expected more than 0")
+
+    @classmethod
+    def from_dict(cls, data: dict) -> Recipe:
+        """Reads what `to_dict` gave.
+
+        Raises:
+            ValueError: When it is not that.
+        """
+        try:
+            return cls(**{**data, "outcomes": tuple(data["outcomes"])})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"recipe: found {data!r}: {error}") from error
+
+    def to_dict(self) -> dict:
+        """As plain data for JSON."""
+        return {**asdict(self), "outcomes": list(self.outcomes)}
+
+
+def span_fault(span: Span, recipe: Recipe) -> str | None:
+    """Why a demonstration is not wanted, as far as its marks tell; None if it is."""
+    if span.outcome not in recipe.outcomes:
+        return f"outcome {span.outcome}"
+    return span.fault
+
+
+def frames_fault(frames: EpisodeFrames, contract: Contract, recipe: Recipe) -> str | None:
+    """Why a demonstration's frames are not fit for training; None if they are."""
+    lost = {**frames.trimmed, **frames.dropped}
+    causes = ", ".join(f"{why} ({count})" for why, count in sorted(lost.items()))
+    if len(frames) == 0:
+        return f"no frame has every stream and a command: {causes or 'no frame times'}"
+    least = recipe.min_frames or -(-contract.action.horizon // 2)
+    if len(frames) < least:
+        return f"too short: {len(frames)} frames, expected at least {least}" + (
+            f"; left out: {causes}" if causes else ""
+        )
+    steps = np.diff(frames.indices)
+    if steps.size and (gap := steps.max() / contract.rate_hz) > recipe.max_gap_s:
+        at = int(steps.argmax())
+        return (
+            f"gap of {gap:.2f} s after frame {frames.indices[at]}, expected at most "
+            f"{recipe.max_gap_s:g} s; left out: {causes}"
+        )
+    return _unsafe(frames.actions, contract)
+
+
+def _unsafe(actions: np.ndarray, contract: Contract) -> str | None:
+    """Says which action, (N, A), lies outside the contract's limits first."""
+    low, high = contract.action.low, contract.action.high
+    slack = LIMIT_SLACK * (high - low)
+    outside = np.argwhere((actions < low - slack) | (actions > high + slack))
+    if not len(outside):
+        return None
+    frame, dim = outside[0]
+    return (
+        f"unsafe: action {contract.action.names[dim]} of frame {frame} is "
+        f"{actions[frame, dim]:.4g}, limits [{low[dim]:g}, {high[dim]:g}] "
+        f"({len(np.unique(outside[:, 0]))} frames outside)"
+    )

@@ -1,0 +1,162 @@
+"""Demonstrations as training reads them: image, states, instruction and FAST tokens by frame."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from rich.progress import Progress
+
+from roboalign_policy.core.contract import Contract, find_contract, load_contract
+from roboalign_policy.core.hashing import sha256_json
+from roboalign_policy.fast import FastTokenizer
+from roboalign_policy.fast.errors import FastError
+from roboalign_training.data.dataset import build_dataset, find_bags, load_frames
+from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.fit import fit_dataset, load_action_stats
+from roboalign_training.data.index import INDEX, STATS, TOKENIZER
+
+
+@dataclass(frozen=True)
+class EpisodeSpan:
+    """An episode and its frames start .. stop - 1."""
+
+    id: str
+    start: int
+    stop: int
+    instruction: str
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """All usable episodes of a data set, one after the other.
+
+    Attributes:
+        folder: data set folder, with `fast/`, `stats.json` and `contract.yaml`.
+        contract: robot contract of the recordings.
+        fast: the data set's FAST tokenizer.
+        hashes: SHA-256 of contract, tokenizer, stats and dataset.
+        episodes: spans in ascending order, without gaps.
+        states: stream key -> (N, D) float32, units of the contract.
+        read_image: frame -> (H, W, 3) uint8 rgb of the contract's first image stream.
+        chunk_tokens: N lists of FAST token ids, the normalised chunk that starts at each frame.
+        usable: (N,) bool; False where a chunk has a missing frame inside: never an action sample.
+    """
+
+    folder: Path
+    contract: Contract
+    fast: FastTokenizer
+    hashes: dict[str, str]
+    episodes: tuple[EpisodeSpan, ...]
+    states: dict[str, np.ndarray]
+    read_image: Callable[[int], np.ndarray]
+    chunk_tokens: list[list[int]]
+    usable: np.ndarray
+
+    @property
+    def horizon(self) -> int:
+        """Steps in a chunk, T."""
+        return self.contract.action.horizon
+
+    @property
+    def dims(self) -> int:
+        """Dimensions of an action, A."""
+        return len(self.contract.action.dims)
+
+    def __len__(self) -> int:
+        return self.episodes[-1].stop if self.episodes else 0
+
+    def episode(self, frame: int) -> EpisodeSpan:
+        """The episode of a frame."""
+        return self.episodes[int(np.searchsorted(self._starts, frame, side="right")) - 1]
+
+    def image(self, frame: int) -> np.ndarray:
+        """(H, W, 3) uint8 rgb."""
+        return self.read_image(frame)
+
+    def instruction(self, frame: int) -> str:
+        """What the episode was to do."""
+        return self.episode(frame).instruction
+
+    def values(self, frame: int) -> dict[str, np.ndarray]:
+        """The states of a frame, as the policy gets them: stream key -> (D,) float32."""
+        return {key: column[frame] for key, column in self.states.items()}
+
+    def episode_states(self, frame: int) -> tuple[dict[str, np.ndarray], int]:
+        """States of the frame's episode, stream key -> (n, D), and the frame's place in it."""
+        span = self.episode(frame)
+        return {
+            key: column[span.start : span.stop] for key, column in self.states.items()
+        }, frame - span.start
+
+    def tokens(self, frame: int) -> list[int]:
+        """FAST token ids of the chunk that starts at the frame."""
+        return self.chunk_tokens[frame]
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        return np.array([span.start for span in self.episodes])
+
+
+def load_demonstrations(
+    folder: str | Path, bags: Sequence[str | Path] = (), contract: str = ""
+) -> Demonstrations:
+    """Loads a data set for training; with bags, converts them into it first.
+
+    Args:
+        folder: the data set.
+        bags: bags, or folders of bags, to add to it.
+        contract: path or packaged name; empty: the data set's, or the one in the bags.
+
+    Raises:
+        DataError: bags or data set cannot be read, or do not fit together.
+        ContractError: `contract` is not valid.
+    """
+    folder = Path(folder)
+    if bags:
+        convert(folder, bags, contract)
+    frames = load_frames(folder)
+    if not {"stats", "tokenizer"} <= frames.hashes.keys():
+        raise DatasetError(
+            folder, "has no statistics and tokenizer yet: run `roboalign fit-tokenizer` on it"
+        )
+    fast, stats = FastTokenizer.load(folder / TOKENIZER), load_action_stats(folder / STATS)
+    document = json.loads((folder / STATS).read_text("utf-8"))
+    for name, value in ((TOKENIZER, fast.hash), (STATS, sha256_json(document))):
+        expected = frames.hashes["stats" if name == STATS else "tokenizer"]
+        if value != expected:
+            cause = f"hash: found {value[:12]}, expected {expected[:12]} as in {INDEX}"
+            raise DatasetError(folder / name, cause)
+    normalised = stats.normalise(frames.chunks()).astype(np.float64)
+    try:
+        tokens = fast.encode(normalised)
+    except FastError as error:
+        cause = f"its tokenizer cannot encode it ({error}): were episodes added?"
+        raise DatasetError(folder, f"{cause} Run `roboalign fit-tokenizer` again") from error
+    return Demonstrations(
+        folder=folder,
+        contract=frames.contract,
+        fast=fast,
+        hashes=dict(frames.hashes),
+        episodes=tuple(EpisodeSpan(e.id, e.start, e.stop, e.instruction) for e in frames.episodes),
+        states=frames.states,
+        read_image=frames.image,
+        chunk_tokens=tokens,
+        usable=frames.usable,
+    )
+
+
+def convert(folder: Path, bags: Sequence[str | Path], contract: str) -> None:
+    """Adds bags to a data set, and fits statistics and tokenizer when episodes came in."""
+    wanted = load_contract(find_contract(contract)) if contract else None
+    found = find_bags(bags)
+    with Progress(disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("reading bags", total=len(found))
+        index = build_dataset(found, wanted, folder, on_bag=lambda done: bar.advance(task))
+    if index.fitted.get("dataset") != index.hashes["dataset"]:
+        fit_dataset(folder)

@@ -1,0 +1,100 @@
+"""Open-loop evaluation: a checkpoint's chunks against the demonstrator's in the same frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from roboalign_policy.models.policy import OK, MLLMPolicy
+from roboalign_training.data.frame_dataset import FrameDataset, load_frames
+from roboalign_training.rewards import prefix_accuracy
+from roboalign_training.statistics import mean_interval
+
+
+@dataclass
+class OpenLoopResult:
+    """Figures over the frames.
+
+    Attributes:
+        prefix_accuracy: of each frame, length of the common token prefix over the target's length,
+            0 .. 1.
+        action_l1: (n_valid, A) mean absolute error over the chunk by dimension, in action units;
+            valid chunks only.
+        valid: chunks that decoded and were within limits.
+        n: frames.
+        names: dimension names.
+    """
+
+    prefix_accuracy: list[float] = field(default_factory=list)
+    action_l1: list[np.ndarray] = field(default_factory=list)
+    valid: int = 0
+    n: int = 0
+    names: tuple[str, ...] = ()
+
+    def record(self) -> dict:
+        """As it stands in reports: means with 95 % intervals (normal theory over frames)."""
+        errors = np.array(self.action_l1).reshape(len(self.action_l1), len(self.names))
+        by_dimension = (
+            dict(zip(self.names, errors.mean(axis=0).tolist(), strict=True)) if len(errors) else {}
+        )
+        return {
+            "prefix_accuracy": float(np.mean(self.prefix_accuracy)) if self.n else None,
+            "prefix_accuracy_interval": mean_interval(self.prefix_accuracy),
+            "action_l1": float(errors.mean()) if len(errors) else None,
+            "action_l1_interval": mean_interval(errors.mean(axis=1)) if len(errors) else None,
+            "action_l1_by_dimension": by_dimension,
+            "valid": self.valid,
+            "n": self.n,
+        }
+
+
+def evaluate_open_loop(
+    policy: MLLMPolicy, frames: FrameDataset, count: int, seed: int = 0
+) -> OpenLoopResult:
+    """Ask the policy in frames of recorded episodes.
+
+    Args:
+        policy: the checkpoint.
+        frames: a data set that no training saw.
+        count: frames, drawn without replacement among those with a whole chunk.
+        seed: of the draw.
+
+    Raises:
+        ValueError: the data set is of another action space, or has no whole chunk.
+    """
+    if frames.contract.action != policy.contract.action:
+        raise ValueError(
+            f"{frames.folder}: found the action of {frames.contract.name}, expected that of the "
+            f"policy's contract {policy.contract.name}"
+        )
+    usable = np.flatnonzero(frames.usable)
+    if count < 1 or not len(usable):
+        raise ValueError(
+            f"{frames.folder}: found {len(usable)} frames with a whole chunk and count {count}, "
+            "expected 1 or more of both"
+        )
+    chosen = np.sort(
+        np.random.default_rng(seed).choice(usable, min(count, len(usable)), replace=False)
+    )
+    result = OpenLoopResult(names=policy.contract.action.names)
+    for index in track(chosen.tolist(), "open loop"):
+        sample = frames[index]
+        prediction = policy.act({**sample.images, **sample.states}, sample.instruction)
+        (target,) = policy.tokens_of(sample.action_chunk[None])
+        result.prefix_accuracy.append(prefix_accuracy(prediction.tokens, target))
+        result.n += 1
+        if prediction.status == OK:
+            result.valid += 1
+            result.action_l1.append(np.abs(prediction.actions - sample.action_chunk).mean(axis=0))
+    return result
+
+
+def open_loop_of(
+    checkpoint: Path, dataset: Path, count: int, seed: int = 0, think: bool = True
+) -> dict:
+    """`evaluate_open_loop` of a checkpoint folder on a data set folder, as a record."""
+    policy = MLLMPolicy.load(checkpoint, think=think)
+    return evaluate_open_loop(policy, load_frames(dataset), count, seed).record()

@@ -1,0 +1,211 @@
+"""An action server that runs one training job at a time, as a process, and reports on it.
+
+The job is `python -m roboalign_training.<kind>`; its `metrics.jsonl` is the source of the
+feedback. A cancelled or shut-down job gets SIGINT, writes a checkpoint and can be resumed; only
+one that hangs is killed.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import rclpy
+from rclpy.action import ActionServer, CancelResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+from roboalign_msgs.action import Train
+from roboalign_msgs.msg import TrainingStatus
+
+from roboalign_policy.core.parameters import param
+from roboalign_policy.ros.parameters import declare_parameters
+from roboalign_policy.ros.qos import reliable_qos
+from roboalign_training.nodes.training_job import EXIT_REASONS, TrainingJob
+
+FAREWELL_S = 0.5
+"""How long the node goes on after its job, so that the client can fetch the result, s."""
+
+
+@dataclass(frozen=True)
+class TrainServerParameters:
+    """Parameters of sft_node and grpo_node."""
+
+    report_period_s: float = param(
+        0.5,
+        "period at which the job's metrics are read and reported",
+        unit="s",
+        low=0.02,
+        high=60.0,
+    )
+    stop_timeout_s: float = param(
+        120.0,
+        "time a job has to save after SIGINT before it is killed",
+        unit="s",
+        low=1.0,
+        high=3600.0,
+    )
+
+
+@dataclass
+class _Run:
+    """The job in force."""
+
+    job: TrainingJob
+    handle: ServerGoalHandle
+    done: Future
+    started_s: float
+    stopped_by: str = ""
+
+
+class TrainServer(Node):
+    """Action `~/train` (Train) and topic `~/status` (TrainingStatus) for one kind of training."""
+
+    def __init__(self, kind: str) -> None:
+        """Advertise the action.
+
+        Args:
+            kind: sft or grpo; also names the node.
+        """
+        super().__init__(f"{kind}_node")
+        self.kind = kind
+        self._settings = declare_parameters(self, TrainServerParameters)
+        self._run: _Run | None = None
+        self._closing = False
+        self._status = self.create_publisher(TrainingStatus, "~/status", reliable_qos(1))
+        self._server = ActionServer(
+            self,
+            Train,
+            "~/train",
+            self._execute,
+            cancel_callback=lambda handle: CancelResponse.ACCEPT,
+        )
+        self.create_timer(self._settings.report_period_s, self._watch)
+
+    async def _execute(self, handle: ServerGoalHandle) -> Train.Result:
+        started_s = time.monotonic()
+        if self._run is not None or self._closing:
+            reason = Train.Result.REASON_SHUTDOWN if self._closing else Train.Result.REASON_BUSY
+            handle.abort()
+            return _result(
+                reason,
+                "nothing was started: "
+                + ("shutting down" if self._closing else "a job is running"),
+            )
+        goal = handle.request
+        try:
+            job = TrainingJob(
+                self.kind, goal.config_file, list(goal.overrides), goal.output_dir, goal.resume
+            )
+        except ValueError as error:
+            handle.abort()
+            return _result(Train.Result.REASON_INVALID_CONFIG, str(error))
+        self.get_logger().info(f"starting {' '.join(job.command)}")
+        job.start()
+        run = self._run = _Run(job, handle, Future(executor=self.executor), started_s)
+        await run.done
+        self._run = None
+        return self._finish(run)
+
+    def _watch(self) -> None:
+        """Report progress, pass a cancel on to the job, and notice its end."""
+        run = self._run
+        if run is None or run.done.done():
+            return
+        running = run.job.running()
+        run.job.read_metrics()
+        self._report(run)
+        if not running:
+            run.done.set_result(None)
+        elif run.handle.is_cancel_requested and not run.stopped_by:
+            self._stop_job("CANCELLED")
+
+    def _stop_job(self, reason: str) -> None:
+        self._run.stopped_by = reason
+        self._run.job.stop(self._settings.stop_timeout_s)
+
+    async def stop(self) -> None:
+        """Let a running job save and end; called once, before the node goes."""
+        self._closing = True
+        if self._run is not None:
+            done = self._run.done
+            if not self._run.stopped_by:
+                self._stop_job("SHUTDOWN")
+            await done
+
+    def _finish(self, run: _Run) -> Train.Result:
+        reason = EXIT_REASONS.get(run.job.exit_status, "FAILED")
+        if run.stopped_by and reason in ("STOPPED", "FAILED"):
+            reason = run.stopped_by
+        reason = "FAILED" if reason == "STOPPED" else reason  # somebody else sent the signal
+        message = "" if reason == "FINISHED" else run.job.last_output()
+        result = _result(getattr(Train.Result, f"REASON_{reason}"), message)
+        latest = run.job.latest
+        result.checkpoint_path = run.job.checkpoint_path()
+        result.steps = int(latest.get("step", 0))
+        result.final_loss = float(latest.get("loss", math.nan))
+        result.final_reward = float(latest.get("reward", math.nan))
+        result.duration_s = time.monotonic() - run.started_s
+        if reason == "FINISHED":
+            run.handle.succeed()
+        elif run.handle.is_cancel_requested:
+            run.handle.canceled()
+        else:
+            run.handle.abort()
+        self.get_logger().info(f"{reason.lower()} after {result.steps} steps {message}".rstrip())
+        return result
+
+    def _report(self, run: _Run) -> None:
+        latest = run.job.latest
+        status = TrainingStatus(
+            stamp=self.get_clock().now().to_msg(),
+            run_id=run.job.run_id,
+            kind=self.kind,
+            stage=latest.get("stage", TrainingStatus.STAGE_PREPARING),
+            step=int(latest.get("step", 0)),
+            total_steps=int(latest.get("total_steps", 0)),
+            epoch=float(latest.get("epoch", 0.0)),
+            loss=float(latest.get("loss", math.nan)),
+            reward=float(latest.get("reward", math.nan)),
+            learning_rate=float(latest.get("learning_rate", 0.0)),
+            samples_per_s=float(latest.get("samples_per_s", 0.0)),
+            elapsed_s=time.monotonic() - run.started_s,
+            remaining_s=float(latest.get("remaining_s", math.nan)),
+            message=run.job.last_output()[-200:],
+        )
+        self._status.publish(status)
+        run.handle.publish_feedback(Train.Feedback(status=status))
+
+
+def run_server(kind: str) -> None:
+    """Runs the node of one kind of training until SIGINT or SIGTERM; a running job saves first."""
+    # rclpy's own handlers shut the context down at once, and with it the result still to be sent.
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    asked = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: asked.append(True))
+    try:
+        node = TrainServer(kind)
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while not asked:
+            executor.spin_once(timeout_sec=0.1)
+        end = executor.create_task(node.stop)
+        while not end.done():
+            executor.spin_once(timeout_sec=0.1)
+        farewell_s = time.monotonic() + FAREWELL_S
+        while time.monotonic() < farewell_s:
+            executor.spin_once(timeout_sec=0.05)
+        executor.shutdown()
+        node.destroy_node()
+    finally:
+        rclpy.try_shutdown()
+
+
+def _result(reason: int, message: str) -> Any:
+    return Train.Result(reason=reason, message=message, final_loss=math.nan, final_reward=math.nan)

@@ -1,0 +1,200 @@
+"""Pretrain roboalign-tiny with language only on rendered scenes: `roboalign pretrain-tiny`.
+
+Language-only: captions, grounding and spatial questions in robot coordinates (``grounding.py``);
+no action, no trajectory. Scenes of training, and held-out scenes that the card reports, have
+disjoint seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+from trl import TrlParser
+
+from roboalign_policy.models.tiny import PACKAGED, TinySize, make_tiny_model, make_tiny_processor
+from roboalign_training.grounding import make_question
+from roboalign_training.packing import IGNORE, pack_questions
+from roboalign_training.pretrain_card import evaluate_and_write_card
+from roboalign_training.scene_cache import SceneCache
+
+TRAIN_SEED, HELD_OUT_SEED = 10_000_000, 90_000_000
+QUESTIONS_DRAWN = 24
+FEW_THINGS = 3
+
+
+@dataclass
+class PretrainConfig:
+    """What `roboalign pretrain-tiny` can be told.
+
+    Attributes:
+        out: folder of checkpoints, scene cache and the finished model.
+        install: copy the finished model into the package, as ``roboalign-tiny``.
+        scenes: rendered training scenes.
+        held_out_scenes: rendered scenes for the card.
+        row_tokens: tokens of a row: an image and as many questions about it as fit.
+        short_row_tokens: the same in the first ``short_steps`` steps: what a place is is learnt
+            from many images, not from many questions about few.
+        short_steps: steps with short rows; the first third of them sees scenes of few objects
+            only.
+        steps: optimiser steps in all.
+        batch: images a step.
+        learning_rate: peak of the cosine schedule.
+        weight_decay: of AdamW.
+        seed: of weights, order and questions.
+        threads: torch threads (0 = torch's default).
+        render_workers: processes that render scenes.
+        save_every: steps between checkpoints.
+        size: dimensions of the model.
+    """
+
+    out: str = "out/pretrain-tiny"
+    install: bool = False
+    scenes: int = 30_000
+    held_out_scenes: int = 1_000
+    row_tokens: int = 200
+    short_row_tokens: int = 64
+    short_steps: int = 2_500
+    steps: int = 3_700
+    batch: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    seed: int = 0
+    threads: int = 0
+    render_workers: int = 2
+    save_every: int = 250
+    size: TinySize = field(default_factory=TinySize)
+
+
+class SceneQuestions(torch.utils.data.Dataset):
+    """Index to (image, questions, room): every visit to a scene draws new questions.
+
+    The same index gives the same ones.
+    """
+
+    def __init__(self, cache: SceneCache, config: PretrainConfig):
+        self.cache, self.seed = cache, config.seed
+        rng = np.random.default_rng(config.seed)
+        few = [i for i in range(len(cache)) if len(cache.facts(i).things) <= FEW_THINGS]
+        short = min(config.short_steps, config.steps) * config.batch
+        length = config.steps * config.batch
+        easy = _visits(rng, np.array(few or range(len(cache))), short // 3)
+        self.order = np.concatenate(
+            [easy, _visits(rng, np.arange(len(cache)), length - short // 3)]
+        )
+        self.room = np.where(np.arange(length) < short, config.short_row_tokens, config.row_tokens)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> dict:
+        scene = int(self.order[index])
+        rng = np.random.default_rng((self.seed, index))
+        facts = self.cache.facts(scene)
+        drawn = (make_question(facts, rng) for _ in range(QUESTIONS_DRAWN))
+        return {
+            "image": self.cache.images[scene],
+            "questions": [(q.question, q.answer) for q in drawn],
+            "room": int(self.room[index]),
+        }
+
+
+def _visits(rng: np.random.Generator, scenes: np.ndarray, n: int) -> np.ndarray:
+    """``n`` visits: every scene once in random order, then again."""
+    rounds = -(-n // len(scenes))
+    visits = [rng.permutation(scenes) for _ in range(rounds)]
+    return np.concatenate([np.zeros(0, int), *visits])[:n]
+
+
+class InOrderTrainer(Trainer):
+    """Reads the data set in order: it is shuffled, and resuming goes on where it stopped."""
+
+    def _get_train_sampler(self, *args, **kwargs):
+        return torch.utils.data.SequentialSampler(self.train_dataset)
+
+
+def count_questions(dataset: SceneQuestions, collate, batch: int, batches: int = 64) -> int:
+    """Questions in all rows, from the mean of evenly spread batches of each row length."""
+    total = 0.0
+    for room in np.unique(dataset.room):
+        starts = np.flatnonzero(dataset.room == room)[::batch]
+        chosen = starts[np.linspace(0, len(starts) - 1, min(batches, len(starts))).astype(int)]
+        answers = 0
+        for at in chosen.tolist():
+            rows = [dataset[i] for i in range(at, min(at + batch, len(dataset)))]
+            labels = collate(rows)["labels"]
+            answers += int(((labels[:, 1:] != IGNORE) & (labels[:, :-1] == IGNORE)).sum())
+        total += answers / len(chosen) * len(starts)
+    return round(total)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Render, train, evaluate on held-out scenes, write the model and its card."""
+    (config,) = TrlParser(PretrainConfig).parse_args_and_config(
+        sys.argv[1:] if argv is None else argv
+    )
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    out = Path(config.out)
+    size = TinySize(**config.size) if isinstance(config.size, dict) else config.size
+    processor = make_tiny_processor(size)
+    model = make_tiny_model(processor, size, config.seed)
+    cache = SceneCache(
+        out / "scenes", TRAIN_SEED, config.scenes, size.image_px, config.render_workers
+    )
+    dataset = SceneQuestions(cache, config)
+
+    def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
+        vision = processor.image_processor([row["image"] for row in rows], return_tensors="pt")
+        grid = vision["image_grid_thw"]
+        questions = [row["questions"] for row in rows]
+        return pack_questions(
+            processor, model, vision["pixel_values"], grid, questions, rows[0]["room"]
+        )
+
+    arguments = TrainingArguments(
+        output_dir=str(out / "checkpoints"),
+        max_steps=config.steps,
+        per_device_train_batch_size=config.batch,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=min(200, config.steps // 10),
+        weight_decay=config.weight_decay,
+        adam_beta2=0.98,
+        max_grad_norm=1.0,
+        logging_steps=25,
+        save_steps=config.save_every,
+        save_total_limit=2,
+        seed=config.seed,
+        report_to=[],
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        use_cpu=not torch.cuda.is_available(),
+    )
+    trainer = InOrderTrainer(
+        model=model, args=arguments, train_dataset=dataset, data_collator=collate
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(arguments.output_dir))
+    (out / "log.json").write_text(json.dumps(trainer.state.log_history))
+    target = PACKAGED if config.install else out / "model"
+    model.save_pretrained(target, safe_serialization=True)
+    processor.save_pretrained(target)
+    held_out = SceneCache(
+        out / "held_out",
+        HELD_OUT_SEED,
+        config.held_out_scenes,
+        size.image_px,
+        config.render_workers,
+    )
+    samples = count_questions(dataset, collate, config.batch)
+    evaluate_and_write_card(model, processor, held_out, target, config, samples)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""Puts the figures of a finished demo into README.md, between the two report markers.
+
+Usage: readme_table.py [--report out/demo/report.json] [--readme README.md]. Figures are copied as
+they stand in the report, the intervals too; one that is missing is an error, never a blank.
+Runs on the standard library alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- report:begin -->", "<!-- report:end -->"
+ARMS = {"base": "base", "sft": "SFT", "grpo": "SFT + GRPO"}
+TRAINED = ("sft", "grpo")
+
+
+class ReportError(ValueError):
+    """A report or a README that cannot be used; says which file, what was found and expected."""
+
+
+class Report:
+    """Figures of a report by their path of keys, e.g. `closed_loop.object.sft.n`."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads the report.
+
+        Raises:
+            ReportError: if it is missing or no JSON object.
+        """
+        self.path = path
+        try:
+            self._document = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ReportError(
+                f"{path}: not found, expected the report of a finished demo; run `make demo` first"
+            ) from error
+        except ValueError as error:
+            raise ReportError(f"{path}: expected JSON ({error})") from error
+        if not isinstance(self._document, dict):
+            found = type(self._document).__name__
+            raise ReportError(f"{path}: found {found}, expected an object")
+
+    def get(self, *keys: str) -> object:
+        """The value below these keys.
+
+        Raises:
+            ReportError: if there is none.
+        """
+        value = self._document
+        for depth, key in enumerate(keys):
+            if not isinstance(value, dict) or key not in value:
+                raise ReportError(f"{self.path}: {'.'.join(keys[: depth + 1])}: not found")
+            value = value[key]
+        return value
+
+    def names(self, *keys: str) -> list[str]:
+        """Keys of the object below these keys.
+
+        Raises:
+            ReportError: if there is none, or an empty one.
+        """
+        value = self.get(*keys)
+        if not isinstance(value, dict) or not value:
+            where = f"{self.path}: {'.'.join(keys)}"
+            raise ReportError(f"{where}: found {value!r}, expected an object with entries")
+        return list(value)
+
+    def number(self, *keys: str) -> float:
+        """A number below these keys.
+
+        Raises:
+            ReportError: if there is none.
+        """
+        value = self.get(*keys)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            where = f"{self.path}: {'.'.join(keys)}"
+            raise ReportError(f"{where}: found {value!r}, expected a number")
+        return value
+
+    def interval(self, *keys: str) -> tuple[float, float]:
+        """Two numbers below these keys, the lower one first.
+
+        Raises:
+            ReportError: if there are none.
+        """
+        value = self.get(*keys)
+        numbers = isinstance(value, list) and all(isinstance(v, int | float) for v in value)
+        if not numbers or len(value) != 2 or value[0] > value[1]:
+            where = f"{self.path}: {'.'.join(keys)}"
+            raise ReportError(f"{where}: found {value!r}, expected [low, high]")
+        return value[0], value[1]
+
+    def date(self) -> str:
+        """The day on which it was made, as 2026-01-31.
+
+        Raises:
+            ReportError: if `created` is no time in ISO 8601.
+        """
+        value = self.get("created")
+        try:
+            return datetime.fromisoformat(value).date().isoformat()
+        except (TypeError, ValueError) as error:
+            raise ReportError(
+                f"{self.path}: created: found {value!r}, expected ISO 8601"
+            ) from error
+
+
+def make_block(report: Report) -> str:
+    """The Markdown between the markers.
+
+    Raises:
+        ReportError: if a figure is missing.
+    """
+    parts = [
+        f"Made by `make demo` on {report.date()} (UTC): {_data_line(report)}",
+        "**Closed loop**: successes on seeds that no training saw, through `policy_node`"
+        " (Wilson 95 % interval). The arms drive the same seeds.",
+        _closed_loop_table(report),
+        f"Chunks of the trained arms that decoded: {_decoded(report)}.",
+        "**Open loop**: on demonstrations of other seeds (mean, 95 % interval).",
+        _open_loop_table(report),
+        _seconds_line(report),
+    ]
+    return "\n\n".join(parts)
+
+
+def fill(readme: str, block: str, name: str = "README.md") -> str:
+    """The README's text with `block` between the markers; all else stays as it is.
+
+    Raises:
+        ReportError: if the markers are not there exactly once, in order.
+    """
+    counts = {marker: readme.count(marker) for marker in (BEGIN, END)}
+    for marker, count in counts.items():
+        if count != 1:
+            raise ReportError(f"{name}: found {count} times {marker}, expected it once")
+    before, rest = readme.split(BEGIN)
+    if END not in rest:
+        raise ReportError(f"{name}: found {END} before {BEGIN}, expected it after")
+    return f"{before}{BEGIN}\n{block}\n{END}{rest.split(END)[1]}"
+
+
+def _data_line(report: Report) -> str:
+    episodes, frames = report.number("data", "episodes"), report.number("data", "frames")
+    sft, grpo = report.number("samples", "sft"), report.number("samples", "grpo")
+    return (
+        f"{episodes:,} demonstrations with {frames:,} frames,"
+        f" {sft:,} SFT samples, {grpo:,} GRPO prompts."
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _closed_loop_table(report: Report) -> str:
+    rows = [
+        [suite, *(_success(report, suite, arm) for arm in ARMS)]
+        for suite in report.names("closed_loop")
+    ]
+    return _table(["suite", *ARMS.values()], rows)
+
+
+def _success(report: Report, suite: str, arm: str) -> str:
+    successes = report.number("closed_loop", suite, arm, "successes")
+    n = report.number("closed_loop", suite, arm, "n")
+    low, high = report.interval("closed_loop", suite, arm, "interval")
+    return f"{successes}/{n} ({100 * low:.0f}-{100 * high:.0f} %)"
+
+
+def _decoded(report: Report) -> str:
+    valid, n = report.number("decode", "valid"), report.number("decode", "n")
+    if not 0 <= valid <= n or n == 0:
+        found = f"valid {valid}, n {n}"
+        raise ReportError(f"{report.path}: decode: found {found}, expected 0 <= valid <= n, n > 0")
+    # Cut, not rounded: 100 % shall mean all of them.
+    percent = int(1000 * valid / n) / 10
+    return f"{valid:,} of {n:,} ({percent:g} %)"
+
+
+def _open_loop_table(report: Report) -> str:
+    rows = []
+    for arm in TRAINED:
+        cells = [ARMS[arm]]
+        for figure in ("prefix_accuracy", "action_l1"):
+            mean = report.number("open_loop", arm, figure)
+            low, high = report.interval("open_loop", arm, f"{figure}_interval")
+            cells.append(f"{mean:.3f} ({low:.3f}-{high:.3f})")
+        rows.append([*cells, f"{report.number('open_loop', arm, 'n'):,}"])
+    return _table(["arm", "prefix accuracy", "action L1, action units", "frames"], rows)
+
+
+def _seconds_line(report: Report) -> str:
+    seconds = {stage: report.number("seconds", stage) for stage in report.names("seconds")}
+    parts = [f"{stage} {spent:.0f}" for stage, spent in seconds.items()]
+    return f"Seconds: {', '.join(parts)}; together {sum(seconds.values()):.0f}."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fills the README; returns the exit status, 1 when that is not possible."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--report", type=Path, default=ROOT / "out/demo/report.json")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    options = parser.parse_args(argv)
+    try:
+        block = make_block(Report(options.report))
+        if not options.readme.is_file():
+            raise ReportError(f"{options.readme}: not found, expected the README")
+        text = options.readme.read_text(encoding="utf-8")
+        filled = fill(text, block, str(options.readme))
+    except ReportError as error:
+        print(f"readme_table: {error}", file=sys.stderr)
+        return 1
+    partial = options.readme.with_name(f".{options.readme.name}.{os.getpid()}.part")
+    partial.write_text(filled, encoding="utf-8")
+    partial.replace(options.readme)
+    print(f"{options.readme}: {'unchanged' if filled == text else 'filled'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""The launch files users start: by syntax trees everywhere, for real where launch is installed."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import re
+import runpy
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from starting import drives_the_arm
+
+from roboalign_policy.core.node_parameters import RecorderParameters, SimRobotParameters
+from roboalign_policy.core.policy_parameters import PolicyParameters
+from roboalign_training import up
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "launch").glob("*.launch.py"))
+NAMES = ["real_robot", "record", "sim_robot", "train"]
+PARAMETERS = {
+    "policy_node": PolicyParameters,
+    "sim_robot_node": SimRobotParameters,
+    "recorder_node": RecorderParameters,
+}
+
+
+def calls(path, name):
+    """Keyword arguments (and positional ones under their index) of every call of ``name``."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == name:
+            values = {keyword.arg: keyword.value for keyword in node.keywords}
+            found.append({**dict(enumerate(node.args)), **values})
+    return found
+
+
+def text(node):
+    """Value of a literal."""
+    return ast.literal_eval(node)
+
+
+@functools.cache
+def package_facts(package):
+    """What a package's setup.py hands to setuptools."""
+    facts = {}
+    setuptools = pytest.importorskip("setuptools")
+    here = Path.cwd()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setuptools, "setup", lambda **values: facts.update(values))
+        patch.chdir(ROOT / package)
+        runpy.run_path("setup.py")
+    assert Path.cwd() == here
+    return facts
+
+
+def executables(package):
+    """Names of the console scripts that a package's setup.py declares."""
+    scripts = package_facts(package)["entry_points"]["console_scripts"]
+    return {script.split(" = ")[0] for script in scripts}
+
+
+def started(path):
+    """Executables of a launch file's nodes, in order."""
+    return [text(node["executable"]) for node in calls(path, "Node")]
+
+
+def test_the_four_files_are_there_and_installed():
+    assert [path.name for path in FILES] == [f"{name}.launch.py" for name in NAMES]
+    installed = dict(package_facts("roboalign_policy")["data_files"])
+    paths = installed["share/roboalign_policy/launch"]
+    assert sorted(Path(path).name for path in paths) == [path.name for path in FILES]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_argument_has_a_default_and_a_description(path):
+    arguments = calls(path, "DeclareLaunchArgument")
+    assert arguments
+    for argument in arguments:
+        name = text(argument[0])
+        assert "default_value" in argument, name
+        description = text(argument["description"])
+        assert description.endswith(".") and len(description) > 15, name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_argument_used_is_declared_and_every_one_declared_is_used(path):
+    declared = {text(argument[0]) for argument in calls(path, "DeclareLaunchArgument")}
+    used = {
+        call[0].value
+        for name in ("LaunchConfiguration", "text")
+        for call in calls(path, name)
+        if isinstance(call[0], ast.Constant)
+    }
+    assert used == declared
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_executable_is_declared_in_its_package(path):
+    nodes = calls(path, "Node")
+    assert nodes
+    for node in nodes:
+        assert text(node["executable"]) in executables(text(node["package"]))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_parameter_that_is_set_exists(path):
+    for node in calls(path, "Node"):
+        if "parameters" not in node:
+            continue
+        known = {field.name for field in fields(PARAMETERS[text(node["executable"])])}
+        tables = [item for item in node["parameters"].elts if isinstance(item, ast.Dict)]
+        assert {text(key) for table in tables for key in table.keys} <= known
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_parameter_file_is_there(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    strings = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
+    for name in [s for s in strings if isinstance(s, str) and re.fullmatch(r"\w+\.yaml", s)]:
+        assert (ROOT / "roboalign_policy" / "config" / name).is_file()
+
+
+def test_up_starts_what_the_launch_file_starts(tmp_path):
+    real_robot = ROOT / "launch" / "real_robot.launch.py"
+    options = up.parse_options(["--policy", str(tmp_path), "--sim"])
+    programs = up.programs_from_options(options)
+    assert [program.executable for program in programs] == started(real_robot)
+    assert all(program.executable in executables("roboalign_policy") for program in programs)
+    for program, node in zip(programs, calls(real_robot, "Node"), strict=True):
+        table = next(item for item in node["parameters"].elts if isinstance(item, ast.Dict))
+        assert set(program.parameters) == {text(key) for key in table.keys}
+        assert set(program.parameters) <= {f.name for f in fields(PARAMETERS[program.executable])}
+    without = up.programs_from_options(up.parse_options(["--policy", str(tmp_path)]))
+    assert [program.executable for program in without] == ["policy_node"]
+    assert without[0].parameters["enabled"] is False
+    assert programs[-1].parameters["enabled"] is True
+
+
+def test_up_names_a_missing_checkpoint(capsys):
+    with pytest.raises(SystemExit):
+        up.parse_options(["--policy", "no/such/folder"])
+    assert "--policy: found no folder 'no/such/folder'" in capsys.readouterr().err
+
+
+def launch_missing():
+    """Why launch cannot be imported; empty where it can."""
+    # The folder launch/ of this repository passes as an empty package: only a module inside tells.
+    for name in ("launch.actions", "launch_ros.actions"):
+        try:
+            found = importlib.util.find_spec(name)
+        except ModuleNotFoundError:
+            found = None
+        if found is None:
+            package = name.split(".")[0]
+            return f"{package} is not installed (it comes with ROS 2 itself, not from PyPI)"
+    return ""
+
+
+needs_launch = pytest.mark.skipif(bool(launch_missing()), reason=launch_missing())
+
+
+@needs_launch
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_launch_reads_the_file(path):
+    from launch import LaunchContext
+    from launch.actions import DeclareLaunchArgument
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
+
+    description = get_launch_description_from_python_launch_file(str(path))
+    arguments = [e for e in description.entities if isinstance(e, DeclareLaunchArgument)]
+    assert len(arguments) == len(calls(path, "DeclareLaunchArgument"))
+    context = LaunchContext()
+    for argument in arguments:  # evaluates defaults and holds them against the choices
+        argument.execute(context)
+
+
+LAUNCH = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+path, *arguments = sys.argv[1:]
+service = LaunchService(argv=arguments)
+source = PythonLaunchDescriptionSource(path)
+pairs = [argument.split(":=") for argument in arguments]
+service.include_launch_description(
+    LaunchDescription([IncludeLaunchDescription(source, launch_arguments=pairs)]))
+sys.exit(service.run())
+"""
+
+
+@needs_launch
+def test_launch_file_drives_the_simulated_arm(untrained_policy, tmp_path):
+    arguments = ["use_sim:=true", f"policy:={untrained_policy}"]
+    path = str(ROOT / "launch" / "real_robot.launch.py")
+    drives_the_arm([sys.executable, "-c", LAUNCH, path, *arguments], tmp_path)

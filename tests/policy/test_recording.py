@@ -1,0 +1,232 @@
+"""Bookkeeping of a recording without ROS.
+
+Times, rates, verdicts, commands of a step, the worker for the data set.
+"""
+
+import sys
+import threading
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from roboalign_policy.core.command_gate import CommandGate
+from roboalign_policy.core.contract import find_contract, load_contract
+from roboalign_policy.core.dataset_appender import DatasetAppender
+from roboalign_policy.core.recording import (
+    FIT,
+    LogClock,
+    RecordingError,
+    StreamStats,
+    check_episode_id,
+    check_outcome,
+    make_episode_id,
+    recorded_topics,
+    unhealthy_reason,
+    verdict,
+)
+
+S = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def contract():
+    """The simulator's contract."""
+    return load_contract(find_contract("sim_panda"))
+
+
+def test_recorded_topics_are_all_of_the_contract_once(contract):
+    """Observations, commands, task and extra topics."""
+    topics = [topic.topic for topic in recorded_topics(contract)]
+    assert topics == [
+        "camera/front/image_raw",
+        "joint_states",
+        "ee_pose",
+        "gripper_state",
+        "servo_node/delta_twist_cmds",
+        "gripper_controller/joint_trajectory",
+        "task",
+        "scene",
+    ]
+
+
+def test_only_observations_and_commands_are_required(contract):
+    """An episode without a task message can be trained on: its instruction is in the metadata."""
+    assert [t.topic for t in recorded_topics(contract) if not t.required] == ["task", "scene"]
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "../up", "a b", "x" * 101, "é"])
+def test_episode_ids_that_are_no_folder_are_refused(name):
+    """Nothing outside the folder of bags can be written, nothing hidden made."""
+    with pytest.raises(RecordingError, match="episode_id"):
+        check_episode_id(name)
+
+
+def test_made_episode_ids_are_valid_and_differ():
+    """Two made in the same second differ."""
+    now = datetime(2025, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+    made = {make_episode_id(now) for _ in range(20)}
+    assert len(made) > 15
+    for name in made:
+        check_episode_id(name)
+        assert name.startswith("20250102T030405-")
+
+
+def test_unknown_outcome_is_refused():
+    """The four outcomes and nothing else."""
+    with pytest.raises(
+        RecordingError, match="outcome: found 'won', expected one of unknown, success"
+    ):
+        check_outcome("won")
+
+
+def test_log_clock_receive_ignores_the_header():
+    """Filed under the arrival."""
+    clock = LogClock("receive")
+    assert clock.stamp(5 * S, 7 * S) == 7 * S
+    assert clock.stamp(None, 8 * S) == 8 * S
+
+
+def test_log_clock_header_gives_the_unstamped_the_newest_stamp():
+    """Nothing before the first stamp, then the newest one, also after an older one."""
+    clock = LogClock("header")
+    assert clock.stamp(None, 100 * S) is None
+    assert clock.stamp(0, 100 * S) is None  # a header whose stamp was never set
+    assert clock.stamp(5 * S, 101 * S) == 5 * S
+    assert clock.stamp(4 * S, 102 * S) == 4 * S
+    assert clock.stamp(None, 103 * S) == 5 * S
+
+
+def test_rate_of_a_steady_stream_is_exact_between_messages():
+    """10 Hz stays 10 Hz half a period after the last message."""
+    stats = StreamStats()
+    for k in range(41):
+        stats.add(k * S // 10)
+    assert stats.rate_hz(4 * S + S // 20) == pytest.approx(10.0)
+    assert stats.max_gap_ns == S // 10
+
+
+def test_rate_falls_when_a_stream_goes_silent():
+    """Two seconds of silence after two seconds of 10 Hz halve the rate; six end it."""
+    stats = StreamStats()
+    for k in range(21):
+        stats.add(k * S // 10)
+    assert stats.rate_hz(4 * S) == pytest.approx(5.0)
+    assert stats.rate_hz(8 * S) == 0.0
+
+
+def test_health_reasons(contract):
+    """Silent, slow and lossy streams are told apart."""
+    topic = recorded_topics(contract)[0]
+    fine, slow, lossy = StreamStats(count=5), StreamStats(count=5), StreamStats(count=5, dropped=2)
+    assert unhealthy_reason(topic, 9.9, fine) == ""
+    assert unhealthy_reason(topic, 7.0, slow) == "camera/front/image_raw: 7.0 Hz, expected 10.0 Hz"
+    assert "silent" in unhealthy_reason(topic, 0.0, StreamStats())
+    assert "2 messages lost" in unhealthy_reason(topic, 9.9, lossy)
+
+
+def test_verdict_names_every_reason(contract):
+    """A required stream without messages, and one that lost some."""
+    topics = recorded_topics(contract)
+    stats = [StreamStats(count=1) for _ in topics]
+    assert verdict(topics, stats) == FIT
+    stats[0].dropped, stats[1].count, stats[6].count = 3, 0, 0
+    found = verdict(topics, stats)
+    assert found == (
+        "unfit: camera/front/image_raw: 3 messages lost to a full write queue; "
+        "joint_states: no message"
+    )
+
+
+TWIST, GRIPPER = "servo_node/delta_twist_cmds", "gripper_controller/joint_trajectory"
+MOVE = {"dx": 0.5, "dy": -2.0, "dz": 0.0, "droll": 0.0, "dpitch": 0.0, "dyaw": 0.25}
+
+
+def test_lock_step_waits_for_both_commands_of_one_stamp(contract):
+    """Only the second one completes the action; values beyond the limits are clipped to them."""
+    gate = CommandGate(contract)
+    gate.expect(5 * S)
+    assert gate.offer_paired(TWIST, 5 * S, MOVE) is None
+    action = gate.offer_paired(GRIPPER, 5 * S, {"gripper": 1.0})
+    np.testing.assert_allclose(action, [0.5, -1.0, 0, 0, 0, 0.25, 1.0])
+    assert gate.ignored == 0
+
+
+def test_lock_step_ignores_and_counts_other_stamps(contract):
+    """An old stamp, a repeated one after the step, and values that are not finite."""
+    gate = CommandGate(contract)
+    gate.expect(5 * S)
+    assert gate.offer_paired(TWIST, 4 * S, MOVE) is None
+    assert gate.offer_paired(TWIST, 5 * S, {**MOVE, "dx": float("nan")}) is None
+    assert gate.offer_paired(GRIPPER, 5 * S, {"gripper": 1.0}) is None
+    assert gate.offer_paired(TWIST, 5 * S, MOVE) is not None
+    assert gate.offer_paired(TWIST, 5 * S, MOVE) is None
+    assert gate.ignored == 3
+
+
+def test_real_time_holds_still_when_commands_are_old(contract):
+    """The deltas become zero, the gripper stays."""
+    gate = CommandGate(contract)
+    gate.reset(kept=-1.0)
+    np.testing.assert_allclose(gate.held_action(0, 0.5), [0, 0, 0, 0, 0, 0, -1.0])
+    gate.offer_held(TWIST, 1 * S, MOVE)
+    gate.offer_held(GRIPPER, 1 * S, {"gripper": 1.0})
+    np.testing.assert_allclose(
+        gate.held_action(1 * S + S // 2, 0.5), [0.5, -1.0, 0, 0, 0, 0.25, 1.0]
+    )
+    np.testing.assert_allclose(gate.held_action(2 * S, 0.5), [0, 0, 0, 0, 0, 0, 1.0])
+
+
+def test_gate_refuses_absolute_positions(contract):
+    """Zero is no safe command for an arm that takes positions."""
+    other = load_contract(find_contract("so101"))
+    with pytest.raises(
+        ValueError, match="action.control_mode: found 'joint_position', expected 'ee_delta'"
+    ):
+        CommandGate(other)
+
+
+def _appended(make_command, bags):
+    """Results of an appender for bags that come one after the other."""
+    results, done = [], threading.Event()
+
+    def report(result):
+        results.append(result)
+        if sum(len(r.bags) for r in results) == len(bags):
+            done.set()
+
+    appender = DatasetAppender(make_command, report)
+    for bag in bags:
+        appender.add(bag)
+    assert done.wait(30)
+    assert appender.close() == ()
+    return appender, results
+
+
+def test_appender_runs_the_command_with_the_bags(tmp_path):
+    """Every bag is handed over exactly once, to a process of its own."""
+    out = tmp_path / "seen"
+    program = "import sys; open(sys.argv[1], 'a').write('\\n'.join(sys.argv[2:]) + '\\n')"
+    bags = [tmp_path / f"e{k}" for k in range(5)]
+    appender, results = _appended(
+        lambda some: [sys.executable, "-c", program, str(out), *map(str, some)], bags
+    )
+    assert out.read_text().split() == [str(bag) for bag in bags]
+    assert appender.failed == 0
+    assert {result.fault for result in results} == {""}
+
+
+def test_appender_reports_the_last_words_of_a_failure(tmp_path):
+    """Exit code and the end of the output, and the bags are counted."""
+    said = "print('first', flush=True); print('disk is full', file=sys.stderr)"
+    program = f"import sys; {said}; sys.exit(3)"
+    appender, results = _appended(lambda _: [sys.executable, "-c", program], [tmp_path / "e0"])
+    assert results[0].fault == "exit code 3: first | disk is full"
+    assert appender.failed == 1
+
+
+def test_appender_reports_a_command_that_does_not_exist():
+    """No traceback in a thread that nobody sees."""
+    _, results = _appended(lambda _: ["/nonexistent/program"], [Path("e0")])
+    assert results[0].fault == "/nonexistent/program: No such file or directory"

@@ -1,0 +1,107 @@
+"""Image messages to rgb arrays: encodings, padding, compression, damage."""
+
+from __future__ import annotations
+
+import array
+import io
+from types import SimpleNamespace as Msg
+
+import numpy as np
+import pytest
+from PIL import Image as PilImage
+
+from roboalign_policy.core.selectors import (
+    SelectorError,
+    image_from_msg,
+)
+
+RGB = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+
+
+def image(encoding, pixels, pad=0):
+    rows = pixels.reshape(len(pixels), -1)
+    padded = np.pad(rows, ((0, 0), (0, pad)), constant_values=99)
+    return Msg(
+        encoding=encoding,
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        step=padded.shape[1],
+        data=array.array("B", padded.tobytes()),
+    )
+
+
+ALPHA = np.full((2, 3, 1), 7, np.uint8)
+
+
+@pytest.mark.parametrize("pad", [0, 5])
+@pytest.mark.parametrize(
+    ("encoding", "pixels"),
+    [
+        ("rgb8", RGB),
+        ("bgr8", RGB[..., ::-1]),
+        ("rgba8", np.concatenate([RGB, ALPHA], 2)),
+        ("bgra8", np.concatenate([RGB[..., ::-1], ALPHA], 2)),
+    ],
+)
+def test_image_encodings_become_rgb(encoding, pixels, pad):
+    result = image_from_msg(image(encoding, pixels, pad), (2, 3, 3))
+    np.testing.assert_array_equal(result, RGB)
+    assert result.dtype == np.uint8 and result.flags.c_contiguous
+
+
+def test_mono_is_repeated():
+    result = image_from_msg(image("mono8", RGB[..., :1], 1), (2, 3, 3))
+    np.testing.assert_array_equal(result, np.repeat(RGB[..., :1], 3, 2))
+
+
+def test_rgb8_is_a_view_of_the_message():
+    msg = image("rgb8", RGB)
+    assert np.shares_memory(image_from_msg(msg, (2, 3, 3)), np.frombuffer(msg.data, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"encoding": "16UC1"}, "'16UC1' is none of rgb8, bgr8"),
+        ({"step": 8}, "step 8 is less than a row of 3 pixels of 3 bytes"),
+        ({"data": b"123"}, "3 bytes, but height 2 x step 9 is 18"),
+        ({"height": 1, "step": 18}, r"shape \(1, 3, 3\), but the contract says \(2, 3, 3\)"),
+    ],
+)
+def test_image_that_does_not_fit(changes, words):
+    msg = image("rgb8", RGB)
+    vars(msg).update(changes)
+    with pytest.raises(SelectorError, match=words):
+        image_from_msg(msg, (2, 3, 3))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_compressed_png(mode):
+    file = io.BytesIO()
+    PilImage.fromarray(RGB).convert(mode).save(file, "PNG")
+    result = image_from_msg(Msg(format="png", data=file.getvalue()), (2, 3, 3))
+    expected = np.asarray(PilImage.fromarray(RGB).convert(mode).convert("RGB"))
+    np.testing.assert_array_equal(result, expected)
+    assert result.flags.c_contiguous and result.dtype == np.uint8
+
+
+def test_compressed_jpeg_is_close():
+    picture = np.full((16, 16, 3), (200, 100, 50), np.uint8)
+    file = io.BytesIO()
+    PilImage.fromarray(picture).save(file, "JPEG", quality=95)
+    data = array.array("B", file.getvalue())
+    result = image_from_msg(Msg(format="jpeg", data=data), (16, 16, 3))
+    assert np.abs(result.astype(int) - picture).max() < 6
+
+
+@pytest.mark.parametrize("data", [b"", b"no image", b"\x89PNG\r\n\x1a\n" + b"0" * 30])
+def test_compressed_image_that_is_damaged(data):
+    with pytest.raises(SelectorError, match=f"{len(data)} bytes is no readable JPEG or PNG"):
+        image_from_msg(Msg(format="png", data=data), (2, 3, 3))
+
+
+def test_truncated_jpeg_is_refused():
+    file = io.BytesIO()
+    PilImage.effect_noise((64, 64), 50).convert("RGB").save(file, "JPEG")
+    with pytest.raises(SelectorError, match="no readable JPEG"):
+        image_from_msg(Msg(format="jpeg", data=file.getvalue()[:-400]), (64, 64, 3))

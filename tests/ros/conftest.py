@@ -1,0 +1,151 @@
+"""Fixtures for tests with nodes in processes of their own.
+
+A ROS domain a test, clean start and end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not in this environment: source scripts/env.sh")
+pytest.importorskip(
+    "roboalign_msgs", reason="roboalign_msgs is not built: run `make build`, source scripts/env.sh"
+)
+
+import rclpy  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+
+from roboalign_policy.nodes.node_process import NodeProcess  # noqa: E402
+
+# Safe on Linux are 0 to 101: above, the ports of a domain reach into the range that the kernel
+# gives away.
+FIRST_DOMAIN, DOMAINS = 11, 90
+_numbers = itertools.count()
+
+
+def _fast_dds_files() -> set[Path]:
+    """Shared-memory files of Fast DDS.
+
+    One that a killed node leaves stays until somebody removes it.
+    """
+    folder = Path("/dev/shm")
+    return {
+        path
+        for pattern in ("fastrtps_*", "fastdds_*", "sem.fastrtps_*")
+        for path in folder.glob(pattern)
+    }
+
+
+@pytest.fixture
+def ros_domain(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A ROS domain for this test alone, on this machine only; also set in the environment."""
+    # Runs side by side (xdist, several packages) differ by process; within a run the number counts
+    # up.
+    domain = FIRST_DOMAIN + (os.getpid() * 7 + next(_numbers)) % DOMAINS
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return domain
+
+
+@pytest.fixture
+def start_node(ros_domain: int, tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """Function ``start_node(name, **parameters)`` that starts ``roboalign_policy.nodes.<name>``.
+
+    All end with the test.
+    """
+    before, started = _fast_dds_files(), []
+
+    def start(name: str, **parameters: Any) -> NodeProcess:
+        log = tmp_path / f"{name}-{len(started)}.log"
+        started.append(NodeProcess(f"roboalign_policy.nodes.{name}", parameters, log))
+        return started[-1]
+
+    yield start
+    for process in reversed(started):
+        process.stop()
+    # Only what our own dead nodes left: files that appeared since, and that nobody uses.
+    for path in _abandoned(_fast_dds_files() - before):
+        path.unlink(missing_ok=True)
+
+
+def _abandoned(paths: set[Path]) -> set[Path]:
+    """Those of the files that no living process has mapped or open.
+
+    Lock files are open without being mapped: taking one away from a live node silences it.
+    """
+    left = {str(path) for path in paths}
+    for process in Path("/proc").glob("[0-9]*") if left else ():
+        used = _read(lambda of=process: of.joinpath("maps").read_text())
+        for file in _read(lambda of=process: list(of.joinpath("fd").iterdir())) or ():
+            used += "\n" + _read(lambda of=file: os.readlink(of))
+        left = {path for path in left if path not in used}
+    return {Path(path) for path in left}
+
+
+def _read(what: Callable[[], Any]) -> Any:
+    """What was asked for; empty where the process or its file has gone meanwhile."""
+    try:
+        return what()
+    except OSError:
+        return ""
+
+
+class Probe:
+    """A node of the test's own with its executor."""
+
+    def __init__(self, context: Any):
+        """Join the domain of ``context``."""
+        self.node = Node("probe", context=context)
+        self.executor = SingleThreadedExecutor(context=context)
+        self.executor.add_node(self.node)
+
+    def until(self, condition: Callable[[], Any], timeout_s: float = 30.0, what: str = "") -> Any:
+        """Spin until ``condition()`` is true and return it; fails the test after ``timeout_s``."""
+        end_s = time.monotonic() + timeout_s
+        while not (value := condition()):
+            if time.monotonic() > end_s:
+                pytest.fail(f"waited {timeout_s:g} s for {what or condition}")
+            self.executor.spin_once(timeout_sec=0.05)
+        return value
+
+    def spin_for(self, seconds: float) -> None:
+        """Spin for a while."""
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s:
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def call(self, kind: Any, name: str, timeout_s: float = 30.0, **values: Any) -> Any:
+        """Response of a service."""
+        client = self.node.create_client(kind, name)
+        if not client.wait_for_service(timeout_s):
+            pytest.fail(f"service {name} is not there after {timeout_s:g} s")
+        future = client.call_async(kind.Request(**values))
+        self.until(future.done, timeout_s, f"the answer of {name}")
+        self.node.destroy_client(client)
+        return future.result()
+
+    def collect(self, kind: Any, topic: str, qos: Any) -> list[Any]:
+        """List that fills with the messages of a topic."""
+        found: list[Any] = []
+        self.node.create_subscription(kind, topic, found.append, qos)
+        return found
+
+
+@pytest.fixture
+def probe(ros_domain: int) -> Iterator[Probe]:
+    """A node of the test's own in the test's domain."""
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=ros_domain)
+    try:
+        yield Probe(context)
+    finally:
+        rclpy.try_shutdown(context=context)

@@ -1,0 +1,58 @@
+"""policy_node around a policy without a model: the first word of the instruction is its answer."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import rclpy
+
+from roboalign_policy.core.contract import load_contract
+from roboalign_policy.nodes.policy_node import PolicyNode, spin
+
+HASH = "f" * 64
+SLOW_S = 1.5
+
+
+class FakePolicy:
+    """Answers at once and always the same."""
+
+    def __init__(self, parameters):
+        self.contract = load_contract(parameters.contract or "sim_panda")
+        self.hash, self.horizon, self.dims = HASH, 8, 7
+
+    def act(self, values, instruction):
+        """Chunk, refusal or error, by the first word of ``instruction``."""
+        word = instruction.split()[0]
+        actions = np.zeros((self.horizon, self.dims), np.float32)
+        actions[:, 2] = -0.2 if word == "down" else 0.2
+        actions[:, 6] = -1.0
+        status = "ok"
+        if word == "raise":
+            raise RuntimeError("the model broke")
+        if word == "slow":
+            time.sleep(SLOW_S)
+        if word == "garble":
+            actions, status = None, "undecodable"
+        if word == "nan":
+            actions[3, 1] = np.nan
+        if word == "big":
+            actions[3, 1] = 1.5
+        return SimpleNamespace(
+            actions=actions,
+            tokens=[3, 1, 2],
+            reasoning=f"thinking of {instruction}",
+            status=status,
+            detail="no chunk" if status != "ok" else "",
+            inference_s=0.0,
+        )
+
+
+if __name__ == "__main__":
+    rclpy.init()
+    try:
+        sys.exit(spin(PolicyNode(FakePolicy)))
+    finally:
+        rclpy.try_shutdown()

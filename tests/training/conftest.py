@@ -1,0 +1,92 @@
+"""Fixtures of the training tests: synthetic demonstrations and a random, very small base."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def make_demonstrations(folder: Path, episodes: int = 6, frames: int = 12):
+    """Pick-and-place motions with noise images; `folder` gets what a policy is saved with."""
+    from roboalign_policy.core.contract import find_contract, load_contract
+    from roboalign_policy.core.normalise import QuantileStats
+    from roboalign_policy.fast import FastTokenizer
+    from roboalign_training.demonstrations import Demonstrations, EpisodeSpan
+
+    contract = load_contract(find_contract("sim_panda"))
+    rng = np.random.default_rng(7)
+    spans, ee, width, chunks = [], [], [], []
+    horizon, dims = contract.action.horizon, len(contract.action.dims)
+    for number in range(episodes):
+        start, goal = rng.uniform(-0.3, 0.3, 3), rng.uniform(-0.3, 0.3, 3)
+        path = start + (goal - start) * np.linspace(0, 1, frames)[:, None]
+        pose = np.zeros((frames, 7), np.float32)
+        pose[:, :3], pose[:, 6] = path, 1.0
+        ee.append(pose)
+        width.append(
+            np.where(np.arange(frames) < frames // 2, 0.08, 0.03).astype(np.float32)[:, None]
+        )
+        action = np.zeros((frames + horizon, dims), np.float32)
+        action[: frames - 1, :3] = np.diff(path, axis=0) / 0.05
+        action[:, 6] = np.where(np.arange(frames + horizon) < frames // 2, -1, 1)
+        chunks += [action[i : i + horizon] for i in range(frames)]
+        colour = ("red", "blue", "green")[number % 3]
+        spans.append(
+            EpisodeSpan(
+                f"e{number}", number * frames, (number + 1) * frames, f"grasp the {colour} cube"
+            )
+        )
+    chunks = np.stack(chunks)
+    stats = QuantileStats.from_samples(chunks.reshape(-1, dims))
+    normalised = np.clip(stats.normalise(chunks), -1.0, 1.0)
+    fast = FastTokenizer.fit(normalised, vocab_size=96, scale=4.0)
+    folder.mkdir(parents=True, exist_ok=True)
+    fast.save(folder / "fast")
+    (folder / "stats.json").write_text(json.dumps(stats.to_dict()))
+    (folder / "contract.yaml").write_text(contract.to_yaml())
+    count = episodes * frames
+    images = rng.integers(0, 255, (count, *contract.images[0].shape), dtype=np.uint8)
+    return Demonstrations(
+        folder=folder,
+        contract=contract,
+        fast=fast,
+        hashes={
+            "contract": contract.hash,
+            "tokenizer": fast.hash,
+            "stats": "s" * 64,
+            "dataset": "d" * 64,
+        },
+        episodes=tuple(spans),
+        states={
+            "state.ee": np.concatenate(ee),
+            "state.gripper": np.concatenate(width),
+            "state.joints": np.zeros((count, 7), np.float32),
+        },
+        read_image=lambda frame: images[frame],
+        chunk_tokens=fast.encode(normalised),
+        usable=np.ones(count, bool),
+    )
+
+
+@pytest.fixture(scope="session")
+def demonstrations(tmp_path_factory):
+    """Six short synthetic episodes."""
+    return make_demonstrations(tmp_path_factory.mktemp("demonstrations"))
+
+
+def make_tiny_base(folder: Path) -> Path:
+    """Folder of a randomly initialised base of some hundred thousand parameters."""
+    from roboalign_policy.models.tiny import TinySize, make_tiny_model, make_tiny_processor
+
+    size = TinySize(hidden=48, layers=2, heads=4, vision_hidden=32, vision_depth=1, image_px=32)
+    processor = make_tiny_processor(size)
+    make_tiny_model(processor, size).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory):
+    """Folder of a very small random base."""
+    return make_tiny_base(tmp_path_factory.mktemp("tiny_base"))

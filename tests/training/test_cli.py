@@ -1,0 +1,76 @@
+"""`roboalign`: every command is there, help lists them, and what is unknown is refused."""
+
+import importlib
+import inspect
+
+import pytest
+
+from roboalign_training import cli
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_every_command_has_a_main_that_takes_its_options(name):
+    module = importlib.import_module(f"roboalign_training.{cli.COMMANDS[name][0]}")
+    (argument,) = inspect.signature(module.main).parameters.values()
+    assert argument.name == "argv"
+    assert module.__doc__
+
+
+def test_usage_lists_every_command(capsys):
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for name in cli.COMMANDS:
+        assert f"  {name} " in text
+
+
+def test_no_command_shows_the_usage_and_fails(capsys):
+    assert cli.main([]) == 2
+    assert "usage: roboalign COMMAND" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_refused(capsys):
+    assert cli.main(["fly"]) == 2
+    assert "found command 'fly', expected one of contract, convert" in capsys.readouterr().err
+
+
+def test_options_and_status_pass_through(monkeypatch):
+    from roboalign_training import contract_cli
+
+    seen = []
+    monkeypatch.setattr(contract_cli, "main", lambda argv: seen.append(argv) or 7)
+    monkeypatch.setattr("sys.argv", ["x"])
+    assert cli.main(["contract", "check", "robot.yaml"]) == 7
+    assert seen == [["check", "robot.yaml"]]
+
+
+def test_contract_check_of_good_bad_and_missing_contracts(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("sys.argv", ["x"])
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("schema: roboalign-contract/1\nrate_hz: -3\n")
+    assert cli.main(["contract", "check", "sim_panda"]) == 0
+    assert cli.main(["contract", "check", "sim_panda", str(bad)]) == 1
+    assert "rate_hz" in capsys.readouterr().err
+    assert cli.main(["contract", "check", str(bad), str(tmp_path / "none.yaml")]) == 2
+    assert "none.yaml: found no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["open-loop", "closed-loop"])
+def test_evaluating_what_is_no_checkpoint_is_an_error_in_a_line(command, tmp_path, capsys):
+    from roboalign_training.evaluate.cli import main
+
+    policy = tmp_path / "policy"
+    if command == "open-loop":
+        options = [str(tmp_path)]
+    else:
+        options = ["--out", str(tmp_path / "out"), "--episodes", "1"]
+    assert main([command, str(policy), *options]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("roboalign evaluate: ")
+    assert str(policy) in error
+
+
+def test_evaluating_an_unknown_suite_is_an_error(tmp_path, capsys):
+    from roboalign_training.evaluate.cli import main
+
+    assert main(["closed-loop", "p", "--out", str(tmp_path), "--suites", "moon"]) == 1
+    assert "suites: found ['moon'], expected some of" in capsys.readouterr().err

@@ -1,0 +1,150 @@
+"""From bags to what training reads, and training started from bags alone."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from roboalign_policy.core.prompt import parse_answer
+from roboalign_policy.models.policy import MLLMPolicy
+from roboalign_training import sft
+from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.fit import load_action_stats
+from roboalign_training.data.frame_dataset import load_frames
+from roboalign_training.demonstrations import load_demonstrations
+from roboalign_training.mixture import action_answer
+from roboalign_training.run_layout import EXIT_DATA_FAULT, EXIT_INVALID_CONFIG
+
+
+def load_demo_bags():
+    """The writer of synthetic recordings beside this file."""
+    path = Path(__file__).with_name("demo_bags.py")
+    spec = importlib.util.spec_from_file_location("demo_bags_for_training", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def bags(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bags")
+    demo_bags = load_demo_bags()
+    for number in range(3):
+        demo_bags.write_demo(
+            folder / f"episode{number}", seed=number, start_ns=(number + 1) * 10**11
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(bags, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("set") / "data"
+    load_demonstrations(folder, [bags])
+    return folder
+
+
+def test_bags_become_demonstrations(folder):
+    data, frames = load_demonstrations(folder), load_frames(folder)
+    assert [(e.id, e.instruction) for e in data.episodes] == [
+        (f"episode{n}", "put the red cube on the blue plate") for n in range(3)
+    ]
+    assert len(data) == len(frames) == data.episodes[-1].stop
+    assert data.hashes.keys() == {"contract", "dataset", "stats", "tokenizer"}
+    for frame in (0, 7, len(data) - 1):
+        np.testing.assert_array_equal(data.image(frame), frames.image(frame))
+        np.testing.assert_array_equal(
+            data.values(frame)["state.ee"], frames.states["state.ee"][frame]
+        )
+
+
+def test_tokens_decode_to_the_demonstrated_chunk(folder):
+    data, frames = load_demonstrations(folder), load_frames(folder)
+    stats = load_action_stats(folder / "stats.json")
+    for frame in (0, 11, len(data) - 1):
+        tokens = parse_answer(action_answer(data, frame, think=True)).tokens
+        chunk = stats.denormalise(
+            data.fast.decode([tokens], horizon=data.horizon, dims=data.dims)[0]
+        )
+        np.testing.assert_allclose(
+            chunk, frames.chunk(frame), atol=0.12
+        )  # half a quantum of the coefficients
+
+
+def test_a_second_call_converts_nothing_and_keeps_the_tokenizer(folder, bags):
+    before = (folder / "fast" / "tokenizer.json").stat().st_mtime_ns
+    data = load_demonstrations(folder, [bags], "sim_panda")
+    assert len(data.episodes) == 3
+    assert (folder / "fast" / "tokenizer.json").stat().st_mtime_ns == before
+
+
+def test_faulty_data_sets_are_refused(folder, tmp_path):
+    with pytest.raises(DatasetError, match="is no data set"):
+        load_demonstrations(tmp_path)
+    unfitted = tmp_path / "unfitted"
+    shutil.copytree(folder, unfitted)
+    document = json.loads((unfitted / "dataset.json").read_text())
+    document["fitted"] = {}
+    (unfitted / "dataset.json").write_text(json.dumps(document))
+    with pytest.raises(DatasetError, match="run `roboalign fit-tokenizer`"):
+        load_demonstrations(unfitted)
+    swapped = tmp_path / "swapped"
+    shutil.copytree(folder, swapped)
+    config = json.loads((swapped / "fast" / "processor_config.json").read_text())
+    config["scale"] *= 2
+    (swapped / "fast" / "processor_config.json").write_text(json.dumps(config))
+    with pytest.raises(DatasetError, match="fast: hash: found"):
+        load_demonstrations(swapped)
+    changed = tmp_path / "changed"
+    shutil.copytree(folder, changed)
+    stats = json.loads((changed / "stats.json").read_text())
+    stats["action"]["q99"][0] += 0.1
+    (changed / "stats.json").write_text(json.dumps(stats))
+    with pytest.raises(DatasetError, match="stats.json: hash: found"):
+        load_demonstrations(changed)
+
+
+def test_sft_from_bags_alone(bags, tiny_base, tmp_path):
+    options = (
+        f"--bags {bags} --base {tiny_base} --output_dir {tmp_path / 'run'} --max_steps 2 "
+        "--per_device_train_batch_size 2 --weight_scene 0 --held_out_episodes 1 --dev_frames 2 "
+        "--max_answer_tokens 8"
+    )
+    status = sft.main(options.split())
+    assert status == 0
+    data = json.loads((tmp_path / "run" / "data" / "dataset.json").read_text())
+    meta = json.loads((tmp_path / "run" / "policy" / "roboalign.json").read_text())
+    assert meta["hashes"]["dataset"] == data["hashes"]["dataset"]
+    assert meta["hashes"]["tokenizer"] == data["fitted"]["tokenizer"]
+    policy = MLLMPolicy.load(tmp_path / "run" / "policy", device="cpu")
+    frames = load_frames(tmp_path / "run" / "data")
+    values = {"image.front": frames.image(3), **{k: v[3] for k, v in frames.states.items()}}
+    prediction = policy.act(values, frames.episodes[0].instruction)
+    assert prediction.tokens  # the grammar makes even an untrained policy answer
+    assert prediction.reasoning is not None
+
+
+def test_what_users_can_fix_is_one_line(bags, tmp_path, capsys, tiny_base):
+    def status(*argv):
+        code = sft.main([*argv, "--output_dir", str(tmp_path / "run"), "--weight_scene", "0"])
+        return code, capsys.readouterr().err.strip().splitlines()[-1]
+
+    code, line = status("--dataset", str(tmp_path / "none"))
+    assert code == EXIT_DATA_FAULT
+    assert "is no data set" in line
+    code, line = status("--bags", str(tmp_path / "nothing"))
+    assert code == EXIT_DATA_FAULT
+    assert "does not exist" in line
+    code, line = status("--bags", str(bags), "--contract", "no_such_robot")
+    assert code == EXIT_INVALID_CONFIG
+    assert "no_such_robot" in line
+    code, line = status("--bags", str(bags), "--held_out_episodes", "3", "--base", str(tiny_base))
+    assert code == EXIT_DATA_FAULT
+    assert "held-out episodes: found 3, expected 0 .. 2" in line
+    code, line = status("--bags", str(bags), "--held_out_episodes", "1", "--base", str(tmp_path))
+    assert code == EXIT_INVALID_CONFIG
+    assert "safetensors" in line

@@ -1,0 +1,238 @@
+"""Closed-loop bookkeeping and open-loop figures: counts, resuming, whose results they are."""
+
+import json
+import subprocess
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from roboalign_policy.core.contract import load_contract
+from roboalign_policy.models.policy import OK, UNDECODABLE, Prediction
+from roboalign_policy.sim import SUITES
+from roboalign_training.demo.plan import (
+    CLOSED_LOOP_SEED,
+    DEVELOPMENT_SEED,
+    OPEN_LOOP_SEED,
+    RECORD_SEED,
+    DemoConfig,
+)
+from roboalign_training.evaluate import closed_loop
+from roboalign_training.evaluate.closed_loop import (
+    JOBS,
+    RESULTS,
+    DriveSettings,
+    Episode,
+    drop_torn_line,
+    episodes_of_suites,
+    read_results,
+    run_closed_loop,
+    summarise,
+)
+from roboalign_training.evaluate.open_loop import evaluate_open_loop
+from roboalign_training.statistics import wilson_interval
+
+
+def record(episode, success=True, **more):
+    return {
+        "suite": episode.suite, "task": episode.task, "seed": episode.seed, "success": success,
+        "chunks": 5, "valid_chunks": 4, "faults": ["undecodable"], **more,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def policy(tmp_path):
+    folder = tmp_path / "policy"
+    folder.mkdir()
+    (folder / "roboalign.json").write_text(json.dumps({"kind": "sft", "created": "today"}))
+    return folder
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """Stands in for the process that needs ROS: notes its jobs, writes results, may fail."""
+    state = SimpleNamespace(jobs=[], stop_after=None)
+
+    def run(command, check):
+        assert command[1:3] == ["-m", "roboalign_training.nodes.closed_loop_worker"]
+        folder = closed_loop.Path(command[3])
+        job = json.loads((folder / JOBS).read_text())
+        state.jobs.append(job)
+        with (folder / RESULTS).open("a") as file:
+            for number, episode in enumerate(job["episodes"]):
+                if number == state.stop_after:
+                    file.write('{"suite": "obj", "faults": {}')  # killed while writing
+                    return SimpleNamespace(returncode=-9)
+                file.write(json.dumps(record(Episode(**episode))) + "\n")
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return state
+
+
+def test_episodes_take_tasks_in_turn_from_seeds_of_their_own():
+    episodes = episodes_of_suites(SUITES, 6, 3_000_000)
+    assert len(episodes) == len(set(episodes)) == 6 * len(SUITES)
+    for suite, tasks in SUITES.items():
+        mine = [e for e in episodes if e.suite == suite]
+        assert [e.seed for e in mine] == list(range(3_000_000, 3_000_006))
+        assert [e.task for e in mine] == [tasks[i % len(tasks)].name for i in range(6)]
+
+
+def test_seeds_of_the_demo_never_meet():
+    config = DemoConfig()
+    used = [
+        range(RECORD_SEED, RECORD_SEED + config.episodes),
+        range(OPEN_LOOP_SEED, OPEN_LOOP_SEED + config.open_loop_episodes),
+        range(DEVELOPMENT_SEED, DEVELOPMENT_SEED + 10_000),
+        range(CLOSED_LOOP_SEED, CLOSED_LOOP_SEED + config.closed_loop_episodes),
+    ]
+    assert sum(map(len, used)) == len(set().union(*used))
+
+
+def test_summarise_counts_by_suite_with_intervals():
+    records = [
+        record(Episode(suite, "t", i), success=i < won)
+        for suite, won in (("object", 3), ("goal", 0))
+        for i in range(4)
+    ]
+    found = summarise(records)
+    assert found["suites"] == {
+        "object": {"successes": 3, "n": 4, "interval": list(wilson_interval(3, 4))},
+        "goal": {"successes": 0, "n": 4, "interval": list(wilson_interval(0, 4))},
+    }
+    assert found["decode"] == {"valid": 32, "n": 40}
+
+
+def test_a_torn_last_line_is_left_out_and_cut_off(tmp_path):
+    whole = [record(Episode("object", "t", i)) for i in range(2)]
+    text = "".join(json.dumps(r) + "\n" for r in whole)
+    for torn in ('{"suite": "object", "a": {}', '{"suite"', json.dumps(whole[0])):
+        (tmp_path / RESULTS).write_text(text + torn)
+        assert list(read_results(tmp_path)) == [Episode("object", "t", i) for i in range(2)]
+        drop_torn_line(tmp_path)
+        assert (tmp_path / RESULTS).read_text() == text
+    (tmp_path / RESULTS).write_text('{"torn')
+    drop_torn_line(tmp_path)
+    assert (tmp_path / RESULTS).read_text() == ""
+
+
+def test_no_results_yet(tmp_path):
+    assert read_results(tmp_path) == {}
+    drop_torn_line(tmp_path)
+    assert not (tmp_path / RESULTS).exists()
+
+
+def test_finished_episodes_are_not_driven_again(policy, worker, tmp_path):
+    episodes = episodes_of_suites(SUITES, 2, 7)
+    out = tmp_path / "out"
+    first = run_closed_loop(policy, episodes[:3], out, DriveSettings())
+    assert [r["seed"] for r in first] == [e.seed for e in episodes[:3]]
+    both = run_closed_loop(policy, episodes, out, DriveSettings())
+    assert [(r["suite"], r["seed"]) for r in both] == [(e.suite, e.seed) for e in episodes]
+    assert [len(job["episodes"]) for job in worker.jobs] == [3, len(episodes) - 3]
+    assert worker.jobs[0]["policy"] == str(policy)
+    run_closed_loop(policy, episodes, out, DriveSettings())
+    assert len(worker.jobs) == 2, "nothing was left to drive"
+
+
+def test_a_killed_worker_leaves_what_was_finished(policy, worker, tmp_path):
+    episodes, out = episodes_of_suites(SUITES, 1, 7), tmp_path / "out"
+    worker.stop_after = 2
+    with pytest.raises(RuntimeError, match="ended with status -9; logs are in .*logs"):
+        run_closed_loop(policy, episodes, out, DriveSettings())
+    worker.stop_after = None
+    records = run_closed_loop(policy, episodes, out, DriveSettings())
+    assert len(records) == len(episodes)
+    assert [len(job["episodes"]) for job in worker.jobs] == [4, 2]
+
+
+def test_results_of_another_policy_or_setting_are_refused(policy, worker, tmp_path):
+    episodes, out = episodes_of_suites(SUITES, 1, 7)[:1], tmp_path / "out"
+    run_closed_loop(policy, episodes, out, DriveSettings(workers=2))
+    run_closed_loop(policy, episodes, out, DriveSettings(workers=5))  # changes no result
+    with pytest.raises(ValueError, match="settings.think: found True, expected False"):
+        run_closed_loop(policy, episodes, out, DriveSettings(think=False))
+    (policy / "roboalign.json").write_text(json.dumps({"kind": "grpo", "created": "today"}))
+    with pytest.raises(ValueError, match="policy.kind: found 'sft', expected 'grpo'"):
+        run_closed_loop(policy, episodes, out, DriveSettings())
+
+
+CONTRACT = load_contract("sim_panda")
+
+
+class Frames:
+    """Frames whose demonstrated chunk is all 0.5."""
+
+    def __init__(self, usable):
+        self.folder, self.contract, self.usable = "frames", CONTRACT, np.array(usable)
+
+    def __getitem__(self, index):
+        return SimpleNamespace(
+            images={"image.front": index}, states={}, instruction="go",
+            action_chunk=np.full((8, 7), 0.5, np.float32),
+        )  # fmt: skip
+
+
+class Echo:
+    """A policy with known tokens and an error of 0.1 in dx; its answer in frame 3 is broken."""
+
+    contract = CONTRACT
+
+    def __init__(self):
+        self.asked = []
+
+    def tokens_of(self, chunks):
+        return [[1, 2, 3, 4]]
+
+    def act(self, values, instruction):
+        frame = values["image.front"]
+        self.asked.append(frame)
+        if frame == 3:
+            return Prediction(None, [9], "", UNDECODABLE, "why", 0.1)
+        actions = np.full((8, 7), 0.5, np.float32)
+        actions[:, 0] += 0.1
+        return Prediction(actions, [1, 2, 9, 9], "", OK, "", 0.1)
+
+
+def test_open_loop_figures_by_hand():
+    policy = Echo()
+    found = evaluate_open_loop(policy, Frames([True] * 4 + [False] * 3), count=10).record()
+    assert policy.asked == [0, 1, 2, 3], "frames without a whole chunk are no question"
+    assert found["n"] == 4
+    assert found["valid"] == 3
+    assert found["prefix_accuracy"] == pytest.approx((0.5 * 3 + 0) / 4)
+    assert found["action_l1"] == pytest.approx(0.1 / 7)
+    assert found["action_l1_by_dimension"]["dx"] == pytest.approx(0.1)
+    assert set(found["action_l1_by_dimension"]) == set(CONTRACT.action.names)
+    low, high = found["prefix_accuracy_interval"]
+    assert low < found["prefix_accuracy"] < high
+
+
+def test_open_loop_draws_as_many_frames_as_asked_by_the_seed():
+    drawn = []
+    for seed in (0, 0, 1):
+        policy = Echo()
+        assert evaluate_open_loop(policy, Frames([True] * 50), 10, seed).n == 10
+        assert policy.asked == sorted(set(policy.asked))
+        drawn.append(policy.asked)
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_open_loop_without_a_valid_chunk_has_no_error_figure():
+    policy = Echo()
+    found = evaluate_open_loop(policy, Frames([False, False, False, True]), 5).record()
+    assert (found["n"], found["valid"], found["action_l1"]) == (1, 0, None)
+    assert found["action_l1_by_dimension"] == {}
+
+
+def test_open_loop_without_frames_is_refused():
+    with pytest.raises(ValueError, match="found 0 frames with a whole chunk"):
+        evaluate_open_loop(Echo(), Frames([False]), 5)
+
+
+def test_open_loop_of_another_action_space_is_refused():
+    frames = Frames([True])
+    frames.contract = load_contract("so101")
+    with pytest.raises(ValueError, match="found the action of so101, expected .* sim_panda"):
+        evaluate_open_loop(Echo(), frames, 5)

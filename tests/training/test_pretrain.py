@@ -1,0 +1,200 @@
+"""Pretraining for real on eight scenes: a model, its card, resuming; and the parts of it."""
+
+import json
+import shutil
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from roboalign_policy.models.loading import load_mllm
+from roboalign_policy.models.tiny import TinySize
+from roboalign_training import pretrain, pretrain_card
+from roboalign_training.grounding import KINDS, SceneFacts, Thing
+from roboalign_training.pretrain import PretrainConfig, SceneQuestions
+from roboalign_training.pretrain_card import answer_questions, card_text, score_answers
+from roboalign_training.scene_cache import SceneCache, _render_block, facts_from_json
+
+SIZE = {"hidden": 48, "layers": 2, "heads": 4, "vision_hidden": 32, "vision_depth": 1,
+        "image_px": 32}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of four steps with a checkpoint after two; `again` runs it once more."""
+    folder = tmp_path_factory.mktemp("pretrain")
+    config = folder / "config.yaml"
+    options = {
+        "out": str(folder / "out"), "scenes": 8, "held_out_scenes": 4, "steps": 4, "batch": 2,
+        "save_every": 2, "short_steps": 2, "row_tokens": 80, "threads": 1, "render_workers": 1,
+        "size": SIZE,
+    }  # fmt: skip
+    config.write_text(yaml.safe_dump(options))
+
+    def again():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pretrain_card, "QUESTIONS_PER_KIND", 2)
+            pretrain.main(["--config", str(config)])
+
+    again()
+    return SimpleNamespace(out=folder / "out", again=again)
+
+
+def test_the_model_is_one_that_load_mllm_takes(run):
+    mllm = load_mllm(run.out / "model", device="cpu")
+    assert mllm.family == "qwen3_vl"
+    assert len(mllm.tokenizer) == mllm.model.get_input_embeddings().weight.shape[0]
+    image = np.zeros((64, 64, 3), np.uint8)
+    answers = answer_questions(
+        mllm.model, mllm.processor, [image] * 3, ["red cube ?"] * 3, batch=2
+    )
+    assert len(answers) == 3
+    assert len(set(answers)) == 1, "in a batch or alone"
+
+
+def test_the_card_says_what_was_done(run):
+    card = json.loads((run.out / "model" / "card.json").read_text())
+    assert card["config"]["steps"] == 4
+    assert card["config"]["size"] == SIZE
+    assert card["held_out_scenes"] == 4
+    assert card["question_answer_samples"] >= 8, "at least one a row"
+    weights = load_file(run.out / "model" / "model.safetensors")
+    assert card["parameters"] == sum(w.size for w in weights.values())
+    assert set(card["accuracy"]) <= set(KINDS)
+    for kind, entry in card["accuracy"].items():
+        assert 0 <= entry["exact"] <= entry["n"] <= 2, kind
+    text = (run.out / "model" / "README.md").read_text()
+    assert "rendered\nscenes, 4 steps" in text
+    for kind in card["accuracy"]:
+        assert f"\n| {kind} | " in text
+
+
+def test_a_resumed_run_ends_where_the_whole_one_did(run):
+    whole = load_file(run.out / "model" / "model.safetensors")
+    first = load_file(run.out / "checkpoints" / "checkpoint-2" / "model.safetensors")
+    key = "model.language_model.embed_tokens.weight"
+    assert not np.array_equal(whole[key], first[key])
+    kept = [*run.out.rglob("*.npz"), *run.out.glob("checkpoints/checkpoint-2/*")]
+    written = {p: p.stat().st_mtime_ns for p in kept}
+    shutil.rmtree(run.out / "checkpoints" / "checkpoint-4")
+    shutil.rmtree(run.out / "model")
+    run.again()
+    resumed = load_file(run.out / "model" / "model.safetensors")
+    for name, weight in whole.items():
+        np.testing.assert_array_equal(resumed[name], weight, err_msg=name)
+    assert {p: p.stat().st_mtime_ns for p in kept} == written, "nothing was done a second time"
+
+
+@pytest.fixture
+def rendering(monkeypatch):
+    """Renders blocks in this process and notes them."""
+    jobs = []
+
+    class Pool:
+        def __init__(self, workers, mp_context):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *given):
+            pass
+
+        def map(self, function, todo):
+            for job in todo:
+                jobs.append((job[1], job[2]))
+                yield function(job)
+
+    monkeypatch.setattr("roboalign_training.scene_cache.ProcessPoolExecutor", Pool)
+    monkeypatch.setattr("roboalign_training.scene_cache.BLOCK", 3)
+    return jobs
+
+
+def test_scenes_are_rendered_once_and_another_number_of_them_is_honoured(tmp_path, rendering):
+    first = SceneCache(tmp_path, 20, 5, 32)
+    assert rendering == [(20, 3), (23, 2)]
+    assert len(first) == 5
+    assert first.images.shape == (5, 32, 32, 3)
+    assert first.images.dtype == np.uint8
+    rendering.clear()
+    more = SceneCache(tmp_path, 20, 6, 32)
+    assert rendering == [(23, 3)], "the short block is not taken for a whole one"
+    fewer = SceneCache(tmp_path, 20, 4, 32)
+    assert rendering == [(23, 3)]
+    assert (len(more), len(fewer)) == (6, 4)
+    np.testing.assert_array_equal(more.images[:4], fewer.images)
+    np.testing.assert_array_equal(more.images[:5], first.images)
+    assert [more.facts(i) for i in range(4)] == [fewer.facts(i) for i in range(4)]
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_an_interrupted_rendering_is_taken_up(tmp_path, rendering):
+    _render_block((tmp_path / "20-32.npz", 20, 3, 32))
+    (tmp_path / "23-32.99.partial").write_bytes(b"half")
+    SceneCache(tmp_path, 20, 6, 32)
+    assert rendering == [(23, 3)]
+
+
+def test_facts_come_back_from_json():
+    facts = SceneFacts((Thing("red", "cube", (0.1, 0.2, 0.3)),), (0.3, 0.0, 0.2), True, False, "x")
+    assert facts_from_json(json.dumps(asdict(facts))) == facts
+
+
+class Scenes:
+    """Ten scenes, the first six of them with one object."""
+
+    images = np.zeros((10, 8, 8, 3), np.uint8)
+
+    def __len__(self):
+        return 10
+
+    def facts(self, index):
+        things = (Thing("red", "cube", (0.4, 0.1, 0.0)),) * (1 if index < 6 else 5)
+        return SceneFacts(things, (0.3, 0.0, 0.2), True, False)
+
+
+def test_order_begins_with_easy_scenes_and_visits_all_alike():
+    config = PretrainConfig(steps=12, short_steps=9, batch=4, size=TinySize(**SIZE))
+    dataset = SceneQuestions(Scenes(), config)
+    assert len(dataset) == 48
+    assert set(dataset.order[:12]) == set(range(6)), "a third of the short steps"
+    counts = np.bincount(dataset.order[12:42], minlength=10)
+    assert (counts == 3).all(), "then every scene as often"
+    assert (dataset.room[:36] == config.short_row_tokens).all()
+    assert (dataset.room[36:] == config.row_tokens).all()
+
+
+def test_an_index_has_its_questions_whenever_it_is_asked():
+    config = PretrainConfig(steps=3, batch=4)
+    first, second = SceneQuestions(Scenes(), config), SceneQuestions(Scenes(), config)
+    assert [first[i]["questions"] for i in (7, 2)] == [second[i]["questions"] for i in (7, 2)]
+    assert first[7]["questions"] != first[2]["questions"]
+    other = SceneQuestions(Scenes(), PretrainConfig(steps=3, batch=4, seed=1))
+    assert first[7]["questions"] != other[7]["questions"]
+
+
+def test_scores_by_hand():
+    kinds = ["where"] * 4 + ["count"] * 2 + ["gripper"] * 2
+    expected = ["40 10", "40 10", "40 10", "40 10", "2", "3", "yes", "30 0 25"]
+    found = ["40 10", "40 12", "44 7", "red", "2", "2", "no", "30 0 25"]
+    report = score_answers(kinds, expected, found)
+    where = report["where"]
+    assert (where["exact"], where["n"]) == (1, 4)
+    assert (where["within_2_cm"], where["n_coordinates"]) == (2, 4)
+    assert where["mean_error_cm"] == pytest.approx((0 + 2 + 5) / 3)
+    assert (report["count"]["exact"], report["count"]["n"]) == (1, 2)
+    assert "within_2_cm" not in report["count"]
+    assert (report["gripper"]["within_2_cm"], report["gripper"]["n_coordinates"]) == (1, 1)
+
+
+def test_a_card_without_any_readable_coordinate_is_written_too():
+    report = score_answers(["where"], ["40 10"], ["red"])
+    assert report["where"]["mean_error_cm"] is None
+    card = {
+        "parameters": 1, "question_answer_samples": 2, "held_out_scenes": 1, "created": "today",
+        "config": {"scenes": 1, "steps": 1}, "accuracy": report,
+    }  # fmt: skip
+    assert "| where | 1 | 0.0 | 0.0 - 79.3 | 0.0 |" in card_text(card)

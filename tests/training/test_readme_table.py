@@ -1,0 +1,231 @@
+"""The README's table against the report, and what the documents name against what is there."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+README = "# Title\n\nbefore\n\n<!-- report:begin -->\nold\n<!-- report:end -->\n\nafter\n"
+CREATED = "2026-01-31T23:30:00+00:00"
+
+
+def load_script():
+    """The script as a module; it is no part of a package."""
+    spec = importlib.util.spec_from_file_location("readme_table", ROOT / "scripts/readme_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+script = load_script()
+
+
+def make_stages() -> dict:
+    """What the demo's stages leave in `stages.json`."""
+
+    def driven(successes: int, valid: int, chunks: int) -> dict:
+        from roboalign_training.statistics import wilson_interval
+
+        interval = list(wilson_interval(successes, 25))
+        entry = {"successes": successes, "n": 25, "interval": interval}
+        suites = {"object": entry, "goal": dict(entry)}
+        return {"suites": suites, "decode": {"valid": valid, "n": chunks}}
+
+    def followed(accuracy: float) -> dict:
+        return {
+            "prefix_accuracy": accuracy,
+            "prefix_accuracy_interval": [accuracy - 0.05, accuracy + 0.05],
+            "action_l1": 0.25,
+            "action_l1_interval": [0.2, 0.3],
+            "action_l1_by_dimension": {"dx": 0.25},
+            "valid": 120,
+            "n": 120,
+        }
+
+    results = {
+        "dataset": {"episodes": 400, "frames": 6789, "skipped": 0, "tokens_per_chunk": 9.5},
+        "sft": {"samples": 44800},
+        "grpo": {"samples": 160},
+        "open_loop": {"sft": followed(0.5), "grpo": followed(0.625)},
+        "closed_loop": {
+            "base": driven(0, 900, 1000),
+            "sft": driven(16, 1500, 1500),
+            "grpo": driven(25, 1400, 1400),
+        },
+    }
+    return {
+        name: {"seconds": 10.4 * at, "result": result}
+        for at, (name, result) in enumerate(results.items(), 1)
+    }
+
+
+@pytest.fixture
+def report(tmp_path):
+    """Path of a report as the demo makes it, with a fixed date."""
+    module = pytest.importorskip("roboalign_training.evaluate.report")
+    (tmp_path / "stages.json").write_text(json.dumps(make_stages()))
+    document = {**module.make_report(tmp_path, {}), "created": CREATED}
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.fixture
+def readme(tmp_path):
+    """Path of a README with an old block."""
+    path = tmp_path / "README.md"
+    path.write_text(README)
+    return path
+
+
+def run(report: Path, readme: Path) -> int:
+    return script.main(["--report", str(report), "--readme", str(readme)])
+
+
+def change(report: Path, keys: str, value: object = None) -> None:
+    """Set the figure at a dotted path, or take it away."""
+    document = json.loads(report.read_text())
+    *way, last = keys.split(".")
+    place = document
+    for key in way:
+        place = place[key]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    report.write_text(json.dumps(document))
+
+
+def test_the_block_holds_the_reports_figures_and_the_rest_stays(report, readme):
+    assert run(report, readme) == 0
+    text = readme.read_text()
+    assert text.startswith("# Title\n\nbefore\n\n<!-- report:begin -->\nMade by `make demo` on ")
+    assert text.endswith("\n<!-- report:end -->\n\nafter\n")
+    assert "old" not in text
+    lines = text.splitlines()
+    # Wilson 95 %: 0/25 -> 0-13 %, 16/25 -> 45-80 %, 25/25 -> 87-100 %
+    row = "0/25 (0-13 %) | 16/25 (45-80 %) | 25/25 (87-100 %) |"
+    assert "| suite | base | SFT | SFT + GRPO |" in lines
+    assert f"| object | {row}" in lines
+    assert f"| goal | {row}" in lines
+    assert "| SFT | 0.500 (0.450-0.550) | 0.250 (0.200-0.300) | 120 |" in lines
+    assert "| SFT + GRPO | 0.625 (0.575-0.675) | 0.250 (0.200-0.300) | 120 |" in lines
+    assert "Chunks of the trained arms that decoded: 2,900 of 2,900 (100 %)." in lines
+    seconds = "dataset 10, sft 21, grpo 31, open_loop 42, closed_loop 52; together 156."
+    assert f"Seconds: {seconds}" in lines
+    made = "Made by `make demo` on 2026-01-31 (UTC): 400 demonstrations with 6,789 frames,"
+    assert f"{made} 44,800 SFT samples, 160 GRPO prompts." in lines
+
+
+def test_filling_twice_changes_nothing(report, readme, capsys):
+    assert run(report, readme) == 0
+    first = readme.read_text()
+    assert "filled" in capsys.readouterr().out
+    assert run(report, readme) == 0
+    assert readme.read_text() == first
+    assert "unchanged" in capsys.readouterr().out
+    assert [path.name for path in readme.parent.glob(".*")] == []
+
+
+def test_a_missing_report_is_named_with_the_command_that_makes_it(tmp_path, readme, capsys):
+    assert run(tmp_path / "none.json", readme) == 1
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'none.json'}: not found" in said
+    assert "make demo" in said
+    assert readme.read_text() == README
+
+
+@pytest.mark.parametrize(
+    "keys, value, said",
+    [
+        ("closed_loop.goal.grpo.n", None, "closed_loop.goal.grpo.n: not found"),
+        ("closed_loop.goal.grpo", None, "closed_loop.goal.grpo: not found"),
+        ("closed_loop.goal.sft.interval", [0.8, 0.2], "expected [low, high]"),
+        ("closed_loop", {}, "expected an object with entries"),
+        ("open_loop.sft.action_l1", "much", "open_loop.sft.action_l1: found 'much'"),
+        ("decode.valid", 5000, "decode: found valid 5000, n 2900"),
+        ("decode.valid", True, "decode.valid: found True, expected a number"),
+        ("created", "yesterday", "created: found 'yesterday', expected ISO 8601"),
+        ("samples.grpo", None, "samples.grpo: not found"),
+    ],
+)
+def test_a_figure_that_is_missing_or_wrong_is_named(report, readme, capsys, keys, value, said):
+    change(report, keys, value)
+    assert run(report, readme) == 1
+    assert said in capsys.readouterr().err
+    assert readme.read_text() == README
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]"])
+def test_a_report_that_is_no_json_object_is_refused(tmp_path, readme, capsys, text):
+    path = tmp_path / "report.json"
+    path.write_text(text)
+    assert run(path, readme) == 1
+    assert f"{path}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("nothing", "found 0 times <!-- report:begin -->"),
+        (README + "<!-- report:end -->", "found 2 times <!-- report:end -->"),
+        ("<!-- report:end --> <!-- report:begin -->", "before <!-- report:begin -->"),
+    ],
+)
+def test_a_readme_without_the_markers_in_order_is_left_alone(report, readme, capsys, text, said):
+    readme.write_text(text)
+    assert run(report, readme) == 1
+    assert said in capsys.readouterr().err
+    assert readme.read_text() == text
+
+
+def test_only_all_of_them_is_100_percent(report, readme):
+    change(report, "decode.valid", 2899)
+    assert run(report, readme) == 0
+    assert "2,899 of 2,900 (99.9 %)" in readme.read_text()
+
+
+def test_the_readme_of_the_workspace_has_the_markers():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "BLOCK" in script.fill(text, "BLOCK")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_local_link_of_a_document_resolves(path):
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(r"`[^`\n]*`", "", text)  # code is no link
+    links = [link.split()[0] for link in re.findall(r"\]\(([^)]+)\)", text)]
+    local = [link.split("#")[0] for link in links if not re.match(r"[a-z]+:|#", link)]
+    assert [link for link in local if not (path.parent / link).exists()] == []
+
+
+def test_the_index_lists_every_document():
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    folder = ROOT / "docs"
+    written = {path.relative_to(folder).as_posix() for path in folder.rglob("*.md")}
+    assert {name for name in written - {"README.md"} if f"]({name})" not in index} == set()
+
+
+def test_the_demos_options_are_documented_with_their_defaults():
+    plan = pytest.importorskip("roboalign_training.demo.plan")
+    text = (ROOT / "docs/demo.md").read_text(encoding="utf-8")
+    documented = dict(re.findall(r"^\| `--(\w+)` \| ([^|]*?) \|", text, flags=re.MULTILINE))
+    declared = {
+        f.name: " ".join(f.default_factory()) if f.default is MISSING else f"{f.default}"
+        for f in fields(plan.DemoConfig)
+    }
+    assert documented == declared
+
+
+def test_the_demos_stages_are_documented_in_order():
+    stages = pytest.importorskip("roboalign_training.demo.stages")
+    text = (ROOT / "docs/demo.md").read_text(encoding="utf-8")
+    section = text.split("## Stages")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE) == list(stages.STAGES)

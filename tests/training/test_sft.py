@@ -1,0 +1,222 @@
+"""SFT with TRL's real trainer on a very small model: learning, records, resuming, refusals."""
+
+import json
+from contextlib import contextmanager
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from trl import GRPOConfig, SFTConfig
+
+from roboalign_policy.models.loading import load_mllm
+from roboalign_training import sft
+from roboalign_training.arguments import parse_arguments
+from roboalign_training.data.errors import DatasetError
+from roboalign_training.grpo import GrpoArguments
+from roboalign_training.run_layout import (
+    EXIT_DATA_FAULT,
+    EXIT_INVALID_CONFIG,
+    EXIT_STOPPED,
+    packaged_config,
+)
+from roboalign_training.run_record import RunFolder
+
+
+@pytest.fixture
+def run(demonstrations, tiny_base, tmp_path, monkeypatch):
+    """Runs SFT on the synthetic demonstrations; options as on the command line."""
+    monkeypatch.setattr(sft, "load_demonstrations", lambda *given: demonstrations)
+
+    def start(*options, folder="run"):
+        given = (
+            f"--dataset x --base {tiny_base} --output_dir {tmp_path / folder} "
+            "--max_steps 4 --per_device_train_batch_size 4 --logging_steps 1 --weight_scene 0 "
+            "--held_out_episodes 1 --dev_frames 3 --max_answer_tokens 8"
+        )
+        return sft.train([*given.split(), *options])
+
+    return start
+
+
+def stopping_after(steps):
+    """A stand-in for the signal: asks for a stop after this many steps."""
+
+    @contextmanager
+    def stop():
+        asked = iter(range(1, 10**6))
+        yield lambda: next(asked) >= steps
+
+    return stop
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_run_writes_a_whole_policy_and_its_records(run, demonstrations, tiny_base, tmp_path):
+    policy = run()
+    assert policy == tmp_path / "run" / "policy"
+    present = {p.name for p in policy.iterdir()}
+    weights_and_config = {"model.safetensors", "config.json", "generation_config.json"}
+    text_and_images = {"tokenizer.json", "preprocessor_config.json"}
+    robot = {"fast", "stats.json", "contract.yaml", "roboalign.json"}
+    assert weights_and_config | text_and_images | robot <= present
+    assert not [p for p in policy.rglob("*") if p.suffix in (".bin", ".pt", ".pkl", ".pth")]
+    meta = json.loads((policy / "roboalign.json").read_text())
+    assert meta["hashes"] == demonstrations.hashes
+    assert (meta["horizon"], meta["dims"], meta["kind"]) == (8, 7, "sft")
+    config = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert config["arguments"]["sft"]["weight_scene"] == 0.0
+    assert config["arguments"]["trainer"]["max_steps"] == 4
+    assert config["samples"] == 16
+    assert sum(config["mixture"].values()) == 16
+    lines = RunFolder(tmp_path / "run").metrics()
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
+    assert lines[-1]["stage"] == "finished"
+    mllm = load_mllm(policy)
+    assert "<fast_0>" in mllm.tokenizer.get_vocab()
+
+
+def test_vision_encoder_is_frozen_by_parameter(run, tiny_base, tmp_path):
+    base = weights(tiny_base)
+    for flag, frozen in (("true", True), ("false", False)):
+        trained = weights(run("--freeze_vision", flag, folder=f"vision_{flag}"))
+        same = [torch.equal(base[name], trained[name]) for name in base if ".visual." in name]
+        assert same
+        assert all(same) if frozen else not all(same)
+
+
+def test_it_learns_the_answers(run, tmp_path):
+    run(
+        "--max_steps",
+        "60",
+        "--learning_rate",
+        "3e-3",
+        "--weight_grasp",
+        "0",
+        "--per_device_train_batch_size",
+        "16",
+    )
+    losses = [line["loss"] for line in RunFolder(tmp_path / "run").metrics() if "loss" in line]
+    assert np.mean(losses[-5:]) < 0.5 * losses[0]
+
+
+def test_stopped_and_resumed_gives_the_same_weights(run, monkeypatch, tmp_path):
+    whole = weights(run(folder="whole"))
+    with monkeypatch.context() as patch:
+        patch.setattr(sft, "stop_on_signal", stopping_after(2))
+        with pytest.raises(sft.Stopped, match="after step 2"):
+            run(folder="parts")
+    assert not (tmp_path / "parts" / "policy").exists()
+    resumed = weights(run("--resume", "true", folder="parts"))
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, rtol=0, atol=0)
+    lines = RunFolder(tmp_path / "parts").metrics()
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
+
+
+def test_unfinished_checkpoint_is_passed_over(tmp_path):
+    run = RunFolder(tmp_path)
+    for step, whole in ((2, True), (4, False)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "model.safetensors").touch()
+        if whole:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").touch()
+    run.append(step=2, elapsed_s=1.5)
+    run.append(step=4, elapsed_s=3.0)
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 4, "lo')  # cut by a kill
+    checkpoint, elapsed_s = run.start(resume=True)
+    assert (checkpoint.name, elapsed_s) == ("checkpoint-2", 1.5)
+    assert run.metrics() == [{"step": 2, "elapsed_s": 1.5}]
+    assert run.start(resume=False) == (None, 0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_time_budget_ends_the_run_and_the_schedule(run, tmp_path):
+    run("--max_steps", "100000", "--max_seconds", "1.5", "--warmup_steps", "0")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["ended_by"] == "time"
+    assert 0 < result["steps"] < 100000
+    rates = [
+        line["learning_rate"]
+        for line in RunFolder(tmp_path / "run").metrics()
+        if "learning_rate" in line
+    ]
+    assert rates[-1] < 0.2 * rates[0]  # by steps alone, the cosine would hardly have begun
+
+
+def test_faults_have_their_exit_status_and_name_key_and_value(run, tmp_path, monkeypatch, capsys):
+    def status(*argv):
+        code = sft.main([*argv, "--output_dir", str(tmp_path / "faults")])
+        return code, capsys.readouterr().err
+
+    code, text = status("--dataset", "x", "--max_steps", "0")
+    assert code == EXIT_INVALID_CONFIG
+    assert "max_steps: found 0" in text
+    code, text = status()
+    assert code == EXIT_INVALID_CONFIG
+    assert "dataset: found ''" in text
+    code, text = status("--dataset", "x", "--weight_act", "-1")
+    assert code == EXIT_INVALID_CONFIG
+    assert "act: found -1" in text
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("dataset: x\nlearning_rte: 1\n")
+    code, text = status("--config", str(broken))
+    assert code == EXIT_INVALID_CONFIG
+    assert "broken.yaml" in text
+    assert "learning_rte" in text
+    code, text = status("--config", str(tmp_path / "none.yaml"))
+    assert code == EXIT_INVALID_CONFIG
+    assert "none.yaml" in text
+
+    def missing(*given):
+        raise DatasetError("out/data", "is no data set")
+
+    monkeypatch.setattr(sft, "load_demonstrations", missing)
+    code, text = status("--dataset", "out/data")
+    assert code == EXIT_DATA_FAULT
+    assert "out/data: is no data set" in text
+
+
+def test_main_tells_a_stop_from_an_end(run, monkeypatch, tmp_path, demonstrations, tiny_base):
+    monkeypatch.setattr(sft, "stop_on_signal", stopping_after(1))
+    argv = [
+        "--dataset",
+        "x",
+        "--base",
+        str(tiny_base),
+        "--output_dir",
+        str(tmp_path / "stop"),
+        "--max_steps",
+        "3",
+    ]
+    argv += [
+        "--weight_scene",
+        "0",
+        "--held_out_episodes",
+        "1",
+        "--per_device_train_batch_size",
+        "2",
+    ]
+    assert sft.main(argv) == EXIT_STOPPED
+    assert (tmp_path / "stop" / "checkpoint-1" / "trainer_state.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("kind", "ours", "theirs"),
+    [("sft", sft.SftArguments, SFTConfig), ("grpo", GrpoArguments, GRPOConfig)],
+)
+def test_packaged_yaml_agrees_with_the_dataclass(kind, ours, theirs):
+    keys = yaml.safe_load(packaged_config(kind).read_text())
+    arguments, training = parse_arguments(kind, (ours, theirs), ["--dataset", "x"])
+    own = {item.name for item in fields(ours)}
+    fresh = ours(dataset="x")
+    assert own & keys.keys() >= own - {"dataset", "bags", "contract", "max_seconds", "resume"}
+    for name in own & keys.keys():
+        assert keys[name] == getattr(fresh, name), name
+    for name in keys.keys() - own:
+        assert hasattr(training, name), name
