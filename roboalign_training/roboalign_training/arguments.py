@@ -58,10 +58,11 @@ class RunArguments:
         metadata={"help": "Model to start from: packaged name, folder or hub name."},
     )
     held_out_episodes: int = field(
-        default=8, metadata={"help": "Whole episodes kept out of training, to score the model on."}
+        default=16,
+        metadata={"help": "Whole episodes kept out of training, to score the model on."},
     )
     dev_frames: int = field(
-        default=64, metadata={"help": "Frames of the held-out episodes that are scored."}
+        default=128, metadata={"help": "Frames of the held-out episodes that are scored."}
     )
     max_seconds: float | None = field(
         default=None,

@@ -17,7 +17,7 @@ KINDS = (
     "where", "offset", "what", "colour", "relation", "extreme", "count", "exists", "gripper",
     "drawer", "holding", "caption",
 )  # fmt: skip
-WEIGHTS = np.array([40, 9, 10, 8, 9, 4, 4, 5, 4, 3, 2, 2], float)
+WEIGHTS = np.array([36, 9, 10, 8, 14, 5, 5, 5, 4, 2, 2, 2], float)
 RELATION_MARGIN_M = 0.03
 TWIN_MARGIN_M = 0.03
 

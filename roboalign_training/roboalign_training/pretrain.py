@@ -20,13 +20,13 @@ from trl import TrlParser
 
 from roboalign_policy.models.tiny import PACKAGED, TinySize, make_tiny_model, make_tiny_processor
 from roboalign_training.grounding import make_question
+from roboalign_training.muon import MuonAdamW
 from roboalign_training.packing import IGNORE, pack_questions
 from roboalign_training.pretrain_card import evaluate_and_write_card
 from roboalign_training.scene_cache import SceneCache
 
 TRAIN_SEED, HELD_OUT_SEED = 10_000_000, 90_000_000
 QUESTIONS_DRAWN = 24
-FEW_THINGS = 3
 
 
 @dataclass
@@ -41,11 +41,11 @@ class PretrainConfig:
         row_tokens: tokens of a row: an image and as many questions about it as fit.
         short_row_tokens: the same in the first ``short_steps`` steps: what a place is is learnt
             from many images, not from many questions about few.
-        short_steps: steps with short rows; the first third of them sees scenes of few objects
-            only.
+        short_steps: steps with short rows.
         steps: optimiser steps in all.
         batch: images a step.
-        learning_rate: peak of the cosine schedule.
+        learning_rate: peak of the cosine schedule, AdamW on embeddings, norms and biases.
+        muon_learning_rate: the same, Muon on the weight matrices.
         weight_decay: of AdamW.
         seed: of weights, order and questions.
         threads: torch threads (0 = torch's default).
@@ -56,14 +56,15 @@ class PretrainConfig:
 
     out: str = "out/pretrain-tiny"
     install: bool = False
-    scenes: int = 30_000
+    scenes: int = 80_000
     held_out_scenes: int = 1_000
     row_tokens: int = 200
     short_row_tokens: int = 64
-    short_steps: int = 2_500
-    steps: int = 3_700
+    short_steps: int = 1_500
+    steps: int = 3_900
     batch: int = 32
     learning_rate: float = 1e-3
+    muon_learning_rate: float = 3e-3
     weight_decay: float = 0.02
     seed: int = 0
     threads: int = 0
@@ -80,14 +81,9 @@ class SceneQuestions(torch.utils.data.Dataset):
 
     def __init__(self, cache: SceneCache, config: PretrainConfig):
         self.cache, self.seed = cache, config.seed
-        rng = np.random.default_rng(config.seed)
-        few = [i for i in range(len(cache)) if len(cache.facts(i).things) <= FEW_THINGS]
         short = min(config.short_steps, config.steps) * config.batch
         length = config.steps * config.batch
-        easy = _visits(rng, np.array(few or range(len(cache))), short // 3)
-        self.order = np.concatenate(
-            [easy, _visits(rng, np.arange(len(cache)), length - short // 3)]
-        )
+        self.order = _visits(np.random.default_rng(config.seed), len(cache), length)
         self.room = np.where(np.arange(length) < short, config.short_row_tokens, config.row_tokens)
 
     def __len__(self) -> int:
@@ -105,11 +101,10 @@ class SceneQuestions(torch.utils.data.Dataset):
         }
 
 
-def _visits(rng: np.random.Generator, scenes: np.ndarray, n: int) -> np.ndarray:
+def _visits(rng: np.random.Generator, scenes: int, n: int) -> np.ndarray:
     """``n`` visits: every scene once in random order, then again."""
-    rounds = -(-n // len(scenes))
-    visits = [rng.permutation(scenes) for _ in range(rounds)]
-    return np.concatenate([np.zeros(0, int), *visits])[:n]
+    rounds = -(-n // scenes)
+    return np.concatenate([rng.permutation(scenes) for _ in range(rounds)])[:n]
 
 
 class InOrderTrainer(Trainer):
@@ -162,11 +157,8 @@ def main(argv: list[str] | None = None) -> None:
         output_dir=str(out / "checkpoints"),
         max_steps=config.steps,
         per_device_train_batch_size=config.batch,
-        learning_rate=config.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=min(200, config.steps // 10),
-        weight_decay=config.weight_decay,
-        adam_beta2=0.98,
+        warmup_steps=min(100, config.steps // 10),
         max_grad_norm=1.0,
         logging_steps=25,
         save_steps=config.save_every,
@@ -177,8 +169,18 @@ def main(argv: list[str] | None = None) -> None:
         dataloader_pin_memory=False,
         use_cpu=not torch.cuda.is_available(),
     )
+    optimizer = MuonAdamW(
+        model,
+        muon_learning_rate=config.muon_learning_rate,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+    )
     trainer = InOrderTrainer(
-        model=model, args=arguments, train_dataset=dataset, data_collator=collate
+        model=model,
+        args=arguments,
+        train_dataset=dataset,
+        data_collator=collate,
+        optimizers=(optimizer, None),
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(arguments.output_dir))
     (out / "log.json").write_text(json.dumps(trainer.state.log_history))

@@ -27,6 +27,7 @@ from roboalign_training.mixture import (
     sft_dataset,
     split_episodes,
 )
+from roboalign_training.muon import MuonAdamW
 from roboalign_training.run_callback import RunCallback, is_quiet, stop_on_signal
 from roboalign_training.run_record import RunFolder, save_policy, write_json
 
@@ -38,22 +39,26 @@ class SftArguments(RunArguments):
     """What is learnt from what."""
 
     weight_act: float = field(
-        default=0.1, metadata={"help": "Share of action samples without a thought."}
+        default=0.05, metadata={"help": "Share of action samples without a thought."}
     )
     weight_think: float = field(
-        default=0.65, metadata={"help": "Share of action samples after a thought."}
+        default=0.7, metadata={"help": "Share of action samples after a thought."}
     )
     weight_scene: float = field(
-        default=0.2, metadata={"help": "Share of questions about rendered scenes."}
+        default=0.15, metadata={"help": "Share of questions about rendered scenes."}
     )
     weight_grasp: float = field(
-        default=0.05, metadata={"help": "Share of questions about the demonstration's grasp."}
+        default=0.1, metadata={"help": "Share of questions about the demonstration's grasp."}
     )
     scene_questions: int = field(
         default=4096, metadata={"help": "How many different scene questions there are."}
     )
     freeze_vision: bool = field(
         default=True, metadata={"help": "Keep the vision encoder as it is."}
+    )
+    muon_learning_rate: float = field(
+        default=2e-3,
+        metadata={"help": "Learning rate of Muon on the weight matrices; 0: AdamW for all."},
     )
     max_answer_tokens: int = field(
         default=160, metadata={"help": "Longest answer when the result is scored, tokens."}
@@ -62,6 +67,12 @@ class SftArguments(RunArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         require("scene_questions", self.scene_questions, self.scene_questions >= 0, "at least 0")
+        require(
+            "muon_learning_rate",
+            self.muon_learning_rate,
+            0 <= self.muon_learning_rate < 1,
+            "0 or a learning rate below 1",
+        )
         require(
             "max_answer_tokens", self.max_answer_tokens, self.max_answer_tokens >= 1, "at least 1"
         )
@@ -141,6 +152,7 @@ def train(argv: Sequence[str]) -> Path:
             train_dataset=sft_dataset(mixture),
             processing_class=mllm.processor,
             callbacks=[callback],
+            optimizers=(make_optimizer(mllm.model, arguments, training), None),
         )
         trainer.remove_callback(PrinterCallback)
         outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -183,6 +195,19 @@ def train(argv: Sequence[str]) -> Path:
         **score.record(),
     )
     return policy
+
+
+def make_optimizer(model, arguments: SftArguments, training: SFTConfig) -> MuonAdamW | None:
+    """Muon with AdamW where it is asked for, else None: the trainer makes its own."""
+    if not arguments.muon_learning_rate:
+        return None
+    return MuonAdamW(
+        model,
+        muon_learning_rate=arguments.muon_learning_rate,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        betas=(training.adam_beta1, training.adam_beta2),
+    )
 
 
 def scene_questions(seed: int, count: int) -> QuestionSource:

@@ -3,8 +3,13 @@
 import json
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
+
+# No test of a property is a test of speed: on a busy machine any call may take long.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 STILL, MOVING = 0.02, 5.0
 """Half of q99 - q01: so narrow that any chunk is within the limits, so wide that most are not."""

@@ -132,7 +132,7 @@ def test_a_closing_tag_that_overlaps_itself_is_found():
         assert grammar.split([10, *written[: ends[0] + 1], *tail]) == (thought, [1, 1])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     ids=st.sampled_from([IDS, SPELLED, OVERLAPPING]),
     vocab_size=st.sampled_from([64, 160]),
@@ -167,7 +167,7 @@ def test_every_answer_of_a_random_model_ends_and_decodes(
     assert tokenizer.decode([tokens], horizon=horizon, dims=dims).shape == (1, horizon, dims)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ids=st.sampled_from([IDS, SPELLED, OVERLAPPING]), seed=st.integers(0, 2**32 - 1))
 def test_advance_takes_exactly_the_allowed_ids(ids, seed):
     grammar = _answers(ids, max_think_tokens=4)

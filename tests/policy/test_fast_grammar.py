@@ -41,7 +41,7 @@ def _write_chunk(grammar: ActionGrammar, rng, greedy: bool, bias: np.ndarray) ->
     return tokens
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     vocab_size=st.sampled_from([64, 90, 160, 400]),
     fit_seed=st.integers(0, 3),
@@ -71,7 +71,7 @@ def universal() -> FastTokenizer:
     pytest.skip("shared/data/fast_universal is not beside this checkout")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     horizon=st.integers(1, 30),
     dims=st.integers(1, 14),
@@ -88,7 +88,7 @@ def test_half_tokens_of_the_universal_vocabulary_never_break_a_chunk(
     assert universal.decode([tokens], horizon=horizon, dims=dims).shape == (1, horizon, dims)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     lengths=st.lists(st.integers(0, 9), min_size=1, max_size=8),
     horizon=st.integers(1, 7),

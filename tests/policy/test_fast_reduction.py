@@ -44,7 +44,7 @@ draws = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(**draws)
 def test_universal_ids_are_those_of_the_library(universal, width, zeros, spread, seed):
     assert universal._bpe._reduction is not None
@@ -61,7 +61,7 @@ def fitted() -> FastTokenizer:
     return FastTokenizer.fit(np.clip(np.cumsum(steps, axis=1), -1, 1), vocab_size=400)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(**draws)
 def test_fitted_ids_are_those_of_the_library(fitted, width, zeros, spread, seed):
     assert fitted._bpe._reduction is not None
@@ -101,7 +101,7 @@ def reference_style(request) -> FastTokenizer:
     return FastTokenizer(json.loads(tokenizer.to_str()), 10, -ZERO)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(**draws)
 def test_reference_style_ids_are_those_of_the_library(reference_style, width, zeros, spread, seed):
     rows = bpe._WORTH_REDUCING // width + 1

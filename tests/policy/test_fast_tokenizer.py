@@ -123,7 +123,7 @@ def test_shapes_are_not_remembered(universal):
         universal.decode(tokens)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     horizon=st.integers(1, 20),
     dims=st.integers(1, 9),
@@ -255,7 +255,7 @@ def test_bytes_of_a_character_beyond_the_range_are_an_error(universal):
             universal.decode([ids], horizon=1, dims=1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(tokens=st.lists(st.lists(st.integers(0, 2047), min_size=1, max_size=12), min_size=1))
 def test_any_ids_decode_to_finite_values_or_a_fast_error(universal, tokens):
     lengths = [int(universal.token_lengths[row].sum()) for row in tokens]

@@ -52,7 +52,7 @@ ARRIVALS = st.lists(
 FRAMES = st.lists(st.tuples(st.integers(0, 200), st.integers(0, 100)), min_size=1, max_size=20)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(STREAMS, ARRIVALS, FRAMES)
 def test_parity_of_live_and_recorded_as_seen_then(streams, arrivals, frames):
     """Sample by sample with frames in between, against one bulk call that is told the times."""
@@ -86,7 +86,7 @@ def test_parity_of_live_and_recorded_as_seen_then(streams, arrivals, frames):
         same(one, other)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(STREAMS, ARRIVALS, FRAMES)
 def test_parity_of_live_and_recorded_when_all_has_arrived(streams, arrivals, frames):
     """Without times of asking, the bulk call equals live once all stamped by t has arrived."""

@@ -115,7 +115,8 @@ def test_redo_of_no_stage_is_refused_before_anything_is_removed(demo):
 
 def test_finished_stages_of_other_options_are_not_taken_for_these(demo):
     demo.run(episodes=40)
-    message = "record was done with episodes 40, expected 320: add --redo record"
+    wanted = DemoConfig().episodes
+    message = f"record was done with episodes 40, expected {wanted}: add --redo record"
     with pytest.raises(ValueError, match=message):
         demo.run()
     assert demo.run(episodes=40, workers=1, threads=1) == ["report"]
@@ -175,7 +176,7 @@ def test_stages_call_commands_with_options_that_exist(tmp_path, monkeypatch):
         return SimpleNamespace(wait=lambda: 0)
 
     monkeypatch.setattr(subprocess, "Popen", start)
-    config = DemoConfig(threads=3, sft_steps=11, grpo_samples=5)
+    config = DemoConfig(threads=3, sft_steps=11, sft_seconds=77.0, grpo_samples=5)
     for kind, types in (("sft", (SftArguments, SFTConfig)), ("grpo", (GrpoArguments, GRPOConfig))):
         STAGES[kind](config, tmp_path)
         words, env = calls.pop()
@@ -185,7 +186,7 @@ def test_stages_call_commands_with_options_that_exist(tmp_path, monkeypatch):
         assert arguments.dataset == str(tmp_path / "data")
         assert arguments.resume is True
         if kind == "sft":
-            assert (training.max_steps, arguments.max_seconds) == (11, 480.0)
+            assert (training.max_steps, arguments.max_seconds) == (11, 77.0)
         else:
             assert (arguments.samples, arguments.base) == (5, str(tmp_path / "sft" / "policy"))
 

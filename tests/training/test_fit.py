@@ -50,20 +50,28 @@ def test_fit_writes_what_a_policy_needs(folder, tmp_path):
     assert again == found
 
 
-def test_dimensions_without_spread_take_the_contracts_limits(folder):
+def test_dimensions_without_spread_get_another_range(folder):
     contract = sim_contract()
-    actions = load_frames(folder).actions.copy()
-    actions[:, 4] = 1e-4 * np.random.default_rng(0).standard_normal(len(actions))  # noise
+    actions = np.tile(load_frames(folder).actions, (4, 1))
+    random = np.random.default_rng(0)
+    actions[:, 4] = 0.3 + 1e-4 * random.standard_normal(len(actions))  # held, with noise
+    actions[:, 5] = 0.0
+    actions[7, 5] = 0.8  # once
     stats, reasons = action_stats(actions, contract)
     assert reasons.keys() == {"droll", "dpitch", "dyaw", "gripper"}
-    for d, name in enumerate(contract.action.names):
-        if name in reasons:
-            assert (stats.q01[d], stats.q99[d]) == (-1.0, 1.0)
-        else:
-            assert stats.q01[d] == pytest.approx(np.quantile(actions[:, d], 0.01))
+    assert reasons["dpitch"].startswith("never moves")
+    assert reasons["dyaw"].startswith("moves rarely")
+    assert (stats.q01[3], stats.q99[3]) == pytest.approx((-0.02, 0.02))
+    assert (stats.q01[4], stats.q99[4]) == pytest.approx((0.28, 0.32), abs=2e-4)
+    for d in (5, 6):
+        assert (stats.q01[d], stats.q99[d]) == (-1.0, 1.0)
+    for d in range(3):
+        assert stats.q01[d] == pytest.approx(np.quantile(actions[:, d], 0.01))
     normalised = stats.normalise(actions)
-    assert np.abs(normalised[:, 4]).max() < 1e-3  # not blown up
+    assert np.abs(normalised[:, 4]).max() < 0.03  # not blown up
     assert set(np.round(normalised[:, 6], 5)) == {-1.0, 1.0}
+    moved = stats.denormalise(np.ones_like(normalised)) - stats.denormalise(0 * normalised)
+    assert np.abs(moved[:, 3:5]).max() < 0.021, "a wrong value hardly moves what never moves"
 
 
 def test_states_that_never_move():

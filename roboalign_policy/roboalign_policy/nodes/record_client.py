@@ -204,11 +204,16 @@ class RecordClient:
             self._executor.spin_once(timeout_sec=POLL_S)
 
     def _call(self, client: Any, request: Any) -> Any:
-        """Response of a service."""
-        future = client.call_async(request)
-        self._executor.spin_until_future_complete(future, self._stall_s)
-        if not future.done():
-            raise RecordError(f"{client.srv_name}: no answer for {self._stall_s:g} s")
+        """Response of a service.
+
+        Not by `spin_until_future_complete`: in Jazzy each turn of it leaves the executor a task
+        that the next call has to work off first, so that every call is slower than the last.
+        """
+        future, until_s = client.call_async(request), time.monotonic() + self._stall_s
+        while not future.done():
+            if (left_s := until_s - time.monotonic()) <= 0:
+                raise RecordError(f"{client.srv_name}: no answer for {self._stall_s:g} s")
+            self._executor.spin_once(timeout_sec=left_s)
         return future.result()
 
     def _on_health(self, msg: RecordingHealth) -> None:

@@ -21,7 +21,7 @@ ACTION_DIMS = 7
 # All of it within reach of a gripper that points down.
 WORKSPACE_M = ((0.29, 0.70), (-0.28, 0.28), (0.014, 0.35))
 TILT_LIMIT_RAD = 0.8
-PUSH_RATE = 0.03
+PUSH_RATE = 0.01
 _START_M = ((0.36, 0.58), (-0.2, 0.2), (0.10, 0.26))
 _START_CENTRE_M = (0.42, 0.0, 0.20)
 # The target may run ahead of the tool by one full step and a little: enough not to slow a free
@@ -71,7 +71,7 @@ class TabletopEnv:
             seed: decides the scene, the start pose, the noise and the pushes.
             action_noise: standard deviation in action units, on the translation.
             randomise_start: start the tool anywhere above the table, not always at one place.
-            push_rate: probability a step of a push of 2 to 5 cm; None: 0.03 when there is noise,
+            push_rate: probability a step of a push of 2 to 5 cm; None: 0.01 when there is noise,
                 else 0.
             cameras: which pictures an observation holds; none saves the drawing.
 

@@ -22,34 +22,42 @@ from roboalign_training.data.index import STATS, TOKENIZER, load_index, locked, 
 
 SCHEMA = "roboalign-stats/1"
 STILL = 0.01
-"""A dimension whose q01 and q99 lie closer than this share of its range counts as not moving."""
+"""Share of a dimension's range: what stays within it does not move."""
 
 
 def action_stats(actions: np.ndarray, contract: Contract) -> tuple[QuantileStats, dict[str, str]]:
     """Statistics of actions, safe to normalise with.
 
-    The formula divides by q99 - q01. Where that is (almost) zero, noise or the first motion ever
-    would become a huge value, and a gripper that is closed in 99.5 % of the frames would have no
-    range at all. For such dimensions the contract's limits take the place of the quantiles.
+    The formula divides by q99 - q01. Where that is (almost) zero, noise would become a huge value,
+    and a gripper that is closed in 99.5 % of the frames would have no range at all. A dimension
+    that never moves gets a narrow band around its place, so that a policy that errs there moves it
+    hardly either; for one that moves rarely, and for grippers, the contract's limits take the
+    place of the quantiles.
 
     Args:
         actions: (N, A) float32, in the contract's units.
         contract: Gives names and limits.
 
     Returns:
-        The statistics, and for each dimension that has its limits as quantiles the reason.
+        The statistics, and for each dimension that has other values than quantiles the reason.
     """
     stats = QuantileStats.from_samples(actions)
     low, high = contract.action.low.astype(float), contract.action.high.astype(float)
-    reasons: dict[str, str] = {}
+    reach, still = high - low, STILL * (high - low)
+    least, most = actions.min(axis=0).astype(float), actions.max(axis=0).astype(float)
+    q01, q99, reasons = stats.q01.copy(), stats.q99.copy(), {}
     for d, name in enumerate(contract.action.names):
         spread = float(stats.q99[d] - stats.q01[d])
         if name == GRIPPER and contract.action.control_mode == EE_DELTA:
             reasons[name] = "a gripper's command has two values, not a distribution"
-        elif spread < STILL * (high[d] - low[d]):
-            reasons[name] = f"does not move: q99 - q01 is {spread:.3g} of {high[d] - low[d]:.3g}"
-    fixed = np.array([name in reasons for name in contract.action.names])
-    q01, q99 = np.where(fixed, low, stats.q01), np.where(fixed, high, stats.q99)
+            q01[d], q99[d] = low[d], high[d]
+        elif most[d] - least[d] < still[d]:
+            reasons[name] = f"never moves: {still[d]:.3g} to either side of its place"
+            middle = (least[d] + most[d]) / 2
+            q01[d], q99[d] = middle - still[d], middle + still[d]
+        elif spread < still[d]:
+            reasons[name] = f"moves rarely: q99 - q01 is {spread:.3g} of {reach[d]:.3g}"
+            q01[d], q99[d] = low[d], high[d]
     return replace(stats, q01=q01, q99=q99), reasons
 
 

@@ -38,15 +38,15 @@ class DemoConfig:
     """
 
     out: str = "out/demo"
-    episodes: int = 320
+    episodes: int = 1000
     open_loop_episodes: int = 24
     action_noise: float = 0.05
-    vocab_size: int = 96
-    scale: float = 10.0
-    sft_seconds: float = 480.0
-    sft_steps: int = 1400
+    vocab_size: int = 256
+    scale: float = 5.0
+    sft_seconds: float = 580.0
+    sft_steps: int = 2100
     grpo_seconds: float = 120.0
-    grpo_samples: int = 160
+    grpo_samples: int = 240
     open_loop_frames: int = 120
     closed_loop_episodes: int = 25
     replan_after_steps: int = 5
