@@ -123,6 +123,7 @@ def make_block(report: Report) -> str:
         "**Closed loop**: successes on seeds that no training saw, through `policy_node`"
         " (Wilson 95 % interval). The arms drive the same seeds.",
         _closed_loop_table(report),
+        _kept_line(report),
         f"Chunks of the trained arms that decoded: {_decoded(report)}.",
         "**Open loop**: on demonstrations of other seeds (mean, 95 % interval).",
         _open_loop_table(report),
@@ -154,6 +155,14 @@ def _data_line(report: Report) -> str:
         f"{episodes:,} demonstrations with {frames:,} frames,"
         f" {sft:,} SFT samples, {grpo:,} GRPO prompts."
     )
+
+
+def _kept_line(report: Report) -> str:
+    """Which step of GRPO is driven: where none was better than its start, two arms are one."""
+    kept, steps = (int(report.number("training", "grpo", key)) for key in ("best_step", "steps"))
+    text = f"Of {steps} GRPO steps the one with the best score on held-out episodes is kept: "
+    same = "none was better than the SFT policy, so SFT and SFT + GRPO are the same policy."
+    return text + (f"step {kept}." if kept else same)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -10,7 +10,7 @@ CALLS = 40
 
 
 def test_no_call_leaves_work_to_the_next_one(start_node, ros_domain, monkeypatch):
-    """With `spin_until_future_complete` the n-th call made n tasks: 600 episodes took 9 minutes."""
+    """With `spin_until_future_complete` the n-th call made n tasks and 600 episodes 9 minutes."""
     start_node("sim_robot_node", mode="lockstep", demonstrator="expert")
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=ros_domain)

@@ -52,7 +52,7 @@ def make_stages() -> dict:
     results = {
         "dataset": {"episodes": 400, "frames": 6789, "skipped": 0, "tokens_per_chunk": 9.5},
         "sft": {"samples": 44800},
-        "grpo": {"samples": 160},
+        "grpo": {"samples": 160, "steps": 10, "best_step": 5},
         "open_loop": {"sft": followed(0.5), "grpo": followed(0.625)},
         "closed_loop": {
             "base": driven(0, 900, 1000),
@@ -118,6 +118,8 @@ def test_the_block_holds_the_reports_figures_and_the_rest_stays(report, readme):
     assert "| SFT | 0.500 (0.450-0.550) | 0.250 (0.200-0.300) | 120 |" in lines
     assert "| SFT + GRPO | 0.625 (0.575-0.675) | 0.250 (0.200-0.300) | 120 |" in lines
     assert "Chunks of the trained arms that decoded: 2,900 of 2,900 (100 %)." in lines
+    kept = "Of 10 GRPO steps the one with the best score on held-out episodes is kept: "
+    assert f"{kept}step 5." in lines
     seconds = "dataset 10, sft 21, grpo 31, open_loop 42, closed_loop 52; together 156."
     assert f"Seconds: {seconds}" in lines
     made = "Made by `make demo` on 2026-01-31 (UTC): 400 demonstrations with 6,789 frames,"
@@ -140,6 +142,12 @@ def test_a_missing_report_is_named_with_the_command_that_makes_it(tmp_path, read
     assert f"{tmp_path / 'none.json'}: not found" in said
     assert "make demo" in said
     assert readme.read_text() == README
+
+
+def test_arms_that_are_one_policy_are_named(report, readme):
+    change(report, "training.grpo.best_step", 0)
+    assert run(report, readme) == 0
+    assert "so SFT and SFT + GRPO are the same policy." in readme.read_text()
 
 
 @pytest.mark.parametrize(

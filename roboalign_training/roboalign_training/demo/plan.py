@@ -31,7 +31,7 @@ class DemoConfig:
         grpo_samples: prompts of GRPO; less than 1 % of the SFT samples.
         open_loop_frames: frames of open-loop evaluation.
         closed_loop_episodes: unseen seeds a suite and arm.
-        replan_after_steps: steps executed of each chunk.
+        replan_after_steps: steps executed of each chunk; 0: the whole chunk.
         workers: pairs of nodes side by side.
         threads: torch threads of training; 0 leaves torch's default.
         redo: stages to do again, with all that follow.
@@ -49,7 +49,7 @@ class DemoConfig:
     grpo_samples: int = 240
     open_loop_frames: int = 120
     closed_loop_episodes: int = 25
-    replan_after_steps: int = 5
+    replan_after_steps: int = 0
     workers: int = 2
     threads: int = 0
     redo: list[str] = field(default_factory=list)
