@@ -54,7 +54,8 @@ def test_dimensions_without_spread_get_another_range(folder):
     contract = sim_contract()
     actions = np.tile(load_frames(folder).actions, (4, 1))
     random = np.random.default_rng(0)
-    actions[:, 4] = 0.3 + 1e-4 * random.standard_normal(len(actions))  # held, with noise
+    noise = 1e-4 * random.standard_normal(len(actions))
+    actions[:, 4] = 0.3 + noise  # held
     actions[:, 5] = 0.0
     actions[7, 5] = 0.8  # once
     stats, reasons = action_stats(actions, contract)
@@ -68,7 +69,8 @@ def test_dimensions_without_spread_get_another_range(folder):
     for d in range(3):
         assert stats.q01[d] == pytest.approx(np.quantile(actions[:, d], 0.01))
     normalised = stats.normalise(actions)
-    assert np.abs(normalised[:, 4]).max() < 0.03  # not blown up
+    reach = (noise.max() - noise.min()) / 2  # around its place, a fiftieth of a unit to each side
+    assert np.abs(normalised[:, 4]).max() == pytest.approx(reach / 0.02, rel=1e-2)
     assert set(np.round(normalised[:, 6], 5)) == {-1.0, 1.0}
     moved = stats.denormalise(np.ones_like(normalised)) - stats.denormalise(0 * normalised)
     assert np.abs(moved[:, 3:5]).max() < 0.021, "a wrong value hardly moves what never moves"

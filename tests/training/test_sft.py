@@ -13,7 +13,7 @@ from trl import GRPOConfig, SFTConfig
 
 from roboalign_policy.models.loading import load_mllm
 from roboalign_training import sft
-from roboalign_training.arguments import parse_arguments
+from roboalign_training.arguments import ConfigError, parse_arguments
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.grpo import GrpoArguments
 from roboalign_training.run_layout import (
@@ -87,6 +87,28 @@ def test_vision_encoder_is_frozen_by_parameter(run, tiny_base, tmp_path):
         same = [torch.equal(base[name], trained[name]) for name in base if ".visual." in name]
         assert same
         assert all(same) if frozen else not all(same)
+
+
+def test_muon_is_a_choice(tiny_base, tmp_path):
+    model = load_mllm(tiny_base).model
+    training = SFTConfig(
+        output_dir=str(tmp_path), learning_rate=0.5, weight_decay=0.25, bf16=False
+    )
+    plain = sft.SftArguments(dataset="x", muon_learning_rate=0.0)
+    assert sft.make_optimizer(model, plain, training) is None
+    chosen = sft.make_optimizer(model, sft.SftArguments("x", muon_learning_rate=0.125), training)
+    assert [group["lr"] for group in chosen.param_groups] == [0.125, 0.5]
+    assert [group["weight_decay"] for group in chosen.param_groups] == [0.25, 0.25]
+    for value in (-1.0, 1.0, float("nan")):
+        with pytest.raises(ConfigError, match="muon_learning_rate: found"):
+            sft.SftArguments("x", muon_learning_rate=value)
+
+
+def test_without_muon_the_trainers_own_optimizer_runs(run, tmp_path):
+    muon, plain = weights(run(folder="muon")), weights(run("--muon_learning_rate", "0"))
+    assert any(not torch.equal(muon[name], plain[name]) for name in plain)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["arguments"]["sft"]["muon_learning_rate"] == 0.0
 
 
 def test_it_learns_the_answers(run, tmp_path):
