@@ -1,8 +1,9 @@
 """Brings up a robot's policy; `use_sim:=true` puts the simulated arm in place of the robot.
 
 The robot itself (drivers, servo_node, controllers) is started by its own launch files: here is
-only what reads its topics and writes its commands, as the contract says. Nothing is commanded
-before it is enabled.
+only what reads its topics and writes its commands, as the contract says: policy_node, whose
+candidates reach nobody but safety_gate_node, which alone writes commands. Nothing is commanded
+before the gate is enabled.
 """
 
 from launch import LaunchDescription
@@ -48,8 +49,15 @@ def generate_launch_description():
                 "enabled",
                 default_value=use_sim,
                 choices=["true", "false"],
-                description="Drive as soon as there is an instruction "
-                "(default: only with use_sim); otherwise ~/enable or a RunPolicy goal starts it.",
+                description="Enable the gate, and drive as soon as there is an instruction "
+                "(default: only with use_sim); otherwise ~/enable of both nodes does it.",
+            ),
+            DeclareLaunchArgument(
+                "dry_run",
+                default_value="false",
+                choices=["true", "false"],
+                description="Send what passes the gate to dry_run/... topics, "
+                "not to the controllers.",
             ),
             DeclareLaunchArgument(
                 "namespace",
@@ -60,6 +68,11 @@ def generate_launch_description():
                 "params",
                 default_value=PathJoinSubstitution([config, "policy.yaml"]),
                 description="Parameter file of policy_node; arguments here win over it.",
+            ),
+            DeclareLaunchArgument(
+                "gate_params",
+                default_value=PathJoinSubstitution([config, "safety_gate.yaml"]),
+                description="Parameter file of safety_gate_node; arguments here win over it.",
             ),
             DeclareLaunchArgument(
                 "suite",
@@ -103,6 +116,22 @@ def generate_launch_description():
             ),
             Node(
                 package="roboalign_policy",
+                executable="safety_gate_node",
+                namespace=LaunchConfiguration("namespace"),
+                parameters=[
+                    LaunchConfiguration("gate_params"),
+                    {
+                        "policy": text("policy"),
+                        "contract": text("contract"),
+                        "enabled": ParameterValue(LaunchConfiguration("enabled"), value_type=bool),
+                        "dry_run": ParameterValue(LaunchConfiguration("dry_run"), value_type=bool),
+                    },
+                ],
+                arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+                output="screen",
+            ),
+            Node(
+                package="roboalign_policy",
                 executable="policy_node",
                 namespace=LaunchConfiguration("namespace"),
                 parameters=[
@@ -111,6 +140,7 @@ def generate_launch_description():
                         "policy": text("policy"),
                         "contract": text("contract"),
                         "execution": "realtime",
+                        "output": "candidate",
                         "autostart": True,
                         "enabled": ParameterValue(LaunchConfiguration("enabled"), value_type=bool),
                     },

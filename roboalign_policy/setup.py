@@ -40,7 +40,7 @@ setup(
     entry_points={
         "console_scripts": [
             f"{node} = {NAME}.nodes.{node}:main"
-            for node in ("policy_node", "recorder_node", "sim_robot_node")
+            for node in ("policy_node", "recorder_node", "safety_gate_node", "sim_robot_node")
         ],
     },
 )

@@ -15,7 +15,11 @@ COMMANDS = {
     "sft": ("sft", "supervised fine-tuning on a data set"),
     "grpo": ("grpo", "GRPO with format and prefix-accuracy rewards on a data set"),
     "evaluate": ("evaluate.cli", "open-loop or closed-loop evaluation of a checkpoint"),
-    "up": ("up", "start policy, and simulator or recorder, as processes; ctrl-C stops them"),
+    "replay": ("evaluate.replay_cli", "a recorded episode through the live policy node"),
+    "up": ("up", "start gate and policy, and simulator or recorder; ctrl-C stops them"),
+    "gate": ("gate_cli", "enable, disable, estop, reset, status of the safety gate"),
+    "doctor": ("doctor_cli", "contract against the live graph: every fault with its fix"),
+    "serve": ("serve_cli", "a policy over a socket, for `inference: remote`"),
     "demo": ("demo.cli", "record, learn, drive: the whole loop on the embedded arm"),
 }
 

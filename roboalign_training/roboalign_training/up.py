@@ -59,15 +59,28 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         default="",
         help="robot contract, path or packaged name (default: the one stored in the checkpoint)",
     )
+    parser.add_argument(
+        "--remote",
+        default="",
+        metavar="URL",
+        help="address of `roboalign serve` instead of a checkpoint here; takes --contract too",
+    )
     parser.add_argument("--sim", action="store_true", help="simulated arm instead of a robot")
     parser.add_argument(
         "--enabled",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="drive as soon as there is an instruction (default: only with --sim)",
+        help="enable the gate, and drive as soon as there is an instruction "
+        "(default: only with --sim)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="send what passes the safety gate to dry_run/... topics, not to the controllers",
     )
     parser.add_argument("--namespace", default="", help="of all nodes and topics; one a robot")
     parser.add_argument("--params", default="", help="parameter file of policy_node")
+    parser.add_argument("--gate-params", default="", help="parameter file of safety_gate_node")
     parser.add_argument(
         "--suite",
         default="object",
@@ -78,10 +91,17 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="with --sim: of scene and start pose")
     parser.add_argument("--record", default="", metavar="FOLDER", help="also start the recorder")
     options = parser.parse_args(argv)
-    if not Path(options.policy).is_dir():
+    if options.remote:
+        if not options.contract:
+            parser.error("--remote: found no --contract, expected the contract that is served")
+        options.policy = ""
+    elif not Path(options.policy).is_dir():
         parser.error(f"--policy: found no folder {options.policy!r}, expected a checkpoint")
-    if options.params and not Path(options.params).is_file():
-        parser.error(f"--params: found no file {options.params!r}, expected a parameter file")
+    for option in ("params", "gate_params"):
+        path = getattr(options, option)
+        if path and not Path(path).is_file():
+            flag = f"--{option.replace('_', '-')}"
+            parser.error(f"{flag}: found no file {path!r}, expected a parameter file")
     if options.enabled is None:
         options.enabled = options.sim
     return options
@@ -98,13 +118,23 @@ def programs_from_options(options: argparse.Namespace) -> list[Program]:
         if options.contract:
             recorder["contract"] = options.contract
         programs.append(Program("recorder_node", recorder))
+    gate = {
+        "policy": options.policy,
+        "contract": options.contract,
+        "enabled": options.enabled,
+        "dry_run": options.dry_run,
+    }
+    programs.append(Program("safety_gate_node", gate, options.gate_params))
     policy = {
         "policy": options.policy,
         "contract": options.contract,
         "execution": "realtime",
+        "output": "candidate",
         "autostart": True,
         "enabled": options.enabled,
     }
+    if options.remote:
+        policy |= {"inference": "remote", "remote_url": options.remote}
     programs.append(Program("policy_node", policy, options.params))
     return programs
 

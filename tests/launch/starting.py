@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 DOMAINS = itertools.count(45)
+WATCHER = Path(__file__).with_name("stop_watcher.py")
 
 
 def children(pid):
@@ -37,35 +38,8 @@ def wait_for(condition, timeout_s, what):
     return value
 
 
-ARM_MOVES = """
-import sys, time, rclpy
-from geometry_msgs.msg import PoseStamped, TwistStamped
-from roboalign_policy.ros.qos import reliable_qos
-rclpy.init()
-node = rclpy.create_node("watcher")
-poses, twists = [], []
-node.create_subscription(PoseStamped, "ee_pose", poses.append, reliable_qos(10))
-node.create_subscription(
-    TwistStamped, "servo_node/delta_twist_cmds", twists.append, reliable_qos(10))
-until_s = time.monotonic() + 90.0
-def distance_m():
-    if not poses:
-        return 0.0
-    a, b = poses[0].pose.position, poses[-1].pose.position
-    return ((a.x - b.x) ** 2 + (a.y - b.y) ** 2 + (a.z - b.z) ** 2) ** 0.5
-while time.monotonic() < until_s:
-    rclpy.spin_once(node, timeout_sec=0.1)
-    if len(twists) >= 10 and distance_m() > 1e-3:
-        break
-print(f"{len(poses)} poses, {len(twists)} commands, moved {distance_m() * 1e3:.1f} mm")
-node.destroy_node()
-rclpy.shutdown()
-sys.exit(0 if len(twists) >= 10 and distance_m() > 1e-3 else 1)
-"""
-
-
-def drives_the_arm(command, tmp_path):
-    """Start ``command``, see the simulated arm move, stop it by ctrl-C: nothing may be left."""
+def drives_and_stops(command, tmp_path):
+    """Start ``command``, see the arm move, press the stop, see it stand; ctrl-C leaves nothing."""
     pytest.importorskip("roboalign_msgs", reason="roboalign_msgs is not built: run `make build`")
     domain = str(11 + (os.getpid() * 7 + next(DOMAINS)) % 90)
     env = {**os.environ, "ROS_DOMAIN_ID": domain, "OMP_NUM_THREADS": "1"}
@@ -76,11 +50,11 @@ def drives_the_arm(command, tmp_path):
         )
     try:
         watcher = subprocess.run(
-            [sys.executable, "-c", ARM_MOVES], env=env, capture_output=True, text=True, timeout=150
+            [sys.executable, str(WATCHER)], env=env, capture_output=True, text=True, timeout=150
         )
         nodes = children(process.pid)
         assert watcher.returncode == 0, watcher.stdout + watcher.stderr + log.read_text()[-4000:]
-        assert len(nodes) == 2, log.read_text()[-4000:]
+        assert len(nodes) == 3, log.read_text()[-4000:]
     finally:
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does on ctrl-C
         process.wait(40)

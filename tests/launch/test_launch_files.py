@@ -12,8 +12,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from starting import drives_the_arm
+from starting import drives_and_stops
 
+from roboalign_policy.core.gate_parameters import GateParameters
 from roboalign_policy.core.node_parameters import RecorderParameters, SimRobotParameters
 from roboalign_policy.core.policy_parameters import PolicyParameters
 from roboalign_training import up
@@ -25,6 +26,7 @@ PARAMETERS = {
     "policy_node": PolicyParameters,
     "sim_robot_node": SimRobotParameters,
     "recorder_node": RecorderParameters,
+    "safety_gate_node": GateParameters,
 }
 
 
@@ -135,8 +137,9 @@ def test_up_starts_what_the_launch_file_starts(tmp_path):
         assert set(program.parameters) == {text(key) for key in table.keys}
         assert set(program.parameters) <= {f.name for f in fields(PARAMETERS[program.executable])}
     without = up.programs_from_options(up.parse_options(["--policy", str(tmp_path)]))
-    assert [program.executable for program in without] == ["policy_node"]
-    assert without[0].parameters["enabled"] is False
+    assert [p.executable for p in without] == ["safety_gate_node", "policy_node"]
+    assert not any(p.parameters["enabled"] for p in without)
+    assert without[1].parameters["output"] == "candidate"
     assert programs[-1].parameters["enabled"] is True
 
 
@@ -194,7 +197,7 @@ sys.exit(service.run())
 
 
 @needs_launch
-def test_launch_file_drives_the_simulated_arm(untrained_policy, tmp_path):
+def test_launch_file_drives_the_simulated_arm_and_the_stop_reaches_it(untrained_policy, tmp_path):
     arguments = ["use_sim:=true", f"policy:={untrained_policy}"]
     path = str(ROOT / "launch" / "real_robot.launch.py")
-    drives_the_arm([sys.executable, "-c", LAUNCH, path, *arguments], tmp_path)
+    drives_and_stops([sys.executable, "-c", LAUNCH, path, *arguments], tmp_path)

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from starting import alive, children, drives_the_arm, wait_for
+from starting import alive, children, drives_and_stops, wait_for
 
 SLEEP = "import time; time.sleep(60)"
 STUBBORN = "import signal, time; signal.signal(2, signal.SIG_IGN); time.sleep(60)"
@@ -41,7 +41,7 @@ def test_up_stops_all_when_one_ends():
     assert not any(map(alive, nodes))
 
 
-def test_up_drives_the_simulated_arm(untrained_policy, tmp_path):
+def test_up_drives_the_simulated_arm_and_the_stop_reaches_it(untrained_policy, tmp_path):
     pytest.importorskip("rclpy", reason="ROS 2 is not in this environment: source scripts/env.sh")
     up = [sys.executable, "-m", "roboalign_training.up"]
-    drives_the_arm([*up, "--sim", "--policy", str(untrained_policy)], tmp_path)
+    drives_and_stops([*up, "--sim", "--policy", str(untrained_policy)], tmp_path)

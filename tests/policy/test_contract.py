@@ -30,7 +30,7 @@ from roboalign_policy.core.hashing import (
 from roboalign_policy.core.limits import outside_limits
 from roboalign_policy.core.units import parse_unit
 
-ROBOTS = ("franka_fr3", "sim_panda", "so101", "ur5e")
+ROBOTS = ("bimanual_so101", "franka_fr3", "sim_panda", "so101", "ur5e")
 DOCS = Path(__file__).parents[2] / "docs" / "contract.md"
 
 

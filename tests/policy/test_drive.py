@@ -1,58 +1,10 @@
 """The drive: when it commands, when it asks, when it stops; in lock step and in real time."""
 
-from types import SimpleNamespace
-
-import numpy as np
 import pytest
+from drive_steps import STEP_NS, T, answer, make_drive, missing, run_lockstep, step
 
-from roboalign_policy.core.drive import Drive
-from roboalign_policy.core.drive_types import DriveSettings, State
-from roboalign_policy.core.executor import ActionSpace, ChunkError
-from roboalign_policy.core.frames import Frame, Missing
-
-STEP_NS = 100_000_000
-T = 4
-SPACE = ActionSpace(("dx",), np.array([-1.0]), np.array([1.0]), horizon=T)
-
-
-def make_drive(lockstep=True, **settings):
-    drive = Drive(SPACE, DriveSettings(lockstep=lockstep, step_s=0.1, **settings))
-    drive.activate()
-    return drive
-
-
-def frame(step):
-    return Frame(step * STEP_NS, {"state.ee": np.zeros(1, np.float32)}, {"state.ee": 0.0})
-
-
-def missing(step):
-    return Missing(step * STEP_NS, {"image.front": "stale: 0.42 s > 0.3 s"})
-
-
-def prediction(value=0.1, status="ok", detail=""):
-    actions = np.full((T, 1), value, np.float32) if status == "ok" else None
-    return SimpleNamespace(actions=actions, status=status, detail=detail)
-
-
-def step(drive, number, seen=None):
-    """One control step at frame ``number``; steady time runs with it."""
-    return drive.step(seen or frame(number), number * STEP_NS, number * 0.1)
-
-
-def answer(drive, request, number, elapsed_s=0.05, **values):
-    return drive.answer(request, prediction(**values), number * STEP_NS, elapsed_s, number * 0.1)
-
-
-def run_lockstep(drive, steps, first=0):
-    """(chunk, index) commanded at each frame, answering every request at once."""
-    commanded = []
-    for number in range(first, first + steps):
-        result = step(drive, number)
-        if result.request is not None:
-            answer(drive, result.request, number)
-            result = step(drive, number)
-        commanded.append((result.action.sequence, result.action.index))
-    return commanded
+from roboalign_policy.core.drive_types import State
+from roboalign_policy.core.executor import ChunkError
 
 
 def test_idle_until_started():
@@ -228,45 +180,17 @@ def test_thinking_is_not_silence():
     assert drive.running
 
 
-@pytest.mark.parametrize("latency_steps", [0, 1, 2, 3])
-def test_realtime_never_waits_and_joins_chunks_without_gap_or_repeat(latency_steps):
-    """With a model faster than half a chunk every tick after the first answer commands."""
-    drive = make_drive(lockstep=False)
+def test_replanning_after_more_steps_than_a_chunk_has_means_all_of_them():
+    drive = make_drive(replan_after_steps=9)
     drive.start("go", 0.0)
-    pending, commanded = [], []
-    for number in range(40):
-        for due, request in [p for p in pending if p[0] <= number]:
-            answer(drive, request, number, elapsed_s=latency_steps * 0.1)
-            pending.remove((due, request))
-        result = step(drive, number)
-        if result.request is not None:
-            pending.append((number + max(1, latency_steps), result.request))
-        if result.action is not None:
-            commanded.append(number)
-    gaps = np.diff(commanded)
-    assert gaps.max() <= max(1, latency_steps - T // 2 + 1)
-    assert drive.counters.commands == len(commanded)
-
-
-def test_realtime_model_slower_than_a_chunk_still_gets_through():
-    drive = make_drive(lockstep=False)
-    drive.start("go", 0.0)
-    pending, commanded = None, 0
-    for number in range(100):
-        if pending is not None and number >= pending[0]:
-            answer(drive, pending[1], number, elapsed_s=1.0)
-            pending = None
-        result = step(drive, number)
-        if result.request is not None:
-            pending = (number + 10, result.request)
-        commanded += result.action is not None
-    assert commanded >= 15
-    assert drive.counters.refused == 0
+    assert run_lockstep(drive, 5)[-1] == (2, 0)
 
 
 @pytest.mark.parametrize(
     ("values", "text"),
     [
+        ({"mode": "rtc"}, "mode: found 'rtc', expected one of sync, async_blend"),
+        ({"inference_timeout_s": 0.0}, "inference_timeout_s: found 0.0"),
         ({"max_chunk_age_s": 0.0}, "max_chunk_age_s: found 0.0"),
         ({"max_invalid_chunks": 0}, "max_invalid_chunks: found 0, expected 1"),
         ({"replan_after_steps": -1}, "replan_after_steps: found -1, expected 0"),

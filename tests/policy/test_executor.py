@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from roboalign_policy.core.blend import CrossFade, make_cross_fade
 from roboalign_policy.core.executor import ActionSpace, Chunk, ChunkBuffer, ChunkError
 
 NAMES = ("dx", "gripper")
@@ -119,6 +122,75 @@ def test_clear_forgets_and_keeps_the_count(buffer):
     assert (buffer.remaining, buffer.commanded, buffer.empty_reason) == (0, 1, "stop")
 
 
+def faded(steps=2):
+    return ChunkBuffer(SPACE, 1.0, make_cross_fade(NAMES, "ee_delta", steps))
+
+
+def test_rest_is_what_is_still_to_come(buffer):
+    assert buffer.rest().shape == (0, 2)
+    buffer.offer(chunk(buffer), 0)
+    buffer.take(0)
+    np.testing.assert_array_equal(buffer.rest(), actions()[1:])
+    for _ in range(3):
+        buffer.take(0)
+    assert buffer.rest().shape == (0, 2)
+
+
+def test_new_chunk_fades_in_over_the_rest_of_the_old_one():
+    buffer = faded(steps=2)
+    buffer.offer(chunk(buffer), 0)  # 0, 0.1, 0.2, 0.3
+    buffer.take(0)
+    place = buffer.commanded
+    buffer.take(0)  # commanded while the next one is computed, so its first step is skipped
+    given = buffer.offer(chunk(buffer, sequence=2, base=0.5, place=place), 0)
+    np.testing.assert_array_equal(given.actions, actions(0.5))  # the model's own answer
+    values = [buffer.take(0).values[0] for _ in range(3)]
+    # old 0.2, 0.3 and new 0.6, 0.7, 0.8: one third, two thirds, all
+    np.testing.assert_allclose(values, [0.2 + 0.4 / 3, 0.3 + 0.8 / 3, 0.8], atol=1e-6)
+
+
+def test_fade_ends_where_the_old_chunk_does():
+    fade = CrossFade(3, np.zeros(2, bool))
+    joined = fade.join(actions()[3:], actions(0.5), 0)
+    np.testing.assert_allclose(joined[:, 0], [0.4, 0.6, 0.7, 0.8], atol=1e-6)
+
+
+def test_gripper_of_steps_switches_where_it_turns_and_joints_never_do():
+    old, new = np.float32([[0.0, -1.0], [0.0, 0.5]]), np.float32([[0.0, 1.0], [0.0, 1.0]])
+    steps = make_cross_fade(NAMES, "ee_delta", 2).join(old, new, 0)
+    np.testing.assert_allclose(steps[:, 1], [1.0, 5 / 6], atol=1e-6)
+    joints = make_cross_fade(NAMES, "joint_position", 2).join(old, new, 0)
+    np.testing.assert_allclose(joints[:, 1], [-1 / 3, 5 / 6], atol=1e-6)
+
+
+def test_nothing_is_faded_from_a_chunk_that_is_too_old():
+    buffer = faded()
+    buffer.offer(chunk(buffer), 0)
+    buffer.take(0)
+    late_ns = int(1.1e9)
+    buffer.offer(chunk(buffer, sequence=2, observed_ns=late_ns, base=0.5), late_ns)
+    assert buffer.take(late_ns).values[0] == pytest.approx(0.5)
+
+
+@given(
+    st.lists(st.floats(-1, 1, width=32), min_size=4, max_size=4),
+    st.lists(st.floats(-1, 1, width=32), min_size=4, max_size=4),
+    st.integers(0, 3),
+    st.integers(0, 6),
+)
+def test_a_fade_stays_between_old_and_new(old, new, skipped, steps):
+    old, new = (np.repeat(np.float32(v)[:, None], 2, axis=1) for v in (old, new))
+    joined = make_cross_fade(NAMES, "ee_delta", steps).join(old, new, skipped)
+    assert joined.dtype == np.float32
+    count = min(steps, 4 - skipped)
+    untouched = np.ones(4, bool)
+    untouched[skipped : skipped + count] = False
+    np.testing.assert_array_equal(joined[untouched], new[untouched])
+    part, before = joined[skipped : skipped + count], old[:count]
+    after = new[skipped : skipped + count]
+    assert np.all((part >= np.minimum(before, after)) & (part <= np.maximum(before, after)))
+
+
 def bad(index, value):
     chunk_ = actions()
     chunk_[index] = value
@@ -160,6 +232,7 @@ def test_values_at_the_limits_pass(buffer):
         (lambda: ActionSpace(NAMES, np.zeros(2), np.ones(2), 0), "horizon: found 0"),
         (lambda: ChunkBuffer(SPACE, 0.0), "max_age_s: found 0.0"),
         (lambda: ChunkError("odd", ""), "kind: found 'odd'"),
+        (lambda: CrossFade(-1, np.zeros(2, bool)), "steps: found -1"),
     ],
 )
 def test_impossible_values_fail_when_declared(make, text):

@@ -49,8 +49,15 @@ RULES = {
         "core fast", "numpy yaml PIL torch transformers tokenizers safetensors huggingface_hub"
     ),
     "sim": rule("core", "numpy mujoco"),
-    "ros": rule("core", "numpy yaml mcap", ros=True),
-    "nodes": rule("core fast models sim ros", "numpy yaml mcap", ros=True),
+    "kinematics": rule("core", "numpy mujoco"),
+    "remote": rule("core", "numpy msgpack websockets"),
+    "ros": rule("core kinematics", "numpy yaml mcap", inside="control_msgs", ros=True),
+    "nodes": rule(
+        "core fast models sim kinematics remote ros",
+        "numpy yaml mcap",
+        inside="control_msgs",
+        ros=True,
+    ),
     "__init__": rule("", ""),
 }
 

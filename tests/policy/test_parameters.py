@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from roboalign_policy.core.gate_parameters import GateParameters
 from roboalign_policy.core.node_parameters import RecorderParameters, SimRobotParameters
 from roboalign_policy.core.parameters import (
     ParameterError,
@@ -16,7 +17,11 @@ from roboalign_policy.core.parameters import (
 )
 
 CONFIG = Path(__file__).resolve().parents[2] / "roboalign_policy" / "config"
-FILES = [("sim_robot.yaml", SimRobotParameters), ("recorder.yaml", RecorderParameters)]
+FILES = [
+    ("sim_robot.yaml", SimRobotParameters),
+    ("recorder.yaml", RecorderParameters),
+    ("safety_gate.yaml", GateParameters),
+]
 
 
 @dataclass(frozen=True)

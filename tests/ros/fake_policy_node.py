@@ -23,7 +23,7 @@ class FakePolicy:
         self.contract = load_contract(parameters.contract or "sim_panda")
         self.hash, self.horizon, self.dims = HASH, 8, 7
 
-    def act(self, values, instruction):
+    def act(self, values, instruction, remaining=None):
         """Chunk, refusal or error, by the first word of ``instruction``."""
         word = instruction.split()[0]
         actions = np.zeros((self.horizon, self.dims), np.float32)
@@ -43,7 +43,7 @@ class FakePolicy:
         return SimpleNamespace(
             actions=actions,
             tokens=[3, 1, 2],
-            reasoning=f"thinking of {instruction}",
+            reasoning=f"{len(remaining)} left" if word == "rest" else f"thinking of {instruction}",
             status=status,
             detail="no chunk" if status != "ok" else "",
             inference_s=0.0,

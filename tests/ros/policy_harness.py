@@ -1,23 +1,45 @@
-"""What the tests of policy_node share: a robot made of topics, and a client of the node."""
+"""What the tests of policy_node share: a robot made of topics, a gate, a client of the node."""
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.action import ActionClient
 from roboalign_msgs.action import RunPolicy
-from roboalign_msgs.msg import ActionChunk, PolicyStatus
+from roboalign_msgs.msg import ActionChunk, Candidate, GateStatus, PolicyStatus
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
+from roboalign_policy.nodes.node_process import NodeProcess
 from roboalign_policy.ros.conversions import image_to_msg, joint_state_to_msg, pose_to_msg
 from roboalign_policy.ros.qos import reliable_qos
 
 TWIST, GRIPPER = "servo_node/delta_twist_cmds", "gripper_controller/joint_trajectory"
+
+HERE = Path(__file__).resolve().parent
+
+
+def fake_policies(tmp_path, **defaults):
+    """Body of a fixture: yields a function that starts the node around the fake policy."""
+    started = []
+
+    def start(**parameters):
+        paths = [str(HERE), os.environ.get("PYTHONPATH", "")]
+        log = tmp_path / f"policy-{len(started)}.log"
+        env = {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+        parameters = {"autostart": True, "status_period_s": 0.1, **defaults, **parameters}
+        started.append(NodeProcess("fake_policy_node", parameters, log, env=env))
+        return started[-1]
+
+    yield start
+    codes = [process.stop() for process in started]
+    assert codes == [0] * len(started), [process.tail() for process in started]
 
 
 class Robot:
@@ -26,6 +48,7 @@ class Robot:
     def __init__(self, probe):
         node = probe.node
         self.silent, self.height = set(), 128
+        self.images, self.frozen = 0, False
         self._publishers = {
             "image.front": node.create_publisher(Image, "camera/front/image_raw", reliable_qos(5)),
             "state.joints": node.create_publisher(JointState, "joint_states", reliable_qos(5)),
@@ -37,7 +60,8 @@ class Robot:
     def _publish(self):
         now_ns = time.time_ns()
         names = [f"panda_joint{number}" for number in range(1, 8)]
-        image = np.zeros((self.height, 128, 3), np.uint8)
+        self.images += not self.frozen
+        image = np.full((self.height, 128, 3), self.images % 256, np.uint8)
         messages = {
             "image.front": image_to_msg(image, now_ns, "camera"),
             "state.joints": joint_state_to_msg(names, np.zeros(7), now_ns),
@@ -47,6 +71,42 @@ class Robot:
         for key, msg in messages.items():
             if key not in self.silent:
                 self._publishers[key].publish(msg)
+
+
+class Gate:
+    """A stand-in for safety_gate_node: says in its status what the test wants."""
+
+    def __init__(self, probe, state=GateStatus.STATE_READY):
+        node = probe.node
+        self.status = GateStatus(state=state)
+        self.silent = False
+        self.candidates = []
+        self._publisher = node.create_publisher(
+            GateStatus, "safety_gate_node/status", reliable_qos(10)
+        )
+        node.create_subscription(Candidate, "candidate", self._hear, reliable_qos(100))
+        node.create_timer(0.05, self.publish)
+
+    def say(self, state, reason=GateStatus.REASON_NONE, detail="", source=""):
+        self.status = GateStatus(state=state, reason=reason, detail=detail, source=source)
+        self.publish()
+
+    def publish(self):
+        if not self.silent:
+            self._publisher.publish(self.status)
+
+    def kinds(self):
+        return [msg.kind for msg in self.candidates]
+
+    def _hear(self, msg):
+        self.candidates.append(msg)
+        driving = (self.status.state, self.status.source) == (GateStatus.STATE_ACTIVE, msg.source)
+        if msg.kind == Candidate.KIND_MOTION and self.status.state == GateStatus.STATE_READY:
+            self.say(GateStatus.STATE_ACTIVE, source=msg.source)
+        elif msg.kind == Candidate.KIND_END and driving:
+            self.say(GateStatus.STATE_READY)
+        elif msg.kind == Candidate.KIND_FAULT and driving:
+            self.say(GateStatus.STATE_STOPPED, GateStatus.REASON_SENDER_FAULT, msg.reason)
 
 
 class Client:

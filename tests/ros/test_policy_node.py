@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.srv import ChangeState, GetState
-from policy_harness import Client, Robot
+from policy_harness import Client, Robot, fake_policies
 from roboalign_msgs.action import RunPolicy
 from roboalign_msgs.msg import ActionChunk, PolicyStatus
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
-from roboalign_policy.nodes.node_process import NodeProcess, NodeProcessError
+from roboalign_policy.nodes.node_process import NodeProcessError
 from roboalign_policy.nodes.rollout_client import RolloutError, RolloutJob, run_rollouts
 from roboalign_policy.ros.chunk_msgs import actions_from_msg
 from roboalign_policy.ros.qos import reliable_qos
 from roboalign_policy.ros.stamps import stamp_to_ns
 
-HERE = Path(__file__).resolve().parent
 Result = RunPolicy.Result
 
 
 @pytest.fixture
 def start_policy(ros_domain, tmp_path):
-    """Function that starts the node around the fake policy; it ends with the test."""
-    started = []
-
-    def start(**parameters):
-        paths = [str(HERE), os.environ.get("PYTHONPATH", "")]
-        log = tmp_path / f"policy-{len(started)}.log"
-        env = {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-        parameters = {"autostart": True, "status_period_s": 0.1, **parameters}
-        started.append(NodeProcess("fake_policy_node", parameters, log, env=env))
-        return started[-1]
-
-    yield start
-    codes = [process.stop() for process in started]
-    assert codes == [0] * len(started), [process.tail() for process in started]
+    """Function that starts the node around the fake policy; it sends commands itself."""
+    yield from fake_policies(tmp_path, output="command")
 
 
 @pytest.fixture
@@ -55,7 +40,8 @@ def test_lockstep_goal_drives_the_simulated_arm(start_node, start_policy, client
     start_node("sim_robot_node", mode="lockstep")
     probe.until(lambda: poses, what="the simulator")
     client.run("up", max_chunks=1)  # joins all topics; the goal that counts follows
-    probe.until(lambda: len(client.twists) == len(client.grippers) == 8, what="8 commands")
+    probe.until(lambda: client.twists and client.grippers, what="commands")
+    probe.spin_for(0.5)  # the last ones are still on their way
     for heard in (client.chunks, client.twists, client.grippers, poses):
         heard.clear()
 
@@ -195,7 +181,7 @@ def test_instruction_changes_while_it_runs_and_disabling_stops(start_policy, cli
     probe.until(lambda: client.twists and client.twists[-1].twist.linear.z > 0, what="upwards")
     task.publish(String(data="down"))
     probe.until(lambda: client.twists[-1].twist.linear.z < 0, what="downwards")
-    assert client.chunks[-1].instruction == "down"
+    probe.until(lambda: client.chunks[-1].instruction == "down", what="the chunk's message")
     probe.call(SetBool, "policy_node/enable", data=False)
     client.twists.clear()
     probe.spin_for(0.5)

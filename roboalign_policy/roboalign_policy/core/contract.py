@@ -16,6 +16,7 @@ from roboalign_policy.core.contract_files import (
     packaged_contract_path,
     packaged_contracts,
 )
+from roboalign_policy.core.contract_schema import SCHEMA
 from roboalign_policy.core.contract_types import (
     Action,
     ActionDim,
@@ -24,13 +25,17 @@ from roboalign_policy.core.contract_types import (
     CommandField,
     ExtraTopic,
     Field,
+    Output,
     PromptState,
     Qos,
+    Safety,
     Stream,
     Task,
+    Workspace,
 )
 from roboalign_policy.core.contract_yaml import ContractText, read_contract_text
 from roboalign_policy.core.hashing import sha256_json
+from roboalign_policy.core.keys import JOINT_TRAJECTORY_OUTPUT, POSE_OUTPUT
 
 __all__ = [
     "Action",
@@ -43,10 +48,13 @@ __all__ = [
     "ContractFault",
     "ExtraTopic",
     "Field",
+    "Output",
     "PromptState",
     "Qos",
+    "Safety",
     "Stream",
     "Task",
+    "Workspace",
     "contract_from_dict",
     "contract_from_yaml",
     "find_contract",
@@ -54,6 +62,9 @@ __all__ = [
     "packaged_contract_path",
     "packaged_contracts",
 ]
+
+_SAFETY_NUMBERS = ("first_pose", "blend_in_s")
+_FRAMED_OUTPUTS = (JOINT_TRAJECTORY_OUTPUT, POSE_OUTPUT)
 
 
 @dataclass(frozen=True)
@@ -111,6 +122,7 @@ class Contract:
     def to_dict(self) -> dict[str, Any]:
         """Return the contract as plain data that `contract_from_dict` reads, defaults included."""
         data = _plain(self)
+        _leave_out_later_defaults(data["action"])
         data["prompt"] = {"state": data.pop("prompt_state")}
         order = (
             "schema",
@@ -144,6 +156,18 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _leave_out_later_defaults(action: dict[str, Any]) -> None:
+    """Keys that came later stand in the data only where they say something.
+
+    So a contract written before has the hash that its bags, data sets and checkpoints carry.
+    """
+    if action["safety"] == {name: SCHEMA["safety"][name].default for name in _SAFETY_NUMBERS}:
+        del action["safety"]
+    for command in action["commands"]:
+        if command["send"] == SCHEMA["command"]["send"].default:
+            del command["send"]
+
+
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:
     """Make lists of numbers and texts immutable, as the dataclasses promise."""
     return {
@@ -152,6 +176,18 @@ def _tuples(data: dict[str, Any]) -> dict[str, Any]:
         else value
         for key, value in data.items()
     }
+
+
+def _safety(data: dict[str, Any]) -> Safety:
+    workspace = Workspace(**_tuples(data["workspace"])) if "workspace" in data else None
+    return Safety(workspace, *(data[name] for name in _SAFETY_NUMBERS))
+
+
+def _output(data: dict[str, Any], base_frame: str) -> Output:
+    parts = {"qos": Qos(**data["qos"])}
+    if data["kind"] in _FRAMED_OUTPUTS:
+        parts["frame_id"] = data.get("frame_id", base_frame)
+    return Output(**{**_tuples(data), **parts})
 
 
 def _stream(data: dict[str, Any]) -> Stream:
@@ -179,6 +215,8 @@ def _build(data: dict[str, Any]) -> Contract:
     action["commands"] = tuple(
         _command(command, data["base_frame"]) for command in action["commands"]
     )
+    action["safety"] = _safety(action["safety"])
+    action["outputs"] = tuple(_output(o, data["base_frame"]) for o in action["outputs"])
     return Contract(
         schema=data["schema"],
         name=data["name"],

@@ -14,6 +14,7 @@ from roboalign_policy.core.contract_action_rules import (
     once,
 )
 from roboalign_policy.core.contract_faults import WARNING, did_you_mean, shown
+from roboalign_policy.core.contract_output_rules import check_outputs, check_safety
 from roboalign_policy.core.message_fields import path_fault, unit_fault
 
 _STREAM_KEY = re.compile(r"(image|state)\.[a-z][a-z0-9_]*\Z")
@@ -30,6 +31,8 @@ def check_rules(data: dict[str, Any], fault: Fault) -> None:
     _observations(data, fault)
     check_action(data, fault)
     check_commands(data, fault)
+    check_outputs(data, fault)
+    check_safety(data, fault)
     _prompt(data, fault)
 
 
@@ -41,6 +44,10 @@ def _unique_topics(data: dict[str, Any], fault: Fault) -> None:
     topics += [
         (c.get("topic", ""), f"action.commands[{i}].topic")
         for i, c in enumerate(data.get("action", {}).get("commands", []))
+    ]
+    topics += [
+        (o.get("topic", ""), f"action.outputs[{i}].topic")
+        for i, o in enumerate(data.get("action", {}).get("outputs", []))
     ]
     topics.append((data.get("task", {}).get("topic", ""), "task.topic"))
     topics += [
@@ -90,6 +97,14 @@ def _image(stream: dict[str, Any], kind: str, at: str, fault: Fault) -> None:
         fault(f"{at}.type", shown(kind), f"one of {', '.join(keys.IMAGE_TYPES)} for an image")
     if "shape" not in stream:
         fault(f"{at}.shape", "nothing", "[height, width, 3] in px", "the size the camera sends")
+    frozen_s, max_age_s = stream.get("max_frozen_s"), stream.get("max_age_s", 0.0)
+    if frozen_s is not None and frozen_s < max_age_s:
+        fault(
+            f"{at}.max_frozen_s",
+            f"{frozen_s:g} s",
+            f"at least max_age_s, {max_age_s:g} s",
+            "between two images the pixels cannot change",
+        )
     if "fields" in stream:
         fault(f"{at}.fields", "fields of an image", "no fields", "only state streams have fields")
 
@@ -97,6 +112,8 @@ def _image(stream: dict[str, Any], kind: str, at: str, fault: Fault) -> None:
 def _state(stream: dict[str, Any], kind: str, at: str, fault: Fault) -> None:
     if kind in keys.IMAGE_TYPES:
         fault(f"{at}.type", shown(kind), "a message with numbers", "or a key image.<name>")
+    if "max_frozen_s" in stream:
+        fault(f"{at}.max_frozen_s", shown(stream["max_frozen_s"]), "none", "for images only")
     if "shape" in stream:
         fault(f"{at}.shape", shown(stream["shape"]), "no shape", "a state's shape is its fields")
     if "fields" not in stream:

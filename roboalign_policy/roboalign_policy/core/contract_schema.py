@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from roboalign_policy.core import keys
 from roboalign_policy.core.contract_key import REQUIRED, Key
+from roboalign_policy.core.contract_schema_action import ACTION_SCHEMA
 from roboalign_policy.core.units import SI_UNITS
 
 _GAIN = Key("number", "factor from the message's number to the value; see `offset`", 1.0)
@@ -46,6 +47,16 @@ SCHEMA: dict[str, dict[str, Key]] = {
         "max_age_s": Key(
             "number",
             "greatest age of a sample in a frame; older makes it invalid",
+            low=0,
+            high=60,
+            open_low=True,
+            unit="s",
+        ),
+        "max_frozen_s": Key(
+            "number",
+            "images: how long the same pixels are believed while the arm is commanded to move; "
+            "`max_age_s` where left out",
+            None,
             low=0,
             high=60,
             open_low=True,
@@ -109,98 +120,7 @@ SCHEMA: dict[str, dict[str, Key]] = {
             unit="s",
         ),
     },
-    "action": {
-        "control_mode": Key(
-            "text",
-            "`ee_delta`: end-effector steps in `base_frame`; `joint_position`: absolute positions",
-            choices=(keys.EE_DELTA, keys.JOINT_POSITION),
-        ),
-        "horizon": Key("integer", "actions in a chunk", low=1, high=256, unit="steps"),
-        "dims": Key("sections", "the action vector, in order", section="dim", least=1),
-        "commands": Key(
-            "sections",
-            "command messages: read when recording, written when driving",
-            section="command",
-            least=1,
-        ),
-        "safe": Key(
-            "text",
-            "what a gate between policy and arm is to send when the policy has nothing: `hold` "
-            "(zero delta, or the present positions) or `stop`; policy_node itself sends nothing",
-            "hold",
-            choices=("hold", "stop"),
-        ),
-    },
-    "dim": {
-        "name": Key(
-            "identifier",
-            "name of the dimension, unique; for `ee_delta` one of dx dy dz "
-            "droll dpitch dyaw gripper",
-        ),
-        "unit": Key("unit", 'what 1.0 stands for, as in "0.05 m", "rad" or "1"'),
-        "limits": Key("pair", "range of the action", unit="the dimension's"),
-        "saturate": Key(
-            "number",
-            "how far beyond its limits a predicted value is brought back to them; "
-            "beyond that the chunk is refused",
-            0.0,
-            low=0,
-            unit="the dimension's",
-        ),
-        "max_rate": Key(
-            "number",
-            "greatest change of a `joint_position` dimension",
-            None,
-            low=0,
-            open_low=True,
-            unit="the dimension's / s",
-        ),
-    },
-    "command": {
-        "topic": Key("topic", "topic, relative to the node's namespace, unique"),
-        "type": Key("type", "message type"),
-        "frame_id": Key("text", "frame_id of the header; `base_frame` where left out", None),
-        "joint_names": Key(
-            "texts",
-            "JointTrajectory and JointState: the joints, in the order of the positions",
-            None,
-            least=1,
-        ),
-        "time_from_start_s": Key(
-            "number",
-            "JointTrajectory: time to reach the point; one period where left out",
-            None,
-            low=0,
-            high=60,
-            open_low=True,
-            unit="s",
-        ),
-        "fields": Key(
-            "named",
-            "by action dimension: where it stands in the message",
-            section="command_field",
-            least=1,
-        ),
-        "qos": Key(
-            "section",
-            "quality of service",
-            {"reliability": "reliable", "depth": 10},
-            section="qos",
-        ),
-        "align": Key(
-            "section",
-            "how commands are brought to the times of frames",
-            {"method": "asof"},
-            section="align",
-        ),
-    },
-    "command_field": {
-        "path": Key("text", "where the number stands in the message"),
-        "gain": Key(
-            "number", "action = field * gain + offset; field = (action - offset) / gain", 1.0
-        ),
-        "offset": Key("number", "see `gain`", 0.0, low=-1e9, high=1e9),
-    },
+    **ACTION_SCHEMA,
     "task": {
         "topic": Key("topic", "topic of the instruction", keys.TASK_TOPIC),
         "qos": Key(

@@ -48,7 +48,10 @@ class Field:
 
 @dataclass(frozen=True)
 class Stream:
-    """One observation: an image (with `shape`) or a state vector (with `fields`)."""
+    """One observation: an image (with `shape`) or a state vector (with `fields`).
+
+    `max_frozen_s`: of an image, how long the same pixels are believed while the arm is to move.
+    """
 
     key: str
     topic: str
@@ -58,6 +61,7 @@ class Stream:
     max_age_s: float
     shape: tuple[int, int, int] | None = None
     fields: tuple[Field, ...] = ()
+    max_frozen_s: float | None = None
 
     @property
     def is_image(self) -> bool:
@@ -84,7 +88,8 @@ class Stream:
 class ActionDim:
     """One dimension of the action; 1.0 stands for `unit`, as in "0.05 m".
 
-    A prediction at most `saturate` beyond the limits is brought back to them.
+    A prediction at most `saturate` beyond the limits is brought back to them. `max_rate` (per s),
+    `max_acceleration` (per s^2) and `max_per_second` (travel in any second) are in its unit.
     """
 
     name: str
@@ -92,6 +97,8 @@ class ActionDim:
     limits: tuple[float, float]
     saturate: float = 0.0
     max_rate: float | None = None
+    max_acceleration: float | None = None
+    max_per_second: float | None = None
 
     @property
     def scale(self) -> float:
@@ -125,17 +132,77 @@ class Command:
     frame_id: str = ""
     joint_names: tuple[str, ...] = ()
     time_from_start_s: float | None = None
+    send: str = "step"
+
+
+@dataclass(frozen=True)
+class Output:
+    """A message written when driving in place of the commands of the same dimensions.
+
+    Attributes:
+        kind: one of `keys.OUTPUT_KINDS`.
+        topic: topic, or name of the action.
+        qos: of the publisher.
+        frame_id: of the header.
+        stream: state stream with the present joints or the present pose.
+        joint_names: joints of the message, in order.
+        base, tip: links of the URDF between which the joints stand.
+        urdf: file; None: the robot_description topic.
+        gain, offset: gripper action = position * gain + offset.
+        max_effort: of the gripper; N.
+    """
+
+    kind: str
+    topic: str
+    qos: Qos
+    frame_id: str | None = None
+    stream: str | None = None
+    joint_names: tuple[str, ...] = ()
+    base: str | None = None
+    tip: str | None = None
+    urdf: str | None = None
+    gain: float = 1.0
+    offset: float = 0.0
+    max_effort: float = 0.0
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Box, m in the base frame, in which the position of `stream` (fields x, y, z) must stay."""
+
+    stream: str
+    x: tuple[float, float]
+    y: tuple[float, float]
+    z: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Safety:
+    """What the safety gate asks beyond the limits of the dimensions.
+
+    Attributes:
+        workspace: where the end effector may be; None: anywhere.
+        first_pose: joint positions: greatest distance of a first target from the present
+            position, in the unit of the dimension.
+        blend_in_s: s; from the present pose to a new sender's targets.
+    """
+
+    workspace: Workspace | None
+    first_pose: float
+    blend_in_s: float
 
 
 @dataclass(frozen=True)
 class Action:
-    """The action vector and the commands it becomes."""
+    """The action vector, the commands it becomes, and the bounds of both."""
 
     control_mode: str
     horizon: int
     dims: tuple[ActionDim, ...]
     commands: tuple[Command, ...]
     safe: str
+    safety: Safety
+    outputs: tuple[Output, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

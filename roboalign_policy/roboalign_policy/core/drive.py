@@ -7,49 +7,49 @@ one step:
 2. when the chunk is used up (or nearly, in real time), a `Request` for the next one is handed out;
 3. the action that belongs to this step, if there is one, is handed out.
 
-In lock step 2 and 3 exclude each other: the world stands still until the chunk has come, then the
-caller repeats the step with the same frame. In real time the old chunk is consumed while the next
-one is computed.
+In lock step and in mode `sync` 2 and 3 exclude each other: nothing is commanded until the chunk
+has come (in lock step the caller then repeats the step with the same frame). In `async_blend` the
+old chunk is consumed while the next one is computed.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from roboalign_policy.core.drive_types import Counters, DriveSettings, End, Request, State, Step
 from roboalign_policy.core.executor import Action, ActionSpace, Chunk, ChunkBuffer, ChunkError
 from roboalign_policy.core.latency import LatencyWindow
+from roboalign_policy.core.replanning import Replanning
 
 if TYPE_CHECKING:
+    from roboalign_policy.core.blend import CrossFade
     from roboalign_policy.core.frames import Frame, Missing
 
-
-_RUNNING = (State.RUNNING, State.OBSERVATION_HOLD, State.CHUNK_HOLD)
+_RUNNING = (State.RUNNING, State.OBSERVATION_HOLD, State.CHUNK_HOLD, State.GATE_HOLD)
 
 
 class Drive:
     """State of one policy driving one arm."""
 
-    def __init__(self, space: ActionSpace, settings: DriveSettings) -> None:
-        """Start idle."""
+    def __init__(
+        self, space: ActionSpace, settings: DriveSettings, fade: CrossFade | None = None
+    ) -> None:
+        """Start idle; ``fade``: see `ChunkBuffer`."""
         self.space, self.settings = space, settings
-        self.buffer = ChunkBuffer(space, settings.max_chunk_age_s)
+        self.buffer = ChunkBuffer(space, settings.max_chunk_age_s, fade)
         self.latency = LatencyWindow()
+        self.plan = Replanning(self.buffer, settings, self.latency)
         self.counters = Counters()
         self.state, self.reason = State.IDLE, "no run was started"
         self.instruction = ""
         self.end: End | None = None
         self.sequence = 0  # of the last answer, accepted or refused
-        self.run_chunks = 0
-        self.run_steps = 0
-        self._max_chunks = 0
-        self._patient = False
-        self._epoch = 0
-        self._executed_sequence = 0
+        self.run_chunks = self.run_steps = 0
+        self.patient = False
+        self._max_chunks = self._epoch = 0
+        self._executed_sequence = self._invalid_in_a_row = 0
         self._in_flight: Request | None = None
-        self._invalid_in_a_row = 0
-        self._last_good_s = 0.0
+        self._last_good_s = self._asked_s = 0.0
         self._last_frame_ns: int | None = None
         self._commanded_ns: int | None = None
 
@@ -68,6 +68,11 @@ class Drive:
         """True while an answer of the model is outstanding."""
         return self._in_flight is not None
 
+    @property
+    def idle(self) -> bool:
+        """True while no action can come before the next chunk does."""
+        return self.plan.used_up or (self.settings.sync and self.waiting)
+
     def start(
         self, instruction: str, steady_s: float, max_chunks: int = 0, patient: bool = False
     ) -> None:
@@ -77,10 +82,11 @@ class Drive:
             instruction: what the robot shall do.
             steady_s: s; steady clock.
             max_chunks: end after so many executed chunks; 0 = no limit.
-            patient: hold for as long as observations are missing instead of ending the run.
+            patient: hold for as long as observations are missing, or the gate is closed, instead
+                of ending the run.
         """
         self._restart("a new run began")
-        self.instruction, self._max_chunks, self._patient = instruction, max_chunks, patient
+        self.instruction, self._max_chunks, self.patient = instruction, max_chunks, patient
         self.state, self.reason, self.end = State.RUNNING, "", None
         self.run_chunks = self.run_steps = self._invalid_in_a_row = 0
         self._last_good_s = steady_s
@@ -91,7 +97,8 @@ class Drive:
         self._restart(message)
         if self.state is not State.FAULT:
             self.state = State.IDLE
-        self.reason, self.end = message, self._end(reason, message)
+        self.reason = message
+        self.end = End(reason, message, self.run_chunks, self.run_steps)
 
     def set_instruction(self, instruction: str) -> bool:
         """Change the instruction while running; chunks made for another go. True when changed."""
@@ -101,13 +108,23 @@ class Drive:
         self._restart("the instruction changed")
         return True
 
-    def step(self, frame: Frame | Missing, now_ns: int, steady_s: float) -> Step:
+    def step(
+        self,
+        frame: Frame | Missing,
+        now_ns: int,
+        steady_s: float,
+        *,
+        ask: bool = True,
+        take: bool = True,
+    ) -> Step:
         """Take one control step.
 
         Args:
             frame: the observation of this step, or why there is none.
             now_ns: present time in the clock of the observations; in lock step the frame's stamp.
             steady_s: s; steady clock.
+            ask: a request may be handed out.
+            take: an action may be handed out; False between two steps, to ask earlier.
         """
         if not self.running:
             return Step()
@@ -119,11 +136,14 @@ class Drive:
         if self.state is State.OBSERVATION_HOLD:
             self.state, self.reason = State.RUNNING, ""
         self._drop_after_jump(frame.stamp_ns)
-        request = self._request(frame) if self._wants_chunk() else None
+        wanted = ask and not self.waiting and self.plan.wanted
+        request = self._request(frame, steady_s) if wanted else None
+        if not take:
+            return Step(request=request)
         if self._finished(request):
             self.stop("max_chunks", f"{self.run_chunks} chunks were executed")
             return Step()
-        if self.settings.lockstep and (request or self._in_flight):
+        if self.settings.sync and self.idle:
             return Step(request=request)
         action = self.buffer.take(now_ns)
         if action is not None:
@@ -137,6 +157,29 @@ class Drive:
         self.counters.refused += 1
         self.state, self.reason = State.OBSERVATION_HOLD, text
         self._restart(f"observation refused: {text}")
+
+    def gate_hold(self, reason: str, steady_s: float, taken: bool = False) -> None:
+        """Command and ask nothing because of the safety gate (``reason``), forget the chunk.
+
+        ``steady_s``: steady clock; ``taken``: somebody else drives, so the wait has no limit.
+        """
+        if entered := self.state is not State.GATE_HOLD:
+            self.counters.refused += 1
+            self._restart(reason)
+        if entered or taken:
+            self._last_good_s = steady_s
+        self.state, self.reason = State.GATE_HOLD, reason
+
+    def gate_opened(self, steady_s: float) -> None:
+        """Go on with a fresh observation where the gate was what held the run."""
+        if self.state is State.GATE_HOLD:
+            self.state, self.reason, self._last_good_s = State.RUNNING, "", steady_s
+            self._last_frame_ns = self._commanded_ns = None
+
+    def note(self, text: str) -> None:
+        """Say in the status how it runs; ``text`` is empty when all is well."""
+        if self.state is State.RUNNING:
+            self.reason = text
 
     def answer(
         self, request: Request, prediction: Any, now_ns: int, elapsed_s: float, steady_s: float
@@ -183,54 +226,50 @@ class Drive:
         self.stop("inference_fault", message)
 
     def watch(self, steady_s: float) -> None:
-        """End a run without any usable frame for too long (call it at a few Hz; steady clock)."""
-        silent_s = steady_s - self._last_good_s
-        if self._patient or not self.running or self.waiting:
+        """End a run that waits for too long, for the model, a usable frame or the safety gate.
+
+        Call it at a few Hz; ``steady_s``: steady clock.
+        """
+        if not self.running:
             return
-        if silent_s > self.settings.observation_timeout_s:
+        silent_s, gate = steady_s - self._last_good_s, self.state is State.GATE_HOLD
+        thinks_s = steady_s - self._asked_s if self.waiting and not self.settings.lockstep else 0.0
+        if thinks_s > (limit_s := self.settings.inference_timeout_s):
+            self.fail(f"the model has not answered for {thinks_s:.1f} s, limit {limit_s:g} s")
+        elif self.patient or (self.waiting and not gate):
+            return
+        elif silent_s > self.settings.observation_timeout_s:
             why = self.reason or "no complete frame arrived"
-            self.stop("observation_fault", f"no usable observation for {silent_s:.1f} s: {why}")
+            text = "waited for the gate" if gate else "no usable observation"
+            end = "gate_stop" if gate else "observation_fault"
+            self.stop(end, f"{text} for {silent_s:.1f} s: {why}")
 
     def forget_frames(self, reason: str) -> None:
         """Drop everything that came from frames before a jump of the clock."""
         self._restart(reason)
         self._last_frame_ns = self._commanded_ns = None
 
-    def _wants_chunk(self) -> bool:
-        if self._in_flight is not None:
-            return False
-        used = self.space.horizon - self.buffer.remaining
-        replan_after = self.settings.replan_after_steps or self.space.horizon
-        if self.settings.lockstep:
-            return used >= replan_after
-        # Early enough that the next chunk is there when this one ends, but never so early that all
-        # of it would be overtaken by the rest of this one.
-        expected_s = self.latency.percentile(95) if len(self.latency) else 0.0
-        lead = math.ceil(expected_s / self.settings.step_s) + 1
-        lead = min(lead, max(1, self.space.horizon // 2))
-        return self.buffer.remaining <= lead or (0 < used and used >= replan_after)
-
-    def _request(self, frame: Frame) -> Request | None:
+    def _request(self, frame: Frame, steady_s: float) -> Request | None:
         if self._max_chunks and self.run_chunks >= self._max_chunks:
             return None
-        self._in_flight = Request(
-            self._epoch, self.buffer.commanded, frame.stamp_ns, frame.values, self.instruction
-        )
+        self._asked_s, place = steady_s, self.buffer.commanded
+        asked = (frame.stamp_ns, frame.values, self.instruction, self.buffer.rest())
+        self._in_flight = Request(self._epoch, place, *asked)
         return self._in_flight
 
     def _finished(self, request: Request | None) -> bool:
         if not self._max_chunks or self.run_chunks < self._max_chunks or request is not None:
             return False
-        return self.buffer.remaining == 0 or (self.settings.lockstep and self._wants_chunk())
+        return self.plan.used_up and not (self.settings.sync and self.waiting)
 
     def _drop_after_jump(self, stamp_ns: int) -> None:
         """Drop the chunk when time went back, or in lock step did anything but one step."""
         step_ns = self.settings.step_s * 1e9
         jumped = self._last_frame_ns is not None and stamp_ns < self._last_frame_ns
         if self.settings.lockstep and self._commanded_ns is not None:
-            jumped = jumped or abs(stamp_ns - self._commanded_ns - step_ns) > 0.5 * step_ns
+            jumped |= abs(stamp_ns - self._commanded_ns - step_ns) > 0.5 * step_ns
         if self.settings.lockstep and self._in_flight is not None:
-            jumped = jumped or stamp_ns != self._in_flight.observation_ns
+            jumped |= stamp_ns != self._in_flight.observation_ns
         if jumped:
             self._restart("the clock of the observations jumped")
             self._commanded_ns = None
@@ -252,10 +291,7 @@ class Drive:
         self._restart(f"chunk refused: {fault}")
         if self._invalid_in_a_row >= self.settings.max_invalid_chunks:
             text = f"{self._invalid_in_a_row} invalid chunks in a row, the last one {fault}"
-            self.end = self._end("chunk_fault", text)
-
-    def _end(self, reason: str, message: str) -> End:
-        return End(reason, message, self.run_chunks, self.run_steps)
+            self.end = End("chunk_fault", text, self.run_chunks, self.run_steps)
 
     def _restart(self, reason: str) -> None:
         self._epoch += 1

@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from roboalign_policy.core.blend import CrossFade
+
 #: Kinds of `ChunkError`; the first three are also `Prediction.status` values.
 FAULT_KINDS = (
     "undecodable",
@@ -144,12 +146,16 @@ class Action:
 class ChunkBuffer:
     """The one chunk that is being executed, and the count of steps commanded so far."""
 
-    def __init__(self, space: ActionSpace, max_age_s: float) -> None:
+    def __init__(
+        self, space: ActionSpace, max_age_s: float, fade: CrossFade | None = None
+    ) -> None:
         """Start empty.
 
         Args:
             space: what a chunk must look like.
             max_age_s: s; greatest age of a chunk's observation while its actions are executed.
+            fade: joins a new chunk to the rest of the present one; None: the new one begins
+                at once.
 
         Raises:
             ValueError: when ``max_age_s`` is not positive.
@@ -160,6 +166,7 @@ class ChunkBuffer:
         self.commanded = 0
         self.empty_reason = "no chunk yet"
         self._max_age_ns = int(max_age_s * 1e9)
+        self._fade = fade
         self._chunk: Chunk | None = None
 
     @property
@@ -169,15 +176,24 @@ class ChunkBuffer:
             return 0
         return max(0, self.space.horizon - (self.commanded - self._chunk.place))
 
+    def rest(self) -> np.ndarray:
+        """Return the actions still to come, (R, A) float32; (0, A) where there are none."""
+        if self._chunk is None:
+            return np.empty((0, len(self.space.names)), np.float32)
+        return self._chunk.actions[self.commanded - self._chunk.place :]
+
     def offer(self, chunk: Chunk, now_ns: int) -> Chunk:
-        """Check ``chunk`` and make it the present one; what was left of the one before goes.
+        """Check ``chunk`` and make it the present one.
+
+        What was left of the one before goes, faded out over the first steps where a cross-fade
+        was given.
 
         Args:
             chunk: the candidate.
             now_ns: present time in the clock of the observations.
 
         Returns:
-            The chunk as it will be executed.
+            The chunk, checked; without the cross-fade.
 
         Raises:
             ChunkError: when it must not be executed; the present chunk is then untouched.
@@ -186,13 +202,17 @@ class ChunkBuffer:
         fault = self._age_fault(chunk, now_ns)
         if fault is not None:
             raise ChunkError("too_old", fault)
-        if not 0 <= self.commanded - chunk.place < self.space.horizon:
+        index = self.commanded - chunk.place
+        if not 0 <= index < self.space.horizon:
             raise ChunkError(
                 "too_old",
-                f"{self.commanded - chunk.place} steps were commanded since its observation, "
+                f"{index} steps were commanded since its observation, "
                 f"it holds {self.space.horizon}",
             )
-        self._chunk = chunk
+        joined = chunk.actions
+        if self._fade is not None and self._chunk and not self._age_fault(self._chunk, now_ns):
+            joined = self.space.checked(self._fade.join(self.rest(), chunk.actions, index))
+        self._chunk = replace(chunk, actions=joined)
         return chunk
 
     def take(self, now_ns: int) -> Action | None:

@@ -21,6 +21,8 @@ IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
 JOINT_TRAJECTORY_TYPE = "trajectory_msgs/msg/JointTrajectory"
 JOINT_STATE_TYPE = "sensor_msgs/msg/JointState"
 TWIST_STAMPED_TYPE = "geometry_msgs/msg/TwistStamped"
+POSE_STAMPED_TYPE = "geometry_msgs/msg/PoseStamped"
+FLOAT_ARRAY_TYPE = "std_msgs/msg/Float64MultiArray"
 STRING_TYPE = "std_msgs/msg/String"
 
 # Custom data of a bag's metadata
@@ -33,6 +35,16 @@ BAG_TOOL = "roboalign.tool"
 # Control modes
 EE_DELTA = "ee_delta"
 JOINT_POSITION = "joint_position"
+
+# The steps of an end effector, in the order of a twist; the gripper is the seventh dimension
+EE_DIMS = ("dx", "dy", "dz", "droll", "dpitch", "dyaw")
+GRIPPER_DIM = "gripper"
+
+# Outputs in place of commands
+JOINT_TRAJECTORY_OUTPUT, JOINT_GROUP_OUTPUT = "joint_trajectory", "joint_group"
+POSE_OUTPUT, GRIPPER_ACTION_OUTPUT = "pose_target", "gripper_action"
+JOINT_OUTPUTS = (JOINT_TRAJECTORY_OUTPUT, JOINT_GROUP_OUTPUT)
+OUTPUT_KINDS = (*JOINT_OUTPUTS, POSE_OUTPUT, GRIPPER_ACTION_OUTPUT)
 
 
 def is_image(key: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +14,7 @@ from transformers import LogitsProcessorList
 
 from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.normalise import QuantileStats
+from roboalign_policy.core.prediction import NON_FINITE, OK, OUT_OF_LIMITS, UNDECODABLE, Prediction
 from roboalign_policy.core.prompt import build_prompt, parse_answer, state_text
 from roboalign_policy.fast import FastError, FastTokenizer
 from roboalign_policy.fast.dct import quantisation_bound
@@ -29,29 +29,7 @@ from roboalign_policy.models.generation import (
 )
 from roboalign_policy.models.loading import MLLM, ModelError, count_fast_tokens, load_mllm
 
-OK, UNDECODABLE, NON_FINITE, OUT_OF_LIMITS = "ok", "undecodable", "non_finite", "out_of_limits"
 _SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a policy answered.
-
-    Attributes:
-        actions: (T, A) float32 in the contract's action units; None unless ``status`` is ``ok``.
-        tokens: FAST tokens of the chunk, as generated.
-        reasoning: the thought, empty where there is none.
-        status: ``ok``, ``undecodable``, ``non_finite`` or ``out_of_limits``.
-        detail: what was found and expected, where the status is not ``ok``.
-        inference_s: seconds from call to answer.
-    """
-
-    actions: np.ndarray | None
-    tokens: list[int]
-    reasoning: str
-    status: str
-    detail: str
-    inference_s: float
 
 
 class Policy(Protocol):
@@ -62,8 +40,17 @@ class Policy(Protocol):
     horizon: int
     dims: int
 
-    def act(self, values: Mapping[str, np.ndarray], instruction: str) -> Prediction:
-        """Predict the chunk that follows an observation."""
+    def act(
+        self,
+        values: Mapping[str, np.ndarray],
+        instruction: str,
+        remaining: np.ndarray | None = None,
+    ) -> Prediction:
+        """Predict the chunk that follows an observation.
+
+        ``remaining``: (R, A) float32, the rest of the running chunk that is not executed yet, in
+        the contract's action units, which real-time chunking continues; a policy may ignore it.
+        """
 
 
 class MLLMPolicy:
@@ -170,7 +157,12 @@ class MLLMPolicy:
         )
 
     @torch.inference_mode()
-    def act(self, values: Mapping[str, np.ndarray], instruction: str) -> Prediction:
+    def act(
+        self,
+        values: Mapping[str, np.ndarray],
+        instruction: str,
+        remaining: np.ndarray | None = None,
+    ) -> Prediction:
         """Predict the chunk that follows an observation, greedily.
 
         An answer that does not decode or leaves the limits is thrown away and asked again,
@@ -180,6 +172,7 @@ class MLLMPolicy:
             values: images (H, W, 3) uint8 rgb and states (D,) float32 by stream key, as in
                 `Frame.values`.
             instruction: the task in words.
+            remaining: ignored: autoregressive tokens cannot continue half a chunk.
 
         Raises:
             KeyError: a stream that the model sees is missing.

@@ -72,7 +72,7 @@ class InferenceWorker:
         return self._policy
 
     def submit(self, request: Any) -> None:
-        """Ask the policy for ``request.values`` and ``request.instruction``.
+        """Ask the policy for the values, instruction and ``remaining`` of a `drive_types.Request`.
 
         Raises:
             RuntimeError: while another request is being answered, or before `load`.
@@ -102,12 +102,16 @@ class InferenceWorker:
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+        if hasattr(self._policy, "close"):  # one on another machine
+            self._policy.close()
 
     def _ask(self, request: Any) -> None:
         started_s = time.monotonic()
         prediction, error = None, ""
         try:
-            prediction = self._policy.act(request.values, request.instruction)
+            prediction = self._policy.act(
+                request.values, request.instruction, remaining=request.remaining
+            )
         except Exception:  # noqa: BLE001 - foreign code: all it raises is reported as a fault
             error = traceback.format_exc()
         self._answers.put(Answer(request, prediction, error, time.monotonic() - started_s))

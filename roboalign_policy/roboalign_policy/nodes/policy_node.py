@@ -126,7 +126,7 @@ class PolicyNode(LifecycleNode):
     def _halt(self, reason: str, message: str) -> None:
         session = self._active_session()
         if session is not None:
-            session.drive.stop(reason, message)
+            session.stop(reason, message)
             self._runs.check()
             session.active = False
         self._why_inactive = message
@@ -151,7 +151,7 @@ class PolicyNode(LifecycleNode):
         self._enabled = request.data
         session = self._active_session()
         if session is not None and not self._enabled and not self._runs.busy:
-            session.drive.stop("cancelled", "disabled")
+            session.stop("cancelled", "disabled")
             self._on_event()
         self._run_if_enabled()
         response.success = session is not None or not request.data
@@ -166,7 +166,7 @@ class PolicyNode(LifecycleNode):
             if self._task:
                 session.drive.set_instruction(self._task)
             elif not self._runs.busy:
-                session.drive.stop("cancelled", "the instruction was withdrawn")
+                session.stop("cancelled", "the instruction was withdrawn")
             self._on_event()
         self._run_if_enabled()
 
@@ -191,6 +191,8 @@ class PolicyNode(LifecycleNode):
         if session is not None:
             session.watch()
             self._on_event()
+            if session.stopped_by_gate:
+                self._run_if_enabled()  # waits until the gate lets it through again
 
     def _publish_status(self) -> None:
         session = self._session
@@ -202,7 +204,7 @@ class PolicyNode(LifecycleNode):
             policy_hash=session.policy.hash if session else "",
             rates_hz=session.rates_hz() if session else (0.0, 0.0, 0.0),
         )
-        if msg.state in (msg.STATE_OBSERVATION_HOLD, msg.STATE_CHUNK_HOLD, msg.STATE_FAULT):
+        if msg.state not in (msg.STATE_INACTIVE, msg.STATE_IDLE, msg.STATE_RUNNING):
             self.get_logger().warning(
                 f"not commanding: {msg.reason}", throttle_duration_sec=_LOG_PERIOD_S
             )

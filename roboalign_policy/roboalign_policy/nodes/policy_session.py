@@ -1,9 +1,9 @@
 """One configured policy on one robot: what policy_node holds between configure and cleanup.
 
-Samples (`robot_io`) become frames (`core.live_frames`); each control step asks `core.drive.Drive`
-what to do with the frame; requests go to the inference thread (`inference_worker`), whose answers
-come back through a guard condition; accepted actions go out as commands. Everything here runs in
-the executor's thread and nothing waits.
+Samples (`robot_io`) become frames (`core.live_frames`); each step asks `core.drive.Drive` what to
+do with the frame; requests go to the inference thread (`inference_worker`), whose answers come
+back through a guard condition. In real time `realtime_loop` steps and sends; in lock step the
+observations do, here. Everything runs in the executor's thread and nothing waits.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from roboalign_msgs.msg import ActionChunk
 
@@ -24,7 +22,8 @@ from roboalign_policy.core.latency import RateWindow
 from roboalign_policy.core.live_frames import LiveFrames
 from roboalign_policy.core.policy_parameters import PolicyParameters
 from roboalign_policy.nodes.inference_worker import Answer, InferenceWorker
-from roboalign_policy.nodes.policy_setup import drive_from_policy
+from roboalign_policy.nodes.policy_setup import check_output, drive_from_policy
+from roboalign_policy.nodes.realtime_loop import RealtimeLoop
 from roboalign_policy.nodes.robot_io import RobotIo
 from roboalign_policy.ros.chunk_msgs import chunk_to_msg
 
@@ -75,8 +74,9 @@ class PolicySession:
         self._guard = node.create_guard_condition(self._on_answer)
         self._worker = InferenceWorker(self._guard.trigger)
         self._io: RobotIo | None = None
-        self._timer: Any = None
+        self._loop: RealtimeLoop | None = None
         try:
+            check_output(parameters)
             self.policy = self._worker.load(lambda: load(parameters))
             self.drive = drive_from_policy(self.policy, parameters)
             self._contract = self.policy.contract
@@ -88,44 +88,69 @@ class PolicySession:
                 node,
                 self._contract,
                 lossless=self._lockstep,
+                commands=parameters.output == "command",
                 on_sample=self._on_sample,
                 on_unreadable=self._live.refuse,
                 on_task=on_task,
             )
+            if not self._lockstep:
+                self._loop = RealtimeLoop(
+                    node,
+                    self.policy,
+                    self.drive,
+                    parameters,
+                    live=self._live,
+                    io=self._io,
+                    ask=self._worker.submit,
+                    on_event=on_event,
+                    observed=self._observed,
+                    commanded=self._commanded,
+                )
         except BaseException:
             self.close()
             raise
-        if not self._lockstep:
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
-            period_s = 1.0 / self._contract.rate_hz
-            self._timer = node.create_timer(period_s, self._on_tick, clock=steady)
 
     def rates_hz(self) -> tuple[float, float, float]:
         """Return the rates of frames, valid chunks and commands in Hz."""
         now_s = time.monotonic()
         return tuple(r.rate_hz(now_s) for r in (self._observed, self._accepted, self._commanded))
 
+    @property
+    def stopped_by_gate(self) -> bool:
+        """Whether the gate ended a run that was to go on for as long as the node is enabled."""
+        end = self.drive.end
+        return self.drive.patient and end is not None and end.reason == "gate_stop"
+
     def begin(self, instruction: str, max_chunks: int = 0, patient: bool = False) -> None:
         """Start a run; see `Drive.start`."""
+        if self._loop is not None:
+            self._loop.start(instruction, max_chunks, patient)
+            return
         self.drive.start(instruction, time.monotonic(), max_chunks, patient)
         self._answered_ns = None
-        if self._lockstep and self._frame_ns is not None:
+        if self._frame_ns is not None:
             frame = self._live.frame(self._frame_ns, None, time.monotonic())
             # Where the next episode has begun to arrive the newest complete frame is gone already;
             # the run then begins with the first complete one.
             if isinstance(frame, Frame):
                 self._step(frame)
 
+    def stop(self, reason: str, message: str) -> None:
+        """End the run at once; see `Drive.stop`."""
+        self.drive.stop(reason, message)
+        self._settle()
+
     def watch(self) -> None:
         """End a run that hears nothing; call it at a few Hz."""
         self.drive.watch(time.monotonic())
+        self._settle()
 
     def close(self) -> bool:
         """Disconnect and end the thread; False while the thread is still answering."""
         if self._io is not None:
             self._io.close()
-        if self._timer is not None:
-            self._node.destroy_timer(self._timer)
+        if self._loop is not None:
+            self._loop.close()
         # The thread first: what it notifies must be there until it has ended.
         ended = self._worker.close()
         if ended:
@@ -137,7 +162,10 @@ class PolicySession:
         if pushed.jumped:
             self.drive.forget_frames("the clock of the observations went back")
             self._frame_ns = self._answered_ns = None
-        if not self._lockstep or pushed.complete_ns is None:
+        if self._loop is not None:
+            self._loop.sample(sample)
+            return
+        if pushed.complete_ns is None:
             return
         if pushed.complete_ns == self._answered_ns and self.drive.running:
             self._io.repeat()  # the observation was sent again: the command did not arrive
@@ -145,12 +173,12 @@ class PolicySession:
         self._frame_ns = pushed.complete_ns
         self._step(self._live.frame(pushed.complete_ns, None, time.monotonic()))
 
-    def _on_tick(self) -> None:
-        if self.active:
-            now_ns = self._node.get_clock().now().nanoseconds
-            self._step(self._live.frame(now_ns, now_ns, time.monotonic()))
+    def _settle(self) -> None:
+        if self._loop is not None:
+            self._loop.settle()
 
     def _step(self, frame: Frame | Missing) -> None:
+        """Take a step of lock step."""
         steady_s = time.monotonic()
         if not isinstance(frame, Missing):
             self._observed.add(steady_s)
@@ -176,6 +204,7 @@ class PolicySession:
             self._take(answer)
         if self._lockstep and self.drive.running and self._frame_ns is not None:
             self._step(self._live.frame(self._frame_ns, None, time.monotonic()))
+        self._settle()
         self._on_event()
 
     def _take(self, answer: Answer) -> None:
@@ -185,7 +214,10 @@ class PolicySession:
             now_ns = request.observation_ns if self._frame_ns is None else self._frame_ns
         place = self.drive.buffer.commanded - request.place
         try:
-            chunk = self.drive.answer(request, prediction, now_ns, answer.elapsed_s, steady_s)
+            if self._loop is not None:
+                chunk = self._loop.answer(answer)
+            else:
+                chunk = self.drive.answer(request, prediction, now_ns, answer.elapsed_s, steady_s)
             if chunk is None:
                 return
             outcome: Any = chunk.actions

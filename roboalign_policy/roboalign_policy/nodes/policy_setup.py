@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from roboalign_policy.core.contract import load_contract
+from roboalign_policy.core.blend import make_cross_fade
+from roboalign_policy.core.contract import Contract, load_contract
 from roboalign_policy.core.drive import Drive
 from roboalign_policy.core.drive_types import DriveSettings
 from roboalign_policy.core.executor import ActionSpace
 from roboalign_policy.core.policy_parameters import PolicyParameters
+from roboalign_policy.remote.access import load_token
+from roboalign_policy.remote.client import RemotePolicy
 
 
 def load_policy(parameters: PolicyParameters) -> Any:
     """Load the checkpoint that the parameters name; takes seconds, runs in the inference thread.
 
     Raises:
-        ValueError: no checkpoint is named.
+        ValueError: no checkpoint is named, or a server serves another contract.
         Exception: what the loader finds wrong with contract or checkpoint.
     """
+    contract = load_contract(parameters.contract) if parameters.contract else None
+    if parameters.inference == "remote":
+        return _connect(parameters, contract)
     if not parameters.policy:
         raise ValueError("policy: found an empty text, expected the folder of a checkpoint")
     # Here, so that the node starts (and is tested) without torch.
     from roboalign_policy.models.policy import MLLMPolicy
 
-    contract = load_contract(parameters.contract) if parameters.contract else None
     return MLLMPolicy.load(
         parameters.policy,
         contract=contract,
@@ -34,6 +39,43 @@ def load_policy(parameters: PolicyParameters) -> Any:
         device=parameters.device,
         num_threads=parameters.num_threads,
     )
+
+
+def _connect(parameters: PolicyParameters, contract: Contract | None) -> RemotePolicy:
+    """Policy of a server.
+
+    Raises:
+        RemoteError: it cannot be reached, refuses, or serves another policy.
+        ValueError: it serves another contract than the node is to use.
+    """
+    policy = RemotePolicy(
+        parameters.remote_url,
+        token=load_token(parameters.remote_token_file),
+        policy_hash=parameters.remote_policy_hash,
+        timeout_s=parameters.remote_timeout_s,
+        ca_file=parameters.remote_ca_file,
+    )
+    if contract is not None and contract.hash != policy.contract.hash:
+        policy.close()
+        raise ValueError(
+            f"contract: found {contract.name} ({contract.hash[:12]}), but {parameters.remote_url} "
+            f"serves {policy.contract.name} ({policy.contract.hash[:12]}); expected the same: "
+            "start the server with --contract"
+        )
+    return policy
+
+
+def check_output(parameters: PolicyParameters) -> None:
+    """Refuse candidates in lock step.
+
+    Raises:
+        ValueError: naming both parameters.
+    """
+    if parameters.execution == "lockstep" and parameters.output == "candidate":
+        raise ValueError(
+            "output: found candidate, expected command with execution: lockstep; the safety gate "
+            "works on the steady clock, which means nothing while the world stands still"
+        )
 
 
 def drive_from_policy(policy: Any, parameters: PolicyParameters) -> Drive:
@@ -61,9 +103,12 @@ def drive_from_policy(policy: Any, parameters: PolicyParameters) -> Drive:
     settings = DriveSettings(
         lockstep=lockstep,
         step_s=1.0 / contract.rate_hz,
+        mode=parameters.mode,
         replan_after_steps=parameters.replan_after_steps,
         max_chunk_age_s=parameters.max_chunk_age_s,
         max_invalid_chunks=parameters.max_invalid_chunks,
         observation_timeout_s=parameters.observation_timeout_s,
+        inference_timeout_s=parameters.inference_timeout_s,
     )
-    return Drive(space, settings)
+    fade = make_cross_fade(action.names, action.control_mode, parameters.blend_steps)
+    return Drive(space, settings, None if settings.sync else fade)

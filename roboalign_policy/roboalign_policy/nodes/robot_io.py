@@ -27,6 +27,7 @@ class RobotIo:
         contract: Any,
         *,
         lossless: bool,
+        commands: bool,
         on_sample: Callable[[Sample], None],
         on_unreadable: Callable[[str, str], None],
         on_task: Callable[[str], None],
@@ -38,6 +39,7 @@ class RobotIo:
             contract: streams, task and commands.
             lossless: subscribe reliably to every message, as lock step needs, where a lost one
                 stops the world; the publishers must be reliable then. Else as the contract says.
+            commands: advertise the command topics, for `command`.
             on_sample: called with every sample that could be read.
             on_unreadable: called with stream key and reason for every message that could not.
             on_task: called with every instruction.
@@ -57,6 +59,7 @@ class RobotIo:
         self._publishers = [
             node.create_publisher(message_class(c.type), c.topic, qos_from_contract(c.qos))
             for c in contract.action.commands
+            if commands
         ]
         self._last: list[Any] = []
 

@@ -61,7 +61,7 @@ class RunPolicyServer:
             return
         timeout_s = run.handle.request.timeout_s
         if session.drive.end is None and timeout_s and self._elapsed_s(run) >= timeout_s:
-            session.drive.stop("timeout", f"timeout_s {timeout_s:g} s passed")
+            session.stop("timeout", f"timeout_s {timeout_s:g} s passed")
         if session.drive.end is not None:
             self._run = None
             run.done.set_result(session.drive.end)
@@ -102,7 +102,7 @@ class RunPolicyServer:
             text = f"inference failed before ({session.drive.reason}); configure the node again"
             return _refused(handle, RunPolicy.Result.REASON_INFERENCE_FAULT, text)
         if self._run is not None:
-            session.drive.stop("preempted", "a newer goal took over")
+            session.stop("preempted", "a newer goal took over")
             self.check()
         run = _Run(handle, Future(executor=self._node.executor), self._now_ns())
         self._run = run
@@ -125,7 +125,7 @@ class RunPolicyServer:
     def _cancel(self, handle: ServerGoalHandle) -> CancelResponse:
         run, session = self._run, self._session()
         if run is not None and session is not None and run.handle.goal_id == handle.goal_id:
-            session.drive.stop("cancelled", "the client cancelled")
+            session.stop("cancelled", "the client cancelled")
             self.check()
         return CancelResponse.ACCEPT
 

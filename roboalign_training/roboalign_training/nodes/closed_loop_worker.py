@@ -111,6 +111,7 @@ def _start_pair(
         "policy": str(policy),
         "contract": settings.contract,
         "execution": "lockstep",
+        "output": "command",
         "autostart": True,
         "replan_after_steps": settings.replan_after_steps,
         "think": settings.think,

@@ -1,0 +1,122 @@
+"""What of this computer decides whether a robot runs smoothly: cores, load, shared memory, DDS."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Fast DDS 2 (Humble, Jazzy) reads the first, Fast DDS 3 (newer) the second.
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+DEFAULT_SEGMENT_BYTES = 512 * 1024
+"""Source: Fast DDS, SharedMemTransport::init (2.x) and shm_implicit_segment_size (3.x)."""
+_DOMAIN_PORTS, _FIRST_PORT, _DOMAINS = 250, 7400, 102
+
+
+@dataclass(frozen=True)
+class DdsProfile:
+    """The XML profile of Fast DDS that nodes started from this shell load.
+
+    Attributes:
+        path: of the file; empty where none is set.
+        fault: why it cannot be used; empty where it can, or none is set.
+        segment_bytes: size of the shared-memory segment of each process; 0: no shared memory.
+    """
+
+    path: str = ""
+    fault: str = ""
+    segment_bytes: int = DEFAULT_SEGMENT_BYTES
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """This computer, as far as a robot notices.
+
+    Attributes:
+        cores: that this process may use.
+        load: processes that want to run, mean of the last minute.
+        governors: of the cores' clock frequency, each once; empty where the kernel tells none.
+        shm_free_bytes: of /dev/shm; None where there is none.
+        profile: of Fast DDS.
+        domains: ROS domains with a participant on this computer.
+        environment: variables of this process.
+    """
+
+    cores: int
+    load: float
+    governors: tuple[str, ...]
+    shm_free_bytes: int | None
+    profile: DdsProfile
+    domains: tuple[int, ...]
+    environment: Mapping[str, str]
+
+
+def read_host_facts(
+    root: Path = Path("/"), environment: Mapping[str, str] = os.environ
+) -> HostFacts:
+    """Look at this computer.
+
+    Args:
+        root: of the file system; another one in tests.
+        environment: variables.
+    """
+    cpus = root / "sys/devices/system/cpu"
+    governors = {p.read_text().strip() for p in cpus.glob("cpu[0-9]*/cpufreq/scaling_governor")}
+    shm = root / "dev/shm"
+    return HostFacts(
+        cores=len(os.sched_getaffinity(0)),
+        load=os.getloadavg()[0],
+        governors=tuple(sorted(governors)),
+        shm_free_bytes=shutil.disk_usage(shm).free if shm.is_dir() else None,
+        profile=read_profile(environment),
+        domains=domains_of_ports(root / "proc/net/udp"),
+        environment=dict(environment),
+    )
+
+
+def read_profile(environment: Mapping[str, str]) -> DdsProfile:
+    """Read size and use of shared memory from the profile that the environment names."""
+    path = next((environment[name] for name in PROFILE_VARIABLES if environment.get(name)), "")
+    if not path:
+        return DdsProfile()
+    try:
+        document = ET.parse(path).getroot()
+    except OSError as error:
+        return DdsProfile(path, f"cannot be read: {error.strerror}")
+    except ET.ParseError as error:
+        return DdsProfile(path, f"is not XML: {error}")
+    texts: dict[str, list[str]] = {}
+    for item in document.iter():
+        texts.setdefault(item.tag.rpartition("}")[2], []).append((item.text or "").strip())
+    sizes = [int(text) for text in texts.get("segment_size", []) if text.isdigit()]
+    builtin = texts.get("useBuiltinTransports", ["true"])[0].lower() in ("true", "1")
+    if sizes:
+        return DdsProfile(path, segment_bytes=min(sizes))
+    shared = builtin or "SHM" in texts.get("type", [])
+    return DdsProfile(path, segment_bytes=DEFAULT_SEGMENT_BYTES if shared else 0)
+
+
+def domains_of_ports(table: Path) -> tuple[int, ...]:
+    """Find ROS domains with a participant on this computer by the UDP ports in use.
+
+    Args:
+        table: /proc/net/udp.
+
+    Source: OMG DDSI-RTPS 2.3, 9.6.1.1: multicast 7400 + 250 d, unicast 7410 + 250 d + 2 p.
+    """
+    if not table.is_file():
+        return ()
+    ports = {int(line.split()[1].rpartition(":")[2], 16) for line in _rows(table)}
+    found = set()
+    for port in ports:
+        domain, rest = divmod(port - _FIRST_PORT, _DOMAIN_PORTS)
+        if 0 <= domain < _DOMAINS and rest in (0, 10, 12, 14):
+            found.add(domain)
+    return tuple(sorted(found))
+
+
+def _rows(table: Path) -> list[str]:
+    return table.read_text().splitlines()[1:]

@@ -1,0 +1,228 @@
+"""The safety gate's ends on ROS topics: observations, people, controllers."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+import zlib
+from typing import Any
+
+import numpy as np
+from rclpy.action import ActionClient
+from rclpy.executors import (
+    ExternalShutdownException,
+    ShutdownException,
+    SingleThreadedExecutor,
+)
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from roboalign_policy.core import keys
+from roboalign_policy.core.candidate import Candidate, CandidateKind
+from roboalign_policy.core.gate_streams import StreamWatch
+from roboalign_policy.core.safety_gate import TELEOPERATION
+from roboalign_policy.core.selectors import (
+    SelectorError,
+    stamp_ns_from_msg,
+    values_from_command,
+    vector_from_msg,
+)
+from roboalign_policy.core.stage_latency import StageLatency
+from roboalign_policy.ros.arm_outputs import ArmOutputs
+from roboalign_policy.ros.definitions import message_class
+from roboalign_policy.ros.image_layout import image_fault
+from roboalign_policy.ros.qos import qos_from_contract
+from roboalign_policy.ros.stamps import leading_stamp_ns
+
+_STAMP_END = 12  # bytes: CDR encapsulation 4, seconds 4, nanoseconds 4
+
+
+class ObservationWatch:
+    """Subscribes to the contract's streams; of images only stamp, size and a CRC are looked at.
+
+    A node and a thread of their own, so that no candidate waits while an image is taken.
+
+    Attributes:
+        failed: what ended the thread before its time; empty while all is well.
+    """
+
+    def __init__(self, contract: Any, streams: StreamWatch, latency: StageLatency) -> None:
+        """Subscribe as the contract says, newest message only, and start the thread."""
+        self._streams, self._latency, self.failed = streams, latency, ""
+        self._node = Node("safety_gate_observer", start_parameter_services=False)
+        self._executor = SingleThreadedExecutor(context=self._node.context)
+        self._executor.add_node(self._node)
+        for stream in contract.observations:
+            qos = qos_from_contract(stream.qos)
+            qos.depth = 1  # what is older than the newest says nothing about freshness
+            image = keys.is_image(stream.key)
+            self._node.create_subscription(
+                message_class(stream.type),
+                stream.topic,
+                functools.partial(self._on_image if image else self._on_state, stream),
+                qos,
+                raw=image,
+            )
+        self._thread = threading.Thread(target=self._spin, name="observations", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread and the node."""
+        self._executor.shutdown()
+        self._thread.join()
+        self._node.destroy_node()
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except (ShutdownException, ExternalShutdownException):
+            pass  # closed
+        except Exception as error:  # noqa: BLE001 - blind is a reason to stop, whatever the cause
+            self.failed = f"{type(error).__name__}: {error}"
+
+    def _on_image(self, stream: Any, serialised: bytes) -> None:
+        stamp_ns = leading_stamp_ns(serialised)
+        self._arrived(stream, stamp_ns)
+        if stream.type == keys.IMAGE_TYPE and (fault := image_fault(serialised, stream.shape)):
+            self._streams.unreadable(stream.key, fault)
+            return
+        digest = zlib.crc32(memoryview(serialised)[_STAMP_END:])
+        self._streams.sample(stream.key, stamp_ns, time.monotonic(), digest=digest)
+
+    def _on_state(self, stream: Any, msg: Any) -> None:
+        stamp_ns = stamp_ns_from_msg(msg)
+        self._arrived(stream, stamp_ns)
+        try:
+            value = vector_from_msg(msg, stream.fields)
+        except SelectorError as error:
+            self._streams.unreadable(stream.key, str(error))
+            return
+        self._streams.sample(stream.key, stamp_ns, time.monotonic(), value)
+
+    def _arrived(self, stream: Any, stamp_ns: int | None) -> None:
+        now_ns = self._node.get_clock().now().nanoseconds
+        self._latency.sample(stream.key, stamp_ns, now_ns, time.monotonic())
+
+
+class TeleopInput:
+    """What a person commands on ``teleop/<command topic>``, as candidates at the contract's rate.
+
+    The messages are the contract's own commands: what a device publishes for the controller is
+    remapped below ``teleop/``, and the gate decides who drives.
+    """
+
+    def __init__(self, node: Node, contract: Any) -> None:
+        """Subscribe to the teleoperation topics."""
+        self._node, self._names = node, list(contract.action.names)
+        self._step_s = 1.0 / contract.rate_hz
+        self._values: dict[str, float] = {}
+        self._new = False
+        self._sent_s, self._sequence = 0.0, 0
+        self.fault = ""
+        for command in contract.action.commands:
+            node.create_subscription(
+                message_class(command.type),
+                f"teleop/{command.topic.lstrip('/')}",
+                functools.partial(self._on_message, command),
+                _ANY_QOS,
+            )
+
+    def poll(self, steady_s: float) -> Candidate | None:
+        """Candidate of what the person commanded since the last one; at most one a period."""
+        if not self._new or steady_s - self._sent_s < 0.9 * self._step_s:
+            return None
+        missing = [name for name in self._names if name not in self._values]
+        if missing:
+            self.fault = f"teleop: {', '.join(missing)} never commanded: send each topic once"
+            return None
+        self.fault, self._new, self._sent_s = "", False, steady_s
+        self._sequence += 1
+        return Candidate(
+            CandidateKind.MOTION,
+            self._sequence,
+            TELEOPERATION,
+            self._node.get_clock().now().nanoseconds,
+            names=tuple(self._names),
+            step_s=self._step_s,
+            data=np.array([[self._values[name] for name in self._names]]),
+        )
+
+    def forget(self) -> None:
+        """Drop what was commanded: after a stop a person begins anew, gripper included."""
+        self._values.clear()
+        self._new = False
+
+    def _on_message(self, command: Any, msg: Any) -> None:
+        try:
+            self._values.update(values_from_command(msg, command))
+        except SelectorError as error:
+            self.fault = f"teleop/{command.topic}: {error}"
+            return
+        self._new = True
+
+
+class ControllerTopics:
+    """Publishers (or action clients) to the controllers; with dry run below ``dry_run/``."""
+
+    def __init__(self, node: Node, outputs: ArmOutputs, dry_run: bool) -> None:
+        """Advertise."""
+        self._dry_run = dry_run
+        prefix = "dry_run/" if dry_run else ""
+        self._ends = []
+        for channel in outputs.channels:
+            topic = prefix + channel.topic.lstrip("/" if dry_run else "")
+            if channel.is_action:
+                from control_msgs.action import GripperCommand  # ArmOutputs has said if missing
+
+                self._ends.append(ActionClient(node, GripperCommand, topic))
+            else:
+                kind = message_class(channel.type)
+                qos = qos_from_contract(channel.qos)
+                self._ends.append(node.create_publisher(kind, topic, qos))
+        self._channels = outputs.channels
+
+    def send(self, messages: list[Any]) -> None:
+        """Publish one message a channel; None: nothing on that one."""
+        for end, msg in zip(self._ends, messages, strict=True):
+            if msg is None:
+                continue
+            if isinstance(end, ActionClient):
+                end.send_goal_async(msg)
+            else:
+                end.publish(msg)
+
+    def missing(self) -> str:
+        """Say which topics nobody hears who could (subscribers with other QoS do not count)."""
+        if self._dry_run:
+            return ""
+        deaf = [
+            channel.topic
+            for channel, end in zip(self._channels, self._ends, strict=True)
+            if not (
+                end.server_is_ready()
+                if isinstance(end, ActionClient)
+                else end.get_subscription_count()
+            )
+        ]
+        return f"no subscriber with matching QoS on {', '.join(deaf)}" if deaf else ""
+
+
+# Hears every publisher: one that is reliable too.
+_ANY_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=5,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
+
+
+def button_qos() -> tuple[QoSProfile, QoSProfile]:
+    """Profiles of two subscriptions that together hear every publisher, and a latched one late."""
+    latched = QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=1,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL,
+    )
+    return _ANY_QOS, latched

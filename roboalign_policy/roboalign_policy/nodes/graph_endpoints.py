@@ -1,0 +1,57 @@
+"""Publishers and subscriptions of the whole graph as plain data, those of one's own left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+
+from roboalign_policy.core.graph_snapshot import UNNAMED, Endpoint, EndpointQos
+
+Endpoints = dict[str, tuple[Endpoint, ...]]
+
+_UNKNOWN = "_NODE_NAME_UNKNOWN_"  # Source: rmw_dds_common, graph cache
+_FOREVER_NS = 10**18
+
+
+def publishers_of_graph(node: Node) -> Endpoints:
+    """Return the publishers of all nodes but `node`, by full topic name."""
+    return _endpoints(node, node.get_publishers_info_by_topic)
+
+
+def subscribers_of_graph(node: Node) -> Endpoints:
+    """Return the subscriptions of all nodes but `node`, by full topic name."""
+    return _endpoints(node, node.get_subscriptions_info_by_topic)
+
+
+def full_node_name(namespace: str, name: str) -> str:
+    """Return a node's full name, or `UNNAMED` while the middleware does not know it."""
+    return UNNAMED if name == _UNKNOWN else f"{namespace.rstrip('/')}/{name}"
+
+
+def _endpoints(node: Node, infos: Callable[[str], list[Any]]) -> Endpoints:
+    own, found = node.get_fully_qualified_name(), {}
+    for topic, _ in node.get_topic_names_and_types():
+        ends = tuple(end for info in infos(topic) if (end := _endpoint(info)).node != own)
+        if ends:
+            found[topic] = ends
+    return found
+
+
+def _endpoint(info: Any) -> Endpoint:
+    profile = info.qos_profile
+    deadline_ns = profile.deadline.nanoseconds
+    return Endpoint(
+        full_node_name(info.node_namespace, info.node_name),
+        info.topic_type,
+        EndpointQos(
+            ReliabilityPolicy(profile.reliability).name.lower(),
+            DurabilityPolicy(profile.durability).name.lower(),
+            # Not set is 0 or, as the middleware has it, a duration without end.
+            deadline_ns / 1e9 if 0 < deadline_ns < _FOREVER_NS else math.inf,
+            profile.liveliness.name.lower(),
+        ),
+    )

@@ -1,0 +1,262 @@
+"""safety_gate_node: the one process whose messages reach the controllers.
+
+Candidates come in (from policy_node on ``candidate``, from a person on ``teleop/...``), commands
+go out, or the contract's safe action and nothing after it. What may pass is decided in
+`core.safety_gate`; this node only tells it what happens and carries out its answer.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from roboalign_msgs.msg import Candidate as CandidateMsg
+from std_msgs.msg import Bool, String
+from std_srvs.srv import SetBool, Trigger
+
+from roboalign_policy.core.contract import Contract, load_contract
+from roboalign_policy.core.gate_parameters import GateParameters
+from roboalign_policy.core.gate_types import GateFault, GateState, Reason
+from roboalign_policy.core.safety_gate import SafetyGate
+from roboalign_policy.core.stage_latency import StageLatency
+from roboalign_policy.kinematics.urdf import UrdfRobot
+from roboalign_policy.nodes.gate_io import (
+    ControllerTopics,
+    ObservationWatch,
+    TeleopInput,
+    button_qos,
+)
+from roboalign_policy.nodes.gate_report import GateReport
+from roboalign_policy.nodes.spinning import run_node
+from roboalign_policy.ros.arm_outputs import ArmOutputs
+from roboalign_policy.ros.candidate_msgs import candidate_from_msg
+from roboalign_policy.ros.parameters import declare_parameters
+from roboalign_policy.ros.qos import reliable_qos
+
+TICK_S = 0.01
+_STATUS_EVERY, _REPORT_EVERY, _CONTROLLERS_EVERY = 5, 100, 10  # ticks
+#: The safe action is sent so many times, a tick apart: a command topic may be best effort.
+_SAFE_REPEATS = 4
+
+
+def contract_of(parameters: GateParameters) -> Contract:
+    """Contract that the parameters name, or the one of the checkpoint.
+
+    Raises:
+        ContractError: it cannot be read or is wrong.
+        ValueError: neither is named.
+    """
+    if parameters.contract:
+        return load_contract(parameters.contract)
+    if not parameters.policy:
+        raise ValueError("contract: found nothing, expected a contract or the checkpoint's folder")
+    return load_contract(Path(parameters.policy) / "contract.yaml")
+
+
+class SafetyGateNode(Node):
+    """Gate of one arm."""
+
+    def __init__(self, **node_options: Any) -> None:
+        """Declare, load the contract, open topics and services; nothing passes yet.
+
+        Raises:
+            ParameterError, ContractError, ValueError: naming key and value.
+        """
+        super().__init__("safety_gate_node", **node_options)
+        self._parameters = declare_parameters(self, GateParameters)
+        self._contract = contract_of(self._parameters)
+        self.gate = SafetyGate(self._contract, self._parameters.settings())
+        self._latency = StageLatency(1.0 / self._contract.rate_hz)
+        self._outputs: ArmOutputs | None = None
+        self._topics: ControllerTopics | None = None
+        self._awaits_enable = self._parameters.enabled
+        self._awaits_description = self._parameters.robot_description or any(
+            output.joint_names and not output.urdf for output in self._contract.action.outputs
+        )
+        self._safe: tuple[list[Any], int] = ([], 0)
+        self._ticks = 0
+        if not self._awaits_description:
+            self._connect(None)
+        self._watch = ObservationWatch(self._contract, self.gate.streams, self._latency)
+        self._teleop = TeleopInput(self, self._contract)
+        self._report = GateReport(self, self.gate, self._latency, self._parameters)
+        self._open()
+        mode = "dry run" if self._parameters.dry_run else "live"
+        self.get_logger().info(f"contract {self._contract.name}, {mode}, disabled")
+
+    def _open(self) -> None:
+        guarded = self._guarded
+        self.create_subscription(
+            CandidateMsg, "candidate", guarded(self._on_candidate), reliable_qos(10)
+        )
+        for qos in button_qos():
+            self.create_subscription(Bool, "estop", guarded(self._on_estop), qos)
+        self.create_subscription(Bool, "deadman", guarded(self._on_deadman), button_qos()[0])
+        if self._awaits_description:
+            self.create_subscription(
+                String,
+                "robot_description",
+                guarded(self._on_description),
+                reliable_qos(1, latched=True),
+            )
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        self.create_service(Trigger, "~/estop", self._on_estop_service)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(TICK_S, guarded(self._tick), clock=steady)
+
+    async def stop(self) -> None:
+        """Send the safe action last, say so, write the report; called once, before the end."""
+        self.gate.stop(GateFault(Reason.INTERNAL, "shutting down"), time.monotonic())
+        self._after()
+        for _ in range(_SAFE_REPEATS):
+            self._send_safe()
+            time.sleep(TICK_S)
+        self._report.finish()
+        self._watch.close()
+
+    def _connect(self, description: str | None) -> None:
+        """Open the command topics, once what they need is known."""
+        self._outputs = ArmOutputs(self._contract, description)
+        self._topics = ControllerTopics(self, self._outputs, self._parameters.dry_run)
+
+    def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """Callback after which an error of the gate's own is a stop too."""
+
+        @functools.wraps(callback)
+        def guarded(*arguments: Any) -> None:
+            try:
+                callback(*arguments)
+            except Exception as error:  # noqa: BLE001 - doubt about the gate itself means stop
+                self.get_logger().error(f"{type(error).__name__}: {error}")
+                fault = GateFault(Reason.INTERNAL, f"{type(error).__name__}: {error}")
+                self.gate.stop(fault, time.monotonic())
+            self._after()
+
+        return guarded
+
+    def _after(self) -> None:
+        """Carry out a stop and show a change; after everything that may have caused one."""
+        if self.gate.pop_safe():
+            self._latency.pause()
+            self._teleop.forget()
+            now_ns, steady_s = self.get_clock().now().nanoseconds, time.monotonic()
+            if self._outputs is not None:
+                messages = self._outputs.safe(now_ns, self.gate.streams, steady_s)
+                self._safe = (messages, _SAFE_REPEATS)
+                self._send_safe()
+        self._report.show_change()
+
+    def _send_safe(self) -> None:
+        messages, left = self._safe
+        if left > 0 and self._topics is not None:
+            self._topics.send(messages)
+            self._safe = (messages, left - 1)
+
+    def _on_candidate(self, msg: CandidateMsg) -> None:
+        arrived_ns, steady_s = self.get_clock().now().nanoseconds, time.monotonic()
+        try:
+            candidate = candidate_from_msg(msg)
+        except ValueError as error:
+            self.gate.malformed(str(error), steady_s)
+            return
+        self._consider(candidate, arrived_ns, steady_s)
+
+    def _consider(self, candidate: Any, now_ns: int, steady_s: float) -> None:
+        passed = self.gate.candidate(candidate, now_ns, steady_s)
+        if passed is None:
+            return
+        try:
+            messages = self._outputs.motion(passed, now_ns, self.gate.streams, steady_s)
+        except GateFault as fault:
+            self.gate.stop(fault, steady_s)
+            return
+        self._safe = ([], 0)
+        self._topics.send(messages)
+        self.gate.sent(passed, steady_s)
+        sent_ns = self.get_clock().now().nanoseconds
+        self._latency.command(candidate, now_ns, sent_ns, steady_s)
+
+    def _tick(self) -> None:
+        now_ns, steady_s = self.get_clock().now().nanoseconds, time.monotonic()
+        if self._ticks % _CONTROLLERS_EVERY == 0:
+            ready = self._topics is not None
+            missing = self._topics.missing() if ready else "no robot_description yet"
+            self.gate.controllers(missing)
+        self._send_safe()
+        if self._watch.failed:
+            self.gate.stop(GateFault(Reason.INTERNAL, self._watch.failed), steady_s)
+        self.gate.tick(now_ns, steady_s)
+        if (candidate := self._teleop.poll(steady_s)) is not None:
+            self._consider(candidate, now_ns, steady_s)
+        self._report.teleop_fault = self._teleop.fault
+        if self._awaits_enable and self.gate.state is not GateState.DISABLED:
+            self._awaits_enable = False
+        elif self._awaits_enable and self._ticks % _CONTROLLERS_EVERY == 0:
+            self.gate.enable(now_ns, steady_s)
+        if self._ticks % _STATUS_EVERY == 0:
+            self._report.publish_status()
+        if self._ticks % _REPORT_EVERY == 0:
+            self._report.publish_report()
+        self._ticks += 1
+
+    def _on_estop(self, msg: Bool) -> None:
+        self.gate.inputs.estop_heard(msg.data, time.monotonic())
+        self.gate.tick(self.get_clock().now().nanoseconds, time.monotonic())
+
+    def _on_deadman(self, msg: Bool) -> None:
+        self.gate.inputs.deadman_heard(msg.data, time.monotonic())
+        self.gate.tick(self.get_clock().now().nanoseconds, time.monotonic())
+
+    def _on_description(self, msg: String) -> None:
+        limits = UrdfRobot.from_text(msg.data, "robot_description").joint_limits()
+        bounds = {name: (item.low, item.high, item.velocity) for name, item in limits.items()}
+        narrowed = self.gate.tighten({n: (low, high) for n, (low, high, _) in bounds.items()})
+        known = self.gate.streams.tighten(bounds)
+        self.get_logger().info(
+            f"robot_description: limits of {', '.join(known) or 'no stream'}; "
+            f"narrower than the contract: {', '.join(narrowed) or 'none'}"
+        )
+        if self._topics is None:
+            self._connect(msg.data)
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._awaits_enable = False
+        if request.data:
+            now_ns = self.get_clock().now().nanoseconds
+            response.message = self.gate.enable(now_ns, time.monotonic())
+        else:
+            self.gate.disable("by ~/enable")
+        response.success = not response.message
+        self._after()
+        return response
+
+    def _on_estop_service(self, _: Trigger.Request, response: Trigger.Response) -> Any:
+        self.gate.stop(GateFault(Reason.ESTOP, "pressed: service ~/estop"), time.monotonic())
+        self._after()
+        response.success, response.message = True, "stopped; ~/reset after the cool-down"
+        return response
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._awaits_enable = False
+        response.message = self.gate.reset(time.monotonic())
+        response.success = not response.message
+        if response.success:
+            response.message = "disabled; ~/enable to go on"
+        self._after()
+        return response
+
+
+def main() -> None:
+    """Run the node until it is told to stop."""
+    run_node(SafetyGateNode)
+
+
+if __name__ == "__main__":
+    main()

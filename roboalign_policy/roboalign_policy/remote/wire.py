@@ -1,0 +1,245 @@
+"""The messages of `messages` as bytes of msgpack, and back.
+
+Arrays travel as name of the dtype, shape and raw bytes. Whatever arrives is checked field by
+field before anything is made of it: unknown keys, other types, extension types and other dtypes
+are refused, and nothing in a message can name code. ``docs/remote.md`` has the table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from roboalign_policy.core.prediction import STATUSES, Prediction
+from roboalign_policy.remote.messages import (
+    PROTOCOL,
+    Fault,
+    Hello,
+    Message,
+    Reply,
+    Request,
+    ServerTimings,
+    Welcome,
+)
+
+MAX_MESSAGE_BYTES = 64 * 2**20
+DTYPES = ("uint8", "float32", "float64", "int64")  # little endian on the wire
+
+# A message of small parts would otherwise become a hundred times its size in memory.
+_MAX_CONTAINERS, _MAX_ITEMS, _MAX_TEXT_BYTES = 256, 16384, 2**20
+
+
+class WireError(ValueError):
+    """A message that is not one of this protocol, or a value that cannot be sent by it."""
+
+
+class VersionError(WireError):
+    """The other end speaks another version of the protocol."""
+
+
+_KINDS = {"hello": Hello, "welcome": Welcome, "act": Request, "prediction": Reply, "error": Fault}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
+
+def tool_name() -> str:
+    """This package and its version, as both ends tell each other."""
+    try:
+        return f"roboalign_policy {version('roboalign_policy')}"
+    except PackageNotFoundError:
+        return "roboalign_policy, run from its source"
+
+
+def pack(message: Message, max_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
+    """Bytes of a message.
+
+    Raises:
+        WireError: an array's dtype is not one of `DTYPES`, another value is no plain data, or the
+            message is longer than ``max_bytes``.
+    """
+    name = _NAMES[type(message)]
+    try:
+        data = msgpack.packb({"kind": name, **_plain(message, name)})
+    except (TypeError, ValueError, OverflowError) as error:
+        raise error if isinstance(error, WireError) else WireError(f"{name}: {error}") from error
+    if len(data) > max_bytes:
+        raise WireError(f"{name}: found {len(data)} bytes, expected at most {max_bytes}")
+    return data
+
+
+def unpack(data: Any, max_bytes: int = MAX_MESSAGE_BYTES) -> Message:
+    """The message in what a websocket received.
+
+    Raises:
+        VersionError: a `Hello` or `Welcome` of another version of the protocol.
+        WireError: it is not a message of this protocol; says what was found and expected.
+    """
+    if not isinstance(data, bytes):
+        raise WireError(f"message: found {type(data).__name__}, expected a binary message")
+    if len(data) > max_bytes:
+        raise WireError(f"message: found {len(data)} bytes, expected at most {max_bytes}")
+    containers = 0
+
+    def count(container: Any) -> Any:
+        nonlocal containers
+        containers += 1
+        if containers > _MAX_CONTAINERS:
+            raise WireError(f"message: found more than {_MAX_CONTAINERS} lists and mappings")
+        return container
+
+    try:
+        body = msgpack.unpackb(
+            data,
+            list_hook=count,
+            object_hook=count,
+            max_array_len=_MAX_ITEMS,
+            max_map_len=_MAX_ITEMS,
+            max_str_len=_MAX_TEXT_BYTES,
+            max_ext_len=0,
+        )
+    except WireError:
+        raise
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        raise WireError(f"message: found no valid msgpack: {error or type(error)}") from error
+    kind = body.pop("kind", None) if isinstance(body, dict) else None
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise WireError(f"kind: found {_short(kind)}, expected one of {', '.join(_KINDS)}")
+    if kind in ("hello", "welcome") and body.get("protocol") != PROTOCOL:
+        raise VersionError(
+            f"protocol: found {_short(body.get('protocol'))} of {_short(body.get('tool'))}, "
+            f"expected {PROTOCOL} of {tool_name()}: install the same version on both machines"
+        )
+    return _KINDS[kind](**_read(body, _READERS[kind], kind))
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Plain data of a message and its parts."""
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name), f"{where}.{f.name}") for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        if value.dtype not in [np.dtype(name) for name in DTYPES]:
+            raise WireError(f"{where}: found dtype {value.dtype}, expected {', '.join(DTYPES)}")
+        little = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
+        raw = little.reshape(-1).view(np.uint8).data
+        return {"dtype": value.dtype.name, "shape": list(value.shape), "data": raw}
+    return value
+
+
+def _read(body: Any, readers: Mapping[str, Callable], where: str) -> dict[str, Any]:
+    """The fields of a mapping: exactly those of ``readers``, each as its reader returns it."""
+    if not isinstance(body, dict) or body.keys() != readers.keys():
+        found = sorted(map(_short, body)) if isinstance(body, dict) else _short(body)
+        raise WireError(f"{where}: found {found}, expected the keys {sorted(readers)}")
+    return {name: reader(body[name], f"{where}.{name}") for name, reader in readers.items()}
+
+
+def _short(value: Any) -> str:
+    """A received value in an error's text; never long."""
+    return (
+        repr(value)[:60]
+        if isinstance(value, (str, int, float, type(None)))
+        else str(type(value).__name__)
+    )
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise WireError(f"{where}: found {_short(value)}, expected text")
+    return value
+
+
+def _count(value: Any, where: str) -> int:
+    if type(value) is not int or value < 0:
+        raise WireError(f"{where}: found {_short(value)}, expected a whole number, 0 or more")
+    return value
+
+
+def _seconds(value: Any, where: str) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
+        raise WireError(f"{where}: found {_short(value)}, expected finite seconds, 0 or more")
+    return float(value)
+
+
+def _array(value: Any, where: str) -> np.ndarray:
+    """An array of its own memory, C order."""
+    body = _read(value, {"dtype": _text, "shape": _counts, "data": _bytes}, where)
+    if body["dtype"] not in DTYPES:
+        found = _short(body["dtype"])
+        raise WireError(f"{where}: found dtype {found}, expected {', '.join(DTYPES)}")
+    dtype = np.dtype(body["dtype"])
+    size = math.prod(body["shape"]) * dtype.itemsize
+    if len(body["data"]) != size or len(body["shape"]) > 8:
+        found = f"{len(body['data'])} bytes for {dtype.name} {body['shape'][:9]}"
+        raise WireError(f"{where}: found {found}, expected {size} and at most 8 dimensions")
+    flat = np.frombuffer(body["data"], dtype.newbyteorder("<"))
+    try:
+        return flat.astype(dtype).reshape(body["shape"])
+    except ValueError as error:  # without an element, but as wide as memory
+        raise WireError(f"{where}: found shape {body['shape']}: {error}") from error
+
+
+def _bytes(value: Any, where: str) -> bytes:
+    if not isinstance(value, bytes):
+        raise WireError(f"{where}: found {_short(value)}, expected bytes")
+    return value
+
+
+def _counts(value: Any, where: str) -> list[int]:
+    if not isinstance(value, list):
+        raise WireError(f"{where}: found {_short(value)}, expected a list of whole numbers")
+    return [_count(item, where) for item in value]
+
+
+def _arrays(value: Any, where: str) -> dict[str, np.ndarray]:
+    if not isinstance(value, dict):
+        raise WireError(f"{where}: found {_short(value)}, expected arrays by stream key")
+    return {key: _array(item, f"{where}.{_text(key, where)}") for key, item in value.items()}
+
+
+def _status(value: Any, where: str) -> str:
+    if value not in STATUSES:
+        raise WireError(f"{where}: found {_short(value)}, expected {', '.join(STATUSES)}")
+    return value
+
+
+def _or_none(reader: Callable) -> Callable:
+    return lambda value, where: None if value is None else reader(value, where)
+
+
+def _prediction(value: Any, where: str) -> Prediction:
+    return Prediction(**_read(value, _PREDICTION, where))
+
+
+def _timings(value: Any, where: str) -> ServerTimings:
+    return ServerTimings(**_read(value, dict.fromkeys(_TIMINGS, _seconds), where))
+
+
+_TIMINGS = ("queued_s", "model_s", "server_s")
+_PREDICTION = {
+    "actions": _or_none(_array),
+    "tokens": _counts,
+    "reasoning": _text,
+    "status": _status,
+    "detail": _text,
+    "inference_s": _seconds,
+}
+_HELLO = {"tool": _text, "policy_hash": _text, "protocol": _count}
+_READERS = {
+    "hello": _HELLO,
+    "welcome": {**_HELLO, "contract": _text, "horizon": _count, "dims": _count},
+    "act": {
+        "id": _count,
+        "values": _arrays,
+        "instruction": _text,
+        "remaining": _or_none(_array),
+    },
+    "prediction": {"id": _count, "prediction": _prediction, "timings": _timings},
+    "error": {"id": _or_none(_count), "type": _text, "message": _text},
+}

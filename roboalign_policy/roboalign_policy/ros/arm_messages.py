@@ -1,0 +1,122 @@
+"""The messages that move or stop an arm: what the safety gate publishes.
+
+The contract's commands go out as `CommandWriter` writes them, trajectories with the whole chunk
+where the contract says so; `action.outputs` take the place of the commands of their dimensions.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from roboalign_policy.core import keys
+from roboalign_policy.core.contract_types import Qos
+from roboalign_policy.core.gate_streams import StreamWatch
+from roboalign_policy.core.gate_types import Passed
+from roboalign_policy.core.selectors import fill_command
+from roboalign_policy.ros.chunk_msgs import CommandWriter
+from roboalign_policy.ros.definitions import message_class
+from roboalign_policy.ros.stamps import ns_to_stamp
+
+GRIPPER_ACTION_TYPE = "control_msgs/action/GripperCommand"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One topic, or action, that leads to a controller."""
+
+    topic: str
+    type: str
+    qos: Qos
+
+    @property
+    def is_action(self) -> bool:
+        """True where goals are sent instead of messages."""
+        return "/action/" in self.type
+
+
+class CommandMessages:
+    """Messages of the contract's own commands, those that an output replaces left out.
+
+    Attributes:
+        channels: where they go, in the order in which `motion` and `safe` yield them.
+    """
+
+    def __init__(self, contract: Any) -> None:
+        """Find out which commands are written as they are."""
+        replaced = replaced_dims(contract)
+        self._action = action = contract.action
+        self._names = list(action.names)
+        self._commands = [c for c in action.commands if not set(c.fields) <= replaced]
+        chosen = replace(contract, action=replace(action, commands=tuple(self._commands)))
+        self._writer = CommandWriter(chosen)
+        self.channels = [Channel(c.topic, c.type, c.qos) for c in self._commands]
+        self._last: np.ndarray | None = None
+
+    def motion(self, passed: Passed, stamp_ns: int) -> list[Any]:
+        """Messages of what passed the gate, one a channel."""
+        self._last = passed.steps[-1]
+        messages = self._writer.write(passed.steps[0], stamp_ns)
+        if len(passed.steps) == 1:
+            return messages
+        return [
+            self._whole_chunk(command, msg, passed)
+            for command, msg in zip(self._commands, messages, strict=True)
+        ]
+
+    def safe(self, stamp_ns: int, streams: StreamWatch, steady_s: float) -> list[Any]:
+        """Messages of the contract's safe action, one a channel; None where none says it."""
+        values = self._held(streams, steady_s)
+        # All are written at once; those with a value that nobody knows are not sent.
+        known = np.array([values.get(name, np.nan) for name in self._names])
+        found = []
+        for command, msg in zip(self._commands, self._writer.write(known, stamp_ns), strict=True):
+            if self._action.safe == "stop" and command.type == keys.JOINT_TRAJECTORY_TYPE:
+                found.append(message_class(command.type)(joint_names=list(command.joint_names)))
+            else:
+                found.append(msg if set(command.fields) <= set(values) else None)
+        return found
+
+    def _held(self, streams: StreamWatch, steady_s: float) -> dict[str, float]:
+        """Action values that keep the arm where it is: no step, or the present positions."""
+        values: dict[str, float] = {}
+        for index, name in enumerate(self._names):
+            last = None if self._last is None else float(self._last[index])
+            if self._action.control_mode == keys.EE_DELTA and name != keys.GRIPPER_DIM:
+                values[name] = 0.0
+                continue
+            fresh = streams.fresh_position_of(name, steady_s)
+            # A gripper that holds something keeps its command: measured is where it got stuck.
+            keeps = last is not None and (name == keys.GRIPPER_DIM or fresh is None)
+            held = last if keeps else fresh
+            if held is not None:
+                values[name] = held
+        return values
+
+    def _whole_chunk(self, command: Any, msg: Any, passed: Passed) -> Any:
+        """Trajectory of all steps by name, times strictly increasing, positions only."""
+        first = copy.deepcopy(msg)
+        points = []
+        for number, values in enumerate(passed.steps, start=1):
+            fill_command(first, command, dict(zip(self._names, values.tolist(), strict=True)))
+            point = copy.deepcopy(first.points[0])
+            seconds, nanoseconds = divmod(round(number * passed.step_s * 1e9), 10**9)
+            point.time_from_start.sec, point.time_from_start.nanosec = seconds, nanoseconds
+            points.append(point)
+        first.header.stamp = ns_to_stamp(0)  # joint_trajectory_controller: begin at once
+        first.points = points
+        return first
+
+
+def replaced_dims(contract: Any) -> set[str]:
+    """Dimensions that go out through `action.outputs` instead of commands."""
+    dims: set[str] = set()
+    for output in contract.action.outputs:
+        if output.kind == keys.GRIPPER_ACTION_OUTPUT:
+            dims.add(keys.GRIPPER_DIM)
+        else:
+            dims.update(keys.EE_DIMS)
+    return dims

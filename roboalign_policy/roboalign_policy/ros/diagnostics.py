@@ -1,0 +1,47 @@
+"""Entries of /diagnostics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from roboalign_policy.core.latency import LatencyWindow
+from roboalign_policy.ros.stamps import ns_to_stamp
+
+
+class Level(Enum):
+    """How bad it is; the values are those of DiagnosticStatus."""
+
+    OK = DiagnosticStatus.OK
+    WARN = DiagnosticStatus.WARN
+    ERROR = DiagnosticStatus.ERROR
+    STALE = DiagnosticStatus.STALE
+
+
+def diagnostic_status(
+    name: str, level: Level, message: str, values: Mapping[str, Any]
+) -> DiagnosticStatus:
+    """One entry; ``name`` is the node's, then a colon and the part, as the convention has it."""
+    return DiagnosticStatus(
+        level=level.value,
+        name=name,
+        message=message,
+        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+    )
+
+
+def diagnostics_to_msg(stamp_ns: int, *entries: DiagnosticStatus) -> DiagnosticArray:
+    """Message of some entries; ``stamp_ns``: ROS clock."""
+    msg = DiagnosticArray(status=list(entries))
+    msg.header.stamp = ns_to_stamp(stamp_ns)
+    return msg
+
+
+def milliseconds(window: LatencyWindow) -> dict[str, str]:
+    """Percentiles of a window as text in ms; empty while there is nothing in it."""
+    if not len(window):
+        return {}
+    return {f"p{p} ms": f"{window.percentile(p) * 1e3:.1f}" for p in (50, 95, 99)}

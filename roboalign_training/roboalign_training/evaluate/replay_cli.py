@@ -1,0 +1,173 @@
+"""`roboalign replay`: a recorded episode through the live policy node, against what was done."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import track
+
+from roboalign_policy.core.contract import load_contract
+from roboalign_training.data.bags import read_bag
+from roboalign_training.data.episodes import bag_contract
+from roboalign_training.evaluate.replay import (
+    ANSWERS,
+    JOB,
+    REPORT,
+    Answer,
+    Recording,
+    ReplaySettings,
+    compare,
+    lockstep_contract,
+    make_recording,
+    read_answers,
+)
+
+if TYPE_CHECKING:
+    from roboalign_policy.models.policy import MLLMPolicy
+
+ACTIONS_PNG, ERRORS_PNG = "actions.png", "errors.png"
+WORKER = "roboalign_training.nodes.replay_worker"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = argparse.ArgumentParser(
+        prog="roboalign replay",
+        description="Feed a recorded episode to the real policy node in lock step: are its chunks "
+        "those of the offline evaluation, and how far are they from what the demonstrator did?",
+    )
+    p.add_argument("bag", type=Path, help="a bag with one episode")
+    p.add_argument("--policy", type=Path, required=True, help="checkpoint folder")
+    p.add_argument(
+        "--out", type=Path, help="folder of report and figures; default: out/replay/EPISODE"
+    )
+    p.add_argument(
+        "--contract",
+        help="robot contract, path or packaged name; default: the bag's, else the checkpoint's",
+    )
+    p.add_argument("--every", type=int, default=1, help="ask in every N-th frame")
+    p.add_argument("--max-frames", type=int, default=0, help="so many frames at most; 0: all")
+    p.add_argument("--no-think", action="store_true", help="act without reasoning first")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Replay and print the figures.
+
+    Returns:
+        0; 1 when it cannot be done, or when live and offline chunks are not the same.
+    """
+    args = parser().parse_args(argv)
+    try:
+        settings = ReplaySettings(
+            every=args.every, max_frames=args.max_frames, think=not args.no_think
+        )
+        report, fault = replay(args.bag, args.policy, args.out, args.contract, settings)
+    except (OSError, RuntimeError, ValueError) as error:  # of bag, contract, checkpoint, node
+        print(f"roboalign replay: {error}", file=sys.stderr)
+        return 1
+    from roboalign_training.evaluate.replay_report import summary
+
+    console = Console()
+    console.print(Markdown(summary(report)))
+    console.print(f"report and figures: {report['out']}", soft_wrap=True, markup=False)
+    if fault:
+        print(f"roboalign replay: live and offline chunks differ: {fault}", file=sys.stderr)
+    return int(bool(fault))
+
+
+def replay(
+    bag_path: Path, checkpoint: Path, out: Path | None, contract: str | None,
+    settings: ReplaySettings,
+) -> tuple[dict[str, Any], str]:  # fmt: skip
+    """Replay an episode and write ``replay.json``, ``actions.png`` and ``errors.png``.
+
+    Args:
+        bag_path: a bag with one episode.
+        checkpoint: folder of the policy.
+        out: folder for everything that is written; None: ``out/replay/<episode>``.
+        contract: path or packaged name; None: the bag's, else the checkpoint's.
+        settings: how.
+
+    Returns:
+        The report, and what differs between live and offline chunks (empty: nothing).
+
+    Raises:
+        ValueError: bag, contract or checkpoint cannot be used, or do not fit each other.
+        RuntimeError: the live half failed; its error was printed.
+    """
+    # Here, so that a wrong option is told without waiting for torch.
+    from roboalign_policy.models.checkpoint import check_same_robot, read_checkpoint
+    from roboalign_policy.models.policy import MLLMPolicy
+    from roboalign_training.evaluate import replay_report
+
+    parts, bag = read_checkpoint(checkpoint), read_bag(bag_path)
+    robot = load_contract(contract) if contract else bag_contract(bag)
+    robot = robot or parts.contract
+    check_same_robot(checkpoint, parts.contract, robot)
+    lockstep_contract(robot)  # refuses what cannot be replayed before anything is started
+    recording = make_recording(bag, robot)
+    rows = recording.chosen(settings)
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", recording.frames.episode_id)
+    out = out or Path("out/replay") / name
+    out.mkdir(parents=True, exist_ok=True)
+    for earlier in (ANSWERS, REPORT, ACTIONS_PNG, ERRORS_PNG):
+        (out / earlier).unlink(missing_ok=True)
+    live = drive_live(recording, checkpoint, parts.hash, out, settings)
+    policy = MLLMPolicy.load(checkpoint, contract=robot, **settings.policy_options())
+    offline = answer_offline(policy, recording, rows)
+    identity = compare(live, offline, rows, robot.action.names)
+    report = replay_report.make_report(recording, rows, live, identity, policy.tokens_of, settings)
+    report = {"policy": str(checkpoint), "policy_hash": parts.hash, "out": str(out), **report}
+    (out / REPORT).write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    replay_report.plot_actions(out / ACTIONS_PNG, recording, rows, live)
+    replay_report.plot_errors(out / ERRORS_PNG, robot, report)
+    return report, identity.fault
+
+
+def drive_live(
+    recording: Recording, checkpoint: Path, policy_hash: str, out: Path, settings: ReplaySettings
+) -> list[Answer]:
+    """Feed the frames to a policy node; needs ROS, so it is a process of its own.
+
+    Raises:
+        RuntimeError: it failed; its error was printed.
+    """
+    job = {
+        "bag": str(recording.bag.path.resolve()),
+        "contract": recording.contract.to_yaml(),
+        "policy": str(checkpoint.resolve()),
+        "policy_hash": policy_hash,
+        "settings": vars(settings),
+    }
+    (out / JOB).write_text(json.dumps(job, indent=1), "utf-8")
+    command = [sys.executable, "-m", WORKER, str(out)]
+    if status := subprocess.run(command, check=False).returncode:
+        raise RuntimeError(f"the live half ended with status {status}; see above, and {out}")
+    return read_answers(out / ANSWERS)
+
+
+def answer_offline(policy: MLLMPolicy, recording: Recording, rows: Sequence[int]) -> list[Answer]:
+    """Ask the policy without nodes, in the frames of the data pipeline."""
+    frames, answers = recording.frames, []
+    for row in track(rows, "offline", console=Console(stderr=True)):
+        values = {key: column[row] for key, column in frames.values.items()}
+        p = policy.act(values, frames.instruction)
+        stamp_ns = int(frames.stamps_ns[row])
+        answers.append(
+            Answer(stamp_ns, p.status, p.detail, p.actions, list(p.tokens), p.inference_s)
+        )
+    return answers
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

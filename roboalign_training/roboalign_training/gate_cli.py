@@ -1,0 +1,55 @@
+"""`roboalign gate`: enable, disable, stop, reset or watch the safety gate, without ros2."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+_HELP = {
+    "enable": "let commands pass",
+    "disable": "let nothing pass; sends the safe action",
+    "estop": "emergency stop: sends the safe action and latches",
+    "reset": "leave a latched stop, after its cool-down; then enable",
+    "status": "state, reason and counters",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = argparse.ArgumentParser(prog="roboalign gate", description=__doc__)
+    commands = p.add_subparsers(dest="command", required=True)
+    for name, text in _HELP.items():
+        sub = commands.add_parser(name, help=text)
+        sub.add_argument("--namespace", default="", help="of the gate")
+        sub.add_argument("--timeout", type=float, default=5.0, help="s (default: %(default)s)")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when the gate did it, 1 when it refused or does not answer."""
+    options = parser().parse_args(argv)
+    from roboalign_policy.nodes.gate_client import STATES, GateClient, GateMissingError
+
+    try:
+        with GateClient(options.namespace, options.timeout) as client:
+            if options.command == "status":
+                status = client.status()
+                print(f"{STATES[status.state]}{', dry run' if status.dry_run else ''}")
+                print(f"detail: {status.detail or 'all is well'}")
+                print(f"source: {status.source or 'none'}")
+                print(f"passed {status.passed}, refused {status.refused}, stops {status.stops}")
+                return 0
+            if options.command in ("enable", "disable"):
+                done, said = client.enable(options.command == "enable")
+            else:
+                done, said = client.trigger(options.command)
+    except GateMissingError as error:
+        print(f"roboalign gate {options.command}: {error}", file=sys.stderr)
+        return 1
+    print(f"{options.command}: {'done' if done else 'refused'}{': ' + said if said else ''}")
+    return 0 if done else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

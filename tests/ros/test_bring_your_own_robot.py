@@ -1,0 +1,119 @@
+"""docs/bring-your-own-robot.md, read and done: what it says comes out."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed: run `make setup`")
+
+from document_shell import Shell, blocks_of, missing_lines  # noqa: E402
+from roboalign_msgs.msg import GateStatus  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+
+from roboalign_policy.core.contract import load_contract  # noqa: E402
+from roboalign_policy.ros.qos import reliable_qos  # noqa: E402
+from roboalign_training.data.dataset import load_frames  # noqa: E402
+
+PAGE = Path(__file__).parents[2] / "docs" / "bring-your-own-robot.md"
+ROBOT = Path(__file__).with_name("lab_arm_robot.py")
+TOPIC = "arm_controller/joint_trajectory"
+
+
+class Reader:
+    """The page's reader, who also looks at the topics; a method checks each section."""
+
+    def __init__(self, shell, probe):
+        self.shell, self.probe = shell, probe
+        self.sent = probe.collect(JointTrajectory, TOPIC, reliable_qos(1000))
+        self.dry = probe.collect(JointTrajectory, f"dry_run/{TOPIC}", reliable_qos(1000))
+        self.joints = probe.collect(JointState, "joint_states", reliable_qos(10))
+        self.status = probe.collect(GateStatus, "safety_gate_node/status", reliable_qos(10))
+        self.taught = 0
+
+    def recorded(self):
+        """4: two bags, fit for training, and the arm did what was taught."""
+        for number in (1, 2):
+            record = (self.shell.folder / f"bags/wave-{number}/metadata.yaml").read_text()
+            assert "roboalign.verdict: fit" in record
+        assert len(self.sent) > 40
+        path = [list(msg.position)[0] for msg in self.joints]
+        assert 0.02 < max(path) - min(path) < 0.06
+        self.taught = len(self.sent)
+
+    def converted(self):
+        """5: a data set with the frames of both episodes."""
+        frames = load_frames(self.shell.folder / "data")
+        assert frames.contract == load_contract(self.shell.folder / "lab_arm.yaml")
+        assert 60 < len(frames) <= 122
+        assert frames[20].action_chunk.shape == (10, 4)
+        assert frames[20].images["image.front"].shape == (48, 64, 3)
+
+    def trained(self):
+        """7: a checkpoint of this robot."""
+        folder = self.shell.folder / "out" / "policy"
+        assert (folder / "model.safetensors").stat().st_size > 1_000_000
+        contract = load_contract(folder / "contract.yaml")
+        record = json.loads((folder / "roboalign.json").read_text())
+        assert record["hashes"]["contract"] == contract.hash and contract.name == "lab_arm"
+        assert not self.dry
+
+    def dry_run(self):
+        """8: candidates pass, and none reaches the controller's topic."""
+        assert len(self.dry) > 50
+        assert self.dry[-1].joint_names == ["joint1", "joint2", "joint3", "joint4"]
+        # The safe action of the gate that was ended for this may have come after the count.
+        assert len(self.sent) <= self.taught + 10
+
+    def live(self):
+        """9: they do now."""
+        self.probe.until(lambda: len(self.sent) > self.taught + 60, 60.0, "commands to the arm")
+
+    def stopped(self):
+        """10: nothing after the stop, not by enabling again either; who asked was told."""
+        self.probe.spin_for(0.5)
+        count = len(self.sent)
+        self.probe.spin_for(1.0)
+        assert len(self.sent) == count
+        hold, joints = self.sent[-1].points[0].positions, self.joints[-1].position
+        assert max(abs(a - b) for a, b in zip(hold, joints, strict=True)) < 0.05
+        assert self.status[-1].state == GateStatus.STATE_READY and self.status[-1].stops == 1
+        said = self.shell.log("3")
+        assert not missing_lines("gate_stop: ... (... chunks, ... steps)", said), said
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("start_node")  # takes away what killed nodes leave in shared memory
+def test_every_command_of_the_page_works(ros_domain, probe, tmp_path):
+    blocks = blocks_of(PAGE)
+    shell = Shell(tmp_path / "lab", lambda: probe.executor.spin_once(timeout_sec=0.02))
+    reader = Reader(shell, probe)
+    checks = {
+        "4": reader.recorded,
+        "5": reader.converted,
+        "7": reader.trained,
+        "8": reader.dry_run,
+        "9": reader.live,
+        "10": reader.stopped,
+    }
+    with (tmp_path / "robot.log").open("w") as log:
+        robot = subprocess.Popen([sys.executable, str(ROBOT)], stdout=log, stderr=log)
+    try:
+        for section in shell.follow(blocks):
+            if (check := checks.pop(section.split()[0], None)) is not None:
+                check()
+        assert not checks
+    finally:
+        shell.close()
+        robot.send_signal(signal.SIGINT)
+        robot.wait(20)
+    assert "camera_to_command" in json.loads((shell.folder / "latency.json").read_text())["stages"]
+    for terminal in ("1", "2", "3"):
+        assert "Traceback" not in shell.log(terminal), shell.log(terminal)
+    assert "Traceback" not in (tmp_path / "robot.log").read_text()
