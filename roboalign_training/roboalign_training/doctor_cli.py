@@ -67,8 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     console, errors = Console(), Console(stderr=True)
     try:
         contract = load_contract(options.contract)
-    except ContractError as error:
-        print(error, file=sys.stderr)
+        if options.json is not None:  # rather now than after listening
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.touch()
+    except (ContractError, OSError) as error:
+        print(f"roboalign doctor: {error}", file=sys.stderr)
         return 1
     try:
         from roboalign_policy.nodes.graph_probe import GraphProbe
@@ -104,12 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_findings(findings, console)
     if options.json is not None:
         report = make_report(contract, snapshot, findings, audits)
-        try:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(report, indent=1) + "\n")
-        except OSError as error:
-            print(f"roboalign doctor: --json: {error}", file=sys.stderr)
-            return 1
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
         console.print(f"report: {escape(str(options.json))}", soft_wrap=True)
     return int(any(finding.severity == ERROR for finding in findings))
 

@@ -348,6 +348,14 @@ def test_first_targets_are_led_in_from_the_measured_pose():
     assert (np.diff(track) <= 1e-9).all() and world.gate.state is GateState.ACTIVE
 
 
+def test_after_a_hold_the_next_chunk_is_led_in_from_rest():
+    world = moving_joints()
+    world.drive([0.0, 0.0], 6, kind=HOLD)
+    world.drive(lambda step: [0.0, min(0.08 + 0.02 * step, 0.3)], 20)
+    assert world.gate.state is GateState.ACTIVE, world.gate.detail
+    assert world.sent[-1][1] == pytest.approx(0.3)
+
+
 def test_a_chunk_is_held_to_the_limits_as_a_whole():
     world = World(joint_contract()).ready()
     world.drive([0.0, 0.0], 15)

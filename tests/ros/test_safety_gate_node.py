@@ -79,8 +79,11 @@ def test_enabled_it_passes_candidates_as_the_contract_writes_them(driving, probe
     parts = [camera[s] for s in ("camera_to_receipt", "receipt_to_request", "request_to_answer")]
     np.testing.assert_allclose(parts, 0.001, atol=1e-6)
     assert "age:image.front" in report.stages
-    names = [s.name for m in driving.diagnostics for s in m.status]
-    assert "safety_gate_node: gate" in names and "safety_gate_node: latency" in names
+    entries = {"safety_gate_node: gate", "safety_gate_node: latency"}
+    probe.until(
+        lambda: entries <= {s.name for m in driving.diagnostics for s in m.status},
+        what="the gate's entries in /diagnostics",
+    )
 
 
 def test_the_stop_service_reaches_the_controller_and_latches(driving, probe):

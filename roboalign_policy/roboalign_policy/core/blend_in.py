@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Source: s(t) = 3t^2 - 2t^3 has the greatest slope 1.5 and the greatest curvature 6 on [0, 1].
 _PEAK_SPEED, _PEAK_ACCELERATION = 1.5, 6.0
+_TARGET_MOVES = 2.0
 
 
 class BlendIn:
@@ -63,7 +64,7 @@ class BlendIn:
             if last_sent is not None:
                 self._begin(last_sent, self._safety.blend_in_s, steady_s)
             return
-        anchor, far_s = target.copy(), self._safety.blend_in_s
+        anchor = target.copy()
         for index, dim in enumerate(self._dims):
             here = measured(dim.name)
             if here is None:
@@ -76,12 +77,17 @@ class BlendIn:
                     f"{self._safety.first_pose:g} apart",
                 )
             anchor[index] = here if last_sent is None else last_sent[index]
-            distance = abs(float(target[index] - anchor[index]))
-            if dim.max_rate:
-                far_s = max(far_s, _PEAK_SPEED * distance / dim.max_rate)
-            if dim.max_acceleration:
-                far_s = max(far_s, (_PEAK_ACCELERATION * distance / dim.max_acceleration) ** 0.5)
-        self._begin(anchor, far_s, steady_s)
+        least_s = max(self._safety.blend_in_s, self._needed_s(anchor, target))
+        self._begin(anchor, least_s, steady_s)
+
+    def resume(self, target: np.ndarray, last_sent: np.ndarray, steady_s: float) -> None:
+        """Lead the same sender in again from where it let the arm stand.
+
+        Joint positions only, and no longer than speed and acceleration ask for: a chunk that was
+        made for a moving arm does not begin at rest.
+        """
+        if not self._deltas and not self.anchored:
+            self._begin(last_sent, self._needed_s(last_sent, target), steady_s)
 
     def stop(self) -> None:
         """Forget the sender."""
@@ -102,6 +108,18 @@ class BlendIn:
             if self._deltas and dim.name == keys.GRIPPER_DIM:
                 blended[:, index] = steps[:, index]  # a switch, not a speed
         return blended
+
+    def _needed_s(self, anchor: np.ndarray, target: np.ndarray) -> float:
+        """Time (s) in which speed and acceleration allow the way from anchor to target."""
+        needed_s = 0.0
+        for dim, distance in zip(self._dims, np.abs(target - anchor).tolist(), strict=True):
+            if dim.max_rate:
+                needed_s = max(needed_s, _PEAK_SPEED * distance / dim.max_rate)
+            if dim.max_acceleration:
+                acceleration = _PEAK_ACCELERATION * distance / dim.max_acceleration
+                needed_s = max(needed_s, acceleration**0.5)
+        # The target moves on meanwhile, at a speed that the sender keeps within the same limits.
+        return _TARGET_MOVES * needed_s
 
     def _begin(self, anchor: np.ndarray, duration_s: float, steady_s: float) -> None:
         if duration_s > 0:

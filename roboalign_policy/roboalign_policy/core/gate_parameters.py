@@ -33,8 +33,9 @@ class GateParameters:
         high=5.0,
     )
     max_observation_age_s: float = param(
-        3.0,
-        "greatest age of the observation that a candidate answers",
+        3.5,
+        "greatest age of the observation that a candidate answers; above policy_node's "
+        "max_chunk_age_s",
         unit="s",
         low=0.05,
         high=60.0,

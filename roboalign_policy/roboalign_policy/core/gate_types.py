@@ -86,7 +86,7 @@ class GateSettings:
     """
 
     candidate_timeout_s: float = 0.15
-    max_observation_age_s: float = 3.0
+    max_observation_age_s: float = 3.5
     cool_down_s: float = 1.0
     max_skew_s: float = 0.05
     teleop_release_s: float = 0.5

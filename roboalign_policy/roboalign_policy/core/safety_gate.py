@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roboalign_policy.core import keys
 from roboalign_policy.core.blend_in import BlendIn
 from roboalign_policy.core.candidate import Candidate, CandidateKind
+from roboalign_policy.core.commanded_motion import CommandedMotion
 from roboalign_policy.core.gate_bounds import GateBounds
 from roboalign_policy.core.gate_inputs import OperatorInputs
 from roboalign_policy.core.gate_streams import StreamWatch
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from roboalign_policy.core.contract import Contract
 
 TELEOPERATION = "teleoperation"
-#: Below this share of a dimension's range (per step, or per second for positions) an arm stands.
-_MOVING_SHARE = 0.02
 
 
 class SafetyGate:
@@ -56,11 +54,9 @@ class SafetyGate:
         self._sequences: dict[str, int] = {}
         self._heard_s = self._motion_until_s = 0.0
         self._stopped_s = 0.0
-        self._moving_since_s: float | None = None
+        self._moving = CommandedMotion(contract)
         self._last_sent: np.ndarray | None = None
-        self._safe_due = False
-        self._scale = np.array([dim.limits[1] - dim.limits[0] for dim in contract.action.dims])
-        self._deltas = contract.action.control_mode == keys.EE_DELTA
+        self._safe_due = self._standing = False
 
     def enable(self, now_ns: int, steady_s: float) -> str:
         """Let candidates pass from now on; returns why that is not possible, empty when it is."""
@@ -235,6 +231,9 @@ class SafetyGate:
             self._blend.start(steps[0], moving, self.streams.position_of, steady_s)
             if moving is None:
                 self.bounds.forget()
+        elif self._standing and candidate.kind is CandidateKind.MOTION:
+            self._blend.resume(steps[0], self._last_sent, steady_s)
+        self._standing = candidate.kind is CandidateKind.HOLD
         steps = self._blend.apply(steps, candidate.step_s, steady_s)
         self.bounds.check_motion(steps, candidate.step_s, steady_s)
         self._check_workspace(steps)
@@ -243,7 +242,7 @@ class SafetyGate:
         self._heard_s = steady_s
         slack_s = max(1.5 * candidate.step_s, self.settings.candidate_timeout_s)
         self._motion_until_s = steady_s + len(steps) * candidate.step_s + slack_s
-        self._note_moving(steps, candidate.step_s, steady_s)
+        self._moving.note(steps, candidate.step_s, self._last_sent, steady_s)
         return Passed(steps, candidate.step_s)
 
     def _check_order(self, candidate: Candidate, now_ns: int, driving: bool) -> None:
@@ -267,7 +266,7 @@ class SafetyGate:
         """Raise where anything but the operator and the candidate itself forbids motion."""
         if self._no_controller:
             raise GateFault(Reason.NO_CONTROLLER, self._no_controller)
-        self.streams.check(now_ns, steady_s, self._moving_since_s)
+        self.streams.check(now_ns, steady_s, self._moving.since_s)
 
     def _check_workspace(self, steps: np.ndarray) -> None:
         box = self._contract.action.safety.workspace
@@ -279,25 +278,13 @@ class SafetyGate:
         position = dict(zip(stream.names, value.tolist(), strict=True))
         self.bounds.check_workspace(steps, position)
 
-    def _note_moving(self, steps: np.ndarray, step_s: float, steady_s: float) -> None:
-        """Since when the arm is commanded to move: standing cameras may show standing pictures."""
-        if self._deltas:
-            arm = [d.name != keys.GRIPPER_DIM for d in self._contract.action.dims]
-            moves = (np.abs(steps) > _MOVING_SHARE * self._scale)[:, arm].any()
-        else:
-            start = self._last_sent if self._last_sent is not None else steps[0]
-            way = np.abs(np.diff(np.vstack([start, steps]), axis=0)) / step_s
-            moves = (way > _MOVING_SHARE * self._scale).any()
-        if not moves:
-            self._moving_since_s = None
-        elif self._moving_since_s is None:
-            self._moving_since_s = steady_s
-
     def _become_ready(self) -> None:
         self._end_motion(GateState.READY, Reason.NONE, "")
 
     def _end_motion(self, state: GateState, reason: Reason, detail: str) -> None:
         self.state, self.reason, self.detail = state, reason, detail
-        self.source, self._moving_since_s, self._last_sent = "", None, None
+        self.source, self._last_sent = "", None
+        self._moving.stop()
+        self._standing = False
         self._blend.stop()
         self.bounds.forget()

@@ -6,6 +6,7 @@ import functools
 import threading
 import time
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 
 from roboalign_policy.core import keys
 from roboalign_policy.core.candidate import Candidate, CandidateKind
+from roboalign_policy.core.contract import Contract, load_contract
+from roboalign_policy.core.gate_parameters import GateParameters
 from roboalign_policy.core.gate_streams import StreamWatch
 from roboalign_policy.core.safety_gate import TELEOPERATION
 from roboalign_policy.core.selectors import (
@@ -226,3 +229,17 @@ def button_qos() -> tuple[QoSProfile, QoSProfile]:
         durability=DurabilityPolicy.TRANSIENT_LOCAL,
     )
     return _ANY_QOS, latched
+
+
+def contract_of(parameters: GateParameters) -> Contract:
+    """Contract that the parameters name, or the one of the checkpoint.
+
+    Raises:
+        ContractError: it cannot be read or is wrong.
+        ValueError: neither is named.
+    """
+    if parameters.contract:
+        return load_contract(parameters.contract)
+    if not parameters.policy:
+        raise ValueError("contract: found nothing, expected a contract or the checkpoint's folder")
+    return load_contract(Path(parameters.policy) / "contract.yaml")

@@ -21,6 +21,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
+from roboalign_policy.core.command_check import ESTOP_SERVICE
 from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.graph_snapshot import (
     GATE,
@@ -117,9 +118,13 @@ class GraphProbe:
             seconds: s; how long to listen, after discovery.
             progress: called every now and then with what is being done.
         """
-        self._discover(progress)
+        known_s = time.monotonic() + DISCOVERY_S
+        self._await(self._undiscovered, known_s, progress)
+        self._spin(SETTLE_S, lambda _: progress("discovering"))
         self._subscribe()
-        self._spin(SETTLE_S, lambda _: None)
+        self._spin(SETTLE_S, lambda _: progress("discovering"))
+        # A publisher that we know may not know us yet.
+        self._await(self._silent, time.monotonic() + DISCOVERY_S, progress)
         start_ns = time.time_ns()
         for listener in self._listeners.values():
             listener.begin(start_ns)
@@ -132,31 +137,39 @@ class GraphProbe:
         self._spin(seconds, listening)
         end_ns = time.time_ns()
         records = {key: listener.close(end_ns) for key, listener in self._listeners.items()}
-        self._await_names(progress)
+        self._await(self._rest_undiscovered, known_s, progress)
+        self._await(self._unnamed, time.monotonic() + DISCOVERY_S, progress)
         return self._snapshot(start_ns, end_ns, records)
 
-    def _discover(self, progress: Progress) -> None:
-        end_s = time.monotonic() + DISCOVERY_S
-        wanted = [s.topic for s in self._contract.observations]
-        driven = [c.topic for c in command_channels(self._contract.action) if not c.is_action]
-        while time.monotonic() < end_s:
-            missing = [t for t in wanted if not self._node.count_publishers(t)]
-            missing += [t for t in driven if not self._node.count_subscribers(t)]
-            if not missing:
-                break
-            progress(f"discovering: {', '.join(missing)} not there yet")
-            self._executor.spin_once(timeout_sec=_POLL_S)
-        self._spin(SETTLE_S, lambda _: progress("discovering"))
+    def _await(self, lacking: Callable[[], str], until_s: float, progress: Progress) -> None:
+        """Spin until nothing is lacking, or until then (s, steady clock)."""
+        while time.monotonic() < until_s and (what := lacking()):
+            self._spin(_POLL_S, lambda _, what=what: progress(f"discovering: {what}"))
 
-    def _await_names(self, progress: Progress) -> None:
+    def _undiscovered(self) -> str:
+        node, contract = self._node, self._contract
+        missing = [s.topic for s in contract.observations if not node.count_publishers(s.topic)]
+        for channel in command_channels(contract.action):
+            if not channel.is_action and not node.count_subscribers(channel.topic):
+                missing.append(channel.topic)
+        return f"{', '.join(missing)} not there yet" if missing else ""
+
+    def _rest_undiscovered(self) -> str:
+        """What stops no robot: worth waiting for only as long as everything else."""
+        extras = [e.topic for e in self._contract.extra_topics]
+        missing = [topic for topic in extras if not self._node.count_publishers(topic)]
+        missing += [] if self._node.count_services(ESTOP_SERVICE) else [GATE]
+        return f"{', '.join(missing)} not there yet" if missing else ""
+
+    def _silent(self) -> str:
+        topics = [listener.topic for listener in self._listeners.values() if listener.waits]
+        return f"no message yet on {', '.join(topics)}" if topics else ""
+
+    def _unnamed(self) -> str:
         """Names of nodes come by a topic of their own, sometimes seconds after their endpoints."""
-        end_s = time.monotonic() + DISCOVERY_S
-        while time.monotonic() < end_s:
-            parts = publishers_of_graph(self._node), subscribers_of_graph(self._node)
-            ends = [end for part in parts for found in part.values() for end in found]
-            if not any(end.node == UNNAMED for end in ends):
-                return
-            self._spin(4 * _POLL_S, lambda _: progress("waiting for the names of nodes"))
+        parts = publishers_of_graph(self._node), subscribers_of_graph(self._node)
+        ends = [end for part in parts for found in part.values() for end in found]
+        return "names of nodes" if any(end.node == UNNAMED for end in ends) else ""
 
     def _subscribe(self) -> None:
         self._node.create_subscription(

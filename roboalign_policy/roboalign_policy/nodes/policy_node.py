@@ -22,6 +22,7 @@ from std_srvs.srv import SetBool
 
 from roboalign_policy.core.drive_types import State
 from roboalign_policy.core.policy_parameters import PolicyParameters
+from roboalign_policy.nodes.policy_report import PolicyReport
 from roboalign_policy.nodes.policy_session import PolicySession
 from roboalign_policy.nodes.policy_setup import load_policy
 from roboalign_policy.nodes.run_policy_server import RunPolicyServer
@@ -30,7 +31,6 @@ from roboalign_policy.ros.chunk_msgs import status_to_msg
 from roboalign_policy.ros.parameters import declare_parameters
 from roboalign_policy.ros.qos import reliable_qos
 
-_LOG_PERIOD_S = 2.0
 _WATCH_PERIOD_S = 0.1
 
 
@@ -58,12 +58,13 @@ class PolicyNode(LifecycleNode):
         self._task = ""
         self._shown: Any = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._status = self.create_publisher(PolicyStatus, "~/status", reliable_qos(1))
         self._chunks = self.create_publisher(ActionChunk, "action_chunk", reliable_qos(10))
         self._reasonings = self.create_publisher(String, "~/reasoning", reliable_qos(10))
         self._runs = RunPolicyServer(self, self._active_session)
         self.create_service(SetBool, "~/enable", self._on_enable)
-        self.create_timer(self.parameters.status_period_s, self._publish_status, clock=steady)
+        self._report = PolicyReport(
+            self, self._status_msg, self.parameters.status_period_s, self._runs.feedback
+        )
         self.create_timer(_WATCH_PERIOD_S, self._watch, clock=steady)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -130,7 +131,7 @@ class PolicyNode(LifecycleNode):
             self._runs.check()
             session.active = False
         self._why_inactive = message
-        self._publish_status()
+        self._report.publish()
 
     def _release(self, why_inactive: str) -> None:
         session, self._session, self._why_inactive = self._session, None, why_inactive
@@ -184,7 +185,7 @@ class PolicyNode(LifecycleNode):
         shown = (session.drive.state, session.drive.end)
         if shown != self._shown:
             self._shown = shown
-            self._publish_status()
+            self._report.publish()
 
     def _watch(self) -> None:
         session = self._active_session()
@@ -194,9 +195,9 @@ class PolicyNode(LifecycleNode):
             if session.stopped_by_gate:
                 self._run_if_enabled()  # waits until the gate lets it through again
 
-    def _publish_status(self) -> None:
+    def _status_msg(self) -> PolicyStatus:
         session = self._session
-        msg = status_to_msg(
+        return status_to_msg(
             session.drive if session else None,
             active=self._active_session() is not None,
             reason=self._why_inactive,
@@ -204,12 +205,6 @@ class PolicyNode(LifecycleNode):
             policy_hash=session.policy.hash if session else "",
             rates_hz=session.rates_hz() if session else (0.0, 0.0, 0.0),
         )
-        if msg.state not in (msg.STATE_INACTIVE, msg.STATE_IDLE, msg.STATE_RUNNING):
-            self.get_logger().warning(
-                f"not commanding: {msg.reason}", throttle_duration_sec=_LOG_PERIOD_S
-            )
-        self._status.publish(msg)
-        self._runs.feedback()
 
 
 def start(node: PolicyNode) -> bool:

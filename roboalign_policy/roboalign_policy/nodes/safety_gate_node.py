@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from rclpy.clock import Clock
@@ -20,7 +19,6 @@ from roboalign_msgs.msg import Candidate as CandidateMsg
 from std_msgs.msg import Bool, String
 from std_srvs.srv import SetBool, Trigger
 
-from roboalign_policy.core.contract import Contract, load_contract
 from roboalign_policy.core.gate_parameters import GateParameters
 from roboalign_policy.core.gate_types import GateFault, GateState, Reason
 from roboalign_policy.core.safety_gate import SafetyGate
@@ -31,6 +29,7 @@ from roboalign_policy.nodes.gate_io import (
     ObservationWatch,
     TeleopInput,
     button_qos,
+    contract_of,
 )
 from roboalign_policy.nodes.gate_report import GateReport
 from roboalign_policy.nodes.spinning import run_node
@@ -43,20 +42,6 @@ TICK_S = 0.01
 _STATUS_EVERY, _REPORT_EVERY, _CONTROLLERS_EVERY = 5, 100, 10  # ticks
 #: The safe action is sent so many times, a tick apart: a command topic may be best effort.
 _SAFE_REPEATS = 4
-
-
-def contract_of(parameters: GateParameters) -> Contract:
-    """Contract that the parameters name, or the one of the checkpoint.
-
-    Raises:
-        ContractError: it cannot be read or is wrong.
-        ValueError: neither is named.
-    """
-    if parameters.contract:
-        return load_contract(parameters.contract)
-    if not parameters.policy:
-        raise ValueError("contract: found nothing, expected a contract or the checkpoint's folder")
-    return load_contract(Path(parameters.policy) / "contract.yaml")
 
 
 class SafetyGateNode(Node):

@@ -23,6 +23,7 @@ class StreamListener:
     """A raw subscription, as the contract wants it or as much weaker as the publishers offer.
 
     Attributes:
+        topic: of the stream, as in the contract.
         record: what arrived.
     """
 
@@ -43,7 +44,7 @@ class StreamListener:
             offered: rclpy's information on the publishers.
             clock: grows with what is heard on /clock: system time of receipt, time said; ns.
         """
-        self.record = StreamRecord(stream)
+        self.topic, self.record = stream.topic, StreamRecord(stream)
         self._node, self._stream, self._kind, self._clock = node, stream, kind, clock
         self._stamped = has_leading_stamp(kind)
         self._every_ns = _IMAGE_EVERY_NS if stream.is_image else _STATE_EVERY_NS
@@ -55,6 +56,11 @@ class StreamListener:
         self._subscription = node.create_subscription(
             kind, stream.topic, self._on_message, qos, raw=True
         )
+
+    @property
+    def waits(self) -> bool:
+        """Whether a publisher with matching type and QoS is known, and nothing came of it yet."""
+        return bool(self._subscription.get_publisher_count() and not self.record.receive_ns)
 
     def begin(self, start_ns: int) -> None:
         """Forget what came before, system time: subscriptions were being matched."""

@@ -64,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Replay and print the figures.
 
     Returns:
-        0; 1 when it cannot be done, or when live and offline chunks are not the same.
+        0; 1 when it cannot be done, or when live and offline chunks are not the same; 130 when it
+        was interrupted.
     """
     args = parser().parse_args(argv)
     try:
@@ -75,6 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, RuntimeError, ValueError) as error:  # of bag, contract, checkpoint, node
         print(f"roboalign replay: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("roboalign replay: interrupted", file=sys.stderr)
+        return 130
     from roboalign_training.evaluate.replay_report import summary
 
     console = Console()

@@ -33,11 +33,13 @@ from roboalign_training.evaluate.replay import (
     lockstep_contract,
     make_recording,
 )
-from roboalign_training.nodes.closed_loop_worker import DOMAINS
 from roboalign_training.nodes.replay_client import ReplayClient, other_nodes
 from roboalign_training.nodes.replay_messages import ReplayError, selected_messages
 
 NODE = "roboalign_policy.nodes.policy_node"
+# Above the ports that the Linux kernel gives away, and away from the numbers that robots, tests
+# and closed-loop runs take. Source: docs.ros.org, "The ROS_DOMAIN_ID".
+DOMAINS = range(215, 233)
 TRIES = 5
 # Fast DDS announces a participant anew every 3 s; it often takes that long until two know each
 # other.
@@ -53,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ReplayError, NodeProcessError, DefinitionError, OSError, ValueError) as error:
         print(f"roboalign replay: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
