@@ -70,8 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.json is not None:  # rather now than after listening
             options.json.parent.mkdir(parents=True, exist_ok=True)
             options.json.touch()
-    except (ContractError, OSError) as error:
-        print(f"roboalign doctor: {error}", file=sys.stderr)
+    except ContractError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"roboalign doctor: --json: {error}", file=sys.stderr)
         return 1
     try:
         from roboalign_policy.nodes.graph_probe import GraphProbe

@@ -225,7 +225,7 @@ def test_bad_arguments_and_a_bad_contract_are_said_in_a_line(ros_domain, tmp_pat
     assert main([str(bad)]) == 1
     assert "rate_hz" in capsys.readouterr().err
     assert main(["sim_panda", "--json", str(bad / "report.json")]) == 1
-    assert "report.json" in capsys.readouterr().err
+    assert "--json: " in capsys.readouterr().err
     assert main(["sim_panda", "--namespace", "no spaces", "--seconds", "0.5"]) == 1
     assert "namespace: found 'no spaces'" in capsys.readouterr().err
     with pytest.raises(SystemExit) as exit_:

@@ -54,14 +54,14 @@ class SafetyGateNode(Node):
             ParameterError, ContractError, ValueError: naming key and value.
         """
         super().__init__("safety_gate_node", **node_options)
-        self._parameters = declare_parameters(self, GateParameters)
-        self._contract = contract_of(self._parameters)
-        self.gate = SafetyGate(self._contract, self._parameters.settings())
+        self._settings = declare_parameters(self, GateParameters)
+        self._contract = contract_of(self._settings)
+        self.gate = SafetyGate(self._contract, self._settings.settings())
         self._latency = StageLatency(1.0 / self._contract.rate_hz)
         self._outputs: ArmOutputs | None = None
         self._topics: ControllerTopics | None = None
-        self._awaits_enable = self._parameters.enabled
-        self._awaits_description = self._parameters.robot_description or any(
+        self._awaits_enable = self._settings.enabled
+        self._awaits_description = self._settings.robot_description or any(
             output.joint_names and not output.urdf for output in self._contract.action.outputs
         )
         self._safe: tuple[list[Any], int] = ([], 0)
@@ -70,9 +70,9 @@ class SafetyGateNode(Node):
             self._connect(None)
         self._watch = ObservationWatch(self._contract, self.gate.streams, self._latency)
         self._teleop = TeleopInput(self, self._contract)
-        self._report = GateReport(self, self.gate, self._latency, self._parameters)
+        self._report = GateReport(self, self.gate, self._latency, self._settings)
         self._open()
-        mode = "dry run" if self._parameters.dry_run else "live"
+        mode = "dry run" if self._settings.dry_run else "live"
         self.get_logger().info(f"contract {self._contract.name}, {mode}, disabled")
 
     def _open(self) -> None:
@@ -109,7 +109,7 @@ class SafetyGateNode(Node):
     def _connect(self, description: str | None) -> None:
         """Open the command topics, once what they need is known."""
         self._outputs = ArmOutputs(self._contract, description)
-        self._topics = ControllerTopics(self, self._outputs, self._parameters.dry_run)
+        self._topics = ControllerTopics(self, self._outputs, self._settings.dry_run)
 
     def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
         """Callback after which an error of the gate's own is a stop too."""
