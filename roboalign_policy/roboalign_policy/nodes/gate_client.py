@@ -19,7 +19,7 @@ STATES = {
     for name in dir(GateStatus)
     if name.startswith("STATE_")
 }
-DISCOVERY_S = 0.5  # an answer to a client that the gate has not discovered yet is lost
+REPEAT_S = 0.5  # an answer to a client that the gate has not discovered yet is lost
 
 
 class GateMissingError(RuntimeError):
@@ -86,16 +86,14 @@ class GateClient:
     def _call(self, kind: Any, service: str, request: Any) -> tuple[bool, str]:
         client = self.node.create_client(kind, f"safety_gate_node/{service}")
         self._until(client.service_is_ready, f"no service safety_gate_node/{service}")
-        end_s = time.monotonic() + DISCOVERY_S
-        if service != "estop":  # an emergency stop is sent at once, and again until answered
-            while time.monotonic() < end_s:
-                self._executor.spin_once(timeout_sec=0.05)
-        futures = [client.call_async(request)]
-        again_s = time.monotonic() + DISCOVERY_S
+        futures: list[Any] = []
+        next_s = 0.0
 
         def answered() -> Any:
-            if service == "estop" and time.monotonic() > again_s + len(futures) - 1:
+            nonlocal next_s
+            if time.monotonic() >= next_s:  # asked again until answered: asking twice is harmless
                 futures.append(client.call_async(request))
+                next_s = time.monotonic() + REPEAT_S
             return next((f.result() for f in futures if f.done()), None)
 
         answer = self._until(answered, f"no answer of safety_gate_node/{service}")

@@ -28,7 +28,7 @@ from roboalign_policy.core.contract import Contract, find_contract, load_contrac
 from roboalign_policy.ros.qos import reliable_qos
 
 POLL_S = 0.01
-DISCOVERY_S = 1.0  # discovery is one-way: an answer to a client not yet seen by its server is lost
+DISCOVERY_S = 3.0  # discovery is one-way: an answer to a client not yet seen by its server is lost
 OPERATOR = "expert"
 
 

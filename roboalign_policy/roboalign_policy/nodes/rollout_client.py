@@ -31,7 +31,7 @@ from roboalign_policy.ros.qos import lossless_qos, reliable_qos
 from roboalign_policy.ros.stamps import stamp_to_ns
 from roboalign_policy.sim import SUITES
 
-DISCOVERY_S = 1.0  # discovery is one-way: an answer to a client not yet seen by its server is lost
+DISCOVERY_S = 3.0  # discovery is one-way: an answer to a client not yet seen by its server is lost
 _DECODE_FAULTS = {
     ActionChunk.DECODE_UNDECODABLE: "undecodable",
     ActionChunk.DECODE_NON_FINITE: "non_finite",
