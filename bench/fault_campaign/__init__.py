@@ -1,0 +1,1 @@
+"""Fault campaign of the safety gate: see ../faults.py."""
