@@ -137,9 +137,9 @@ class World:
                 continue
             stamp_ns = self.now_ns - round(self.lag_s.get(key, 0.0) * 1e9)
             if key in values:
-                self.gate.streams.sample(key, stamp_ns, self.t, values[key].copy())
+                self.gate.streams.sample(key, stamp_ns, self.now_ns, self.t, values[key].copy())
             else:
-                self.gate.streams.sample(key, stamp_ns, self.t, digest=self.pixels)
+                self.gate.streams.sample(key, stamp_ns, self.now_ns, self.t, digest=self.pixels)
 
     def send(self, values, kind=MOTION, **changes):
         """One candidate now; returns what passed."""

@@ -101,8 +101,8 @@ JOINT_OUTPUT = {
 def watched(contract, joints=(0.3, 0.8), pose=(0.5, 0.1, 0.2, 0, 0, 0, 1), at_s=0.0):
     """Streams that have been heard once."""
     streams = StreamWatch(contract, 0.05)
-    streams.sample("state.joints", NOW_NS, at_s, np.array(joints, float))
-    streams.sample("state.ee", NOW_NS, at_s, np.array(pose, float))
+    streams.sample("state.joints", NOW_NS, NOW_NS, at_s, np.array(joints, float))
+    streams.sample("state.ee", NOW_NS, NOW_NS, at_s, np.array(pose, float))
     return streams
 
 
@@ -158,7 +158,7 @@ def test_a_stop_holds_the_measured_joints_and_the_next_motion_starts_there():
     contract = planar([JOINT_OUTPUT])
     outputs, streams = ArmOutputs(contract, URDF), watched(contract)
     outputs.motion(passed([1.0, 0.0, 0.0]), NOW_NS, streams, 0.0)
-    streams.sample("state.joints", NOW_NS, 0.1, np.array([0.5, 0.9]))
+    streams.sample("state.joints", NOW_NS, NOW_NS, 0.1, np.array([0.5, 0.9]))
     _, held = outputs.safe(NOW_NS, streams, 0.1)
     assert list(held.points[0].positions) == pytest.approx([0.5, 0.9])
     _, msg = outputs.motion(passed([0.0, 0.0, 0.0]), NOW_NS, streams, 0.1)
@@ -243,7 +243,7 @@ def test_a_whole_chunk_is_one_trajectory_with_rising_times():
     assert not arm.points[0].velocities and arm.header.stamp.sec == 0
     assert len(gripper.points) == 30
     # A stop replaces the running trajectory by one point: the present positions.
-    streams.sample("state.joints", NOW_NS, 0.0, np.full(6, 0.1))
+    streams.sample("state.joints", NOW_NS, NOW_NS, 0.0, np.full(6, 0.1))
     arm, gripper = outputs.safe(NOW_NS, streams, 0.0)
     assert len(arm.points) == 1 and list(arm.points[0].positions) == pytest.approx([0.1] * 5)
     assert list(gripper.points[0].positions) == pytest.approx([0.5])  # it keeps its grip

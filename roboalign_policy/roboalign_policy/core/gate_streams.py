@@ -33,6 +33,7 @@ class _Seen:
     value: np.ndarray | None = None
     digest: int | None = None
     changed_s: float = 0.0
+    ahead_ns: int = 0
     unreadable: str = ""
     jumped: str = ""
     speed_from: tuple[float, np.ndarray] | None = None
@@ -70,6 +71,7 @@ class StreamWatch:
         self,
         key: str,
         header_ns: int | None,
+        receive_ns: int,
         steady_s: float,
         value: np.ndarray | None = None,
         digest: int | None = None,
@@ -79,12 +81,15 @@ class StreamWatch:
         Args:
             key: of the stream.
             header_ns: ns; its stamp; None where the type has none.
+            receive_ns: ns; when it arrived, ROS clock: a stamp beyond it is of the future.
             steady_s: s; when it arrived, steady clock.
             value: (D,) float; of a state.
             digest: of an image: equal where the pixels are.
         """
         with self._lock:
-            self._take(self._streams[key], self._seen[key], header_ns, steady_s, value, digest)
+            stream, seen = self._streams[key], self._seen[key]
+            seen.ahead_ns = 0 if header_ns is None else header_ns - receive_ns
+            self._take(stream, seen, header_ns, steady_s, value, digest)
 
     def _take(
         self,
@@ -223,9 +228,10 @@ class StreamWatch:
                 Reason.OBSERVATION_STALE,
                 f"{key}: its stamp is {age_ns / 1e9:.3f} s old > {stream.max_age_s:g} s",
             )
-        if -age_ns > self._max_skew_ns:
+        if seen.ahead_ns > self._max_skew_ns:
+            ahead_s = seen.ahead_ns / 1e9
             raise GateFault(
-                Reason.CLOCK_JUMP, f"{key}: its stamp lies {-age_ns / 1e9:.3f} s in the future"
+                Reason.CLOCK_JUMP, f"{key}: its stamp lay {ahead_s:.3f} s in the future"
             )
 
     def _judge(self, stream: Stream, seen: _Seen, value: np.ndarray, steady_s: float) -> None:

@@ -86,26 +86,27 @@ class ObservationWatch:
 
     def _on_image(self, stream: Any, serialised: bytes) -> None:
         stamp_ns = leading_stamp_ns(serialised)
-        self._arrived(stream, stamp_ns)
+        now_ns = self._arrived(stream, stamp_ns)
         if stream.type == keys.IMAGE_TYPE and (fault := image_fault(serialised, stream.shape)):
             self._streams.unreadable(stream.key, fault)
             return
         digest = zlib.crc32(memoryview(serialised)[_STAMP_END:])
-        self._streams.sample(stream.key, stamp_ns, time.monotonic(), digest=digest)
+        self._streams.sample(stream.key, stamp_ns, now_ns, time.monotonic(), digest=digest)
 
     def _on_state(self, stream: Any, msg: Any) -> None:
         stamp_ns = stamp_ns_from_msg(msg)
-        self._arrived(stream, stamp_ns)
+        now_ns = self._arrived(stream, stamp_ns)
         try:
             value = vector_from_msg(msg, stream.fields)
         except SelectorError as error:
             self._streams.unreadable(stream.key, str(error))
             return
-        self._streams.sample(stream.key, stamp_ns, time.monotonic(), value)
+        self._streams.sample(stream.key, stamp_ns, now_ns, time.monotonic(), value)
 
-    def _arrived(self, stream: Any, stamp_ns: int | None) -> None:
+    def _arrived(self, stream: Any, stamp_ns: int | None) -> int:
         now_ns = self._node.get_clock().now().nanoseconds
         self._latency.sample(stream.key, stamp_ns, now_ns, time.monotonic())
+        return now_ns
 
 
 class TeleopInput:
