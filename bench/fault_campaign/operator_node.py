@@ -177,8 +177,10 @@ class Operator:
 
     def close(self) -> None:
         """Leave the graph."""
-        rclpy.try_shutdown(context=self._context)
+        self._executor.shutdown(5.0)
         self._thread.join(5.0)
+        self._node.destroy_node()  # else its participant would stay, beside those of later rigs
+        rclpy.try_shutdown(context=self._context)
 
     def _spin(self) -> None:
         try:

@@ -197,10 +197,11 @@ def remove_abandoned(paths: set[Path]) -> None:
     for process in Path("/proc").glob("[0-9]*") if left else ():
         used = ""
         with contextlib.suppress(OSError):  # it has ended meanwhile
-            used = process.joinpath("maps").read_text()
+            # First the open ones: what is just being mapped is still open or mapped already.
             for file in process.joinpath("fd").iterdir():
                 with contextlib.suppress(OSError):  # closed meanwhile
-                    used += "\n" + os.readlink(file)
+                    used += os.readlink(file) + "\n"
+            used += process.joinpath("maps").read_text()
         left = {path for path in left if path not in used}
     for path in left:
         with contextlib.suppress(PermissionError):  # another user's
