@@ -93,6 +93,7 @@ def main() -> int:
         "output": "command",
         "autostart": True,
         "num_threads": 1,
+        "observation_timeout_s": 30.0,  # what is measured is memory, also on a busy machine
     }
     package = "roboalign_policy.nodes"
     started = [

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import signal
 import socket
 import time
 from collections.abc import Mapping
@@ -19,10 +19,11 @@ from fault_campaign.load import Load
 from fault_campaign.operator_node import Operator
 from fault_campaign.policy import REMOTE_VARIABLE
 from fault_campaign.server import PORT_VARIABLE
+from roboalign_policy.core.shared_memory import abandoned, files_of, remove, shared_memory_files
 from roboalign_policy.nodes.node_process import NodeProcess, NodeProcessError
 
 GATE_MODULE = "roboalign_policy.nodes.safety_gate_node"
-START_S = 40.0
+START_S, _END_S = 40.0, 5.0
 POLICY_PARAMETERS = {
     "autostart": True,
     "enabled": True,
@@ -170,42 +171,25 @@ class Rig:
         return self.ask("controller", do="fetch", since_ns=since_ns)["heard"]
 
     def close(self) -> None:
-        """End everything."""
+        """End everything in order.
+
+        Where all processes of a rig are killed, Fast DDS leaves ports in shared memory, and who
+        takes one over later may stay deaf.
+        """
         self.load.stop()
         self.operator.close()
-        for process in self._processes.values():
-            process.kill()
+        used = set().union(*(files_of(process.pid) for process in self._processes.values()))
+        alive = [process for name, process in self._processes.items() if self.runs(name)]
+        for process in alive:
+            os.kill(process.pid, signal.SIGCONT)  # what stands still does not hear that it is over
+            os.kill(process.pid, signal.SIGINT)
+        for process in alive:
+            process.stop(_END_S)
         for control in self._controls.values():
             control.close()
         if self.link is not None:
             self.link.close()
-        remove_abandoned(shared_memory_files() - self._before)
-
-
-def shared_memory_files() -> set[Path]:
-    """Files of Fast DDS in shared memory."""
-    patterns = ("fastrtps_*", "fastdds_*", "sem.fastrtps_*", "sem.fastdds_*")
-    return {path for pattern in patterns for path in Path("/dev/shm").glob(pattern)}
-
-
-def remove_abandoned(paths: set[Path]) -> None:
-    """Remove those of the files that no living process has mapped or open.
-
-    A process that is killed leaves its own, 64 MB each. Lock files are open without being mapped.
-    """
-    left = {str(path) for path in paths}
-    for process in Path("/proc").glob("[0-9]*") if left else ():
-        used = ""
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            # First the open ones: what is just being mapped is still open or mapped already.
-            for file in process.joinpath("fd").iterdir():
-                with contextlib.suppress(OSError):  # closed meanwhile
-                    used += os.readlink(file) + "\n"
-            used += process.joinpath("maps").read_text()
-        left = {path for path in left if path not in used}
-    for path in left:
-        with contextlib.suppress(PermissionError):  # another user's
-            Path(path).unlink(missing_ok=True)
+        remove(abandoned(used | shared_memory_files() - self._before))
 
 
 def _free_port() -> int:

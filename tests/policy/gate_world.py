@@ -14,21 +14,21 @@ MOTION, HOLD, ALIVE = CandidateKind.MOTION, CandidateKind.HOLD, CandidateKind.AL
 END, FAULT = CandidateKind.END, CandidateKind.FAULT
 
 
-def joint_contract(**action):
+def joint_contract(names=("a", "b"), **action):
     """Two joints at 20 Hz by trajectory, with speed and acceleration limits."""
-    dims = [{"name": n, "unit": "rad", "limits": [-1.0, 1.0], "max_rate": 1.0} for n in ("a", "b")]
+    dims = [{"name": n, "unit": "rad", "limits": [-1.0, 1.0], "max_rate": 1.0} for n in names]
     dims[0].update({"max_acceleration": 10.0, "max_per_second": 0.6})
     dims[1].update({"max_acceleration": 10.0})
-    fields = {n: {"path": f"points[0].positions[{n}]"} for n in ("a", "b")}
+    fields = {n: {"path": f"points[0].positions[{n}]"} for n in names}
     command = {
         "topic": "arm/joint_trajectory",
         "type": "trajectory_msgs/msg/JointTrajectory",
-        "joint_names": ["a", "b"],
+        "joint_names": list(names),
         "fields": fields,
         "align": {"clock": "receive"},
     }
     spec = {"control_mode": "joint_position", "horizon": 4, "dims": dims, "commands": [command]}
-    return contract_from_dict(_robot("two_joints", {**spec, **action}))
+    return contract_from_dict(_robot("two_joints", {**spec, **action}, names))
 
 
 def delta_contract(**action):
@@ -60,8 +60,8 @@ def delta_contract(**action):
     return contract_from_dict(_robot("two_deltas", {**spec, **action}))
 
 
-def _robot(name, action):
-    joints = [
+def _robot(name, action, joints=("a", "b")):
+    fields = [
         {
             "name": n,
             "path": f"position[{n}]",
@@ -69,7 +69,7 @@ def _robot(name, action):
             "limits": [-1.0, 1.0],
             "max_rate": 2.0,
         }
-        for n in ("a", "b")
+        for n in joints
     ]
     pose = [{"name": n, "path": f"pose.position.{n}", "unit": "m"} for n in "xyz"]
     return {
@@ -89,7 +89,7 @@ def _robot(name, action):
                 "key": "state.joints",
                 "topic": "joint_states",
                 "type": "sensor_msgs/msg/JointState",
-                "fields": joints,
+                "fields": fields,
                 "max_age_s": 0.1,
             },
             {

@@ -54,7 +54,7 @@ RULES = {
     "ros": rule("core kinematics", "numpy yaml mcap", inside="control_msgs", ros=True),
     "nodes": rule(
         "core fast models sim kinematics remote ros",
-        "numpy yaml mcap",
+        "numpy yaml mcap msgpack",
         inside="control_msgs",
         ros=True,
     ),

@@ -338,6 +338,15 @@ def test_first_target_far_from_the_arm_is_refused():
     assert world.gate.reason is Reason.FIRST_POSE and not world.sent
 
 
+def test_first_target_of_a_gripper_may_be_far_and_is_led_in():
+    world = World(joint_contract(names=("a", "left_gripper"))).ready()
+    world.drive([0.0, 0.5], 40)
+    track = np.array(world.sent)[:, 1]
+    assert world.gate.state is GateState.ACTIVE
+    assert track[0] == pytest.approx(0.0) and track[-1] == 0.5
+    assert np.diff(track).max() <= 0.051  # 1 rad/s at 20 Hz
+
+
 def test_first_targets_are_led_in_from_the_measured_pose():
     world = World(joint_contract()).ready()
     world.joints = np.array([0.1, 0.0])

@@ -23,6 +23,11 @@ import rclpy  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 
+from roboalign_policy.core.shared_memory import (  # noqa: E402
+    abandoned,
+    remove,
+    shared_memory_files,
+)
 from roboalign_policy.nodes.node_process import NodeProcess  # noqa: E402
 
 # Safe on Linux are 0 to 101: above, the ports of a domain reach into the range that the kernel
@@ -31,17 +36,12 @@ FIRST_DOMAIN, DOMAINS = 11, 90
 _numbers = itertools.count()
 
 
-def _fast_dds_files() -> set[Path]:
-    """Shared-memory files of Fast DDS.
-
-    One that a killed node leaves stays until somebody removes it.
-    """
-    folder = Path("/dev/shm")
-    return {
-        path
-        for pattern in ("fastrtps_*", "fastdds_*", "sem.fastrtps_*")
-        for path in folder.glob(pattern)
-    }
+@pytest.fixture(autouse=True)
+def _shared_memory() -> Iterator[None]:
+    """Leave none behind: what killed nodes of this test left, and nobody uses."""
+    before = shared_memory_files()
+    yield
+    remove(abandoned(shared_memory_files() - before))
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def start_node(ros_domain: int, tmp_path: Path) -> Iterator[Callable[..., NodePr
 
     All end with the test.
     """
-    before, started = _fast_dds_files(), []
+    started = []
 
     def start(name: str, **parameters: Any) -> NodeProcess:
         log = tmp_path / f"{name}-{len(started)}.log"
@@ -72,31 +72,6 @@ def start_node(ros_domain: int, tmp_path: Path) -> Iterator[Callable[..., NodePr
     yield start
     for process in reversed(started):
         process.stop()
-    # Only what our own dead nodes left: files that appeared since, and that nobody uses.
-    for path in _abandoned(_fast_dds_files() - before):
-        path.unlink(missing_ok=True)
-
-
-def _abandoned(paths: set[Path]) -> set[Path]:
-    """Those of the files that no living process has mapped or open.
-
-    Lock files are open without being mapped: taking one away from a live node silences it.
-    """
-    left = {str(path) for path in paths}
-    for process in Path("/proc").glob("[0-9]*") if left else ():
-        used = _read(lambda of=process: of.joinpath("maps").read_text())
-        for file in _read(lambda of=process: list(of.joinpath("fd").iterdir())) or ():
-            used += "\n" + _read(lambda of=file: os.readlink(of))
-        left = {path for path in left if path not in used}
-    return {Path(path) for path in left}
-
-
-def _read(what: Callable[[], Any]) -> Any:
-    """What was asked for; empty where the process or its file has gone meanwhile."""
-    try:
-        return what()
-    except OSError:
-        return ""
 
 
 class Probe:

@@ -54,4 +54,4 @@ class CrossFade:
 def make_cross_fade(names: Sequence[str], control_mode: str, steps: int) -> CrossFade:
     """Make the cross-fade of a contract's action; ``names``: A dimension names in its order."""
     switching = control_mode == keys.EE_DELTA
-    return CrossFade(steps, np.array([switching and name == keys.GRIPPER_DIM for name in names]))
+    return CrossFade(steps, np.array([switching and keys.is_gripper(name) for name in names]))

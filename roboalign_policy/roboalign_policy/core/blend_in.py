@@ -57,7 +57,8 @@ class BlendIn:
             steady_s: s; now, steady clock.
 
         Raises:
-            GateFault: joint positions: the first target is too far from the present position.
+            GateFault: joint positions: the first target is too far from the present position; a
+                gripper may open or close all the way.
         """
         self._anchor = None
         if self._deltas:
@@ -70,7 +71,7 @@ class BlendIn:
             if here is None:
                 continue
             distance = abs(float(target[index]) - here)
-            if distance > self._safety.first_pose:
+            if distance > self._safety.first_pose and not keys.is_gripper(dim.name):
                 raise GateFault(
                     Reason.FIRST_POSE,
                     f"{dim.name}: first target {target[index]:.4g}, present {here:.4g}, at most "
@@ -105,7 +106,7 @@ class BlendIn:
         weight = (share**2 * (3.0 - 2.0 * share))[:, None]
         blended = self._anchor + weight * (steps - self._anchor)
         for index, dim in enumerate(self._dims):
-            if self._deltas and dim.name == keys.GRIPPER_DIM:
+            if self._deltas and keys.is_gripper(dim.name):
                 blended[:, index] = steps[:, index]  # a switch, not a speed
         return blended
 

@@ -28,7 +28,7 @@ class CommandedMotion:
         self._deltas = contract.action.control_mode == keys.EE_DELTA
         self._least = _MOVING_SHARE * np.array([dim.limits[1] - dim.limits[0] for dim in dims])
         if self._deltas:
-            self._least[[dim.name == keys.GRIPPER_DIM for dim in dims]] = np.inf
+            self._least[[keys.is_gripper(dim.name) for dim in dims]] = np.inf
         self.since_s: float | None = None
 
     def note(

@@ -23,7 +23,8 @@ ACTION_SCHEMA: dict[str, dict[str, Key]] = {
         "safe": Key(
             "text",
             "what the safety gate sends last on every stop: `hold` (zero delta, or the present "
-            "positions) or `stop` (trajectories without a point, which end what runs)",
+            "positions) or `stop` (trajectories without a point; joint_trajectory_controller "
+            "rejects these, so use `hold` with it)",
             "hold",
             choices=("hold", "stop"),
         ),
@@ -135,7 +136,8 @@ ACTION_SCHEMA: dict[str, dict[str, Key]] = {
         ),
         "first_pose": Key(
             "number",
-            "`joint_position`: greatest distance of a first target from the present position",
+            "`joint_position`: greatest distance of a first target from the present position; a "
+            "gripper's is free",
             0.2,
             low=0,
             open_low=True,

@@ -47,6 +47,11 @@ JOINT_OUTPUTS = (JOINT_TRAJECTORY_OUTPUT, JOINT_GROUP_OUTPUT)
 OUTPUT_KINDS = (*JOINT_OUTPUTS, POSE_OUTPUT, GRIPPER_ACTION_OUTPUT)
 
 
+def is_gripper(name: str) -> bool:
+    """Tell whether a dimension is a gripper; an arm of several has its name before it."""
+    return name == GRIPPER_DIM or name.endswith(f"_{GRIPPER_DIM}")
+
+
 def is_image(key: str) -> bool:
     """Tell whether a feature key names an image stream."""
     return key.startswith(IMAGE_PREFIX)

@@ -121,7 +121,7 @@ class StepSetPoints:
         """Start without a step."""
         self._dims, self._step_s = _Dims(contract), 1.0 / contract.rate_hz
         names = contract.action.names
-        self._arm = np.array([name != keys.GRIPPER_DIM for name in names])
+        self._arm = np.array([not keys.is_gripper(name) for name in names])
         # A value is the way in one period: speed = value * rate, so acceleration / rate^2 a step.
         self._change = self._dims.acceleration * self._step_s**2
         self.forget()

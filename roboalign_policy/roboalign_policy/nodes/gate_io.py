@@ -1,112 +1,27 @@
-"""The safety gate's ends on ROS topics: observations, people, controllers."""
+"""The safety gate's ends on ROS topics: people and controllers."""
 
 from __future__ import annotations
 
 import functools
-import threading
-import time
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rclpy.action import ActionClient
-from rclpy.executors import (
-    ExternalShutdownException,
-    ShutdownException,
-    SingleThreadedExecutor,
-)
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-from roboalign_policy.core import keys
 from roboalign_policy.core.candidate import Candidate, CandidateKind
 from roboalign_policy.core.contract import Contract, load_contract
 from roboalign_policy.core.gate_parameters import GateParameters
-from roboalign_policy.core.gate_streams import StreamWatch
 from roboalign_policy.core.safety_gate import TELEOPERATION
 from roboalign_policy.core.selectors import (
     SelectorError,
-    stamp_ns_from_msg,
     values_from_command,
-    vector_from_msg,
 )
-from roboalign_policy.core.stage_latency import StageLatency
 from roboalign_policy.ros.arm_outputs import ArmOutputs
 from roboalign_policy.ros.definitions import message_class
-from roboalign_policy.ros.image_layout import image_fault
 from roboalign_policy.ros.qos import qos_from_contract
-from roboalign_policy.ros.stamps import leading_stamp_ns
-
-_STAMP_END = 12  # bytes: CDR encapsulation 4, seconds 4, nanoseconds 4
-
-
-class ObservationWatch:
-    """Subscribes to the contract's streams; of images only stamp, size and a CRC are looked at.
-
-    A node and a thread of their own, so that no candidate waits while an image is taken.
-
-    Attributes:
-        failed: what ended the thread before its time; empty while all is well.
-    """
-
-    def __init__(self, contract: Any, streams: StreamWatch, latency: StageLatency) -> None:
-        """Subscribe as the contract says, newest message only, and start the thread."""
-        self._streams, self._latency, self.failed = streams, latency, ""
-        self._node = Node("safety_gate_observer", start_parameter_services=False)
-        self._executor = SingleThreadedExecutor(context=self._node.context)
-        self._executor.add_node(self._node)
-        for stream in contract.observations:
-            qos = qos_from_contract(stream.qos)
-            qos.depth = 1  # what is older than the newest says nothing about freshness
-            image = keys.is_image(stream.key)
-            self._node.create_subscription(
-                message_class(stream.type),
-                stream.topic,
-                functools.partial(self._on_image if image else self._on_state, stream),
-                qos,
-                raw=image,
-            )
-        self._thread = threading.Thread(target=self._spin, name="observations", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """End the thread and the node."""
-        self._executor.shutdown()
-        self._thread.join()
-        self._node.destroy_node()
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except (ShutdownException, ExternalShutdownException):
-            pass  # closed
-        except Exception as error:  # noqa: BLE001 - blind is a reason to stop, whatever the cause
-            self.failed = f"{type(error).__name__}: {error}"
-
-    def _on_image(self, stream: Any, serialised: bytes) -> None:
-        stamp_ns = leading_stamp_ns(serialised)
-        now_ns = self._arrived(stream, stamp_ns)
-        if stream.type == keys.IMAGE_TYPE and (fault := image_fault(serialised, stream.shape)):
-            self._streams.unreadable(stream.key, fault)
-            return
-        digest = zlib.crc32(memoryview(serialised)[_STAMP_END:])
-        self._streams.sample(stream.key, stamp_ns, now_ns, time.monotonic(), digest=digest)
-
-    def _on_state(self, stream: Any, msg: Any) -> None:
-        stamp_ns = stamp_ns_from_msg(msg)
-        now_ns = self._arrived(stream, stamp_ns)
-        try:
-            value = vector_from_msg(msg, stream.fields)
-        except SelectorError as error:
-            self._streams.unreadable(stream.key, str(error))
-            return
-        self._streams.sample(stream.key, stamp_ns, now_ns, time.monotonic(), value)
-
-    def _arrived(self, stream: Any, stamp_ns: int | None) -> int:
-        now_ns = self._node.get_clock().now().nanoseconds
-        self._latency.sample(stream.key, stamp_ns, now_ns, time.monotonic())
-        return now_ns
 
 
 class TeleopInput:

@@ -62,7 +62,7 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **(env or {})},
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
 
     @property
@@ -128,6 +128,6 @@ def _shown(value: bool | int | float | str) -> str:
     return repr(value)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Ask the kernel to end the node should the caller be killed: nobody else would."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)

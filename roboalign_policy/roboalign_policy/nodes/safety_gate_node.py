@@ -8,8 +8,12 @@ go out, or the contract's safe action and nothing after it. What may pass is dec
 from __future__ import annotations
 
 import functools
+import os
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rclpy.clock import Clock
@@ -23,15 +27,16 @@ from roboalign_policy.core.gate_parameters import GateParameters
 from roboalign_policy.core.gate_types import GateFault, GateState, Reason
 from roboalign_policy.core.safety_gate import SafetyGate
 from roboalign_policy.core.stage_latency import StageLatency
+from roboalign_policy.core.udp_profile import udp_environment
 from roboalign_policy.kinematics.urdf import UrdfRobot
 from roboalign_policy.nodes.gate_io import (
     ControllerTopics,
-    ObservationWatch,
     TeleopInput,
     button_qos,
     contract_of,
 )
 from roboalign_policy.nodes.gate_report import GateReport
+from roboalign_policy.nodes.observation_feed import ObservationFeed
 from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.arm_outputs import ArmOutputs
 from roboalign_policy.ros.candidate_msgs import candidate_from_msg
@@ -47,8 +52,12 @@ _SAFE_REPEATS = 4
 class SafetyGateNode(Node):
     """Gate of one arm."""
 
-    def __init__(self, **node_options: Any) -> None:
+    def __init__(self, observer: Mapping[str, str] = os.environ, **node_options: Any) -> None:
         """Declare, load the contract, open topics and services; nothing passes yet.
+
+        Args:
+            observer: environment of the process that looks at the streams.
+            node_options: of the node.
 
         Raises:
             ParameterError, ContractError, ValueError: naming key and value.
@@ -68,7 +77,9 @@ class SafetyGateNode(Node):
         self._ticks = 0
         if not self._awaits_description:
             self._connect(None)
-        self._watch = ObservationWatch(self._contract, self.gate.streams, self._latency)
+        self._feed = ObservationFeed(
+            self._contract, self.gate.streams, self._latency, sys.argv[1:], observer
+        )
         self._teleop = TeleopInput(self, self._contract)
         self._report = GateReport(self, self.gate, self._latency, self._settings)
         self._open()
@@ -104,7 +115,7 @@ class SafetyGateNode(Node):
             self._send_safe()
             time.sleep(TICK_S)
         self._report.finish()
-        self._watch.close()
+        self._feed.close()
 
     def _connect(self, description: str | None) -> None:
         """Open the command topics, once what they need is known."""
@@ -154,6 +165,7 @@ class SafetyGateNode(Node):
         self._consider(candidate, arrived_ns, steady_s)
 
     def _consider(self, candidate: Any, now_ns: int, steady_s: float) -> None:
+        self._drain(steady_s)
         passed = self.gate.candidate(candidate, now_ns, steady_s)
         if passed is None:
             return
@@ -168,6 +180,12 @@ class SafetyGateNode(Node):
         sent_ns = self.get_clock().now().nanoseconds
         self._latency.command(candidate, now_ns, sent_ns, steady_s)
 
+    def _drain(self, steady_s: float) -> None:
+        """Take what the observer has seen; a gate that sees nothing stops."""
+        self._feed.drain()
+        if self._feed.failed:
+            self.gate.stop(GateFault(Reason.INTERNAL, self._feed.failed), steady_s)
+
     def _tick(self) -> None:
         now_ns, steady_s = self.get_clock().now().nanoseconds, time.monotonic()
         if self._ticks % _CONTROLLERS_EVERY == 0:
@@ -175,8 +193,7 @@ class SafetyGateNode(Node):
             missing = self._topics.missing() if ready else "no robot_description yet"
             self.gate.controllers(missing)
         self._send_safe()
-        if self._watch.failed:
-            self.gate.stop(GateFault(Reason.INTERNAL, self._watch.failed), steady_s)
+        self._drain(steady_s)
         self.gate.tick(now_ns, steady_s)
         if (candidate := self._teleop.poll(steady_s)) is not None:
             self._consider(candidate, now_ns, steady_s)
@@ -240,7 +257,13 @@ class SafetyGateNode(Node):
 
 def main() -> None:
     """Run the node until it is told to stop."""
-    run_node(SafetyGateNode)
+    with tempfile.TemporaryDirectory(prefix="safety_gate_") as folder:
+        observer = dict(os.environ)  # images come through shared memory
+        changes, why = udp_environment(observer, Path(folder))
+        os.environ.update(changes)
+        if why:
+            print(f"safety_gate_node: {why}", file=sys.stderr, flush=True)
+        run_node(lambda: SafetyGateNode(observer))
 
 
 if __name__ == "__main__":

@@ -85,12 +85,12 @@ class CommandMessages:
         values: dict[str, float] = {}
         for index, name in enumerate(self._names):
             last = None if self._last is None else float(self._last[index])
-            if self._action.control_mode == keys.EE_DELTA and name != keys.GRIPPER_DIM:
+            if self._action.control_mode == keys.EE_DELTA and not keys.is_gripper(name):
                 values[name] = 0.0
                 continue
             fresh = streams.fresh_position_of(name, steady_s)
             # A gripper that holds something keeps its command: measured is where it got stuck.
-            keeps = last is not None and (name == keys.GRIPPER_DIM or fresh is None)
+            keeps = last is not None and (keys.is_gripper(name) or fresh is None)
             held = last if keeps else fresh
             if held is not None:
                 values[name] = held

@@ -1,0 +1,104 @@
+"""Looks at a contract's streams for safety_gate_node, in a process of its own.
+
+Of images only stamp, size and a CRC are looked at. What was seen goes to the gate over a socket
+pair; the gate itself so never waits for an image, nor for a lock in shared memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import numpy as np
+import rclpy
+from rclpy.node import Node
+
+from roboalign_policy.core import keys
+from roboalign_policy.core.contract import Contract, contract_from_yaml
+from roboalign_policy.core.selectors import SelectorError, stamp_ns_from_msg, vector_from_msg
+from roboalign_policy.nodes.spinning import spin_until_shutdown
+from roboalign_policy.ros.definitions import message_class
+from roboalign_policy.ros.image_layout import image_fault
+from roboalign_policy.ros.qos import qos_from_contract
+from roboalign_policy.ros.stamps import leading_stamp_ns
+
+NAME = "safety_gate_observer"
+CONTRACT_BYTES = 1 << 20
+_STAMP_END = 12  # bytes: CDR encapsulation 4, seconds 4, nanoseconds 4
+
+
+class GateObserver(Node):
+    """Subscribes to all streams of a contract, newest message only."""
+
+    def __init__(self, contract: Contract, report: Callable[..., None]) -> None:
+        """Subscribe as the contract says.
+
+        Args:
+            contract: the streams.
+            report: called for every message with key, stamp (ns or None), arrival (ns of the ROS
+                clock), arrival (s of the steady clock), CRC of an image or None, values of a state
+                or None, and why it could not be read or "".
+        """
+        # A launch file names the gate by a global argument, which would name this one too.
+        own_name = ["--ros-args", "-r", f"__node:={NAME}"]
+        super().__init__(NAME, cli_args=own_name, start_parameter_services=False)
+        self._report = report
+        for stream in contract.observations:
+            qos = qos_from_contract(stream.qos)
+            qos.depth = 1  # what is older than the newest says nothing about freshness
+            image = keys.is_image(stream.key)
+            self.create_subscription(
+                message_class(stream.type),
+                stream.topic,
+                functools.partial(self._on_image if image else self._on_state, stream),
+                qos,
+                raw=image,
+            )
+
+    def _on_image(self, stream: Any, serialised: bytes) -> None:
+        now_ns, steady_s = self.get_clock().now().nanoseconds, time.monotonic()
+        stamp_ns = leading_stamp_ns(serialised)
+        fault = image_fault(serialised, stream.shape) if stream.type == keys.IMAGE_TYPE else ""
+        digest = zlib.crc32(memoryview(serialised)[_STAMP_END:])
+        self._report(stream.key, stamp_ns, now_ns, steady_s, digest, None, fault or "")
+
+    def _on_state(self, stream: Any, msg: Any) -> None:
+        now_ns, steady_s = self.get_clock().now().nanoseconds, time.monotonic()
+        values, fault = None, ""
+        try:
+            values = np.asarray(vector_from_msg(msg, stream.fields), float).tolist()
+        except SelectorError as error:
+            fault = str(error)
+        stamp_ns = stamp_ns_from_msg(msg)
+        self._report(stream.key, stamp_ns, now_ns, steady_s, None, values, fault)
+
+
+def main() -> None:
+    """Run until the gate ends: ``gate_observer.py DESCRIPTOR [arguments of the gate]``."""
+    line = socket.socket(fileno=int(sys.argv[1]))
+    contract = contract_from_yaml(line.recv(CONTRACT_BYTES).decode(), "contract of the gate")
+    line.setblocking(False)
+
+    def report(*seen: Any) -> None:
+        try:
+            line.send(msgpack.packb(seen))
+        except BlockingIOError:
+            pass  # the gate does not read: what it misses is stale to it, and it stops
+        except (BrokenPipeError, ConnectionResetError):
+            rclpy.try_shutdown()  # the gate has ended
+
+    rclpy.init(args=sys.argv)
+    try:
+        spin_until_shutdown(GateObserver(contract, report))
+    finally:
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()
