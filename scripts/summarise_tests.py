@@ -13,6 +13,8 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
+_LAST_LINES = 60
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -53,6 +55,14 @@ def read_counts(result: Path) -> Counts:
     return total
 
 
+def last_lines(folder: Path) -> list[str]:
+    """What a package's tests printed last, as colcon has logged it."""
+    log = folder.parent.parent / "log/latest_test" / folder.name / "stdout_stderr.log"
+    if not log.is_file():
+        return [f"(no {log})"]
+    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+
+
 def main(arguments: list[str]) -> int:
     """Prints a line for each package and each fault, the sum last; returns the exit status."""
     total, faults = Counts(), []
@@ -65,6 +75,9 @@ def main(arguments: list[str]) -> int:
         except ValueError as error:
             faults.append(str(error))
             continue
+        if counts == Counts(failed=1):  # colcon's own entry where pytest ended without a result
+            faults.append(f"{folder.name}: pytest ended early; the end of its output:")
+            faults.extend(last_lines(folder))
         if counts.passed + counts.failed == 0:
             faults.append(f"{folder.name}: no test ran ({counts})")
         print(f"{folder.name}: {counts}")

@@ -285,6 +285,18 @@ def test_a_package_without_a_test_that_ran_fails_the_run(tmp_path):
     assert summarise_tests.main([]) == 1
 
 
+def test_a_run_that_ended_early_shows_what_it_printed_last(tmp_path):
+    (tmp_path / "build").mkdir()
+    (tmp_path / "log/latest_test/crashed").mkdir(parents=True)
+    log = tmp_path / "log/latest_test/crashed/stdout_stderr.log"
+    log.write_text("test_gate.py ..\nFatal Python error: Segmentation fault\n")
+    folder = write_result(tmp_path / "build/crashed", tests=1, failures=0, errors=1)
+    assert summarise_tests.last_lines(folder)[-1] == "Fatal Python error: Segmentation fault"
+    command = [sys.executable, str(ROOT / "scripts/summarise_tests.py"), str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1 and "Segmentation fault" in result.stderr
+
+
 def test_every_pin_of_a_ros_wheel_is_exact_and_every_requested_wheel_is_pinned():
     def names(file: str) -> dict[str, str]:
         lines = (ROOT / "requirements" / file).read_text().splitlines()
