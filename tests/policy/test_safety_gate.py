@@ -377,6 +377,30 @@ def test_a_chunk_is_held_to_the_limits_as_a_whole():
     assert world.gate.reason is Reason.STEP_TOO_LARGE
 
 
+def running_chunk():
+    """Between the second and the third of four steps: joint b is told 0.022 on its way to 0.04."""
+    world = World(joint_contract()).ready()
+    world.drive([0.0, 0.0], 15)
+    assert world.send([[0.0, value] for value in (0.005, 0.01, 0.03, 0.04)])
+    world.wait(0.08)
+    return world
+
+
+def test_a_chunk_that_replaces_a_running_one_is_held_against_where_the_arm_is():
+    world = running_chunk()
+    world.send([[0.0, 0.08], [0.0, 0.1]])  # near the end of the first, far from where it is
+    assert world.gate.reason is Reason.STEP_TOO_LARGE
+    world = running_chunk()
+    assert world.send([[0.0, 0.03], [0.0, 0.04]]) and world.gate.state is GateState.ACTIVE
+
+
+def test_a_person_who_takes_over_within_a_chunk_begins_where_the_arm_is_told_to_be():
+    world = running_chunk()
+    world.source = TELEOPERATION
+    passed = world.send([0.0, 0.0])
+    assert passed.steps[0, 1] == pytest.approx(0.022)
+
+
 def test_a_robot_description_narrows_targets_and_measurements():
     world = World(joint_contract())
     assert world.gate.tighten({"a": (-0.2, 0.2), "z": (-1.0, 1.0)}) == ["a"]

@@ -246,7 +246,24 @@ def test_a_whole_chunk_is_one_trajectory_with_rising_times():
     streams.sample("state.joints", NOW_NS, NOW_NS, 0.0, np.full(6, 0.1))
     arm, gripper = outputs.safe(NOW_NS, streams, 0.0)
     assert len(arm.points) == 1 and list(arm.points[0].positions) == pytest.approx([0.1] * 5)
-    assert list(gripper.points[0].positions) == pytest.approx([0.5])  # it keeps its grip
+    assert list(gripper.points[0].positions) == pytest.approx([0.0])  # as it is told now
+
+
+@pytest.mark.parametrize(
+    ("after_s", "told"), [(0.0, 0.0), (0.25, 0.15), (0.5, 0.4), (0.6, 0.5), (5.0, 0.5)]
+)
+def test_a_stop_within_a_chunk_never_leads_on_to_its_end(after_s, told):
+    data = load_contract("so101").to_dict()
+    for command in data["action"]["commands"]:
+        command["send"] = "chunk"
+    contract = contract_from_dict(data)
+    outputs, streams = ArmOutputs(contract, None), StreamWatch(contract, 0.05)
+    rows = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])[:, None] * np.ones(6)
+    outputs.motion(Passed(rows, 0.1), NOW_NS, streams, 100.0)
+    # No joints were ever heard: neither arm nor gripper may go where the chunk was to end.
+    arm, gripper = outputs.safe(NOW_NS, streams, 100.0 + after_s)
+    assert list(arm.points[0].positions) == pytest.approx([told] * 5)
+    assert list(gripper.points[0].positions) == pytest.approx([told])
 
 
 def test_safe_stop_is_a_trajectory_without_points():

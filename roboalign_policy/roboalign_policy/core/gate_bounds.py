@@ -125,7 +125,7 @@ class GateBounds:
         Raises:
             GateFault: a step, a way within a second or a change of speed beyond the contract's.
         """
-        history = list(self._sent)
+        history = self._until(steady_s)
         for index, values in enumerate(steps):
             at_s = steady_s + index * step_s
             self._check_step(history, values, step_s, at_s)
@@ -140,6 +140,18 @@ class GateBounds:
         self._sent.extend((steady_s + i * step_s, values) for i, values in enumerate(steps))
         while len(self._sent) > 2 and self._sent[0][0] < steady_s - 1.0 - 2 * self._period_s:
             self._sent.popleft()
+
+    def due(self, steady_s: float) -> np.ndarray | None:
+        """(A,) what the arm is told at this instant, not where its chunk ends; None: nothing."""
+        if not self._sent:
+            return None
+        if self._deltas:
+            return self._until(steady_s)[-1][1]
+        return self._sent_at(list(self._sent), steady_s)
+
+    def _until(self, steady_s: float) -> list[tuple[float, np.ndarray]]:
+        """What was sent, without the rest of a chunk that is still to come."""
+        return [sent for sent in self._sent if sent[0] <= steady_s]
 
     def check_workspace(self, steps: np.ndarray, position: Mapping[str, float]) -> None:
         """Stop an end effector that is outside of the workspace or on its way out.

@@ -55,7 +55,6 @@ class SafetyGate:
         self._heard_s = self._motion_until_s = 0.0
         self._stopped_s = 0.0
         self._moving = CommandedMotion(contract)
-        self._last_sent: np.ndarray | None = None
         self._safe_due = self._standing = False
 
     def enable(self, now_ns: int, steady_s: float) -> str:
@@ -188,7 +187,6 @@ class SafetyGate:
         """Note that ``passed`` went to the arm, so that what follows is held against it."""
         self.passed += 1
         self.bounds.sent(passed.steps, passed.step_s, steady_s)
-        self._last_sent = passed.steps[-1]
 
     def _judge(self, candidate: Candidate, now_ns: int, steady_s: float) -> Passed | None:
         if self.state is GateState.DISABLED or self.state.latched:
@@ -226,13 +224,14 @@ class SafetyGate:
         if candidate.observation_ns and age_s > limit_s:
             detail = f"its observation is {age_s:.3f} s old > {limit_s:g} s"
             raise GateFault(Reason.CANDIDATE_STALE, detail)
+        due = self.bounds.due(steady_s)
         if not driving:
-            moving = self._last_sent if self.state is GateState.ACTIVE else None
+            moving = due if self.state is GateState.ACTIVE else None
             self._blend.start(steps[0], moving, self.streams.position_of, steady_s)
             if moving is None:
                 self.bounds.forget()
         elif self._standing and candidate.kind is CandidateKind.MOTION:
-            self._blend.resume(steps[0], self._last_sent, steady_s)
+            self._blend.resume(steps[0], due, steady_s)
         self._standing = candidate.kind is CandidateKind.HOLD
         steps = self._blend.apply(steps, candidate.step_s, steady_s)
         self.bounds.check_motion(steps, candidate.step_s, steady_s)
@@ -242,7 +241,7 @@ class SafetyGate:
         self._heard_s = steady_s
         slack_s = max(1.5 * candidate.step_s, self.settings.candidate_timeout_s)
         self._motion_until_s = steady_s + len(steps) * candidate.step_s + slack_s
-        self._moving.note(steps, candidate.step_s, self._last_sent, steady_s)
+        self._moving.note(steps, candidate.step_s, due, steady_s)
         return Passed(steps, candidate.step_s)
 
     def _check_order(self, candidate: Candidate, now_ns: int, driving: bool) -> None:
@@ -283,7 +282,7 @@ class SafetyGate:
 
     def _end_motion(self, state: GateState, reason: Reason, detail: str) -> None:
         self.state, self.reason, self.detail = state, reason, detail
-        self.source, self._last_sent = "", None
+        self.source = ""
         self._moving.stop()
         self._standing = False
         self._blend.stop()

@@ -54,11 +54,12 @@ class CommandMessages:
         chosen = replace(contract, action=replace(action, commands=tuple(self._commands)))
         self._writer = CommandWriter(chosen)
         self.channels = [Channel(c.topic, c.type, c.qos) for c in self._commands]
-        self._last: np.ndarray | None = None
+        self._passed: Passed | None = None
+        self._passed_s = 0.0
 
-    def motion(self, passed: Passed, stamp_ns: int) -> list[Any]:
-        """Messages of what passed the gate, one a channel."""
-        self._last = passed.steps[-1]
+    def motion(self, passed: Passed, stamp_ns: int, steady_s: float) -> list[Any]:
+        """Messages of what passed the gate at ``steady_s``, one a channel."""
+        self._passed, self._passed_s = passed, steady_s
         messages = self._writer.write(passed.steps[0], stamp_ns)
         if len(passed.steps) == 1:
             return messages
@@ -83,8 +84,9 @@ class CommandMessages:
     def _held(self, streams: StreamWatch, steady_s: float) -> dict[str, float]:
         """Action values that keep the arm where it is: no step, or the present positions."""
         values: dict[str, float] = {}
+        commanded = self._commanded(steady_s)
         for index, name in enumerate(self._names):
-            last = None if self._last is None else float(self._last[index])
+            last = None if commanded is None else float(commanded[index])
             if self._action.control_mode == keys.EE_DELTA and not keys.is_gripper(name):
                 values[name] = 0.0
                 continue
@@ -95,6 +97,14 @@ class CommandMessages:
             if held is not None:
                 values[name] = held
         return values
+
+    def _commanded(self, steady_s: float) -> np.ndarray | None:
+        """(A,) what the arm is told at this instant; of a whole chunk not where it ends."""
+        if self._passed is None:
+            return None
+        steps, step_s = self._passed.steps, self._passed.step_s
+        due_s = step_s * np.arange(1, len(steps) + 1)  # as in `_whole_chunk`
+        return np.array([np.interp(steady_s - self._passed_s, due_s, way) for way in steps.T])
 
     def _whole_chunk(self, command: Any, msg: Any, passed: Passed) -> Any:
         """Trajectory of all steps by name, times strictly increasing, positions only."""

@@ -67,7 +67,7 @@ class ArmOutputs:
         """
         # The outputs first: should a step not be reachable, the commands must not go out either.
         made = [w.motion(passed, stamp_ns, streams, steady_s) for w in self._writers]
-        return [*self._commands.motion(passed, stamp_ns), *made]
+        return [*self._commands.motion(passed, stamp_ns, steady_s), *made]
 
     def safe(self, stamp_ns: int, streams: StreamWatch, steady_s: float) -> list[Any]:
         """Messages of the safe action; what follows starts anew from the measured state."""
