@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import sys
 import tempfile
 import time
@@ -32,6 +31,8 @@ from fault_campaign.kinds import KINDS
 from fault_campaign.report import failures, kind_record, machine, save, table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from roboalign_policy.core.host_facts import free_domains
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -147,8 +148,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--domain",
         type=int,
-        default=random.SystemRandom().randrange(1, 11),
-        help="ROS_DOMAIN_ID; by chance one of 1 to 10, which the tests leave alone",
+        default=free_domains(range(1, 11), 1)[0],
+        help="ROS_DOMAIN_ID; by chance a free one of 1 to 10, which the tests leave alone",
     )
     options = parser.parse_args(arguments)
     if options.repeats < 1:

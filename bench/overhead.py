@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 import platform
-import random
 import signal
 import subprocess
 import sys
@@ -28,6 +27,8 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+
+from roboalign_policy.core.host_facts import free_domains
 
 PARTS = Path(__file__).with_name("overhead_processes.py")
 LIMIT_MS = 10.0
@@ -155,7 +156,7 @@ def main() -> int:
     parser.add_argument("--blocks", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("out/bench/overhead"))
     options = parser.parse_args()
-    os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randrange(11, 101))
+    os.environ["ROS_DOMAIN_ID"] = str(*free_domains(range(11, 101), 1))
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     run, blocks = Run(options.out, options.seconds), []
     try:

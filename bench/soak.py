@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import random
 import sys
 import threading
 import time
@@ -22,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 from scipy import stats
+
+from roboalign_policy.core.host_facts import free_domains
 
 SAMPLE_S = 5.0
 LIMIT_MB_PER_H = 5.0
@@ -80,7 +81,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("out/bench/soak"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randrange(11, 101))
+    os.environ["ROS_DOMAIN_ID"] = str(*free_domains(range(11, 101), 1))
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from roboalign_policy.nodes.node_process import NodeProcess
@@ -93,7 +94,6 @@ def main() -> int:
         "output": "command",
         "autostart": True,
         "num_threads": 1,
-        "observation_timeout_s": 30.0,  # what is measured is memory, also on a busy machine
     }
     package = "roboalign_policy.nodes"
     started = [

@@ -92,11 +92,11 @@ STREAMS: tuple[Kind, ...] = (
         "JOINT_VELOCITY",
         value="0.3",
     ),
-    # What the gate says of it names the axis, not the stream.
+    # What the gate says of it names the axis and where it would be, not the stream.
     replace(
         stream_fault(
             "workspace", "end effector outside of its box", T, POSE, "outside", "WORKSPACE"
         ),
-        detail="",
+        detail="would be",
     ),
 )

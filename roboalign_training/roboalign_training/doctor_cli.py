@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from roboalign_policy.core import shared_memory
 from roboalign_policy.core.contract import Contract, ContractError, load_contract
 from roboalign_policy.core.contract_faults import ERROR, WARNING
 from roboalign_policy.core.finding import OK, SEVERITIES, Finding, counted
@@ -42,6 +43,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", type=Path, metavar="FILE", help="also write everything there")
     p.add_argument(
         "--audit", action="store_true", help="show how late, fast and regular every stream is"
+    )
+    p.add_argument(
+        "--clean-shared-memory",
+        action="store_true",
+        help="first remove what killed nodes left in /dev/shm and no process uses",
     )
     return p
 
@@ -84,6 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    if options.clean_shared_memory:
+        freed = shared_memory.remove(shared_memory.abandoned())
+        console.print(f"shared memory: {freed / 2**20:.3g} MiB of killed nodes removed")
     # Before listening: what this program itself does is not the robot's load.
     host = read_host_facts()
     try:

@@ -2,6 +2,16 @@
 
 import pytest
 
+from roboalign_policy.core.shared_memory import abandoned, remove, shared_memory_files
+
+
+@pytest.fixture(autouse=True)
+def _shared_memory():
+    """Leave none behind: what killed nodes of this test left, and nobody uses."""
+    before = shared_memory_files()
+    yield
+    remove(abandoned(shared_memory_files() - before))
+
 
 @pytest.fixture(scope="session")
 def untrained_policy(tmp_path_factory):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import subprocess
@@ -12,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-DOMAINS = itertools.count(45)
+from roboalign_policy.core.host_facts import free_domains
+
 WATCHER = Path(__file__).with_name("stop_watcher.py")
 
 
@@ -41,7 +41,7 @@ def wait_for(condition, timeout_s, what):
 def drives_and_stops(command, tmp_path):
     """Start ``command``, see the arm move, press the stop, see it stand; ctrl-C leaves nothing."""
     pytest.importorskip("roboalign_msgs", reason="roboalign_msgs is not built: run `make build`")
-    domain = str(11 + (os.getpid() * 7 + next(DOMAINS)) % 90)
+    domain = str(*free_domains(range(11, 101), 1))  # not that of another run, nor of a robot
     env = {**os.environ, "ROS_DOMAIN_ID": domain, "OMP_NUM_THREADS": "1"}
     log = tmp_path / "output.log"
     with log.open("w") as output:

@@ -27,6 +27,7 @@ HOST = HostFacts(
     load=1.0,
     governors=("performance",),
     shm_free_bytes=2**30,
+    shm_abandoned_bytes=0,
     profile=DdsProfile("profile.xml", segment_bytes=64 * 2**20),
     domains=(),
     environment={"ROS_DOMAIN_ID": "7"},

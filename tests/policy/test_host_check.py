@@ -11,6 +11,7 @@ from roboalign_policy.core.host_facts import (
     DEFAULT_SEGMENT_BYTES,
     DdsProfile,
     domains_of_ports,
+    free_domains,
     read_host_facts,
     read_profile,
 )
@@ -22,6 +23,7 @@ from roboalign_policy.core.host_facts import (
         ({"governors": ("powersave",)}, "warning", "governor", "cpupower frequency-set"),
         ({"load": 9.0}, "warning", "load", "taskset"),
         ({"shm_free_bytes": 2**20}, "warning", "shared_memory", "--shm-size=1g"),
+        ({"shm_abandoned_bytes": 2**26}, "warning", "shared_memory", "--clean-shared-memory"),
         (
             {"profile": DdsProfile("p.xml", "cannot be read: no such file")},
             "error",
@@ -73,6 +75,24 @@ def test_facts_are_read_from_the_files_of_the_kernel(tmp_path):
     assert facts.shm_free_bytes is None
     assert facts.profile == DdsProfile()
     assert facts.cores >= 1
+
+
+def test_only_domains_without_a_participant_are_given_away(tmp_path):
+    table = tmp_path / "udp"
+    rows = [
+        f"{n}: 00000000:{7400 + 250 * d + 10:04X} 00000000:0000" for n, d in enumerate((11, 13))
+    ]
+    table.write_text("\n".join(["head", *rows]))
+    assert sorted(free_domains(range(11, 16), 3, table)) == [12, 14, 15]
+    with pytest.raises(RuntimeError, match="found 1 .*, expected 2; in use are 11, 13"):
+        free_domains(range(11, 13), 2, table)
+
+
+def test_what_killed_nodes_left_in_shared_memory_is_counted(tmp_path):
+    (tmp_path / "dev/shm").mkdir(parents=True)
+    (tmp_path / "dev/shm/fastrtps_0123").write_bytes(b"x" * 100)
+    facts = read_host_facts(tmp_path, {})
+    assert facts.shm_abandoned_bytes == 100 and facts.shm_free_bytes > 0
 
 
 def test_the_packaged_profile_is_read_and_others_are_understood(tmp_path):

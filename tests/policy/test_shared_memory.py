@@ -4,6 +4,7 @@ import fcntl
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -69,8 +70,19 @@ def test_removing_counts_bytes_and_bears_files_that_are_gone(machine):
     assert shared_memory_files(machine) == set()
 
 
-def test_a_process_that_has_ended_uses_nothing():
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    assert files_of(child.pid) == set()
-    assert files_of(os.getpid()) is not None
+def test_of_a_real_process_until_it_ends():
+    path = Path(f"/dev/shm/fastrtps_test_{os.getpid()}")
+    program = f"import sys; file = open({str(path)!r}, 'w'); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        child.stdout.readline()
+        assert files_of(child.pid) == {path}
+        assert path not in abandoned()
+        child.kill()
+        child.wait()
+        assert files_of(child.pid) == set()
+        assert path in abandoned()
+    finally:
+        child.kill()
+        path.unlink(missing_ok=True)

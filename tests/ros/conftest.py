@@ -5,8 +5,6 @@ A ROS domain a test, clean start and end.
 
 from __future__ import annotations
 
-import itertools
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +21,7 @@ import rclpy  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 
+from roboalign_policy.core.host_facts import free_domains  # noqa: E402
 from roboalign_policy.core.shared_memory import (  # noqa: E402
     abandoned,
     remove,
@@ -32,8 +31,7 @@ from roboalign_policy.nodes.node_process import NodeProcess  # noqa: E402
 
 # Safe on Linux are 0 to 101: above, the ports of a domain reach into the range that the kernel
 # gives away.
-FIRST_DOMAIN, DOMAINS = 11, 90
-_numbers = itertools.count()
+DOMAINS = range(11, 101)
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +45,7 @@ def _shared_memory() -> Iterator[None]:
 @pytest.fixture
 def ros_domain(monkeypatch: pytest.MonkeyPatch) -> int:
     """A ROS domain for this test alone, on this machine only; also set in the environment."""
-    # Runs side by side (xdist, several packages) differ by process; within a run the number counts
-    # up.
-    domain = FIRST_DOMAIN + (os.getpid() * 7 + next(_numbers)) % DOMAINS
+    (domain,) = free_domains(DOMAINS, 1)  # not that of another run, nor of a robot
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

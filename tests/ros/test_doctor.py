@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -238,6 +240,21 @@ def test_without_ros_the_command_says_what_to_source(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "roboalign_policy.nodes.graph_probe", None)
     assert main(["sim_panda"]) == 1
     assert "source scripts/env.sh" in capsys.readouterr().err
+
+
+def test_what_killed_nodes_left_is_removed_when_asked(probe, diagnose, start_node):
+    Robot(probe.node)
+    gate = start_node("safety_gate_node", contract="sim_panda")
+    left = Path(f"/dev/shm/fastrtps_test_{os.getpid()}")
+    left.write_bytes(b"x" * 100)
+    try:
+        diagnose()
+        assert left.exists()
+        diagnose(None, "--clean-shared-memory")
+        assert not left.exists()
+        gate.check()
+    finally:
+        left.unlink(missing_ok=True)
 
 
 def test_an_empty_domain_is_one_error(ros_domain, tmp_path):

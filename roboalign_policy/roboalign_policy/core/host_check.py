@@ -12,6 +12,7 @@ from roboalign_policy.core.graph_snapshot import GraphSnapshot
 from roboalign_policy.core.host_facts import PROFILE_VARIABLES, HostFacts
 
 _MIB = 2**20
+_ABANDONED_BYTES = 32 * _MIB  # ports stay behind after every ordinary end, 50 kB each
 _PROFILE_FIX = (
     f"export {PROFILE_VARIABLES[0]}=<roboalign_policy>/config/fastdds_profile.xml in the shell of "
     "every node (scripts/env.sh does); it keeps discovery on this machine"
@@ -120,11 +121,20 @@ def _shared_memory(
             "/dev/shm",
             f"{free / _MIB:.3g} MiB free",
             f"{2 * size / _MIB:.3g} MiB: every process takes a segment of {size / _MIB:.3g} MiB",
-            "`fastdds shm clean` removes what killed nodes left; in a container: docker run "
-            "--shm-size=1g, or --ipc=host",
+            "end nodes that are not needed; in a container: docker run --shm-size=1g, or "
+            "--ipc=host",
         )
     elif size >= needed or large_data:
         yield Finding(OK, "shared_memory", "images", found)
+    if host.shm_abandoned_bytes > _ABANDONED_BYTES:
+        yield Finding(
+            WARNING,
+            "shared_memory",
+            "killed nodes",
+            f"{host.shm_abandoned_bytes / _MIB:.3g} MiB in /dev/shm that no process uses",
+            "nothing: it is taken from the memory of this computer until it starts anew",
+            "add --clean-shared-memory to this command",
+        )
 
 
 def needed_bytes(contract: Contract, snapshot: GraphSnapshot) -> int:

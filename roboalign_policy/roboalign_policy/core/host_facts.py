@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from roboalign_policy.core.shared_memory import abandoned, total_bytes
 
 #: Fast DDS 2 (Humble, Jazzy) reads the first, Fast DDS 3 (newer) the second.
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
@@ -40,6 +43,7 @@ class HostFacts:
         load: processes that want to run, mean of the last minute.
         governors: of the cores' clock frequency, each once; empty where the kernel tells none.
         shm_free_bytes: of /dev/shm; None where there is none.
+        shm_abandoned_bytes: of /dev/shm, in files of Fast DDS that no living process uses.
         profile: of Fast DDS.
         domains: ROS domains with a participant on this computer.
         environment: variables of this process.
@@ -49,6 +53,7 @@ class HostFacts:
     load: float
     governors: tuple[str, ...]
     shm_free_bytes: int | None
+    shm_abandoned_bytes: int
     profile: DdsProfile
     domains: tuple[int, ...]
     environment: Mapping[str, str]
@@ -71,6 +76,7 @@ def read_host_facts(
         load=os.getloadavg()[0],
         governors=tuple(sorted(governors)),
         shm_free_bytes=shutil.disk_usage(shm).free if shm.is_dir() else None,
+        shm_abandoned_bytes=total_bytes(abandoned(root=root)),
         profile=read_profile(environment),
         domains=domains_of_ports(root / "proc/net/udp"),
         environment=dict(environment),
@@ -116,6 +122,29 @@ def domains_of_ports(table: Path) -> tuple[int, ...]:
         if 0 <= domain < _DOMAINS and rest in (0, 10, 12, 14):
             found.add(domain)
     return tuple(sorted(found))
+
+
+def free_domains(
+    candidates: Iterable[int], count: int, table: Path = Path("/proc/net/udp")
+) -> list[int]:
+    """Pick ROS domains at random in which this computer has no participant.
+
+    Args:
+        candidates: domains to choose from, at most 101.
+        count: how many.
+        table: /proc/net/udp.
+
+    Raises:
+        RuntimeError: fewer are free.
+    """
+    used = domains_of_ports(table)
+    free = [domain for domain in candidates if domain not in used]
+    if len(free) < count:
+        raise RuntimeError(
+            f"ROS domains: found {len(free)} without a node on this computer, expected {count}; "
+            f"in use are {', '.join(map(str, used))}"
+        )
+    return random.SystemRandom().sample(free, count)
 
 
 def _rows(table: Path) -> list[str]:

@@ -60,6 +60,15 @@ def abandoned(paths: Iterable[Path] | None = None, root: Path = Path("/")) -> se
     return left if paths is None else left & set(paths)
 
 
+def total_bytes(paths: Iterable[Path]) -> int:
+    """Sum of the sizes of files; one that is gone counts nothing."""
+    total = 0
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
+
+
 def remove(paths: Iterable[Path]) -> int:
     """Remove files that `abandoned` has named; returns the bytes set free."""
     freed = 0

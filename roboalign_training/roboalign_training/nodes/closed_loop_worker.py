@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import queue
-import random
 import sys
 import threading
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from roboalign_policy.core.host_facts import free_domains
 from roboalign_policy.nodes.node_process import NodeProcess
 from roboalign_policy.nodes.rollout_client import RolloutJob, RolloutResult, run_rollouts
 from roboalign_training.evaluate.closed_loop import FRAMES, JOBS, RESULTS, DriveSettings, Episode
@@ -57,7 +57,7 @@ def drive(policy: Path, episodes: Sequence[Episode], out: Path, settings: DriveS
         RolloutError, NodeProcessError: a pair failed; all pairs are stopped.
     """
     workers = min(settings.workers, len(episodes))
-    domains = random.SystemRandom().sample(DOMAINS, workers)
+    domains = free_domains(DOMAINS, workers)  # a robot's would be moved by the policy
     results: queue.Queue[RolloutResult | BaseException] = queue.Queue()
     halt = threading.Event()
 

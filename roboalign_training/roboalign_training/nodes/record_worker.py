@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from roboalign_policy.core.host_facts import free_domains
 from roboalign_policy.nodes.record_client import RecordJob
 from roboalign_policy.nodes.record_shards import record_sharded
 from roboalign_training.nodes.closed_loop_worker import DOMAINS
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     jobs = [RecordJob(**job) for job in json.loads(options.jobs.read_text())]
     options.bags.mkdir(parents=True, exist_ok=True)
-    domains = random.SystemRandom().sample(DOMAINS, options.workers)
+    domains = free_domains(DOMAINS, options.workers)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
