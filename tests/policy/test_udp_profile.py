@@ -105,7 +105,6 @@ def test_interfaces_of_a_robot_over_several_machines_stay(tmp_path):
     [
         ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, ""),
         ({"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA?max_msg_size=1MB"}, "LARGE_DATA"),
-        ({"FASTDDS_DEFAULT_PROFILES_FILE": "/nowhere/profile.xml"}, "/nowhere/profile.xml"),
     ],
 )
 def test_where_the_transports_stay_the_reason_is_told(environment, reason, tmp_path):
@@ -114,8 +113,10 @@ def test_where_the_transports_stay_the_reason_is_told(environment, reason, tmp_p
     assert reason in why and bool(reason) == bool(why)
 
 
-def test_a_profile_that_is_no_xml_changes_nothing(tmp_path):
-    path = tmp_path / "broken.xml"
-    path.write_text("<profiles>")
-    changes, why = udp_environment({"FASTRTPS_DEFAULT_PROFILES_FILE": str(path)}, tmp_path)
-    assert changes == {} and str(path) in why
+@pytest.mark.parametrize("text", [None, "<profiles>"])
+def test_a_profile_that_cannot_be_read_is_no_reason_to_go_on_without(text, tmp_path):
+    path = tmp_path / "lab.xml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=f"FASTRTPS_DEFAULT_PROFILES_FILE: found {path}"):
+        udp_environment({"FASTRTPS_DEFAULT_PROFILES_FILE": str(path)}, tmp_path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,20 +13,15 @@ from gate_harness import GateClient, Sender, moves
 from policy_harness import Robot
 from roboalign_msgs.msg import GateStatus
 
+from roboalign_policy.core.contract import load_contract
 from roboalign_policy.core.shared_memory import files_of
+
+CAMERA = load_contract("sim_panda").images[0].topic
 
 
 def children(pid):
-    """Processes that ``pid`` has started and that live; Source: proc(5), stat."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent, *_ = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # ended meanwhile
-        if int(parent) == pid and state != "Z":
-            found.append(int(stat.parent.name))
-    return found
+    """Process ids directly below ``pid``, from the kernel."""
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.fixture
@@ -54,8 +51,7 @@ def test_a_gate_without_eyes_stops(driving, probe, number):
     probe.spin_for(0.3)
     assert not moves(driving.twists[-1]) and moves(driving.twists[0])
     os.kill(driving.process.pid, signal.SIGINT)
-    ended = lambda: not Path(f"/proc/{driving.observer}").exists()  # noqa: E731
-    probe.until(ended, what="its end")
+    probe.until(lambda: not Path(f"/proc/{driving.observer}").exists(), what="its end")
 
 
 def test_the_observer_ends_with_a_gate_that_is_killed(driving, probe):
@@ -63,9 +59,22 @@ def test_the_observer_ends_with_a_gate_that_is_killed(driving, probe):
     probe.until(lambda: not Path(f"/proc/{driving.observer}").exists(), what="its end")
 
 
-def test_name_and_remappings_of_a_launch_file_do_not_meet(start_node, probe, driving):
-    names = probe.until(
-        lambda: len(probe.node.get_node_names()) >= 3 and probe.node.get_node_names(),
-        what="three nodes",
-    )
-    assert {"safety_gate_node", "safety_gate_observer"} <= set(names)
+def test_name_and_remappings_of_a_launch_file_reach_both(ros_domain, probe):
+    words = ["-r", "__node:=lab_gate", "-r", "__ns:=/left", "-r", f"{CAMERA}:=seen"]
+    module = "roboalign_policy.nodes.safety_gate_node"
+    command = [sys.executable, "-m", module, "--ros-args", *words, "-p", "contract:=sim_panda"]
+    with subprocess.Popen(command) as gate:
+        try:
+            wanted = {("lab_gate", "/left"), ("safety_gate_observer", "/left")}
+            node = probe.node
+            probe.until(
+                lambda: wanted <= set(node.get_node_names_and_namespaces()), what="both nodes"
+            )
+
+            def heard():
+                return node.get_subscriptions_info_by_topic("/left/seen")
+
+            (info,) = probe.until(heard, what="the observer's subscription")
+            assert info.node_name == "safety_gate_observer"
+        finally:
+            gate.send_signal(signal.SIGINT)

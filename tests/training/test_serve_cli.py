@@ -20,7 +20,7 @@ from roboalign_policy.remote.client import RemoteError, RemotePolicy
 from roboalign_training import serve_cli
 
 TOKEN = "a-token-of-this-test"
-PATIENT = {"timeout_s": 180.0, "connect_timeout_s": 30.0}
+PATIENT = {"timeout_s": 60.0, "connect_timeout_s": 30.0}
 NO_ROS = "raise ImportError('there is no ROS on a GPU machine')\n"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -43,10 +42,7 @@ class _Seen:
 
 
 class StreamWatch:
-    """Judges the observation streams of one contract, sample by sample and against the clock.
-
-    Samples may come from another thread than the questions.
-    """
+    """Judges the observation streams of one contract, sample by sample and against the clock."""
 
     def __init__(self, contract: Contract, max_skew_s: float) -> None:
         """Start with nothing heard.
@@ -55,7 +51,6 @@ class StreamWatch:
             contract: the streams, their ages and limits.
             max_skew_s: s; how far a stamp may lie in the future.
         """
-        self._lock = threading.RLock()
         self._streams = {stream.key: stream for stream in contract.observations}
         self._seen = {key: _Seen() for key in self._streams}
         self._max_skew_ns = round(max_skew_s * 1e9)
@@ -86,20 +81,8 @@ class StreamWatch:
             value: (D,) float; of a state.
             digest: of an image: equal where the pixels are.
         """
-        with self._lock:
-            stream, seen = self._streams[key], self._seen[key]
-            seen.ahead_ns = 0 if header_ns is None else header_ns - receive_ns
-            self._take(stream, seen, header_ns, steady_s, value, digest)
-
-    def _take(
-        self,
-        stream: Stream,
-        seen: _Seen,
-        header_ns: int | None,
-        steady_s: float,
-        value: np.ndarray | None,
-        digest: int | None,
-    ) -> None:
+        stream, seen = self._streams[key], self._seen[key]
+        seen.ahead_ns = 0 if header_ns is None else header_ns - receive_ns
         seen.unreadable = ""
         if header_ns is not None and seen.header_ns is not None:
             back_ns = seen.header_ns - header_ns
@@ -136,10 +119,6 @@ class StreamWatch:
         Raises:
             GateFault: naming stream, value and limit.
         """
-        with self._lock:
-            self._check(now_ns, steady_s, moving_since_s)
-
-    def _check(self, now_ns: int, steady_s: float, moving_since_s: float | None) -> None:
         for key, stream in self._streams.items():
             self._check_time(key, stream, now_ns, steady_s)
             seen = self._seen[key]
@@ -193,10 +172,9 @@ class StreamWatch:
         if name not in self._fields:
             return None
         key = self._fields[name][0]
-        with self._lock:
-            if not self.is_fresh(key, steady_s) or self._seen[key].non_finite:
-                return None
-            return self.position_of(name)
+        if not self.is_fresh(key, steady_s) or self._seen[key].non_finite:
+            return None
+        return self.position_of(name)
 
     def value(self, key: str) -> np.ndarray | None:
         """(D,) newest value of a state stream; None before the first."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import dataclass
 
 from roboalign_policy.core.candidate import Candidate
@@ -37,7 +36,7 @@ class StageFigures:
 
 
 class StageLatency:
-    """Collects durations by stage, of bounded size; samples may come from another thread.
+    """Collects durations by stage, of bounded size.
 
     Attributes:
         overruns: periods between commands that were longer than 1.5 nominal ones.
@@ -46,7 +45,6 @@ class StageLatency:
     def __init__(self, command_period_s: float) -> None:
         """Start empty; ``command_period_s``: s, nominal time between two commands."""
         self.overruns = 0
-        self._lock = threading.Lock()
         self._period_s = command_period_s
         self._windows: dict[str, LatencyWindow] = {}
         self._greatest: dict[str, float] = {}
@@ -97,10 +95,6 @@ class StageLatency:
 
     def figures(self) -> dict[str, StageFigures]:
         """Figures by stage, in the order of `STAGES`, then what else there is by name."""
-        with self._lock:
-            return self._figures()
-
-    def _figures(self) -> dict[str, StageFigures]:
         order = {name: index for index, name in enumerate((CAMERA_TO_COMMAND, *STAGES))}
         names = sorted(self._windows, key=lambda name: (order.get(name, math.inf), name))
         return {
@@ -127,6 +121,5 @@ class StageLatency:
     def _add(self, name: str, duration_s: float) -> None:
         # Clocks of two machines may disagree: a negative time is shown as such, as zero or less.
         duration_s = max(duration_s, 0.0)
-        with self._lock:
-            self._windows.setdefault(name, LatencyWindow(_WINDOW)).add(duration_s)
-            self._greatest[name] = max(self._greatest.get(name, 0.0), duration_s)
+        self._windows.setdefault(name, LatencyWindow(_WINDOW)).add(duration_s)
+        self._greatest[name] = max(self._greatest.get(name, 0.0), duration_s)

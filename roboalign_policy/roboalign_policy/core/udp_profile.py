@@ -36,7 +36,10 @@ def udp_environment(environment: Mapping[str, str], folder: Path) -> tuple[dict[
 
     Returns:
         Variables to set before the first node is made; empty with another middleware than Fast
-        DDS, and where the transports cannot be chosen: then the reason comes with it, else "".
+        DDS, and where nobody would be reached by UDP: then the reason comes with it, else "".
+
+    Raises:
+        ValueError: the profile that the environment names cannot be read.
     """
     if "fastrtps" not in environment.get("RMW_IMPLEMENTATION", "fastrtps"):
         return {}, ""
@@ -47,11 +50,12 @@ def udp_environment(environment: Mapping[str, str], folder: Path) -> tuple[dict[
     local = (
         environment.get(_RANGE, "").upper() == "LOCALHOST" or environment.get(_LOCAL_ONLY) == "1"
     )
-    path = next((environment[name] for name in PROFILE_VARIABLES if environment.get(name)), "")
+    name = next((name for name in PROFILE_VARIABLES if environment.get(name)), "")
+    path = environment.get(name, "")
     try:
         text = udp_profile(Path(path).read_text(encoding="utf-8") if path else "", local)
     except (OSError, ET.ParseError) as error:
-        return {}, f"profile {path} cannot be read ({error}): shared memory stays in use"
+        raise ValueError(f"{name}: found {path} ({error}), expected a Fast DDS profile") from error
     target = folder / "udp_profile.xml"
     target.write_text(text, encoding="utf-8")
     changes = {name: str(target) for name in PROFILE_VARIABLES}

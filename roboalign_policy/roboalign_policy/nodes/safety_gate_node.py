@@ -52,11 +52,14 @@ _SAFE_REPEATS = 4
 class SafetyGateNode(Node):
     """Gate of one arm."""
 
-    def __init__(self, observer: Mapping[str, str] = os.environ, **node_options: Any) -> None:
+    def __init__(
+        self, observer: Mapping[str, str] = os.environ, shared: str = "", **node_options: Any
+    ) -> None:
         """Declare, load the contract, open topics and services; nothing passes yet.
 
         Args:
             observer: environment of the process that looks at the streams.
+            shared: why commands share a transport with images; empty where they do not.
             node_options: of the node.
 
         Raises:
@@ -85,6 +88,8 @@ class SafetyGateNode(Node):
         self._open()
         mode = "dry run" if self._settings.dry_run else "live"
         self.get_logger().info(f"contract {self._contract.name}, {mode}, disabled")
+        if shared:
+            self.get_logger().warning(f"a killed process may hold up commands: {shared}")
 
     def _open(self) -> None:
         guarded = self._guarded
@@ -259,11 +264,9 @@ def main() -> None:
     """Run the node until it is told to stop."""
     with tempfile.TemporaryDirectory(prefix="safety_gate_") as folder:
         observer = dict(os.environ)  # images come through shared memory
-        changes, why = udp_environment(observer, Path(folder))
+        changes, shared = udp_environment(observer, Path(folder))
         os.environ.update(changes)
-        if why:
-            print(f"safety_gate_node: {why}", file=sys.stderr, flush=True)
-        run_node(lambda: SafetyGateNode(observer))
+        run_node(lambda: SafetyGateNode(observer, shared))
 
 
 if __name__ == "__main__":
