@@ -58,3 +58,18 @@ def test_rate_falls_to_zero_when_the_stream_stops():
         rate.add(step / 10)
     assert rate.rate_hz(2.9) == pytest.approx(5.0, abs=0.6)
     assert rate.rate_hz(10.0) == 0.0
+
+
+def test_several_percentiles_at_once_are_the_single_ones() -> None:
+    window = LatencyWindow(size=50)
+    for value in np.random.default_rng(3).uniform(0, 1, 120):
+        window.add(float(value))
+        assert window.percentiles(5, 50, 95) == tuple(window.percentile(p) for p in (5, 50, 95))
+
+
+def test_a_new_duration_changes_the_percentiles_that_were_asked_before() -> None:
+    window = LatencyWindow()
+    window.add(0.1)
+    assert window.percentiles(50, 99) == (pytest.approx(0.1),) * 2
+    window.add(0.3)
+    assert window.percentiles(50) == (pytest.approx(0.2),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import numpy as np
@@ -14,11 +15,13 @@ class LatencyWindow:
         """Start empty; raises ValueError when ``size`` is below 1."""
         if size < 1:
             raise ValueError(f"size: found {size}, expected at least 1")
-        self._values: deque[float] = deque(maxlen=size)
+        self._values = np.empty(size)
+        self._added = 0
+        self._known: dict[tuple[float, ...], tuple[float, ...]] = {}
 
     def __len__(self) -> int:
         """Return the number of durations held."""
-        return len(self._values)
+        return min(self._added, len(self._values))
 
     def add(self, duration_s: float) -> None:
         """Add one duration (s).
@@ -26,15 +29,24 @@ class LatencyWindow:
         Raises:
             ValueError: when it is negative or not finite.
         """
-        if not (np.isfinite(duration_s) and duration_s >= 0.0):
+        if not (math.isfinite(duration_s) and duration_s >= 0.0):
             raise ValueError(f"duration_s: found {duration_s}, expected a finite number >= 0")
-        self._values.append(float(duration_s))
+        self._values[self._added % len(self._values)] = duration_s
+        self._added += 1
+        self._known.clear()
 
     def percentile(self, percent: float) -> float:
         """Return the ``percent``-th percentile in s, linearly interpolated; NaN while empty."""
-        if not self._values:
-            return float("nan")
-        return float(np.percentile(np.fromiter(self._values, float), percent))
+        return self.percentiles(percent)[0]
+
+    def percentiles(self, *percents: float) -> tuple[float, ...]:
+        """Return several percentiles; asked again before the next `add` they cost nothing."""
+        if not self._added:
+            return (math.nan,) * len(percents)
+        if percents not in self._known:
+            found = np.percentile(self._values[: len(self)], percents)
+            self._known[percents] = tuple(found.tolist())
+        return self._known[percents]
 
 
 class RateWindow:

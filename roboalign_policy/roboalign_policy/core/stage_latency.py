@@ -100,7 +100,7 @@ class StageLatency:
         return {
             name: StageFigures(
                 len(self._windows[name]),
-                *(self._windows[name].percentile(p) for p in (50, 95, 99)),
+                *self._windows[name].percentiles(50, 95, 99),
                 self._greatest[name],
             )
             for name in names

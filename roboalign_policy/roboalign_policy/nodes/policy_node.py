@@ -25,6 +25,7 @@ from roboalign_policy.core.policy_parameters import PolicyParameters
 from roboalign_policy.nodes.policy_report import PolicyReport
 from roboalign_policy.nodes.policy_session import PolicySession
 from roboalign_policy.nodes.policy_setup import load_policy
+from roboalign_policy.nodes.python_pauses import freeze_garbage, thaw_garbage
 from roboalign_policy.nodes.run_policy_server import RunPolicyServer
 from roboalign_policy.nodes.spinning import spin_until_shutdown
 from roboalign_policy.ros.chunk_msgs import status_to_msg
@@ -82,6 +83,7 @@ class PolicyNode(LifecycleNode):
             self._why_inactive = f"configure failed: {error}"
             self.get_logger().error(f"configure failed: {type(error).__name__}: {error}")
             return TransitionCallbackReturn.FAILURE
+        freeze_garbage()
         self._why_inactive = "configured, not active"
         policy = self._session.policy
         self.get_logger().info(f"policy {policy.hash[:12]}, contract {policy.contract.name}")
@@ -135,6 +137,7 @@ class PolicyNode(LifecycleNode):
 
     def _release(self, why_inactive: str) -> None:
         session, self._session, self._why_inactive = self._session, None, why_inactive
+        thaw_garbage()
         if session is not None and not session.close():
             self.get_logger().warning("the inference thread ends with its present request")
 

@@ -13,6 +13,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from roboalign_policy.nodes.python_pauses import freeze_garbage, prompt_threads
+
 STOP_TIMEOUT_S = 30.0
 RESULT_GRACE_S = 0.3  # lets an action client fetch the result of a goal that the stop ended
 
@@ -23,6 +25,7 @@ def spin_until_shutdown(node: Node) -> None:
     Raises:
         Exception: what a callback raised while the context was alive.
     """
+    prompt_threads()
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     try:
@@ -60,6 +63,8 @@ def run_node(make_node: Callable[[], Any]) -> None:
     node = None
     try:
         node = make_node()
+        prompt_threads()
+        freeze_garbage()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
 

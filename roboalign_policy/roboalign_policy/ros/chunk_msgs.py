@@ -113,9 +113,8 @@ def status_to_msg(
     if active:
         msg.state = getattr(PolicyStatus, f"STATE_{drive.state.name}")
         msg.reason, msg.instruction = drive.reason, drive.instruction
-    msg.latency_p50_s = drive.latency.percentile(50)
-    msg.latency_p95_s = drive.latency.percentile(95)
-    msg.latency_p99_s = drive.latency.percentile(99)
+    p50, p95, p99 = drive.latency.percentiles(50, 95, 99)
+    msg.latency_p50_s, msg.latency_p95_s, msg.latency_p99_s = p50, p95, p99
     for name, value in vars(drive.counters).items():
         setattr(msg, name, value)
     return msg

@@ -44,4 +44,6 @@ def milliseconds(window: LatencyWindow) -> dict[str, str]:
     """Percentiles of a window as text in ms; empty while there is nothing in it."""
     if not len(window):
         return {}
-    return {f"p{p} ms": f"{window.percentile(p) * 1e3:.1f}" for p in (50, 95, 99)}
+    percents = (50, 95, 99)
+    values = zip(percents, window.percentiles(*percents), strict=True)
+    return {f"p{percent} ms": f"{value_s * 1e3:.1f}" for percent, value_s in values}
