@@ -81,7 +81,7 @@ class SafetyGateNode(Node):
         if not self._awaits_description:
             self._connect(None)
         self._feed = ObservationFeed(
-            self._contract, self.gate.streams, self._latency, sys.argv[1:], observer
+            self._contract, self.gate.streams, self._latency, self._observer_arguments(), observer
         )
         self._teleop = TeleopInput(self, self._contract)
         self._report = GateReport(self, self.gate, self._latency, self._settings)
@@ -90,6 +90,12 @@ class SafetyGateNode(Node):
         self.get_logger().info(f"contract {self._contract.name}, {mode}, disabled")
         if shared:
             self.get_logger().warning(f"a killed process may hold up commands: {shared}")
+
+    def _observer_arguments(self) -> list[str]:
+        """Arguments of this process; a clock that a file sets for this node's name alone too."""
+        simulated = self.get_parameter("use_sim_time").value
+        clock = ["--ros-args", "-p", "use_sim_time:=true"] if simulated else []
+        return [*sys.argv[1:], *clock]
 
     def _open(self) -> None:
         guarded = self._guarded
