@@ -171,7 +171,8 @@ OPERATOR: tuple[Kind, ...] = (
         "controller_killed",
         "the controller is killed, then restarted",
         functools.partial(kill, "controller"),
-        ("NO_CONTROLLER",),
+        # A killed process may hold up the others' shared memory: then a stream is late first.
+        ("NO_CONTROLLER", STALE, "CANDIDATE_SILENT"),
         J,
         heal=_restart_controller,
         check=SILENCE,

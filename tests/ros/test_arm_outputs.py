@@ -300,6 +300,17 @@ def test_a_jump_within_the_time_that_speeds_are_measured_over_is_no_place_to_hol
     assert held_after(0.5, 0.5, 0.78, after_s=0.01) == pytest.approx(0.5)
 
 
+def test_where_the_arm_was_a_while_ago_is_no_place_to_hold():
+    """It is still fresh enough to drive by, but the arm has moved on since."""
+    outputs, streams = joint_arm(first_pose=0.3)
+    streams.sample("state.joints", NOW_NS, NOW_NS, 100.0, np.full(6, 0.4))
+    outputs.motion(Passed(np.full((1, 6), 0.5), 1 / 30), NOW_NS, streams, 100.0)
+    for after_s, held in ((0.04, 0.4), (0.08, 0.5)):
+        outputs.motion(Passed(np.full((1, 6), 0.5), 1 / 30), NOW_NS, streams, 100.0 + after_s)
+        arm, _ = outputs.safe(NOW_NS, streams, 100.0 + after_s)
+        assert arm.points[0].positions[0] == pytest.approx(held)
+
+
 def test_joints_in_doubt_long_after_the_last_target_hold_nothing():
     """By then somebody may have moved the arm: the last target would be a jump."""
     assert held_after(0.5, 0.5, math.nan, after_s=2.5) is None

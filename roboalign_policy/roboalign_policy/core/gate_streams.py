@@ -20,6 +20,8 @@ _LIMIT_TOLERANCE = 0.01
 #: Speeds are differences of noisy positions over at least this time.
 _SPEED_WINDOW_S = 0.05
 _SPEED_TOLERANCE = 1.1
+#: An arm moves on while nothing is heard: where it was longer ago is no place to hold.
+_HOLD_AGE_S = 0.05
 _JOINT = re.compile(r"position\[([^\[\]]*[^0-9\[\]][^\[\]]*)\]")
 
 
@@ -182,10 +184,11 @@ class StreamWatch:
     def credible(self, key: str, steady_s: float) -> np.ndarray | None:
         """(D,) newest value of a state stream if an arm may be told to hold there, else None.
 
-        An encoder that fails shows a place where the arm is not: to hold there would be a jump.
+        An encoder that fails shows a place where the arm is not, and an old value one where it no
+        longer is: to hold there would be a jump.
         """
         seen = self._seen[key]
-        stale = steady_s - seen.arrived_s > self._streams[key].max_age_s
+        stale = steady_s - seen.arrived_s > min(_HOLD_AGE_S, self._streams[key].max_age_s)
         wrong = seen.unreadable or seen.jumped or seen.non_finite or seen.outside or seen.too_fast
         return None if stale or wrong else seen.value
 

@@ -86,7 +86,8 @@ class ControllerTopics:
 
     def __init__(self, node: Node, outputs: ArmOutputs, dry_run: bool) -> None:
         """Advertise."""
-        self._dry_run = dry_run
+        self._node, self._dry_run = node, dry_run
+        self._heard_by: dict[str, dict[tuple[int, ...], str]] = {}
         prefix = "dry_run/" if dry_run else ""
         self._ends = []
         for channel in outputs.channels:
@@ -125,6 +126,29 @@ class ControllerTopics:
             )
         ]
         return f"no subscriber with matching QoS on {', '.join(deaf)}" if deaf else ""
+
+    def restarted(self) -> str:
+        """Say which controllers were started anew since the last call; call it a few times a s.
+
+        The middleware takes many seconds to notice that a process was killed. When it is back,
+        another subscription of the same node shows it: what it did in between nobody knows.
+        """
+        found = []
+        for end in self._ends:
+            if isinstance(end, ActionClient):
+                continue
+            before = self._heard_by.get(end.topic_name, {})
+            infos = self._node.get_subscriptions_info_by_topic(end.topic_name)
+            now = {
+                tuple(info.endpoint_gid): f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+                for info in infos
+                if not info.node_name.startswith("_NODE_NAME_UNKNOWN")
+            }
+            for gid, name in now.items():
+                if gid not in before and name in before.values():
+                    found.append(f"{name} on {end.topic_name} was started anew")
+            self._heard_by[end.topic_name] = now
+        return "" if self._dry_run else ", ".join(found)
 
 
 # Hears every publisher: one that is reliable too.

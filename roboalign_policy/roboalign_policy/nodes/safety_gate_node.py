@@ -44,6 +44,7 @@ from roboalign_policy.ros.parameters import declare_parameters
 from roboalign_policy.ros.qos import reliable_qos
 
 TICK_S = 0.01
+_NO_DESCRIPTION = "no robot_description yet"
 _STATUS_EVERY, _REPORT_EVERY, _CONTROLLERS_EVERY = 5, 100, 10  # ticks
 #: The safe action is sent so many times, a tick apart: a command topic may be best effort.
 _SAFE_REPEATS = 4
@@ -200,8 +201,8 @@ class SafetyGateNode(Node):
     def _tick(self) -> None:
         now_ns, steady_s = self.get_clock().now().nanoseconds, time.monotonic()
         if self._ticks % _CONTROLLERS_EVERY == 0:
-            ready = self._topics is not None
-            missing = self._topics.missing() if ready else "no robot_description yet"
+            topics = self._topics
+            missing = topics.restarted() or topics.missing() if topics else _NO_DESCRIPTION
             self.gate.controllers(missing)
         self._send_safe()
         self._drain(steady_s)

@@ -113,9 +113,10 @@ class _JointWriter:
         """Message of the joints that the step leads to."""
         try:
             if not self._running:
-                measured = streams.credible(self._output.stream, steady_s)
+                # Fresh and believable: the gate has just checked all streams.
+                measured = streams.value(self._output.stream)
                 if measured is None:
-                    raise ValueError(f"{self._output.stream}: no joints to start at")
+                    raise ValueError(f"{self._output.stream}: never received")
                 self._integrator.start(measured)
                 self._running = True
             result = self._integrator.advance(self._effector.delta(passed.steps[0]))
@@ -165,7 +166,7 @@ class _PoseWriter:
     ) -> PoseStamped:
         """Message of the pose that the step leads to."""
         if not self._running:
-            self._pose = self._measured(streams, steady_s)
+            self._pose = self._pose_of(streams.value(self._output.stream))
             if self._pose is None:
                 raise GateFault(Reason.UNREACHABLE, f"{self._output.stream}: no pose to start at")
             self._running = True
@@ -178,7 +179,7 @@ class _PoseWriter:
     def safe(self, stamp_ns: int, streams: StreamWatch, steady_s: float) -> PoseStamped | None:
         """The present pose, or the one commanded last where the present one is in doubt."""
         self._running = False
-        pose = self._measured(streams, steady_s)
+        pose = self._pose_of(streams.credible(self._output.stream, steady_s))
         if pose is not None and self._is_within(pose[0]):
             self._pose = pose
         elif steady_s - self._pose_s > IN_FORCE_S:
@@ -192,11 +193,8 @@ class _PoseWriter:
         bounds = (self._box.x, self._box.y, self._box.z)
         return all(low <= v <= high for (low, high), v in zip(bounds, position, strict=True))
 
-    def _measured(
-        self, streams: StreamWatch, steady_s: float
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        value = streams.credible(self._output.stream, steady_s)
-        if value is None:
+    def _pose_of(self, value: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
+        if value is None or not np.isfinite(value).all():
             return None
         x, y, z, qx, qy, qz, qw = np.asarray(value, float)[self._index]
         norm = float(np.linalg.norm([qx, qy, qz, qw]))
