@@ -202,7 +202,7 @@ class SafetyGateNode(Node):
         now_ns, steady_s = self.get_clock().now().nanoseconds, time.monotonic()
         if self._ticks % _CONTROLLERS_EVERY == 0:
             topics = self._topics
-            missing = topics.restarted() or topics.missing() if topics else _NO_DESCRIPTION
+            missing = topics.lost() or topics.missing() if topics else _NO_DESCRIPTION
             self.gate.controllers(missing)
         self._send_safe()
         self._drain(steady_s)
