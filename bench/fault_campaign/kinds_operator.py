@@ -171,8 +171,7 @@ OPERATOR: tuple[Kind, ...] = (
         "controller_killed",
         "the controller is killed, then restarted",
         functools.partial(kill, "controller"),
-        # A killed process may hold up the others' shared memory: then a stream is late first.
-        ("NO_CONTROLLER", STALE, "CANDIDATE_SILENT"),
+        ("NO_CONTROLLER",),
         J,
         heal=_restart_controller,
         check=SILENCE,

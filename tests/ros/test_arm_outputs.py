@@ -311,6 +311,15 @@ def test_where_the_arm_was_a_while_ago_is_no_place_to_hold():
         assert arm.points[0].positions[0] == pytest.approx(held)
 
 
+def test_joints_that_were_old_when_they_arrived_are_no_place_to_hold():
+    outputs, streams = joint_arm(first_pose=0.3)
+    outputs.motion(Passed(np.full((1, 6), 0.5), 1 / 30), NOW_NS, streams, 100.0)
+    late_ns = NOW_NS - 80_000_000
+    streams.sample("state.joints", late_ns, NOW_NS, 100.0, np.full(6, 0.4))
+    arm, _ = outputs.safe(NOW_NS, streams, 100.0)
+    assert arm.points[0].positions[0] == pytest.approx(0.5)
+
+
 def test_joints_in_doubt_long_after_the_last_target_hold_nothing():
     """By then somebody may have moved the arm: the last target would be a jump."""
     assert held_after(0.5, 0.5, math.nan, after_s=2.5) is None

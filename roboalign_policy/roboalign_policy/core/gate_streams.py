@@ -187,8 +187,11 @@ class StreamWatch:
         An encoder that fails shows a place where the arm is not, and an old value one where it no
         longer is: to hold there would be a jump.
         """
-        seen = self._seen[key]
-        stale = steady_s - seen.arrived_s > min(_HOLD_AGE_S, self._streams[key].max_age_s)
+        stream, seen = self._streams[key], self._seen[key]
+        # Old already when it arrived counts too, where the contract goes by the stamp.
+        late_ns = max(0, -seen.ahead_ns) if stream.align.clock == "header" else 0
+        age_s = steady_s - seen.arrived_s + late_ns / 1e9
+        stale = age_s > min(_HOLD_AGE_S, stream.max_age_s)
         wrong = seen.unreadable or seen.jumped or seen.non_finite or seen.outside or seen.too_fast
         return None if stale or wrong else seen.value
 
