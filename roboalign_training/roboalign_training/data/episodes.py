@@ -17,7 +17,8 @@ from roboalign_policy.core.keys import (
     BAG_INSTRUCTION,
     BAG_OUTCOME,
 )
-from roboalign_policy.core.recording import BAG_VERDICT, FIT, OUTCOMES
+from roboalign_policy.core.recording import BAG_VERDICT, OUTCOMES
+from roboalign_policy.core.stream_stats import FIT
 from roboalign_training.data.bags import Bag
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.framing import Frames, make_frames
