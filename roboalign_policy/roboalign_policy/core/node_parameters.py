@@ -79,6 +79,11 @@ class RecorderParameters:
         "time under which a message is filed: its arrival (node's clock), or its header's stamp",
         choices=LogClock.MODES,
     )
+    storage: str = param(
+        "mcap",
+        "mcap: the suite's own writer; rosbag2: a process of `ros2 bag record` an episode",
+        choices=("mcap", "rosbag2"),
+    )
     compression: str = param(
         "auto",
         "auto (raw images lz4, compressed ones none, the rest zstd), none, lz4 or zstd, then "

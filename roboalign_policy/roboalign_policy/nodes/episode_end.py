@@ -34,4 +34,9 @@ class EpisodeEnd:
             return replace(self, reason=fault, message=f"bag not finished: {result}")
         if result is None:
             return replace(self, reason=RecordEpisode.Result.REASON_DISCARDED)
-        return replace(self, bag_path=str(result.path), messages=sum(result.counts.values()))
+        return replace(
+            self,
+            bag_path=str(result.path),
+            messages=sum(result.counts.values()),
+            verdict=result.verdict or self.verdict,
+        )

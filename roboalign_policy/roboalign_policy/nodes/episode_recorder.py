@@ -15,7 +15,7 @@ from rclpy.node import Node
 from rclpy.serialization import serialize_message
 from rclpy.task import Future
 from roboalign_msgs.action import RecordEpisode
-from roboalign_msgs.msg import Episode, RecordingHealth
+from roboalign_msgs.msg import Episode
 
 from roboalign_policy.core.compression import CompressionChoice
 from roboalign_policy.core.keys import EPISODE_TOPIC
@@ -30,14 +30,14 @@ from roboalign_policy.core.recording import (
 from roboalign_policy.core.ring import Arrival, Ring
 from roboalign_policy.core.stream_stats import notes
 from roboalign_policy.nodes.episode_end import EpisodeEnd
-from roboalign_policy.nodes.health_report import HealthReport, free_bytes
+from roboalign_policy.nodes.health_report import free_bytes
 from roboalign_policy.ros.bag_outcome import mark_outcome
 from roboalign_policy.ros.bag_writer import leftover_partials
 from roboalign_policy.ros.episode_session import EpisodeInfo, EpisodeSession
 from roboalign_policy.ros.qos import qos_to_dict, reliable_qos
 from roboalign_policy.ros.raw_streams import RawStreams, bag_topic
 from roboalign_policy.ros.recording_msgs import marker_to_msg
-from roboalign_policy.ros.writer_thread import WriterThread
+from roboalign_policy.ros.episode_writer import make_writer
 
 TOOL = "roboalign recorder_node 0.1.0"
 EPISODE_TYPE = "roboalign_msgs/msg/Episode"
@@ -55,6 +55,11 @@ class EpisodeRecorder:
         root: folder of the bags.
         ended: future of the present or last episode; holds its EpisodeEnd once the bag is on disk.
         last_id: name of the episode that ended last and was kept; empty before the first one.
+        topics: what is recorded.
+        streams: the subscriptions.
+        writer: what brings messages to the disk.
+        ring: what arrived between episodes.
+        session: the present episode; None between episodes.
     """
 
     def __init__(
@@ -74,35 +79,36 @@ class EpisodeRecorder:
 
         Raises:
             CompressionError: the compression names something unknown.
+            ValueError: parameters that contradict each other.
+            FileNotFoundError: `ros2 bag` is wanted and not installed.
         """
         self._node, self._settings, self._contract, self._on_end = node, settings, contract, on_end
         self._contract_yaml = contract.to_yaml()
-        self._topics = recorded_topics(contract, CompressionChoice(settings.compression))
+        self.topics = recorded_topics(contract, CompressionChoice(settings.compression))
         self.root = Path(settings.bag_dir).expanduser().resolve()
         self.root.mkdir(parents=True, exist_ok=True)
         for partial in leftover_partials(self.root):
             node.get_logger().warning(
                 f"{partial}: unfinished bag of an earlier run; `roboalign recover` rescues it"
             )
-        self._writer = WriterThread(settings.queue_mb * MB)
-        self._report = HealthReport(self._topics, self._writer, self.root)
-        self._session: EpisodeSession | None = None
-        self._ring = Ring(settings.ring_s, settings.ring_mb * MB)
+        self.writer = make_writer(settings)
+        self.session: EpisodeSession | None = None
+        self.ring = Ring(settings.ring_s, settings.ring_mb * MB)
         self.ended: Future | None = None
         self.last_id = ""
-        self._streams = RawStreams(
-            node, self._topics, self._on_message, lossless=settings.lossless
+        self.streams = RawStreams(
+            node, self.topics, self._on_message, lossless=settings.lossless
         )
         marker_qos = reliable_qos(10)
         self._markers = node.create_publisher(Episode, EPISODE_TOPIC, marker_qos)
         marker = bag_topic(self._markers.topic_name, EPISODE_TYPE)
         self._marker_topic = replace(marker, qos=(qos_to_dict(marker_qos),))
-        node.get_logger().info(f"{len(self._topics)} topics of {contract.name} into {self.root}")
+        node.get_logger().info(f"{len(self.topics)} topics of {contract.name} into {self.root}")
 
     @property
     def episode_id(self) -> str:
         """Name of the episode that is being recorded; empty between episodes."""
-        return self._session.info.episode_id if self._session else ""
+        return self.session.info.episode_id if self.session else ""
 
     def begin(self, instruction: str, episode_id: str, operator: str) -> str:
         """Start an episode; returns its id.
@@ -112,8 +118,8 @@ class EpisodeRecorder:
             RecordingError: a value is not usable, or there is no space.
             OSError: the bag cannot be made.
         """
-        self._streams.drain()  # what came before belongs to no episode
-        self._ring.clear()
+        self.streams.drain()  # what came before belongs to no episode
+        self.ring.clear()
         return self._begin(instruction, episode_id, operator, [])
 
     def keep_last(
@@ -136,17 +142,17 @@ class EpisodeRecorder:
             raise RecordingError(f"seconds: found {seconds}, expected 0 or more")
         if not self._settings.ring_s:
             raise RecordingError("ring_s: found 0, expected the seconds to hold in memory")
-        self._streams.drain()
-        since_ns = self._now_ns() - round(seconds * 1e9) if seconds else 0
-        if self._session is None and not len(self._ring):
+        self.streams.drain()
+        since_ns = self.now_ns() - round(seconds * 1e9) if seconds else 0
+        if self.session is None and not len(self.ring):
             raise RecordingError("nothing has arrived: there is nothing to keep")
-        self._begin(instruction, episode_id, operator, self._ring.take(since_ns))
+        self._begin(instruction, episode_id, operator, self.ring.take(since_ns))
         return self.finish(outcome, RecordEpisode.Result.REASON_STOPPED)
 
     def _begin(
         self, instruction: str, episode_id: str, operator: str, before: Sequence[Arrival]
     ) -> str:
-        if self._session is not None:
+        if self.session is not None:
             raise Busy(f"episode {self.episode_id} is being recorded: stop it first")
         if not instruction.strip():
             raise RecordingError(
@@ -158,10 +164,10 @@ class EpisodeRecorder:
             raise RecordingError(
                 f"{self.root}: expected {self._settings.min_free_mb} MB of free space, found less"
             )
-        self._writer.begin(
+        self.writer.begin(
             self.root,
             episode_id,
-            [*self._streams.bag_topics(), self._marker_topic],
+            [*self.streams.bag_topics(), self._marker_topic],
             self._settings.sync_s,
         )
         info = EpisodeInfo(
@@ -169,15 +175,15 @@ class EpisodeRecorder:
         )
         self.ended = Future(executor=self._node.executor)
         marker = functools.partial(self._mark, info)
-        start_ns = before[0].receive_ns if before else self._now_ns()
+        start_ns = before[0].receive_ns if before else self.now_ns()
         log_time = self._settings.log_time
-        self._session = EpisodeSession(
-            info, self._topics, self._writer, log_time, start_ns, marker
+        self.session = EpisodeSession(
+            info, self.topics, self.writer, log_time, start_ns, marker
         )
         there = {arrival.index for arrival in before}
-        latched = [a for a in self._streams.latched(start_ns) if a.index not in there]
+        latched = [a for a in self.streams.latched(start_ns) if a.index not in there]
         for arrival in (*latched, *before):
-            self._session.add(arrival)
+            self.session.add(arrival)
         self._node.get_logger().info(f"{episode_id}: recording ({instruction})")
         return episode_id
 
@@ -187,13 +193,13 @@ class EpisodeRecorder:
         Raises:
             RecordingError: nothing is being recorded.
         """
-        if self._session is None:
+        if self.session is None:
             raise RecordingError("no episode is being recorded")
-        self._streams.drain()  # what has arrived was sent before
-        self._session.pause(paused, self._now_ns())
+        self.streams.drain()  # what has arrived was sent before
+        self.session.pause(paused, self.now_ns())
         if not paused:
-            for arrival in self._streams.latched(self._now_ns()):
-                self._session.add(arrival)
+            for arrival in self.streams.latched(self.now_ns()):
+                self.session.add(arrival)
 
     def redo(self) -> str:
         """Throw the present episode away and begin it again; returns the new id.
@@ -202,9 +208,9 @@ class EpisodeRecorder:
             RecordingError: nothing is being recorded, or as of `begin`.
             OSError: the bag cannot be made.
         """
-        if self._session is None:
+        if self.session is None:
             raise RecordingError("no episode is being recorded")
-        info = self._session.info
+        info = self.session.info
         self.finish("discarded", RecordEpisode.Result.REASON_DISCARDED, "done again")
         return self.begin(info.instruction, "", info.operator)
 
@@ -234,9 +240,9 @@ class EpisodeRecorder:
         Returns:
             holds an EpisodeEnd once the bag is on disk.
         """
-        self._streams.drain()  # what has arrived belongs to it
-        session, self._session = self._session, None
-        verdict = session.end(outcome, self._now_ns())
+        self.streams.drain()  # what has arrived belongs to it
+        session, self.session = self.session, None
+        verdict = session.end(outcome, self.now_ns())
         end = EpisodeEnd(
             reason,
             message,
@@ -244,60 +250,50 @@ class EpisodeRecorder:
             "",
             outcome,
             0,
-            max(0.0, (session.now_ns(self._now_ns()) - session.start_ns) / 1e9),
+            max(0.0, (session.now_ns(self.now_ns()) - session.start_ns) / 1e9),
             verdict,
-            notes(self._topics, session.stats),
+            notes(self.topics, session.stats),
         )
         future = self.ended
         # In the executor, not in the writer's thread; adding it also wakes the executor for those
         # who await the future.
         future.add_done_callback(lambda done: self._ended(done.result()))
         custom = None if outcome == "discarded" else session.custom_data(outcome, verdict)
-        self._writer.end(custom, lambda result: future.set_result(end.closed(result)))
+        self.writer.end(custom, lambda result: future.set_result(end.closed(result)))
         return future
 
     def adapt(self) -> None:
         """Ask publishers for what they offer by now; nothing that is being recorded is touched."""
-        session = self._session
-        indices = range(len(self._topics))
+        session = self.session
+        indices = range(len(self.topics))
         if session is not None:
             indices = [i for i in indices if not session.stats[i].count]
-        self._streams.count_publishers()
-        self._streams.adapt(indices)
+        self.streams.count_publishers()
+        self.streams.adapt(indices)
 
     def space_left(self) -> bool:
         """True while there is more free space than the setting asks for."""
         return free_bytes(self.root) >= self._settings.min_free_mb * MB
 
-    def health(self, faults: Sequence[str]) -> RecordingHealth:
-        """Present health; ``faults``: what is wrong besides the streams."""
-        return self._report.message(
-            self._session, self._streams.names, self._ring.span_s(), self._now_ns(), faults
-        )
-
-    def unhealthy(self) -> frozenset[str]:
-        """Topics that are not healthy now."""
-        return self._report.unhealthy(self._session, self._now_ns())
-
     def close(self) -> None:
         """Bring everything to disk and end the writer's thread."""
-        self._writer.close()
+        self.writer.close()
 
     def _ended(self, end: EpisodeEnd) -> None:
         if end.bag_path:
             self.last_id = end.episode_id
         self._on_end(end)
 
-    def _now_ns(self) -> int:
+    def now_ns(self) -> int:
         """The node's clock, in ns."""
         return self._node.get_clock().now().nanoseconds
 
     def _on_message(self, arrival: Arrival) -> None:
         """Hand a message to the episode that is recorded, or keep it for a while."""
-        if self._session is not None:
-            self._session.add(arrival)
+        if self.session is not None:
+            self.session.add(arrival)
         else:
-            self._ring.add(arrival)
+            self.ring.add(arrival)
 
     def _mark(self, info: EpisodeInfo, event: int, outcome: str, stamp_ns: int) -> bytes:
         """Publish a marker; returns it serialised for the bag."""

@@ -6,72 +6,61 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from roboalign_msgs.msg import RecordingHealth
 
-from roboalign_policy.core.recording import RecordedTopic
 from roboalign_policy.core.stream_stats import unhealthy_reason
-from roboalign_policy.ros.episode_session import EpisodeSession
 from roboalign_policy.ros.recording_msgs import Storage, health_to_msg
-from roboalign_policy.ros.writer_thread import WriterThread
+
+if TYPE_CHECKING:
+    from roboalign_policy.nodes.episode_recorder import EpisodeRecorder
 
 
 class HealthReport:
-    """Makes health messages; the bandwidth is that since the last one."""
+    """Makes health messages of a recorder; the bandwidth is that since the last one."""
 
-    def __init__(self, topics: Sequence[RecordedTopic], writer: WriterThread, root: Path) -> None:
-        """Take the places to look at.
-
-        Args:
-            topics: what is recorded.
-            writer: its queue.
-            root: folder of the bags.
-        """
-        self._topics, self._writer, self._root = topics, writer, root
+    def __init__(self, recorder: EpisodeRecorder) -> None:
+        """Take what is looked at."""
+        self._recorder = recorder
         self._last: tuple[str, float, int] = ("", time.monotonic(), 0)
 
-    def message(
-        self,
-        session: EpisodeSession | None,
-        names: Sequence[str],
-        ring_s: float,
-        now_ns: int,
-        faults: Sequence[str],
-    ) -> RecordingHealth:
-        """Present health.
-
-        Args:
-            session: the present episode; None between episodes.
-            names: resolved topic names.
-            ring_s: s; what is kept of the time before an episode.
-            now_ns: ns; the node's clock now.
-            faults: what is wrong besides the streams.
-        """
+    def message(self, faults: Sequence[str]) -> RecordingHealth:
+        """Present health; ``faults``: what is wrong besides the streams."""
+        recorder, writer = self._recorder, self._recorder.writer
         storage = Storage(
-            self._writer.waiting_bytes,
-            self._writer.peak_bytes,
-            self._writer.limit_bytes,
-            self._bandwidth(session),
-            free_bytes(self._root),
-            ring_s,
+            writer.waiting_bytes,
+            writer.peak_bytes,
+            writer.limit_bytes,
+            self._bandwidth(),
+            free_bytes(recorder.root),
+            recorder.ring.span_s(),
         )
-        return health_to_msg(self._topics, names, session, now_ns, storage, faults)
+        return health_to_msg(
+            recorder.topics,
+            recorder.streams.names,
+            recorder.session,
+            recorder.now_ns(),
+            storage,
+            faults,
+        )
 
-    def unhealthy(self, session: EpisodeSession | None, now_ns: int) -> frozenset[str]:
+    def unhealthy(self) -> frozenset[str]:
         """Topics that are not healthy now; none between episodes and in a pause."""
+        session = self._recorder.session
         if session is None or session.paused:
             return frozenset()
-        log_ns = session.now_ns(now_ns)
+        log_ns = session.now_ns(self._recorder.now_ns())
         watched_s = (log_ns - session.watched_ns) / 1e9
         return frozenset(
             topic.topic
-            for topic, stats in zip(self._topics, session.stats, strict=True)
+            for topic, stats in zip(self._recorder.topics, session.stats, strict=True)
             if unhealthy_reason(topic, stats, log_ns, watched_s)
         )
 
-    def _bandwidth(self, session: EpisodeSession | None) -> float:
+    def _bandwidth(self) -> float:
         """Bytes a second of the present episode since the last report."""
-        now_s = time.monotonic()
+        session, now_s = self._recorder.session, time.monotonic()
         name, written = ("", 0) if session is None else (session.info.episode_id, session.bytes)
         before, before_s, before_bytes = self._last
         self._last = (name, now_s, written)

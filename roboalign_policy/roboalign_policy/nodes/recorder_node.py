@@ -24,6 +24,7 @@ from roboalign_policy.core.recording import RecordingError, check_outcome
 from roboalign_policy.core.stream_stats import FIT
 from roboalign_policy.nodes.episode_end import EpisodeEnd
 from roboalign_policy.nodes.episode_recorder import Busy, EpisodeRecorder
+from roboalign_policy.nodes.health_report import HealthReport
 from roboalign_policy.nodes.recorder_services import RecorderServices
 from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.parameters import declare_parameters
@@ -45,6 +46,7 @@ class RecorderNode(Node):
         self._recorder = EpisodeRecorder(
             self, self._settings, load_contract(contract_path), self._on_end
         )
+        self._report = HealthReport(self._recorder)
         self._goal: ServerGoalHandle | None = None
         # What became of each goal's request, in the order in which the goals are executed.
         self._begun: deque[RecordingError | OSError | None] = deque()
@@ -195,7 +197,7 @@ class RecorderNode(Node):
         self._looks += 1
         if self._looks % _ADAPT_EVERY == 0:
             self._recorder.adapt()
-        unhealthy = self._recorder.unhealthy()
+        unhealthy = self._report.unhealthy()
         for topic in sorted(unhealthy - self._unhealthy):
             self.get_logger().warning(f"{topic}: not as it should be, see ~/health")
         changed, self._unhealthy = unhealthy != self._unhealthy, unhealthy
@@ -205,7 +207,7 @@ class RecorderNode(Node):
     def _watch(self) -> None:
         """Publish health and feedback; end the episode before the disk is full."""
         self._told_s = time.monotonic()
-        health = self._recorder.health([self._append_fault] if self._append_fault else [])
+        health = self._report.message([self._append_fault] if self._append_fault else [])
         self._health.publish(health)
         if self._goal is not None:
             feedback = RecordEpisode.Feedback(

@@ -60,12 +60,14 @@ class BagSummary:
         counts: messages by topic name.
         start_ns: log time of the first message; 0 in an empty bag.
         end_ns: log time of the last message; 0 in an empty bag.
+        verdict: what the bag says of itself, where that was only known when it was finished.
     """
 
     path: Path
     counts: dict[str, int]
     start_ns: int
     end_ns: int
+    verdict: str = ""
 
 
 def partial_folder(root: Path, name: str) -> Path:
