@@ -33,6 +33,12 @@ def generate_launch_description():
                 description="Data set to which each finished episode is appended; empty: none.",
             ),
             DeclareLaunchArgument(
+                "storage",
+                default_value="mcap",
+                choices=["mcap", "rosbag2"],
+                description="The suite's own writer, or a process of `ros2 bag record` an episode.",
+            ),
+            DeclareLaunchArgument(
                 "namespace",
                 default_value="",
                 description="Namespace of the node and its topics; one a robot.",
@@ -58,6 +64,7 @@ def generate_launch_description():
                         "contract": text("contract"),
                         "bag_dir": text("bag_dir"),
                         "dataset_dir": text("dataset_dir"),
+                        "storage": text("storage"),
                     },
                 ],
                 arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],

@@ -13,6 +13,7 @@ from roboalign_policy.fast import FastTokenizer
 from roboalign_policy.models.loading import extend_vocabulary, load_mllm
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
+from roboalign_training.provenance import write_origin
 
 
 def make_base_policy(base: str, dataset: Path, out: Path, seed: int = 0) -> Path:
@@ -53,4 +54,5 @@ def make_base_policy(base: str, dataset: Path, out: Path, seed: int = 0) -> Path
         "prompt_version": PROMPT_VERSION,
     }
     (out / "roboalign.json").write_text(json.dumps(record, indent=1))
+    write_origin(out, "base", base, dataset, (), "")
     return out

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "contract": ("contract_cli", "check FILE: explain every fault of a robot contract"),
+    "record": ("record_cli", "demonstrations task after task, by key, pedal or joystick"),
     "convert": ("data.convert_cli", "bags to a data set"),
     "fit-tokenizer": ("data.fit_cli", "fit statistics and FAST tokenizer to a data set"),
     "inspect": ("data.inspect_cli", "counts, rates, gaps, plots of a bag or a data set"),
+    "trace": ("trace_cli", "from a checkpoint, data set or result back to its bags"),
     "pretrain-tiny": ("pretrain", "reproduce the embedded base model"),
     "sft": ("sft", "supervised fine-tuning on a data set"),
     "grpo": ("grpo", "GRPO with format and prefix-accuracy rewards on a data set"),

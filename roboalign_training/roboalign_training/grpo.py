@@ -69,9 +69,14 @@ class KeepBest(TrainerCallback):
     """Scores the model on held-out frames and writes the policy when it is the best so far."""
 
     def __init__(
-        self, run: RunFolder, data: Demonstrations, frames: np.ndarray, arguments: GrpoArguments
+        self,
+        run: RunFolder,
+        data: Demonstrations,
+        held_out: np.ndarray,
+        arguments: GrpoArguments,
     ) -> None:
-        self.run, self.data, self.frames, self.arguments = run, data, frames, arguments
+        self.run, self.data, self.held_out, self.arguments = run, data, held_out, arguments
+        self.frames = dev_frames(held_out, arguments.dev_frames)
         scored = [
             line for line in run.metrics() if "dev_score" in line
         ]  # of before an interruption
@@ -117,6 +122,7 @@ class KeepBest(TrainerCallback):
                 self.collator.processor,
                 self.data,
                 self._facts(step, score),
+                self.held_out,
             )
 
     def _facts(self, step: int, score: DevScore) -> dict:
@@ -189,7 +195,7 @@ def train(argv: Sequence[str]) -> Path:
             elapsed_before_s=elapsed_s,
             quiet=is_quiet(),
         )
-        best = KeepBest(run, data, dev_frames(held_out, arguments.dev_frames), arguments)
+        best = KeepBest(run, data, held_out, arguments)
         trainer = GRPOTrainer(
             model=mllm.model,
             reward_funcs=list(REWARDS),

@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from roboalign_policy.core.prompt import PROMPT_VERSION
 from roboalign_training.demonstrations import Demonstrations
+from roboalign_training.provenance import write_origin
 from roboalign_training.run_layout import METRICS, POLICY
 
 PACKAGES = ("torch", "transformers", "trl", "datasets", "numpy")
@@ -115,7 +117,12 @@ class RunFolder:
 
 
 def save_policy(
-    run: RunFolder, trainer: Trainer, processor: Any, data: Demonstrations, facts: dict
+    run: RunFolder,
+    trainer: Trainer,
+    processor: Any,
+    data: Demonstrations,
+    facts: dict,
+    held_out: Sequence[int],
 ) -> Path:
     """Writes `<run>/policy`, the checkpoint folder of docs/architecture.md, whole or not at all.
 
@@ -126,6 +133,7 @@ def save_policy(
         processor: the MLLM's processor.
         data: names the folder of `fast/`, `stats.json` and `contract.yaml`, and their hashes.
         facts: further entries of `roboalign.json` (kind, base ...).
+        held_out: frames of the episodes that were not trained on.
     """
     weights = trainer.accelerator.get_state_dict(trainer.model)
     if not trainer.is_world_process_zero():
@@ -147,6 +155,8 @@ def save_policy(
         **facts,
     }
     write_json(fresh / "roboalign.json", meta)
+    apart = {data.episode(int(frame)).id for frame in held_out}
+    write_origin(fresh, facts["kind"], facts["base"], data.folder, apart, git_state())
     old = run.path / f"{POLICY}.old"
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():

@@ -178,7 +178,7 @@ def train(argv: Sequence[str]) -> Path:
         "samples": steps * batch,
         **score.record(),
     }
-    policy = save_policy(run, trainer, mllm.processor, data, facts)
+    policy = save_policy(run, trainer, mllm.processor, data, facts, held_out)
     seconds = round(callback.elapsed_s, 3)
     result = {
         **facts,

@@ -15,16 +15,12 @@ from roboalign_policy.core.command_gate import CommandGate
 from roboalign_policy.core.contract import find_contract, load_contract
 from roboalign_policy.core.dataset_appender import DatasetAppender
 from roboalign_policy.core.recording import (
-    FIT,
     LogClock,
     RecordingError,
-    StreamStats,
     check_episode_id,
     check_outcome,
     make_episode_id,
     recorded_topics,
-    unhealthy_reason,
-    verdict,
 )
 
 S = 1_000_000_000
@@ -96,47 +92,6 @@ def test_log_clock_header_gives_the_unstamped_the_newest_stamp():
     assert clock.stamp(5 * S, 101 * S) == 5 * S
     assert clock.stamp(4 * S, 102 * S) == 4 * S
     assert clock.stamp(None, 103 * S) == 5 * S
-
-
-def test_rate_of_a_steady_stream_is_exact_between_messages():
-    """10 Hz stays 10 Hz half a period after the last message."""
-    stats = StreamStats()
-    for k in range(41):
-        stats.add(k * S // 10)
-    assert stats.rate_hz(4 * S + S // 20) == pytest.approx(10.0)
-    assert stats.max_gap_ns == S // 10
-
-
-def test_rate_falls_when_a_stream_goes_silent():
-    """Two seconds of silence after two seconds of 10 Hz halve the rate; six end it."""
-    stats = StreamStats()
-    for k in range(21):
-        stats.add(k * S // 10)
-    assert stats.rate_hz(4 * S) == pytest.approx(5.0)
-    assert stats.rate_hz(8 * S) == 0.0
-
-
-def test_health_reasons(contract):
-    """Silent, slow and lossy streams are told apart."""
-    topic = recorded_topics(contract)[0]
-    fine, slow, lossy = StreamStats(count=5), StreamStats(count=5), StreamStats(count=5, dropped=2)
-    assert unhealthy_reason(topic, 9.9, fine) == ""
-    assert unhealthy_reason(topic, 7.0, slow) == "camera/front/image_raw: 7.0 Hz, expected 10.0 Hz"
-    assert "silent" in unhealthy_reason(topic, 0.0, StreamStats())
-    assert "2 messages lost" in unhealthy_reason(topic, 9.9, lossy)
-
-
-def test_verdict_names_every_reason(contract):
-    """A required stream without messages, and one that lost some."""
-    topics = recorded_topics(contract)
-    stats = [StreamStats(count=1) for _ in topics]
-    assert verdict(topics, stats) == FIT
-    stats[0].dropped, stats[1].count, stats[6].count = 3, 0, 0
-    found = verdict(topics, stats)
-    assert found == (
-        "unfit: camera/front/image_raw: 3 messages lost to a full write queue; "
-        "joint_states: no message"
-    )
 
 
 TWIST, GRIPPER = "servo_node/delta_twist_cmds", "gripper_controller/joint_trajectory"

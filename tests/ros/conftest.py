@@ -20,6 +20,7 @@ pytest.importorskip(
 import rclpy  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
+from roboalign_msgs.msg import RecordingHealth  # noqa: E402
 
 from roboalign_policy.core.host_facts import free_domains  # noqa: E402
 from roboalign_policy.core.shared_memory import (  # noqa: E402
@@ -28,6 +29,7 @@ from roboalign_policy.core.shared_memory import (  # noqa: E402
     shared_memory_files,
 )
 from roboalign_policy.nodes.node_process import NodeProcess  # noqa: E402
+from roboalign_policy.ros.qos import reliable_qos  # noqa: E402
 
 # Safe on Linux are 0 to 101: above, the ports of a domain reach into the range that the kernel
 # gives away.
@@ -120,3 +122,25 @@ def probe(ros_domain: int) -> Iterator[Probe]:
         yield Probe(context)
     finally:
         rclpy.try_shutdown(context=context)
+
+
+@pytest.fixture
+def health(probe):
+    """Health messages as they come."""
+    return probe.collect(RecordingHealth, "recorder_node/health", reliable_qos(1, latched=True))
+
+
+@pytest.fixture
+def recorder(start_node, tmp_path):
+    """Function that starts a recorder with bags in tmp_path / bags and quick health."""
+
+    def begin(**parameters):
+        given = {
+            "bag_dir": str(tmp_path / "bags"),
+            "health_period_s": 0.1,
+            "min_free_mb": 0,
+            **parameters,
+        }
+        return start_node("recorder_node", **given)
+
+    return begin

@@ -20,7 +20,8 @@ from std_msgs.msg import String
 
 from roboalign_policy.core.contract import find_contract, load_contract
 from roboalign_policy.core.images import image_from_msg
-from roboalign_policy.core.recording import recorded_topics
+from roboalign_policy.core.recording import END, recorded_topics
+from roboalign_policy.core.ring import Arrival
 from roboalign_policy.ros.bag_writer import BagTopic, BagWriter, leftover_partials
 from roboalign_policy.ros.conversions import (
     image_to_msg,
@@ -321,7 +322,7 @@ def _session(queue, log_time="receive"):
         queue,
         log_time,
         NOW_NS,
-        lambda outcome, stamp: b"end" if outcome else b"start",
+        lambda event, outcome, stamp: b"end" if event == END else b"start",
     )
 
 
@@ -336,9 +337,9 @@ def test_full_queue_makes_the_episode_unfit():
     queue = _Queue(1000)
     session = _session(queue)
     for index in range(len(TOPICS)):
-        session.add(index, NOW_NS, NOW_NS, 0, bytes(100))
+        session.add(Arrival(index, NOW_NS, NOW_NS, 0, bytes(100)))
     for _ in range(3):
-        session.add(0, NOW_NS, NOW_NS, 0, bytes(300))
+        session.add(Arrival(0, NOW_NS, NOW_NS, 0, bytes(300)))
     found = session.end("success", NOW_NS)
     assert found == "unfit: camera/front/image_raw: 3 messages lost to a full write queue"
     assert (session.messages, session.dropped) == (8, 3)
@@ -352,10 +353,10 @@ def test_session_in_header_time_gives_every_message_a_stamp_of_the_robot():
     """
     queue, task, camera = _Queue(10**6), 6, 0
     session = _session(queue, "header")
-    session.add(task, None, NOW_NS, 0, b"task")
-    session.add(camera, 2_000_000_000, NOW_NS, NOW_NS, b"one")
-    session.add(task, None, NOW_NS, 0, b"new task")
-    session.add(camera, 2_100_000_000, NOW_NS, NOW_NS, b"two")
+    session.add(Arrival(task, None, NOW_NS, 0, b"task"))
+    session.add(Arrival(camera, 2_000_000_000, NOW_NS, NOW_NS, b"one"))
+    session.add(Arrival(task, None, NOW_NS, 0, b"new task"))
+    session.add(Arrival(camera, 2_100_000_000, NOW_NS, NOW_NS, b"two"))
     session.end("success", NOW_NS)
     marker = len(TOPICS)
     assert queue.taken == [
@@ -372,8 +373,8 @@ def test_session_in_receive_time_keeps_arrival_and_sending_apart():
     """Log time is the arrival, publish time the sending, where the middleware knows it."""
     queue = _Queue(10**6)
     session = _session(queue)
-    session.add(0, 5, NOW_NS + 20, NOW_NS + 10, b"one")
-    session.add(0, 5, NOW_NS + 30, 0, b"two")
+    session.add(Arrival(0, 5, NOW_NS + 20, NOW_NS + 10, b"one"))
+    session.add(Arrival(0, 5, NOW_NS + 30, 0, b"two"))
     session.end("failure", NOW_NS + 25)
     assert [entry[1:3] for entry in queue.taken] == [
         (NOW_NS, NOW_NS),

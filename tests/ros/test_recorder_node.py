@@ -8,124 +8,19 @@ import signal
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from rclpy.action import ActionClient
+from recorder_harness import CONTRACT, Robot, read_bag, start, stop, wait_for_messages
 from roboalign_msgs.action import RecordEpisode
-from roboalign_msgs.msg import Episode, RecordingHealth
-from roboalign_msgs.srv import StartEpisode, StopEpisode
-from rosbags.rosbag2 import Reader
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from roboalign_msgs.msg import Episode
 
-from roboalign_policy.core.contract import contract_from_yaml, find_contract, load_contract
+from roboalign_policy.core.contract import contract_from_yaml
 from roboalign_policy.core.selectors import image_from_msg, stamp_ns_from_msg, values_from_command
 from roboalign_policy.nodes.record_client import RecordClient, RecordError, RecordJob, check_counts
-from roboalign_policy.ros.chunk_msgs import CommandWriter
-from roboalign_policy.ros.conversions import image_to_msg, joint_state_to_msg, pose_to_msg
-from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.qos import reliable_qos
 
-CONTRACT = load_contract(find_contract("sim_panda"))
 EXPERT = {"mode": "lockstep", "demonstrator": "expert"}
 STEP_NS = 100_000_000
-
-
-def read_bag(path):
-    """Custom data and, by topic, (log time, message) of a bag, decoded by its own definitions."""
-    with Reader(path) as reader:
-        store = get_typestore(Stores.EMPTY)
-        for connection in reader.connections:
-            store.register(get_types_from_msg(connection.msgdef.data, connection.msgtype))
-        found = {connection.topic: [] for connection in reader.connections}
-        for connection, stamp, data in reader.messages():
-            found[connection.topic].append(
-                (stamp, store.deserialize_cdr(data, connection.msgtype))
-            )
-        return dict(reader.storage.metadata.custom), found
-
-
-class Robot:
-    """Publishes what the contract's robot would, at once and with given stamps."""
-
-    def __init__(self, probe):
-        """Advertise everything."""
-        self.probe = probe
-        self.writer = CommandWriter(CONTRACT)
-        streams = [*CONTRACT.observations, *CONTRACT.action.commands]
-        self.publishers = {
-            s.topic: probe.node.create_publisher(message_class(s.type), s.topic, reliable_qos(100))
-            for s in streams
-        }
-
-    def wait_for_recorder(self):
-        """Until the recorder listens to every topic."""
-        everywhere = [p.get_subscription_count for p in self.publishers.values()]
-        self.probe.until(
-            lambda: all(count() for count in everywhere), what="the recorder on every topic"
-        )
-        # It may see the publishers a moment later than they see it, and most streams are best
-        # effort: what comes before that is rightly lost.
-        self.probe.spin_for(0.5)
-
-    def publish(self, stamp_ns, skip=()):
-        """One frame: observation and commands with the same stamp."""
-        arm = [f"panda_joint{k}" for k in range(1, 8)]
-        messages = {
-            "camera/front/image_raw": image_to_msg(
-                np.zeros((128, 128, 3), np.uint8), stamp_ns, "camera"
-            ),
-            "joint_states": joint_state_to_msg(arm, np.zeros(7), stamp_ns),
-            "ee_pose": pose_to_msg(np.zeros(3), np.zeros(3), stamp_ns, "base_link"),
-            "gripper_state": joint_state_to_msg(["gripper_width"], [0.08], stamp_ns),
-        }
-        commands = self.writer.write(np.zeros(7, np.float32), stamp_ns)
-        messages.update(
-            {c.topic: m for c, m in zip(CONTRACT.action.commands, commands, strict=True)}
-        )
-        for topic, msg in messages.items():
-            if topic not in skip:
-                self.publishers[topic].publish(msg)
-
-
-def start(probe, **values):
-    """Response of ~/start_episode."""
-    request = {"instruction": "put it there", "episode_id": "", "operator_name": "test", **values}
-    return probe.call(StartEpisode, "recorder_node/start_episode", **request)
-
-
-def stop(probe, outcome="success"):
-    """Response of ~/stop_episode."""
-    return probe.call(StopEpisode, "recorder_node/stop_episode", outcome=outcome)
-
-
-def wait_for_messages(probe, health, count):
-    """Until the recorder has counted so many messages."""
-    probe.until(
-        lambda: health and health[-1].messages >= count,
-        what=f"{count} messages in the recorder's health",
-    )
-
-
-@pytest.fixture
-def health(probe):
-    """Health messages as they come."""
-    return probe.collect(RecordingHealth, "recorder_node/health", reliable_qos(1, latched=True))
-
-
-@pytest.fixture
-def recorder(start_node, tmp_path):
-    """Function that starts a recorder with bags in tmp_path / bags and quick health."""
-
-    def begin(**parameters):
-        given = {
-            "bag_dir": str(tmp_path / "bags"),
-            "health_period_s": 0.1,
-            "min_free_mb": 0,
-            **parameters,
-        }
-        return start_node("recorder_node", **given)
-
-    return begin
 
 
 def test_lock_step_episodes_are_complete(start_node, recorder, probe, tmp_path):

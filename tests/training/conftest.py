@@ -12,6 +12,8 @@ def make_demonstrations(folder: Path, episodes: int = 6, frames: int = 12):
     from roboalign_policy.core.contract import find_contract, load_contract
     from roboalign_policy.core.normalise import QuantileStats
     from roboalign_policy.fast import FastTokenizer
+    from roboalign_training.data.index import DatasetIndex
+    from roboalign_training.data.recipe import Recipe
     from roboalign_training.demonstrations import Demonstrations, EpisodeSpan
 
     contract = load_contract(find_contract("sim_panda"))
@@ -45,6 +47,20 @@ def make_demonstrations(folder: Path, episodes: int = 6, frames: int = 12):
     fast.save(folder / "fast")
     (folder / "stats.json").write_text(json.dumps(stats.to_dict()))
     (folder / "contract.yaml").write_text(contract.to_yaml())
+    entries = {
+        span.id: {
+            "id": span.id,
+            "file": f"data/{span.id}.parquet",
+            "frames": frames,
+            "instruction": span.instruction,
+            "outcome": "success",
+            "source": f"../bags/{span.id}",
+            "bag_sha256": span.id * 32,
+            "content_sha256": span.id * 32,
+        }
+        for span in spans
+    }
+    DatasetIndex(folder, contract, Recipe().to_dict(), entries).save()
     count = episodes * frames
     images = rng.integers(0, 255, (count, *contract.images[0].shape), dtype=np.uint8)
     return Demonstrations(

@@ -79,6 +79,32 @@ class RecorderParameters:
         "time under which a message is filed: its arrival (node's clock), or its header's stamp",
         choices=LogClock.MODES,
     )
+    storage: str = param(
+        "mcap",
+        "mcap: the suite's own writer; rosbag2: a process of `ros2 bag record` an episode",
+        choices=("mcap", "rosbag2"),
+    )
+    compression: str = param(
+        "auto",
+        "auto (raw images lz4, compressed ones none, the rest zstd), none, lz4 or zstd, then "
+        "exceptions: zstd, camera/front/image_raw=none",
+    )
+    sync_s: float = param(
+        5.0,
+        "the bag is brought to the disk this often, so that a power cut loses no more; 0: at the "
+        "end of an episode alone",
+        unit="s",
+        low=0.0,
+        high=3600.0,
+    )
+    ring_s: float = param(
+        0.0,
+        "time before an episode that is held in memory for ~/keep_last; 0: none",
+        unit="s",
+        low=0.0,
+        high=600.0,
+    )
+    ring_mb: int = param(512, "most that is held in memory for ~/keep_last", unit="MB", low=1)
     queue_mb: int = param(
         256, "messages that may wait for the disk; more are lost and counted", unit="MB", low=1
     )

@@ -13,7 +13,7 @@ from roboalign_policy.core.contract_types import Stream
 from roboalign_policy.core.finding import OK, Finding, counted, milliseconds
 from roboalign_policy.core.gate_types import GateSettings
 from roboalign_policy.core.graph_snapshot import GraphSnapshot
-from roboalign_policy.core.recording import RATE_TOLERANCE
+from roboalign_policy.core.stream_stats import RATE_TOLERANCE
 from roboalign_policy.core.stream_audit import (
     NOTABLE_STEPS,
     StreamAudit,

@@ -1,4 +1,4 @@
-"""Starts and ends episodes on behalf of recorder_node.
+"""Starts, interrupts and ends episodes on behalf of recorder_node.
 
 Subscriptions in, one bag an episode out.
 """
@@ -6,9 +6,8 @@ Subscriptions in, one bag an episode out.
 from __future__ import annotations
 
 import functools
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,29 @@ from rclpy.node import Node
 from rclpy.serialization import serialize_message
 from rclpy.task import Future
 from roboalign_msgs.action import RecordEpisode
-from roboalign_msgs.msg import Episode, RecordingHealth
+from roboalign_msgs.msg import Episode
 
+from roboalign_policy.core.compression import CompressionChoice
 from roboalign_policy.core.keys import EPISODE_TOPIC
 from roboalign_policy.core.node_parameters import RecorderParameters
 from roboalign_policy.core.recording import (
     RecordingError,
     check_episode_id,
+    check_outcome,
     make_episode_id,
     recorded_topics,
 )
+from roboalign_policy.core.ring import Arrival, Ring
+from roboalign_policy.core.stream_stats import notes
+from roboalign_policy.nodes.episode_end import EpisodeEnd
+from roboalign_policy.nodes.health_report import free_bytes
+from roboalign_policy.ros.bag_outcome import mark_outcome
 from roboalign_policy.ros.bag_writer import leftover_partials
 from roboalign_policy.ros.episode_session import EpisodeInfo, EpisodeSession
 from roboalign_policy.ros.qos import qos_to_dict, reliable_qos
 from roboalign_policy.ros.raw_streams import RawStreams, bag_topic
-from roboalign_policy.ros.recording_msgs import health_to_msg, marker_to_msg
-from roboalign_policy.ros.writer_thread import Result, WriterThread
+from roboalign_policy.ros.recording_msgs import marker_to_msg
+from roboalign_policy.ros.episode_writer import make_writer
 
 TOOL = "roboalign recorder_node 0.1.0"
 EPISODE_TYPE = "roboalign_msgs/msg/Episode"
@@ -42,32 +48,18 @@ class Busy(RecordingError):
     """Another episode is being recorded."""
 
 
-@dataclass(frozen=True)
-class EpisodeEnd:
-    """How an episode ended; all but ``verdict`` is the result of the action."""
-
-    reason: int
-    message: str
-    episode_id: str
-    bag_path: str
-    outcome: str
-    messages: int
-    duration_s: float
-    verdict: str
-
-    def result(self) -> RecordEpisode.Result:
-        """The action's result."""
-        values = dict(vars(self))
-        del values["verdict"]
-        return RecordEpisode.Result(**values)
-
-
 class EpisodeRecorder:
     """One episode at a time.
 
     Attributes:
         root: folder of the bags.
         ended: future of the present or last episode; holds its EpisodeEnd once the bag is on disk.
+        last_id: name of the episode that ended last and was kept; empty before the first one.
+        topics: what is recorded.
+        streams: the subscriptions.
+        writer: what brings messages to the disk.
+        ring: what arrived between episodes.
+        session: the present episode; None between episodes.
     """
 
     def __init__(
@@ -84,32 +76,39 @@ class EpisodeRecorder:
             settings: what the node was told.
             contract: what to record.
             on_end: called in the executor after each episode.
+
+        Raises:
+            CompressionError: the compression names something unknown.
+            ValueError: parameters that contradict each other.
+            FileNotFoundError: `ros2 bag` is wanted and not installed.
         """
         self._node, self._settings, self._contract, self._on_end = node, settings, contract, on_end
         self._contract_yaml = contract.to_yaml()
-        self._topics = recorded_topics(contract)
+        self.topics = recorded_topics(contract, CompressionChoice(settings.compression))
         self.root = Path(settings.bag_dir).expanduser().resolve()
         self.root.mkdir(parents=True, exist_ok=True)
         for partial in leftover_partials(self.root):
             node.get_logger().warning(
-                f"{partial}: unfinished bag of an earlier run; `mcap recover` can rescue it"
+                f"{partial}: unfinished bag of an earlier run; `roboalign recover` rescues it"
             )
-        self._writer = WriterThread(settings.queue_mb * MB)
-        self._session: EpisodeSession | None = None
+        self.writer = make_writer(settings)
+        self.session: EpisodeSession | None = None
+        self.ring = Ring(settings.ring_s, settings.ring_mb * MB)
         self.ended: Future | None = None
-        self._streams = RawStreams(
-            node, self._topics, self._on_message, lossless=settings.lossless
+        self.last_id = ""
+        self.streams = RawStreams(
+            node, self.topics, self._on_message, lossless=settings.lossless
         )
         marker_qos = reliable_qos(10)
         self._markers = node.create_publisher(Episode, EPISODE_TOPIC, marker_qos)
         marker = bag_topic(self._markers.topic_name, EPISODE_TYPE)
         self._marker_topic = replace(marker, qos=(qos_to_dict(marker_qos),))
-        node.get_logger().info(f"{len(self._topics)} topics of {contract.name} into {self.root}")
+        node.get_logger().info(f"{len(self.topics)} topics of {contract.name} into {self.root}")
 
     @property
     def episode_id(self) -> str:
         """Name of the episode that is being recorded; empty between episodes."""
-        return self._session.info.episode_id if self._session else ""
+        return self.session.info.episode_id if self.session else ""
 
     def begin(self, instruction: str, episode_id: str, operator: str) -> str:
         """Start an episode; returns its id.
@@ -119,7 +118,41 @@ class EpisodeRecorder:
             RecordingError: a value is not usable, or there is no space.
             OSError: the bag cannot be made.
         """
-        if self._session is not None:
+        self.streams.drain()  # what came before belongs to no episode
+        self.ring.clear()
+        return self._begin(instruction, episode_id, operator, [])
+
+    def keep_last(
+        self, seconds: float, instruction: str, episode_id: str, operator: str, outcome: str
+    ) -> Future:
+        """Record what is held in memory as an episode; see `finish` for what is returned.
+
+        Args:
+            seconds: s; how much of it; 0: all.
+            instruction: what the demonstrator was asked to do.
+            episode_id: unique name; empty: one is made.
+            operator: who demonstrated.
+            outcome: one of ``core.recording.OUTCOMES``, not discarded.
+
+        Raises:
+            As of `begin`.
+        """
+        check_outcome(outcome)
+        if not seconds >= 0:
+            raise RecordingError(f"seconds: found {seconds}, expected 0 or more")
+        if not self._settings.ring_s:
+            raise RecordingError("ring_s: found 0, expected the seconds to hold in memory")
+        self.streams.drain()
+        since_ns = self.now_ns() - round(seconds * 1e9) if seconds else 0
+        if self.session is None and not len(self.ring):
+            raise RecordingError("nothing has arrived: there is nothing to keep")
+        self._begin(instruction, episode_id, operator, self.ring.take(since_ns))
+        return self.finish(outcome, RecordEpisode.Result.REASON_STOPPED)
+
+    def _begin(
+        self, instruction: str, episode_id: str, operator: str, before: Sequence[Arrival]
+    ) -> str:
+        if self.session is not None:
             raise Busy(f"episode {self.episode_id} is being recorded: stop it first")
         if not instruction.strip():
             raise RecordingError(
@@ -131,21 +164,70 @@ class EpisodeRecorder:
             raise RecordingError(
                 f"{self.root}: expected {self._settings.min_free_mb} MB of free space, found less"
             )
-        self._streams.drain()  # what came before belongs to no episode
-        self._writer.begin(
-            self.root, episode_id, [*self._streams.bag_topics(), self._marker_topic]
+        self.writer.begin(
+            self.root,
+            episode_id,
+            [*self.streams.bag_topics(), self._marker_topic],
+            self._settings.sync_s,
         )
         info = EpisodeInfo(
             episode_id, instruction, operator, self._contract_yaml, self._contract.hash, TOOL
         )
         self.ended = Future(executor=self._node.executor)
         marker = functools.partial(self._mark, info)
-        self._session = EpisodeSession(
-            info, self._topics, self._writer, self._settings.log_time, self._now_ns(), marker
+        start_ns = before[0].receive_ns if before else self.now_ns()
+        log_time = self._settings.log_time
+        self.session = EpisodeSession(
+            info, self.topics, self.writer, log_time, start_ns, marker
         )
-        self._streams.repeat_latched()
+        there = {arrival.index for arrival in before}
+        latched = [a for a in self.streams.latched(start_ns) if a.index not in there]
+        for arrival in (*latched, *before):
+            self.session.add(arrival)
         self._node.get_logger().info(f"{episode_id}: recording ({instruction})")
         return episode_id
+
+    def pause(self, paused: bool) -> None:
+        """Interrupt the present episode, or go on with it.
+
+        Raises:
+            RecordingError: nothing is being recorded.
+        """
+        if self.session is None:
+            raise RecordingError("no episode is being recorded")
+        self.streams.drain()  # what has arrived was sent before
+        self.session.pause(paused, self.now_ns())
+        if not paused:
+            for arrival in self.streams.latched(self.now_ns()):
+                self.session.add(arrival)
+
+    def redo(self) -> str:
+        """Throw the present episode away and begin it again; returns the new id.
+
+        Raises:
+            RecordingError: nothing is being recorded, or as of `begin`.
+            OSError: the bag cannot be made.
+        """
+        if self.session is None:
+            raise RecordingError("no episode is being recorded")
+        info = self.session.info
+        self.finish("discarded", RecordEpisode.Result.REASON_DISCARDED, "done again")
+        return self.begin(info.instruction, "", info.operator)
+
+    def mark(self, episode_id: str, outcome: str) -> Path:
+        """Judge an episode that has ended; see `bag_outcome.mark_outcome`.
+
+        Args:
+            episode_id: which; empty: the last one.
+            outcome: one of ``core.recording.OUTCOMES``.
+
+        Raises:
+            RecordingError: there is no such bag, or a value is wrong.
+            OSError: it cannot be written.
+        """
+        if not (episode_id or self.last_id):
+            raise RecordingError("episode_id: found an empty text, and no episode has ended yet")
+        return mark_outcome(self.root, episode_id or self.last_id, outcome)
 
     def finish(self, outcome: str, reason: int, message: str = "") -> Future:
         """End the present episode.
@@ -158,66 +240,63 @@ class EpisodeRecorder:
         Returns:
             holds an EpisodeEnd once the bag is on disk.
         """
-        self._streams.drain()  # what has arrived belongs to it
-        session, self._session = self._session, None
-        verdict = session.end(outcome, self._now_ns())
-        duration_s = max(0.0, (session.now_ns(self._now_ns()) - session.start_ns) / 1e9)
+        self.streams.drain()  # what has arrived belongs to it
+        session, self.session = self.session, None
+        verdict = session.end(outcome, self.now_ns())
         end = EpisodeEnd(
-            reason, message, session.info.episode_id, "", outcome, 0, duration_s, verdict
+            reason,
+            message,
+            session.info.episode_id,
+            "",
+            outcome,
+            0,
+            max(0.0, (session.now_ns(self.now_ns()) - session.start_ns) / 1e9),
+            verdict,
+            notes(self.topics, session.stats),
         )
         future = self.ended
         # In the executor, not in the writer's thread; adding it also wakes the executor for those
         # who await the future.
-        future.add_done_callback(lambda done: self._on_end(done.result()))
+        future.add_done_callback(lambda done: self._ended(done.result()))
         custom = None if outcome == "discarded" else session.custom_data(outcome, verdict)
-        self._writer.end(custom, lambda result: future.set_result(_closed(end, result)))
+        self.writer.end(custom, lambda result: future.set_result(end.closed(result)))
         return future
+
+    def adapt(self) -> None:
+        """Ask publishers for what they offer by now; nothing that is being recorded is touched."""
+        session = self.session
+        indices = range(len(self.topics))
+        if session is not None:
+            indices = [i for i in indices if not session.stats[i].count]
+        self.streams.count_publishers()
+        self.streams.adapt(indices)
 
     def space_left(self) -> bool:
         """True while there is more free space than the setting asks for."""
-        return self._free_bytes() >= self._settings.min_free_mb * MB
-
-    def health(self, faults: list[str]) -> RecordingHealth:
-        """Present health; ``faults``: what is wrong besides the streams."""
-        free = self._free_bytes()
-        return health_to_msg(
-            self._topics, self._streams.names, self._session, self._now_ns(), free, faults
-        )
+        return free_bytes(self.root) >= self._settings.min_free_mb * MB
 
     def close(self) -> None:
         """Bring everything to disk and end the writer's thread."""
-        self._writer.close()
+        self.writer.close()
 
-    def _now_ns(self) -> int:
+    def _ended(self, end: EpisodeEnd) -> None:
+        if end.bag_path:
+            self.last_id = end.episode_id
+        self._on_end(end)
+
+    def now_ns(self) -> int:
         """The node's clock, in ns."""
         return self._node.get_clock().now().nanoseconds
 
-    def _free_bytes(self) -> int:
-        """Bytes left where bags are written."""
-        return shutil.disk_usage(self.root).free
+    def _on_message(self, arrival: Arrival) -> None:
+        """Hand a message to the episode that is recorded, or keep it for a while."""
+        if self.session is not None:
+            self.session.add(arrival)
+        else:
+            self.ring.add(arrival)
 
-    def _on_message(
-        self, index: int, header_ns: int | None, receive_ns: int, send_ns: int, data: bytes
-    ) -> None:
-        """Hand a message to the episode that is recorded, if there is one."""
-        if self._session is not None:
-            self._session.add(index, header_ns, receive_ns, send_ns, data)
-
-    def _mark(self, info: EpisodeInfo, outcome: str, stamp_ns: int) -> bytes:
+    def _mark(self, info: EpisodeInfo, event: int, outcome: str, stamp_ns: int) -> bytes:
         """Publish a marker; returns it serialised for the bag."""
-        msg = marker_to_msg(info, outcome, stamp_ns)
+        msg = marker_to_msg(info, event, outcome, stamp_ns)
         self._markers.publish(msg)
         return serialize_message(msg)
-
-
-def _closed(end: EpisodeEnd, result: Result) -> EpisodeEnd:
-    """The end of an episode, completed with what became of its bag."""
-    if isinstance(result, OSError):
-        return replace(
-            end,
-            reason=RecordEpisode.Result.REASON_WRITE_FAULT,
-            message=f"bag not finished: {result}",
-        )
-    if result is None:
-        return replace(end, reason=RecordEpisode.Result.REASON_DISCARDED)
-    return replace(end, bag_path=str(result.path), messages=sum(result.counts.values()))

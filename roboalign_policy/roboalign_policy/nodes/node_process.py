@@ -38,6 +38,7 @@ class NodeProcess:
         log: Path,
         *,
         env: Mapping[str, str] | None = None,
+        namespace: str = "",
     ):
         """Start it.
 
@@ -46,9 +47,12 @@ class NodeProcess:
             parameters: ROS parameters that differ from their defaults.
             log: file for its output; made new.
             env: variables to set besides those of this process, e.g. ``ROS_DOMAIN_ID``.
+            namespace: of the node; empty: none.
         """
         self.name, self.log = module.rsplit(".", 1)[-1], log
         command = [sys.executable, "-m", module, "--ros-args"]
+        if namespace:
+            command += ["-r", f"__ns:=/{namespace.strip('/')}"]
         for key, value in parameters.items():
             command += ["-p", f"{key}:={_shown(value)}"]
         log.parent.mkdir(parents=True, exist_ok=True)

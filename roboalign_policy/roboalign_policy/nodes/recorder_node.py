@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections import deque
 from pathlib import Path
 
@@ -19,14 +20,19 @@ from std_srvs.srv import Trigger
 from roboalign_policy.core.contract import find_contract, load_contract
 from roboalign_policy.core.dataset_appender import AppendResult, DatasetAppender, convert_command
 from roboalign_policy.core.node_parameters import RecorderParameters
-from roboalign_policy.core.recording import FIT, RecordingError, check_outcome
-from roboalign_policy.nodes.episode_recorder import Busy, EpisodeEnd, EpisodeRecorder
+from roboalign_policy.core.recording import RecordingError, check_outcome
+from roboalign_policy.core.stream_stats import FIT
+from roboalign_policy.nodes.episode_end import EpisodeEnd
+from roboalign_policy.nodes.episode_recorder import Busy, EpisodeRecorder
+from roboalign_policy.nodes.health_report import HealthReport
+from roboalign_policy.nodes.recorder_services import RecorderServices
 from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.parameters import declare_parameters
 from roboalign_policy.ros.qos import reliable_qos
 
 RESULT = RecordEpisode.Result
 NORMAL_ENDS = (RESULT.REASON_STOPPED, RESULT.REASON_MAX_DURATION)
+_LOOK_S, _ADAPT_EVERY = 0.1, 5  # s; looks
 
 
 class RecorderNode(Node):
@@ -40,6 +46,7 @@ class RecorderNode(Node):
         self._recorder = EpisodeRecorder(
             self, self._settings, load_contract(contract_path), self._on_end
         )
+        self._report = HealthReport(self._recorder)
         self._goal: ServerGoalHandle | None = None
         # What became of each goal's request, in the order in which the goals are executed.
         self._begun: deque[RecordingError | OSError | None] = deque()
@@ -63,12 +70,11 @@ class RecorderNode(Node):
             goal_callback=self._on_request,
             cancel_callback=self._on_cancel,
         )
+        RecorderServices(self, self._recorder)
+        self._unhealthy: frozenset[str] = frozenset()
+        self._looks, self._told_s = 0, time.monotonic()
         # Steady: health goes out at its rate while simulated time stands still, too.
-        self.create_timer(
-            self._settings.health_period_s,
-            self._watch,
-            clock=Clock(clock_type=ClockType.STEADY_TIME),
-        )
+        self.create_timer(_LOOK_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _on_start(
         self, request: StartEpisode.Request, response: StartEpisode.Response
@@ -104,6 +110,7 @@ class RecorderNode(Node):
         response.ok, response.message = end.reason != RESULT.REASON_WRITE_FAULT, end.message
         response.episode_id, response.bag_path = end.episode_id, end.bag_path
         response.messages, response.duration_s = end.messages, end.duration_s
+        response.verdict, response.notes = end.verdict, end.notes
         return response
 
     def _on_request(self, request: RecordEpisode.Goal) -> GoalResponse:
@@ -160,6 +167,7 @@ class RecorderNode(Node):
         """Log the end of an episode and pass a bag that is fit on to the data set."""
         text = f"{end.episode_id}: {end.outcome}, {end.messages} messages, "
         text += f"{end.duration_s:.1f} s; {end.verdict}"
+        text += f" ({end.notes})" if end.notes else ""
         if not end.bag_path or end.verdict != FIT:
             self.get_logger().warning(f"{text}; {end.message or 'not for training'}")
             return
@@ -184,9 +192,22 @@ class RecorderNode(Node):
         response.success = True
         return response
 
+    def _look(self) -> None:
+        """Notice what has changed: new publishers, streams that fall silent or come back."""
+        self._looks += 1
+        if self._looks % _ADAPT_EVERY == 0:
+            self._recorder.adapt()
+        unhealthy = self._report.unhealthy()
+        for topic in sorted(unhealthy - self._unhealthy):
+            self.get_logger().warning(f"{topic}: not as it should be, see ~/health")
+        changed, self._unhealthy = unhealthy != self._unhealthy, unhealthy
+        if changed or time.monotonic() - self._told_s >= self._settings.health_period_s:
+            self._watch()
+
     def _watch(self) -> None:
         """Publish health and feedback; end the episode before the disk is full."""
-        health = self._recorder.health([self._append_fault] if self._append_fault else [])
+        self._told_s = time.monotonic()
+        health = self._report.message([self._append_fault] if self._append_fault else [])
         self._health.publish(health)
         if self._goal is not None:
             feedback = RecordEpisode.Feedback(

@@ -2,13 +2,15 @@
 
 The folder is made as ``.<name>.partial`` and renamed after everything in it is on disk, so that a
 recorder killed at any moment leaves finished episodes and nothing that looks like one. Messages
-come serialised and are stored as they are.
+come serialised and are stored as they are. What was handed over is with the operating system after
+``FLUSH_S``: a killed process loses no more, a power cut no more than the last `sync_s` seconds.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +18,13 @@ from typing import Any
 
 import yaml
 from mcap.well_known import SchemaEncoding
-from mcap.writer import CompressionType, Writer
+
+from roboalign_policy.core.compression import ZSTD
+from roboalign_policy.ros.mcap_writer import McapWriter
 
 METADATA_VERSION = 9  # rosbag2 of ROS 2 Jazzy
 CHUNK_BYTES = 1 << 20
+FLUSH_S = 0.5
 PARTIAL = ".partial"
 # libyaml where PyYAML has it: an episode ends 30 ms sooner.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -35,6 +40,7 @@ class BagTopic:
         definition: ``ros2msg`` text of the type and all it depends on.
         type_hash: ``RIHS01_...``.
         qos: profiles offered on it, as ``roboalign_policy.ros.qos.qos_to_dict`` renders them.
+        compression: of its chunks, one of ``core.compression.COMPRESSIONS``.
     """
 
     name: str
@@ -42,6 +48,7 @@ class BagTopic:
     definition: str
     type_hash: str
     qos: tuple[dict[str, Any], ...]
+    compression: str = ZSTD
 
 
 @dataclass(frozen=True)
@@ -53,12 +60,14 @@ class BagSummary:
         counts: messages by topic name.
         start_ns: log time of the first message; 0 in an empty bag.
         end_ns: log time of the last message; 0 in an empty bag.
+        verdict: what the bag says of itself, where that was only known when it was finished.
     """
 
     path: Path
     counts: dict[str, int]
     start_ns: int
     end_ns: int
+    verdict: str = ""
 
 
 def partial_folder(root: Path, name: str) -> Path:
@@ -74,13 +83,16 @@ def leftover_partials(root: Path) -> list[Path]:
 class BagWriter:
     """One bag that is being written."""
 
-    def __init__(self, root: Path, name: str, topics: Sequence[BagTopic]):
+    def __init__(
+        self, root: Path, name: str, topics: Sequence[BagTopic], sync_s: float = 0.0
+    ) -> None:
         """Create the unfinished bag.
 
         Args:
             root: folder of the episodes; made where it is missing.
             name: name of the bag.
             topics: all topics it may hold; messages refer to them by index.
+            sync_s: s; how often everything is brought to the disk; 0: at the end alone.
 
         Raises:
             FileExistsError: a finished or an unfinished bag of that name is there.
@@ -97,21 +109,23 @@ class BagWriter:
         self._start_ns, self._end_ns = 2**63 - 1, 0
         self._storage = f"{name}_0.mcap"
         self._stream = (self._partial / self._storage).open("wb")
-        self._mcap = Writer(self._stream, chunk_size=CHUNK_BYTES, compression=CompressionType.ZSTD)
-        self._mcap.start(profile="ros2", library="roboalign")
+        self._mcap = McapWriter(self._stream, CHUNK_BYTES)
+        self._sync_s = sync_s
+        self._flushed_s = self._synced_s = time.monotonic()
         schemas: dict[str, int] = {}
         self._channels = []
         for topic in self._topics:
             if topic.type not in schemas:
-                schemas[topic.type] = self._mcap.register_schema(
+                schemas[topic.type] = self._mcap.add_schema(
                     topic.type, SchemaEncoding.ROS2, topic.definition.encode()
                 )
             metadata = {
-                "offered_qos_profiles": _dump(topic.qos).strip(),
+                "offered_qos_profiles": dump_yaml(topic.qos).strip(),
                 "topic_type_hash": topic.type_hash,
             }
+            schema = schemas[topic.type]
             self._channels.append(
-                self._mcap.register_channel(topic.name, "cdr", schemas[topic.type], metadata)
+                self._mcap.add_channel(topic.name, schema, metadata, topic.compression)
             )
 
     def write(self, index: int, log_ns: int, publish_ns: int, data: bytes) -> None:
@@ -121,9 +135,25 @@ class BagWriter:
             OSError: the disk is full or gone.
         """
         sequence = self._counts[index]
-        self._mcap.add_message(self._channels[index], log_ns, data, publish_ns, sequence)
+        self._mcap.add_message(self._channels[index], log_ns, publish_ns, data, sequence)
         self._counts[index] += 1
         self._start_ns, self._end_ns = min(self._start_ns, log_ns), max(self._end_ns, log_ns)
+        self.tick()
+
+    def tick(self) -> None:
+        """Flush and sync where it is time to; call it when nothing is written, too.
+
+        Raises:
+            OSError: the disk is full or gone.
+        """
+        now_s = time.monotonic()
+        if now_s - self._flushed_s < FLUSH_S:
+            return
+        self._flushed_s = now_s
+        self._mcap.flush()
+        if self._sync_s and now_s - self._synced_s >= self._sync_s:
+            self._synced_s = now_s
+            os.fdatasync(self._stream.fileno())
 
     def finish(self, custom: Mapping[str, str]) -> BagSummary:
         """Complete the bag and give it its name.
@@ -136,17 +166,17 @@ class BagWriter:
         """
         total = sum(self._counts)
         start, end = (self._start_ns, self._end_ns) if total else (0, 0)
-        text = _dump(self._metadata(custom, start, end))
+        text = dump_yaml(self._metadata(custom, start, end))
         self._mcap.add_metadata("rosbag2", {"serialized_metadata": text})
         self._mcap.finish()
-        _sync(self._stream)
+        sync_stream(self._stream)
         self._stream.close()
         with (self._partial / "metadata.yaml").open("w", encoding="utf-8") as stream:
             stream.write(text)
-            _sync(stream)
-        _sync_folder(self._partial)
+            sync_stream(stream)
+        sync_folder(self._partial)
         self._partial.rename(self.path)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
         counts = {
             topic.name: count for topic, count in zip(self._topics, self._counts, strict=True)
         }
@@ -195,7 +225,7 @@ class BagWriter:
         return {"rosbag2_bagfile_information": information}
 
 
-def _dump(value: Any) -> str:
+def dump_yaml(value: Any) -> str:
     """YAML text without anchors, which rosbag2 need not understand."""
     return yaml.dump(
         _copied(value), Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=120
@@ -214,13 +244,13 @@ def _copied(value: Any) -> Any:
     return value
 
 
-def _sync(stream: Any) -> None:
+def sync_stream(stream: Any) -> None:
     """Bring a file's content to disk."""
     stream.flush()
     os.fsync(stream.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Bring a folder's entries to disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -5,24 +5,28 @@ Which time each message gets, the counts, the markers and the custom data.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from roboalign_policy.core import keys
 from roboalign_policy.core.recording import (
     BAG_LOG_TIME,
+    BAG_NOTES,
     BAG_OPERATOR,
     BAG_VERDICT,
-    FIT,
+    END,
+    PAUSE,
+    RESUME,
+    START,
     LogClock,
     RecordedTopic,
-    StreamStats,
-    verdict,
 )
+from roboalign_policy.core.ring import Arrival
+from roboalign_policy.core.stream_stats import FIT, StreamStats, notes, verdict
 from roboalign_policy.ros.writer_thread import WriterThread
 
-MarkerMaker = Callable[[str, int], bytes]
-"""(outcome or "" for the start, time in ns) -> the serialised roboalign_msgs/msg/Episode."""
+MarkerMaker = Callable[[int, str, int], bytes]
+"""(event, outcome, time in ns) -> the serialised roboalign_msgs/msg/Episode."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,20 @@ class EpisodeSession:
     """Feeds one episode's messages to the writer.
 
     Messages of ``topics[i]`` have index i; the marker topic has index ``len(topics)``.
+
+    Attributes:
+        info: id, instruction and origin.
+        start_ns: when it began, in the clock of the log.
+        watched_ns: the same of its start or of the last resumption.
+        paused: nothing is written.
+        bytes: of the messages taken so far.
+        stats: of each topic.
     """
 
     def __init__(
         self,
         info: EpisodeInfo,
-        topics: tuple[RecordedTopic, ...],
+        topics: Sequence[RecordedTopic],
         writer: WriterThread,
         log_time: str,
         start_ns: int,
@@ -64,7 +76,8 @@ class EpisodeSession:
             make_marker: serialises the marker messages.
         """
         self.info = info
-        self.start_ns = start_ns
+        self.start_ns = self.watched_ns = start_ns
+        self.paused = False
         self.bytes = 0
         self.stats = [StreamStats() for _ in topics]
         self._topics = topics
@@ -93,26 +106,35 @@ class EpisodeSession:
         """
         return node_ns if self._clock.mode == "receive" else self._clock.newest_ns or node_ns
 
-    def add(
-        self, index: int, header_ns: int | None, receive_ns: int, send_ns: int, data: bytes
-    ) -> None:
-        """Take one message.
-
-        Args:
-            index: of its topic.
-            header_ns: stamp it carries; None for a type without.
-            receive_ns: when it arrived.
-            send_ns: when it was sent; 0 where the middleware does not say.
-            data: CDR bytes.
-        """
-        log_ns = self._clock.stamp(header_ns, receive_ns)
+    def add(self, arrival: Arrival) -> None:
+        """Take one message; while paused it is passed over."""
+        if self.paused:
+            return
+        self.stats[arrival.index].miss(arrival.lost)
+        log_ns = self._clock.stamp(arrival.header_ns, arrival.receive_ns)
         if log_ns is None:
-            self._untimed.append((index, data))
+            self._untimed.append((arrival.index, arrival.data))
             return
         self._open(log_ns)
         # In the time of the headers a time of sending in the system's clock would mean nothing.
-        publish_ns = log_ns if self._clock.mode == "header" else send_ns or log_ns
-        self._put(index, log_ns, publish_ns, data)
+        publish_ns = log_ns if self._clock.mode == "header" else arrival.send_ns or log_ns
+        self._put(arrival.index, log_ns, publish_ns, arrival.data)
+
+    def pause(self, paused: bool, node_ns: int) -> None:
+        """Pass over what comes from now on, or take it again; both are marked.
+
+        Args:
+            paused: what shall hold now.
+            node_ns: the node's clock now.
+        """
+        if paused == self.paused:
+            return
+        now_ns = self._last_ns(node_ns)
+        self._open(now_ns)
+        self._mark(PAUSE if paused else RESUME, "", now_ns)
+        self.paused, self.watched_ns = paused, now_ns
+        for stat in self.stats:
+            stat.pause()
 
     def end(self, outcome: str, end_ns: int) -> str:
         """Write what waits and the end marker; returns the verdict.
@@ -121,12 +143,9 @@ class EpisodeSession:
             outcome: one of ``core.recording.OUTCOMES``.
             end_ns: the node's clock now.
         """
-        # An end before the last message would put the marker between the data.
-        end_ns = max(self.now_ns(end_ns), self._clock.newest_ns or 0)
+        end_ns = self._last_ns(end_ns)
         self._open(end_ns)
-        complete = self._writer.put(
-            len(self._topics), end_ns, end_ns, self._make_marker(outcome, end_ns)
-        )
+        complete = self._mark(END, outcome, end_ns)
         found = verdict(self._topics, self.stats)
         if not complete:
             before = "unfit:" if found == FIT else f"{found};"
@@ -148,8 +167,13 @@ class EpisodeSession:
             keys.BAG_TOOL: self.info.tool,
             BAG_OPERATOR: self.info.operator,
             BAG_VERDICT: found,
+            BAG_NOTES: notes(self._topics, self.stats),
             BAG_LOG_TIME: self._clock.mode,
         }
+
+    def _last_ns(self, node_ns: int) -> int:
+        """Time of a marker: never before the last message, or it would stand between the data."""
+        return max(self.now_ns(node_ns), self._clock.newest_ns or 0)
 
     def _open(self, log_ns: int) -> None:
         """With the first known time.
@@ -160,12 +184,17 @@ class EpisodeSession:
             return
         self._started = True
         if self._clock.mode == "header":
-            self.start_ns = log_ns
+            self.start_ns = self.watched_ns = log_ns
         start_ns = min(self.start_ns, log_ns)
-        self._writer.put(len(self._topics), start_ns, start_ns, self._make_marker("", start_ns))
+        self._mark(START, "", start_ns)
         for index, data in self._untimed:
             self._put(index, log_ns, log_ns, data)
         self._untimed.clear()
+
+    def _mark(self, event: int, outcome: str, stamp_ns: int) -> bool:
+        """Write a marker; False when the queue was full."""
+        marker = self._make_marker(event, outcome, stamp_ns)
+        return self._writer.put(len(self._topics), stamp_ns, stamp_ns, marker)
 
     def _put(self, index: int, log_ns: int, publish_ns: int, data: bytes) -> None:
         """Count and hand over one message."""

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
 
+from roboalign_policy.core.keys import IMAGE_TYPES
 from roboalign_policy.core.recording import RecordedTopic
+from roboalign_policy.core.ring import Arrival
+from roboalign_policy.core.sequence_count import SequenceCount
 from roboalign_policy.ros.bag_writer import BagTopic
 from roboalign_policy.ros.definitions import message_class, message_definition, type_hash
-from roboalign_policy.ros.qos import lossless_qos, qos_from_contract, qos_to_dict, reliable_qos
+from roboalign_policy.ros.publisher_qos import recording_qos, same_terms
+from roboalign_policy.ros.qos import lossless_qos, qos_to_dict, reliable_qos
 from roboalign_policy.ros.stamps import has_leading_stamp, leading_stamp_ns
 
-OnMessage = Callable[[int, "int | None", int, int, bytes], None]
-"""(index of the topic, stamp in its header or None, receive time, send time or 0, CDR bytes).
-
-Times in ns.
-"""
+OnMessage = Callable[[Arrival], None]
 
 # Messages taken by one call of drain() from one topic: a flood must not keep it for ever.
 MAX_WAITING = 100_000
+
+# Messages that may wait in the middleware while the process is busy: two seconds of a camera, a
+# second of a fast arm.
+IMAGE_DEPTH, STATE_DEPTH = 60, 1000
 
 
 def bag_topic(name: str, msg_type: str) -> BagTopic:
@@ -50,53 +56,56 @@ class RawStreams:
             node: owns the subscriptions; relative topics are in its namespace.
             topics: what is recorded.
             on_message: called with every message that arrives.
-            lossless: reliable with unlimited history in place of the contract's QoS.
+            lossless: reliable with unlimited history in place of what the publishers offer.
 
         Raises:
             DefinitionError: a message type is not installed.
         """
-        self._node, self._on_message = node, on_message
-        classes = [message_class(topic.type) for topic in topics]
-        self._stamped = [has_leading_stamp(kind) for kind in classes]
+        self._node, self._on_message, self._lossless = node, on_message, lossless
+        self._topics = tuple(topics)
+        self._classes = [message_class(topic.type) for topic in topics]
+        self._stamped = [has_leading_stamp(kind) for kind in self._classes]
         self._latched = {
             i for i, topic in enumerate(topics) if topic.qos.durability == "transient_local"
         }
         self._last: dict[int, bytes] = {}
+        self._numbers = [SequenceCount() for _ in topics]
+        self._publishers = [0] * len(self._topics)
         self._subscriptions = [
-            node.create_subscription(
-                kind,
-                topic.topic,
-                functools.partial(self._take, index),
-                self._qos(index, topic, lossless),
-                raw=True,
-            )
-            for index, (kind, topic) in enumerate(zip(classes, topics, strict=True))
+            self._subscribe(index, self._wanted(index, [])) for index in range(len(topics))
         ]
         self.names = [subscription.topic_name for subscription in self._subscriptions]
         self._bag_topics = [
-            bag_topic(name, topic.type) for name, topic in zip(self.names, topics, strict=True)
+            replace(bag_topic(name, topic.type), compression=topic.compression)
+            for name, topic in zip(self.names, topics, strict=True)
         ]
+        self.adapt(range(len(topics)))
 
-    def _qos(self, index: int, topic: RecordedTopic, lossless: bool) -> Any:
-        """Profile of a subscription.
+    def adapt(self, indices: Iterable[int]) -> None:
+        """Ask the publishers that are there now for all that they offer.
 
-        A latched topic keeps its history even when nothing may be lost.
+        A subscription is made anew where that has changed: nothing may be lost by it, so name
+        only topics of which nothing is being recorded.
         """
-        if not lossless:
-            return qos_from_contract(topic.qos)
-        return (
-            reliable_qos(topic.qos.depth, latched=True)
-            if index in self._latched
-            else lossless_qos()
-        )
+        for index in indices:
+            found = [i.qos_profile for i in self._endpoints(index)]
+            self._publishers[index] = len(found)
+            subscription, wanted = self._subscriptions[index], self._wanted(index, found)
+            if not same_terms(subscription.qos_profile, wanted):
+                self._node.destroy_subscription(subscription)
+                self._subscriptions[index] = self._subscribe(index, wanted)
+
+    def count_publishers(self) -> None:
+        """See how many publishers each topic has: numbers of several say nothing of losses."""
+        for index, subscription in enumerate(self._subscriptions):
+            self._publishers[index] = subscription.get_publisher_count()
 
     def bag_topics(self) -> list[BagTopic]:
         """Topics for a bag, each with the QoS that its publishers offer now."""
         found = []
-        for topic in self._bag_topics:
-            endpoints = self._node.get_publishers_info_by_topic(topic.name)
+        for index, topic in enumerate(self._bag_topics):
             profiles = []
-            for endpoint in endpoints:
+            for endpoint in self._endpoints(index):
                 profile = qos_to_dict(endpoint.qos_profile)
                 if profile not in profiles:
                     profiles.append(profile)
@@ -105,31 +114,66 @@ class RawStreams:
 
     def drain(self) -> None:
         """Take everything that has arrived and waits for the executor, through ``on_message``."""
-        for index, subscription in enumerate(self._subscriptions):
-            with subscription.handle:
-                for _ in range(MAX_WAITING):
-                    taken = subscription.handle.take_message(subscription.msg_type, True)
-                    if taken is None:
-                        break
-                    self._take(index, *taken)
+        for index in range(len(self._subscriptions)):
+            self._drain(index)
 
-    def repeat_latched(self) -> None:
-        """Pass the last message of each latched topic on once more, as one that arrives now."""
-        now_ns = self._node.get_clock().now().nanoseconds
-        for index, data in sorted(self._last.items()):
-            self._on_message(
-                index, leading_stamp_ns(data) if self._stamped[index] else None, now_ns, 0, data
-            )
+    def latched(self, receive_ns: int) -> list[Arrival]:
+        """The last message of each latched topic, as one that arrives then."""
+        return [
+            Arrival(index, self._header_ns(index, data), receive_ns, 0, data)
+            for index, data in sorted(self._last.items())
+        ]
+
+    def _endpoints(self, index: int) -> list[Any]:
+        name = self._subscriptions[index].topic_name
+        return self._node.get_publishers_info_by_topic(name)
+
+    def _wanted(self, index: int, offered: list[QoSProfile]) -> QoSProfile:
+        """Profile of a subscription; a latched topic keeps its history even when lossless."""
+        topic, latched = self._topics[index], index in self._latched
+        if self._lossless:
+            return reliable_qos(topic.qos.depth, latched=True) if latched else lossless_qos()
+        depth = max(topic.qos.depth, IMAGE_DEPTH if topic.type in IMAGE_TYPES else STATE_DEPTH)
+        return recording_qos(offered, depth, latched=latched)
+
+    def _subscribe(self, index: int, qos: QoSProfile) -> Subscription:
+        self._numbers[index].restart()
+        return self._node.create_subscription(
+            self._classes[index],
+            self._topics[index].topic,
+            functools.partial(self._on_data, index),
+            qos,
+            raw=True,
+        )
+
+    def _on_data(self, index: int, data: bytes, info: dict[str, int]) -> None:
+        """Take a message, and all that wait behind it: the executor's round costs more."""
+        self._take(index, data, info)
+        self._drain(index)
+
+    def _drain(self, index: int) -> None:
+        subscription = self._subscriptions[index]
+        with subscription.handle:
+            for _ in range(MAX_WAITING):
+                taken = subscription.handle.take_message(subscription.msg_type, True)
+                if taken is None:
+                    break
+                self._take(index, *taken)
 
     def _take(self, index: int, data: bytes, info: dict[str, int]) -> None:
         """Find the times of a message and pass it on."""
+        number = info["publication_sequence_number"] or 0
+        lost = self._numbers[index].take(number, self._publishers[index])
         if index in self._latched:
             self._last[index] = data
-        header_ns = leading_stamp_ns(data) if self._stamped[index] else None
         # The middleware knows when the message came; in simulated time only the node's clock says
         # when that was.
         if self._node.get_clock().ros_time_is_active or not info["received_timestamp"]:
             receive_ns = self._node.get_clock().now().nanoseconds
         else:
             receive_ns = info["received_timestamp"]
-        self._on_message(index, header_ns, receive_ns, info["source_timestamp"], data)
+        header_ns, send_ns = self._header_ns(index, data), info["source_timestamp"]
+        self._on_message(Arrival(index, header_ns, receive_ns, send_ns, data, lost))
+
+    def _header_ns(self, index: int, data: bytes) -> int | None:
+        return leading_stamp_ns(data) if self._stamped[index] else None

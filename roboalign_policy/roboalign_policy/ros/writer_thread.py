@@ -12,9 +12,17 @@ from roboalign_policy.ros.bag_writer import BagSummary, BagTopic, BagWriter
 Result = BagSummary | OSError | None
 """What became of a bag: its summary, an error (the unfinished folder stays), None: discarded."""
 
+_TICK_S = 0.25  # an open bag is flushed and synced in time although nothing comes
+
 
 class WriterThread:
-    """Takes messages from callbacks and brings them to disk in order."""
+    """Takes messages from callbacks and brings them to disk in order.
+
+    Attributes:
+        limit_bytes: bytes of messages that may wait.
+        waiting_bytes: bytes that wait now.
+        peak_bytes: most that waited since the last `begin`.
+    """
 
     def __init__(self, limit_bytes: int):
         """Start the thread.
@@ -22,8 +30,8 @@ class WriterThread:
         Args:
             limit_bytes: bytes of messages that may wait; a message beyond that is refused.
         """
-        self._limit = limit_bytes
-        self._waiting_bytes = 0
+        self.limit_bytes = limit_bytes
+        self.waiting_bytes = self.peak_bytes = 0
         self._jobs: deque[tuple] = deque()
         self._changed = threading.Condition()
         self._bag: BagWriter | None = None
@@ -31,13 +39,16 @@ class WriterThread:
         self._thread = threading.Thread(target=self._run, name="bag_writer", daemon=True)
         self._thread.start()
 
-    def begin(self, root: Path, name: str, topics: Sequence[BagTopic]) -> None:
+    def begin(
+        self, root: Path, name: str, topics: Sequence[BagTopic], sync_s: float = 0.0
+    ) -> None:
         """Open the next bag; the messages that follow belong to it.
 
         Raises:
             OSError: it cannot be made (see :class:`BagWriter`).
         """
-        self._bag = BagWriter(root, name, topics)
+        self._bag = BagWriter(root, name, topics, sync_s)
+        self.peak_bytes = self.waiting_bytes
 
     def put(self, index: int, log_ns: int, publish_ns: int, data: bytes) -> bool:
         """Hand over one message of the open bag.
@@ -45,9 +56,10 @@ class WriterThread:
         False when the queue is full and the message is lost.
         """
         with self._changed:
-            if self._waiting_bytes + len(data) > self._limit:
+            if self.waiting_bytes + len(data) > self.limit_bytes:
                 return False
-            self._waiting_bytes += len(data)
+            self.waiting_bytes += len(data)
+            self.peak_bytes = max(self.peak_bytes, self.waiting_bytes)
             self._jobs.append((self._bag, index, log_ns, publish_ns, data))
             self._changed.notify()
         return True
@@ -73,28 +85,38 @@ class WriterThread:
 
     def _run(self) -> None:
         """Work off (bag, index, log, publish, data), (bag, custom, done), or () to end."""
+        bag: BagWriter | None = None
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._jobs)
-                job = self._jobs.popleft()
+                if not self._jobs:
+                    self._changed.wait(_TICK_S)
+                jobs, self._jobs = self._jobs, deque()
+            for job in jobs:
+                if not job:
+                    return
+                bag = job[0]
                 if len(job) == 5:
-                    self._waiting_bytes -= len(job[4])
-            if not job:
-                return
-            bag = job[0]
-            if len(job) == 5:
-                self._write(bag, *job[1:])
-            else:
-                job[2](self._finish(bag, job[1]))
+                    self._write(bag, *job[1:])
+                    with self._changed:
+                        self.waiting_bytes -= len(job[4])
+                else:
+                    job[2](self._finish(bag, job[1]))
+                    bag = None
+            if bag is not None and not jobs:
+                self._guarded(bag, bag.tick)
 
     def _write(
         self, bag: BagWriter, index: int, log_ns: int, publish_ns: int, data: bytes
     ) -> None:
         """Write one message; after the first fault of a bag the rest of it is passed over."""
+        self._guarded(bag, bag.write, index, log_ns, publish_ns, data)
+
+    def _guarded(self, bag: BagWriter, act: Callable[..., None], *values: object) -> None:
+        """Do something with a bag that has no fault yet, and keep the fault."""
         if bag in self._faults:
             return
         try:
-            bag.write(index, log_ns, publish_ns, data)
+            act(*values)
         except OSError as error:
             self._faults[bag] = error
 

@@ -26,6 +26,7 @@ from roboalign_training.data.index import (
 from roboalign_training.data.recipe import Recipe, frames_fault, span_fault
 from roboalign_training.data.table import content_hash, read_entry, write_episode
 from roboalign_training.data.topics import map_topics
+from roboalign_training.provenance import tool_version
 
 __all__ = [
     "Converted",
@@ -252,6 +253,9 @@ def _convert(job: tuple) -> Converted:
                 "instruction": span.instruction,
                 "outcome": span.outcome,
                 **base,
+                "start_ns": span.start_ns,
+                "end_ns": span.end_ns,
+                "tool": tool_version(),
                 "content_sha256": content_hash(frames),
                 "dropped": frames.dropped,
                 "trimmed": frames.trimmed,

@@ -17,13 +17,20 @@ from roboalign_policy.core.keys import (
     BAG_INSTRUCTION,
     BAG_OUTCOME,
 )
-from roboalign_policy.core.recording import BAG_VERDICT, FIT, OUTCOMES
+from roboalign_policy.core.recording import (
+    BAG_VERDICT,
+    END,
+    OUTCOMES,
+    PAUSE,
+    RESUME,
+    START,
+)
+from roboalign_policy.core.stream_stats import FIT
 from roboalign_training.data.bags import Bag
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.framing import Frames, make_frames
 from roboalign_training.data.topics import TopicMap, map_topics
 
-EVENT_START, EVENT_END = 0, 1  # values of roboalign_msgs/msg/Episode
 UNKNOWN = "unknown"
 
 
@@ -183,14 +190,16 @@ def _marked(bag: Bag, topics: TopicMap) -> list[Span]:
     spans: list[Span] = []
     start = None
     for _, receive_ns, marker in bag.messages([topics.episode] if topics.episode else []):
-        if marker.event == EVENT_START:
+        if marker.event in (PAUSE, RESUME):
+            continue  # nothing was recorded between them: those frames have no observations
+        if marker.event == START:
             if start is not None:
                 raise EpisodeError(
                     bag.path, f"episode {start[1].episode_id!r} starts and never ends"
                 )
             start = (receive_ns, marker)
-        elif marker.event != EVENT_END:
-            raise EpisodeError(bag.path, f"episode marker: event {marker.event}, expected 0 or 1")
+        elif marker.event != END:
+            raise EpisodeError(bag.path, f"episode marker: event {marker.event}, expected 0 to 3")
         elif start is None or start[1].episode_id != marker.episode_id:
             raise EpisodeError(bag.path, f"episode {marker.episode_id!r} ends and never started")
         else:

@@ -1,0 +1,212 @@
+"""Carries out what the operator of a recording asks for, and knows how it goes.
+
+No screen and no keyboard here: `roboalign record` shows it and reads them.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from roboalign_msgs.msg import RecordingHealth
+from roboalign_msgs.srv import KeepLast, MarkEpisode, StartEpisode, StopEpisode
+from sensor_msgs.msg import Joy
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from roboalign_policy.core.operator_keys import Ask, Step, pressed, step_for
+from roboalign_policy.core.task_list import TaskList
+from roboalign_policy.ros.qos import reliable_qos
+
+RECORDER = "recorder_node"
+SILENT_S = 3.0  # a recorder that says nothing for so long is gone
+_SAID = 6
+_ENDS = {Step.SUCCESS: "success", Step.FAILURE: "failure", Step.DISCARD: "discarded"}
+_MARKS = {Step.MARK_FAILURE: "failure", Step.MARK_DISCARDED: "discarded"}
+
+
+class RecordingPanel:
+    """Client of one recorder_node; a context manager.
+
+    Attributes:
+        tasks: what is to be demonstrated.
+        health: what the recorder said last; None before that.
+        said: what happened last, newest at the end.
+        busy: something was asked and has not been answered.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskList,
+        *,
+        namespace: str = "",
+        operator: str = "",
+        keep_s: float = 0.0,
+        buttons: Mapping[int, Ask] | None = None,
+    ) -> None:
+        """Join the graph.
+
+        Args:
+            tasks: what is to be demonstrated.
+            namespace: of the recorder and the robot's topics.
+            operator: name to be stored with the episodes.
+            keep_s: s; how much of the past ``keep`` takes; 0: all that is held.
+            buttons: of a joystick on ``joy``; None: none.
+        """
+        self.tasks, self._operator, self._keep_s = tasks, operator, keep_s
+        self.health: RecordingHealth | None = None
+        self.said: deque[str] = deque(maxlen=_SAID)
+        self.busy = False
+        self._heard_s = 0.0
+        self._instruction = ""
+        self._wishes: deque[Ask] = deque()
+        self._buttons, self._down = dict(buttons or {}), []
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self._node = Node("recording_panel", namespace=namespace, context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._node.create_subscription(
+            RecordingHealth, f"{RECORDER}/health", self._on_health, reliable_qos(1, latched=True)
+        )
+        self._task = self._node.create_publisher(String, "task", reliable_qos(1, latched=True))
+        if self._buttons:
+            self._node.create_subscription(Joy, "joy", self._on_joy, reliable_qos(10))
+        kinds = {
+            "start_episode": StartEpisode,
+            "stop_episode": StopEpisode,
+            "keep_last": KeepLast,
+            "mark_episode": MarkEpisode,
+            "pause": SetBool,
+            "redo_episode": Trigger,
+        }
+        self._clients = {
+            name: self._node.create_client(kind, f"{RECORDER}/{name}")
+            for name, kind in kinds.items()
+        }
+        self._tell_task()
+
+    def __enter__(self) -> RecordingPanel:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        rclpy.try_shutdown(context=self._context)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a recorder is there and answers."""
+        fresh = self.health is not None and time.monotonic() - self._heard_s < SILENT_S
+        return fresh and all(client.service_is_ready() for client in self._clients.values())
+
+    @property
+    def recording(self) -> bool:
+        """Whether an episode is being recorded."""
+        return self.health is not None and self.health.recording
+
+    def spin(self, seconds: float) -> None:
+        """Let the graph's news in, and buttons."""
+        until_s = time.monotonic() + seconds
+        while (left_s := until_s - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left_s)
+        while self._wishes:
+            self.ask(self._wishes.popleft())
+
+    def ask(self, ask: Ask) -> Step | None:
+        """Do what the operator wants; what that was, None where it means nothing now."""
+        paused = self.health is not None and self.health.paused
+        step = step_for(ask, self.recording, paused)
+        if step in (None, Step.QUIT):
+            return step
+        if step in (Step.NEXT, Step.BACK):
+            self.tasks.step(1 if step is Step.NEXT else -1)
+            self._tell_task()
+        elif not self.ready:
+            self.said.append("no answer from the recorder")
+        elif self.busy:
+            self.said.append("wait: the recorder has not answered yet")
+        else:
+            self._carry_out(step)
+        return step
+
+    def _carry_out(self, step: Step) -> None:
+        self._instruction = self.tasks.present.instruction
+        common = {"instruction": self._instruction, "operator_name": self._operator}
+        if step is Step.BEGIN:
+            self._call("start_episode", StartEpisode.Request(**common), self._on_started)
+        elif step in _ENDS:
+            request = StopEpisode.Request(outcome=_ENDS[step])
+            self._call("stop_episode", request, functools.partial(self._on_ended, _ENDS[step]))
+        elif step is Step.KEEP:
+            request = KeepLast.Request(seconds=self._keep_s, outcome="success", **common)
+            self._call("keep_last", request, functools.partial(self._on_ended, "success"))
+        elif step in _MARKS:
+            request = MarkEpisode.Request(outcome=_MARKS[step])
+            self._call("mark_episode", request, functools.partial(self._on_marked, step))
+        elif step is Step.REDO:
+            self._call("redo_episode", Trigger.Request(), self._on_redone)
+        else:
+            request = SetBool.Request(data=step is Step.PAUSE)
+            self._call("pause", request, functools.partial(self._on_paused, step))
+
+    def _call(self, name: str, request: Any, done: Callable[[Any], None]) -> None:
+        self.busy = True
+
+        def answered(future: Any) -> None:
+            self.busy = False
+            done(future.result())
+
+        self._clients[name].call_async(request).add_done_callback(answered)
+
+    def _on_started(self, answer: StartEpisode.Response) -> None:
+        self.said.append(f"{answer.episode_id}: recording" if answer.ok else answer.message)
+
+    def _on_ended(self, outcome: str, answer: Any) -> None:
+        if not answer.ok:
+            self.said.append(answer.message)
+            return
+        if outcome == "discarded":
+            self.said.append(f"{answer.episode_id}: thrown away")
+            return
+        fit = answer.verdict == "fit"
+        text = f"{answer.episode_id}: {outcome}, {answer.duration_s:.1f} s, {answer.verdict}"
+        self.said.append(text)
+        if fit and outcome == "success":
+            self.tasks.count(self._instruction, answer.episode_id)
+            self._tell_task()
+
+    def _on_marked(self, step: Step, answer: MarkEpisode.Response) -> None:
+        if not answer.ok:
+            self.said.append(answer.message)
+            return
+        self.said.append(f"{answer.episode_id}: now {_MARKS[step]}")
+        self.tasks.uncount(answer.episode_id)
+
+    def _on_redone(self, answer: Trigger.Response) -> None:
+        self.said.append(f"{answer.message}: recording again" if answer.success else answer.message)
+
+    def _on_paused(self, step: Step, answer: SetBool.Response) -> None:
+        self.said.append(step.value if answer.success else answer.message)
+
+    def _tell_task(self) -> None:
+        """Publish the instruction: a policy that is corrected by a person, and the bag, have it."""
+        self._task.publish(String(data=self.tasks.present.instruction))
+
+    def _on_health(self, msg: RecordingHealth) -> None:
+        self.health, self._heard_s = msg, time.monotonic()
+
+    def _on_joy(self, msg: Joy) -> None:
+        now = list(msg.buttons)
+        self._wishes.extend(pressed(self._down, now, self._buttons))
+        self._down = now

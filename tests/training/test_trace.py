@@ -1,0 +1,128 @@
+"""From a checkpoint back to its bags: what it remembers, and what is still as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from demo_bags import write_recordings
+
+from roboalign_training import trace_cli
+from roboalign_training.data.dataset import build_dataset, find_bags
+from roboalign_training.data.errors import DataError
+from roboalign_training.provenance import FILE, ProvenanceError, load_origin, write_origin
+from roboalign_training.trace import AS_IT_WAS, CHANGED, GONE, UNCHECKED, TraceError, trace
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """Bags, a data set, an SFT checkpoint and a GRPO checkpoint made from it."""
+    write_recordings(tmp_path / "bags")
+    build_dataset(find_bags([tmp_path / "bags"]), None, tmp_path / "data")
+    for name, base in (("sft", "roboalign-tiny"), ("grpo", str(tmp_path / "sft" / "policy"))):
+        folder = tmp_path / name / "policy"
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(name.encode() * 100)
+        write_origin(folder, name, base, tmp_path / "data", {"ep1"}, "abc123")
+    return tmp_path
+
+
+def states(step, kind):
+    return {s.name.rsplit("/", 1)[-1]: s.state for s in step.walk() if s.kind == kind}
+
+
+def test_the_way_leads_over_the_base_to_every_bag(lab):
+    step = trace(lab / "grpo" / "policy")
+    assert [s.kind for s in step.children] == ["checkpoint", "data set"]
+    base = step.children[0]
+    assert base.facts["made by"].startswith("sft, roboalign") and "abc123" in base.facts["made by"]
+    assert base.children[0].name == "roboalign-tiny"
+    assert set(states(step, "bag").values()) == {AS_IT_WAS}
+    assert set(states(step, "bag")) == {"ep0", "ep1", "ep2", "ep4"}  # ep3 failed
+    assert set(states(step, "checkpoint").values()) == {AS_IT_WAS}
+    episodes = {s.name: s.facts for s in step.children[1].children}
+    assert "held out" in episodes["ep1"] and "held out" not in episodes["ep0"]
+    assert "ns (" in episodes["ep0"]["time"]
+    bag = step.children[1].children[0].children[0]
+    assert bag.facts["outcome"] == "success" and bag.facts["messages"].isdigit()
+
+
+def test_any_file_of_it_will_do(lab):
+    policy = lab / "grpo" / "policy"
+    assert trace(policy / "model.safetensors").name == str(policy)
+    parquet = next((lab / "data" / "data").glob("*ep0*.parquet"))
+    step = trace(parquet)
+    assert step.name == "ep0" and list(states(step, "bag").values()) == [AS_IT_WAS]
+    assert len(trace(lab / "data").children) == 4
+    report = lab / "report.json"
+    report.write_text(json.dumps({"policy": str(policy)}))
+    assert trace(report).children[0].name == str(policy)
+    assert trace(lab / "bags" / "ep0").kind == "bag"
+
+
+def test_changed_moved_and_missing_bags_are_told_apart(lab, capsys):
+    shutil.rmtree(lab / "bags" / "ep0")
+    (storage,) = (lab / "bags" / "ep2").glob("*.mcap")
+    metadata = lab / "bags" / "ep2" / "metadata.yaml"
+    metadata.write_text(metadata.read_text().replace("roboalign.outcome: success", "x: y"))
+    (lab / "grpo" / "policy" / "model.safetensors").write_bytes(b"other")
+    step = trace(lab / "grpo" / "policy")
+    found = states(step, "bag")
+    assert found["ep0"] == GONE and found["ep4"] == AS_IT_WAS
+    assert step.state == CHANGED
+    assert trace_cli.main([str(lab / "grpo" / "policy")]) == 1
+    said = capsys.readouterr().out
+    assert "4 bags" in said and "not there any more" in said
+
+
+def test_a_checkpoint_remembers_without_its_base_and_data_set(lab):
+    shutil.rmtree(lab / "data")
+    shutil.rmtree(lab / "sft")
+    step = trace(lab / "grpo" / "policy")
+    assert set(states(step, "bag").values()) == {AS_IT_WAS}
+    assert [s.state for s in step.children] == [GONE, GONE]
+    assert len(states(step, "episode")) == 4
+
+
+def test_a_folder_that_moves_as_a_whole_keeps_its_way(lab, tmp_path_factory):
+    other = tmp_path_factory.mktemp("moved") / "lab"
+    shutil.move(lab, other)
+    step = trace(other / "grpo" / "policy")
+    assert set(states(step, "bag").values()) == {AS_IT_WAS}
+    assert set(states(step, "checkpoint").values()) == {AS_IT_WAS}
+
+
+def test_fast_hashes_nothing(lab):
+    step = trace(lab / "grpo" / "policy", verify=False)
+    assert set(states(step, "bag").values()) == {UNCHECKED}
+
+
+def test_json_holds_the_whole_way(lab, capsys):
+    assert trace_cli.main([str(lab / "sft" / "policy"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["kind"] == "checkpoint" and len(document["children"][1]["children"]) == 4
+
+
+def test_what_is_unknown_or_damaged_is_said(lab, capsys, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.txt").write_text("x")
+    assert trace_cli.main([str(tmp_path / "nothing")]) == 2
+    assert "no such file" in capsys.readouterr().err
+    policy = lab / "grpo" / "policy"
+    record = json.loads((policy / FILE).read_text())
+    del record["dataset"]
+    (policy / FILE).write_text(json.dumps(record))
+    with pytest.raises(ProvenanceError, match="found no dataset"):
+        load_origin(policy)
+    (policy / FILE).write_text("{")
+    with pytest.raises(DataError, match="cannot be read"):
+        trace(policy)
+
+
+def test_a_file_nobody_knows_is_refused(tmp_path_factory):
+    alone = tmp_path_factory.mktemp("alone") / "a" / "b" / "c"
+    alone.mkdir(parents=True)
+    (alone / "a.bin").write_bytes(b"x")
+    with pytest.raises(TraceError, match="nothing is known of it"):
+        trace(alone / "a.bin")
