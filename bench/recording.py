@@ -5,8 +5,8 @@ process. recorder_node records them as it does on a robot, for a time; then a mi
 (rclpy subscriptions that decode every message and write it with `mcap`), then `ros2 bag record`
 where it is installed. All see the same publishers, in the same run, one after the other.
 
-A message is lost when it was published between the first and the last recorded one of its topic and
-is not in the bag. CPU is that of the recording process alone, user and system, from its first
+A message is lost when it was published between the first and the last recorded one of its topic
+and is not in the bag. CPU is that of the recording process alone, user and system, from its first
 message to its last.
 
     python bench/recording.py --seconds 60 --out out/bench/recording
@@ -217,7 +217,8 @@ def main() -> int:
     print("|---|---|---|---|---|---|---|---|")
     for name, r in found.items():
         print(
-            f"| {name} | {r['lost']} | {r['sent']} | {r['mb_per_s']:.1f} | {r['cpu_s_per_gb']:.2f} "
+            f"| {name} | {r['lost']} | {r['sent']} | {r['mb_per_s']:.1f} "
+            f"| {r['cpu_s_per_gb']:.2f} "
             f"| {100 * r['cpu_s'] / options.seconds:.0f} | {r['peak_mb']:.0f} "
             f"| {r['disk_gb']:.2f} |"
         )

@@ -36,7 +36,7 @@ def generate_launch_description():
                 "storage",
                 default_value="mcap",
                 choices=["mcap", "rosbag2"],
-                description="The suite's own writer, or a process of `ros2 bag record` an episode.",
+                description="The suite's own writer, or one `ros2 bag record` an episode.",
             ),
             DeclareLaunchArgument(
                 "namespace",

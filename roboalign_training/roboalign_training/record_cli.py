@@ -86,7 +86,9 @@ def count_recorded(tasks: TaskList, bag_dir: Path) -> None:
         except (DataError, OSError):
             continue
         if custom.get(BAG_OUTCOME) == "success" and custom.get(BAG_VERDICT) == FIT:
-            tasks.count(custom.get(BAG_INSTRUCTION, ""), custom.get(BAG_EPISODE_ID, path.parent.name))
+            tasks.count(
+                custom.get(BAG_INSTRUCTION, ""), custom.get(BAG_EPISODE_ID, path.parent.name)
+            )
 
 
 def _run(

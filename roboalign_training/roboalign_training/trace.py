@@ -1,8 +1,9 @@
-"""Walks back from a file to the bags it came from, and looks whether they are still what they were."""
+"""Walks back from a file to the bags it came from, and looks whether they have changed."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +55,7 @@ class Step:
 
 
 def trace(path: Path, verify: bool = True) -> Step:
-    """Walk back from a checkpoint, a file in one, a data set, an episode's file, a report or a bag.
+    """Walk back from a checkpoint or a file in one, a data set, an episode, a report or a bag.
 
     Args:
         path: file or folder.
@@ -152,13 +153,17 @@ def _episode(dataset: Path, entry: dict[str, Any], verify: bool) -> Step:
         facts["time"] = f"{entry['start_ns']} to {entry['end_ns']} ns ({seconds:.1f} s)"
     if entry.get("held_out"):
         facts["held out"] = "not trained on"
-    return Step("episode", entry["id"], facts, "", [_bag(dataset / entry["source"], entry, verify)])
+    return Step(
+        "episode", entry["id"], facts, "", [_bag(dataset / entry["source"], entry, verify)]
+    )
 
 
 def _bag(path: Path, entry: dict[str, Any], verify: bool) -> Step:
     """A bag; compared with the hash that is known of it."""
     known = entry.get("bag_sha256", "")
     step = Step("bag", str(path.resolve()), {"sha256": known[:12]} if known else {}, GONE)
+    if not path.exists():
+        path = Path(os.path.normpath(path))  # "data/../bags" is there also when data is not
     if not path.exists():
         return step
     if known and not verify:

@@ -51,7 +51,9 @@ RULES = {
     "sim": rule("core", "numpy mujoco"),
     "kinematics": rule("core", "numpy mujoco"),
     "remote": rule("core", "numpy msgpack websockets"),
-    "ros": rule("core kinematics", "numpy yaml mcap", inside="control_msgs", ros=True),
+    "ros": rule(
+        "core kinematics", "numpy yaml mcap lz4 zstandard", inside="control_msgs", ros=True
+    ),
     "nodes": rule(
         "core fast models sim kinematics remote ros",
         "numpy yaml mcap msgpack",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import struct
 import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mcap.exceptions import EndOfFile
 from mcap.reader import NonSeekingReader, make_reader
 from mcap.records import Chunk
 from mcap.stream_reader import StreamReader
@@ -34,7 +37,9 @@ def written(messages, chunk_bytes=1000, finish=True):
 
 MESSAGES = st.lists(
     st.tuples(
-        st.integers(0, len(TOPICS) - 1), st.integers(0, 10**18), st.binary(min_size=0, max_size=700)
+        st.integers(0, len(TOPICS) - 1),
+        st.integers(0, 10**18),
+        st.binary(min_size=0, max_size=700),
     ),
     max_size=60,
 )
@@ -80,14 +85,11 @@ def test_a_file_cut_anywhere_holds_every_chunk_that_was_finished():
     messages = [(i % 4, 1000 * i, bytes([i % 251]) * 400) for i in range(100)]
     data, writer = written(messages, finish=False)
     for cut in (len(data), len(data) - 1, len(data) // 2, 300):
-        chunks = []
-        try:
+        whole = []
+        with contextlib.suppress(EndOfFile, struct.error):  # in the middle of a record
             for record in StreamReader(io.BytesIO(data[:cut]), emit_chunks=True).records:
                 if isinstance(record, Chunk):
-                    chunks.append(record)
-        except Exception:  # noqa: BLE001 - the end of the file in the middle of a record
-            pass
-        whole = [c for c in chunks if len(c.data)]
+                    whole.append(record)
         assert len(whole) >= (3 if cut > 10_000 else 0)
     assert 0 < writer.open_bytes < 4 * (1000 + 431)
 
@@ -102,8 +104,11 @@ def test_flush_leaves_nothing_open():
     assert writer.open_bytes
     writer.flush()
     assert not writer.open_bytes
-    found = [r for r in StreamReader(io.BytesIO(stream.getvalue())).records if hasattr(r, "log_time")]
-    assert [r.data for r in found] == [b"abc", b"abc"]
+    found = []
+    with contextlib.suppress(EndOfFile):  # there is no end of the file yet
+        for record in StreamReader(io.BytesIO(stream.getvalue())).records:
+            found += [record.data] if hasattr(record, "log_time") else []
+    assert found == [b"abc", b"abc"]
 
 
 def test_an_empty_file_is_a_file():
@@ -120,7 +125,9 @@ def test_large_messages_are_not_copied(tmp_path):
     image = bytes(8_000_000)
     with (tmp_path / "f.mcap").open("wb") as stream:
         writer = McapWriter(stream, 1 << 20)
-        channel = writer.add_channel("/i", writer.add_schema("a/msg/B", "ros2msg", b""), {}, "none")
+        channel = writer.add_channel(
+            "/i", writer.add_schema("a/msg/B", "ros2msg", b""), {}, "none"
+        )
         tracemalloc.start()
         for number in range(5):
             writer.add_message(channel, number, number, image, number)

@@ -315,12 +315,11 @@ class _Queue:
 
 
 def _session(queue, log_time="receive"):
-    info = EpisodeInfo("e1", "put it there", "test", "yaml", "hash", "tool")
+    info = EpisodeInfo("e1", "put it there", "test", "yaml", "hash", "tool", log_time)
     return EpisodeSession(
         info,
         TOPICS,
         queue,
-        log_time,
         NOW_NS,
         lambda event, outcome, stamp: b"end" if event == END else b"start",
     )

@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rclpy.action import ActionClient
 from recorder_harness import CONTRACT, Robot, read_bag, start, stop, wait_for_messages
@@ -219,7 +220,7 @@ def test_missing_stream_makes_an_episode_unfit(recorder, probe, health):
     assert start(probe, episode_id="a").ok
     robot.publish(time.time_ns(), skip=["gripper_state"])
     wait_for_messages(probe, health, 5)
-    assert "gripper_state: silent" in health[-1].reason
+    probe.until(lambda: "gripper_state: silent" in health[-1].reason, what="an alarm")
     custom, topics = read_bag(stop(probe).bag_path)
     assert custom["roboalign.verdict"] == "unfit: gripper_state: no message"
     assert len(topics["/joint_states"]) == 1

@@ -8,8 +8,8 @@ import time
 
 import pytest
 import yaml
-from recorder_harness import CONTRACT, Robot, read_bag, start, stop, wait_for_messages
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from recorder_harness import CONTRACT, Robot, read_bag, start, stop, wait_for_messages
 from roboalign_msgs.msg import Episode
 from roboalign_msgs.srv import KeepLast, MarkEpisode
 from std_msgs.msg import String
@@ -158,11 +158,13 @@ def test_messages_lost_on_the_way_are_counted(recorder, probe, health):
     os.kill(process.pid, signal.SIGCONT)
     probe.spin_for(1.0)
     robot.publish(time.time_ns())
-    probe.until(lambda: health[-1].lost, what="losses in the health")
     camera = list(health[-1].topics).index(f"/{CAMERA}")
-    ended = stop(probe)
-    last = health[-1]
-    assert last.counts[camera] + last.losses[camera] == 302 and last.losses[camera] > 100
+    probe.until(
+        lambda: health[-1].counts[camera] + health[-1].losses[camera] == 302,
+        what="all that was sent, as taken or as lost, in the health",
+    )
+    last, ended = health[-1], stop(probe)
+    assert last.losses[camera] > 100 and last.lost == last.losses[camera]
     assert f"unfit: {CAMERA}: {last.losses[camera]} of 302 messages lost" in ended.verdict
 
 

@@ -44,7 +44,10 @@ while len(kinds) < len(topics) - 1 and time.monotonic() < until:
     kinds = {{n: t[0] for n, t in node.get_topic_names_and_types() if n in topics}}
     rclpy.spin_once(node, timeout_sec=0.05)
 names = sorted(kinds)
-made = [BagTopic(n, kinds[n], message_definition(kinds[n]), type_hash(kinds[n]), ()) for n in names]
+made = [
+    BagTopic(name, kind, message_definition(kind), type_hash(kind), ())
+    for name, kind in sorted(kinds.items())
+]
 bag = BagWriter(out.parent, out.name, made)
 for index, name in enumerate(names):
     def take(data, index=index):

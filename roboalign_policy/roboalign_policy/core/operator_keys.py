@@ -113,9 +113,7 @@ def buttons_from_text(text: str) -> dict[int, Ask]:
     return found
 
 
-def pressed(
-    before: list[int], now: list[int], buttons: Mapping[int, Ask]
-) -> list[Ask]:
+def pressed(before: list[int], now: list[int], buttons: Mapping[int, Ask]) -> list[Ask]:
     """Wishes of the buttons that went down between two messages."""
     down = (i for i, value in enumerate(now) if value and not (i < len(before) and before[i]))
     return [buttons[i] for i in down if i in buttons]

@@ -13,13 +13,13 @@ from roboalign_policy.core.contract_types import Stream
 from roboalign_policy.core.finding import OK, Finding, counted, milliseconds
 from roboalign_policy.core.gate_types import GateSettings
 from roboalign_policy.core.graph_snapshot import GraphSnapshot
-from roboalign_policy.core.stream_stats import RATE_TOLERANCE
 from roboalign_policy.core.stream_audit import (
     NOTABLE_STEPS,
     StreamAudit,
     StreamRecord,
     audit_stream,
 )
+from roboalign_policy.core.stream_stats import RATE_TOLERANCE
 
 FOREIGN_S = 10.0
 """A stamp so far from the present was made by another clock, not by a slow camera."""

@@ -59,7 +59,9 @@ class TaskList:
         names = [task.instruction for task in self.tasks]
         for name in names:
             if names.count(name) > 1:
-                raise TaskListError(f"task list: found {name!r} twice, expected it once: 20 x {name}")
+                raise TaskListError(
+                    f"task list: found {name!r} twice, expected it once: 20 x {name}"
+                )
 
     @property
     def present(self) -> Task:

@@ -31,13 +31,12 @@ from roboalign_policy.core.ring import Arrival, Ring
 from roboalign_policy.core.stream_stats import notes
 from roboalign_policy.nodes.episode_end import EpisodeEnd
 from roboalign_policy.nodes.health_report import free_bytes
-from roboalign_policy.ros.bag_outcome import mark_outcome
 from roboalign_policy.ros.bag_writer import leftover_partials
 from roboalign_policy.ros.episode_session import EpisodeInfo, EpisodeSession
+from roboalign_policy.ros.episode_writer import make_writer
 from roboalign_policy.ros.qos import qos_to_dict, reliable_qos
 from roboalign_policy.ros.raw_streams import RawStreams, bag_topic
 from roboalign_policy.ros.recording_msgs import marker_to_msg
-from roboalign_policy.ros.episode_writer import make_writer
 
 TOOL = "roboalign recorder_node 0.1.0"
 EPISODE_TYPE = "roboalign_msgs/msg/Episode"
@@ -96,9 +95,7 @@ class EpisodeRecorder:
         self.ring = Ring(settings.ring_s, settings.ring_mb * MB)
         self.ended: Future | None = None
         self.last_id = ""
-        self.streams = RawStreams(
-            node, self.topics, self._on_message, lossless=settings.lossless
-        )
+        self.streams = RawStreams(node, self.topics, self._on_message, lossless=settings.lossless)
         marker_qos = reliable_qos(10)
         self._markers = node.create_publisher(Episode, EPISODE_TOPIC, marker_qos)
         marker = bag_topic(self._markers.topic_name, EPISODE_TYPE)
@@ -164,22 +161,22 @@ class EpisodeRecorder:
             raise RecordingError(
                 f"{self.root}: expected {self._settings.min_free_mb} MB of free space, found less"
             )
-        self.writer.begin(
-            self.root,
-            episode_id,
-            [*self.streams.bag_topics(), self._marker_topic],
-            self._settings.sync_s,
-        )
         info = EpisodeInfo(
-            episode_id, instruction, operator, self._contract_yaml, self._contract.hash, TOOL
+            episode_id,
+            instruction,
+            operator,
+            self._contract_yaml,
+            self._contract.hash,
+            TOOL,
+            self._settings.log_time,
         )
+        topics = [*self.streams.bag_topics(), self._marker_topic]
+        sync_s, known = self._settings.sync_s, info.custom_data()
+        self.writer.begin(self.root, episode_id, topics, sync_s, known)
         self.ended = Future(executor=self._node.executor)
         marker = functools.partial(self._mark, info)
         start_ns = before[0].receive_ns if before else self.now_ns()
-        log_time = self._settings.log_time
-        self.session = EpisodeSession(
-            info, self.topics, self.writer, log_time, start_ns, marker
-        )
+        self.session = EpisodeSession(info, self.topics, self.writer, start_ns, marker)
         there = {arrival.index for arrival in before}
         latched = [a for a in self.streams.latched(start_ns) if a.index not in there]
         for arrival in (*latched, *before):
@@ -213,21 +210,6 @@ class EpisodeRecorder:
         info = self.session.info
         self.finish("discarded", RecordEpisode.Result.REASON_DISCARDED, "done again")
         return self.begin(info.instruction, "", info.operator)
-
-    def mark(self, episode_id: str, outcome: str) -> Path:
-        """Judge an episode that has ended; see `bag_outcome.mark_outcome`.
-
-        Args:
-            episode_id: which; empty: the last one.
-            outcome: one of ``core.recording.OUTCOMES``.
-
-        Raises:
-            RecordingError: there is no such bag, or a value is wrong.
-            OSError: it cannot be written.
-        """
-        if not (episode_id or self.last_id):
-            raise RecordingError("episode_id: found an empty text, and no episode has ended yet")
-        return mark_outcome(self.root, episode_id or self.last_id, outcome)
 
     def finish(self, outcome: str, reason: int, message: str = "") -> Future:
         """End the present episode.

@@ -10,6 +10,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from roboalign_policy.core.recording import RecordingError
 from roboalign_policy.nodes.episode_recorder import EpisodeRecorder
+from roboalign_policy.ros.bag_outcome import mark_outcome
 
 
 class RecorderServices:
@@ -63,8 +64,11 @@ class RecorderServices:
 
     def _on_mark(self, request: MarkEpisode.Request, response: MarkEpisode.Response) -> Any:
         """Judge an episode that has ended."""
+        episode_id = request.episode_id or self._recorder.last_id
         try:
-            path = self._recorder.mark(request.episode_id, request.outcome)
+            if not episode_id:
+                raise RecordingError("episode_id: found an empty text, no episode has ended yet")
+            path = mark_outcome(self._recorder.root, episode_id, request.outcome)
         except (RecordingError, OSError) as error:
             response.message = str(error)
             return response

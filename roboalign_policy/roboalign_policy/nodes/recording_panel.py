@@ -194,13 +194,15 @@ class RecordingPanel:
         self.tasks.uncount(answer.episode_id)
 
     def _on_redone(self, answer: Trigger.Response) -> None:
-        self.said.append(f"{answer.message}: recording again" if answer.success else answer.message)
+        self.said.append(
+            f"{answer.message}: recording again" if answer.success else answer.message
+        )
 
     def _on_paused(self, step: Step, answer: SetBool.Response) -> None:
         self.said.append(step.value if answer.success else answer.message)
 
     def _tell_task(self) -> None:
-        """Publish the instruction: a policy that is corrected by a person, and the bag, have it."""
+        """Publish the instruction: for the bag, and for a policy that a person corrects."""
         self._task.publish(String(data=self.tasks.present.instruction))
 
     def _on_health(self, msg: RecordingHealth) -> None:

@@ -11,8 +11,6 @@ from roboalign_policy.core import keys
 from roboalign_policy.core.recording import RecordingError, check_episode_id, check_outcome
 from roboalign_policy.ros.bag_writer import dump_yaml, sync_folder, sync_stream
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 
 def mark_outcome(root: Path, episode_id: str, outcome: str) -> Path:
     """Write the outcome of a finished episode into its ``metadata.yaml``.
@@ -37,10 +35,12 @@ def mark_outcome(root: Path, episode_id: str, outcome: str) -> Path:
     path = folder / "metadata.yaml"
     if not path.is_file():
         raise RecordingError(f"episode_id: found {episode_id!r}, expected a bag in {root}")
-    document = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
     custom = document.get("rosbag2_bagfile_information", {}).get("custom_data") or {}
     if keys.BAG_OUTCOME not in custom:
-        raise RecordingError(f"{path}: found no {keys.BAG_OUTCOME}, expected a bag of recorder_node")
+        raise RecordingError(
+            f"{path}: found no {keys.BAG_OUTCOME}, expected a bag of recorder_node"
+        )
     custom[keys.BAG_OUTCOME] = outcome
     new = path.with_name(".metadata.yaml.new")
     with new.open("w", encoding="utf-8") as stream:

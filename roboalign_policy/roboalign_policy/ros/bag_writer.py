@@ -26,6 +26,7 @@ METADATA_VERSION = 9  # rosbag2 of ROS 2 Jazzy
 CHUNK_BYTES = 1 << 20
 FLUSH_S = 0.5
 PARTIAL = ".partial"
+BEGUN = "roboalign.begun"  # metadata record at the start of a file: what was known then
 # libyaml where PyYAML has it: an episode ends 30 ms sooner.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -84,7 +85,12 @@ class BagWriter:
     """One bag that is being written."""
 
     def __init__(
-        self, root: Path, name: str, topics: Sequence[BagTopic], sync_s: float = 0.0
+        self,
+        root: Path,
+        name: str,
+        topics: Sequence[BagTopic],
+        sync_s: float = 0.0,
+        known: Mapping[str, str] | None = None,
     ) -> None:
         """Create the unfinished bag.
 
@@ -93,6 +99,7 @@ class BagWriter:
             name: name of the bag.
             topics: all topics it may hold; messages refer to them by index.
             sync_s: s; how often everything is brought to the disk; 0: at the end alone.
+            known: custom data known by now, for whoever recovers the bag if it is never finished.
 
         Raises:
             FileExistsError: a finished or an unfinished bag of that name is there.
@@ -110,6 +117,8 @@ class BagWriter:
         self._storage = f"{name}_0.mcap"
         self._stream = (self._partial / self._storage).open("wb")
         self._mcap = McapWriter(self._stream, CHUNK_BYTES)
+        if known:
+            self._mcap.add_metadata(BEGUN, dict(known))
         self._sync_s = sync_s
         self._flushed_s = self._synced_s = time.monotonic()
         schemas: dict[str, int] = {}

@@ -39,6 +39,18 @@ class EpisodeInfo:
     contract_yaml: str
     contract_hash: str
     tool: str
+    log_time: str
+
+    def custom_data(self) -> dict[str, str]:
+        """The part of the bag's custom data that is known by now."""
+        return {
+            keys.BAG_CONTRACT: self.contract_yaml,
+            keys.BAG_INSTRUCTION: self.instruction,
+            keys.BAG_EPISODE_ID: self.episode_id,
+            keys.BAG_TOOL: self.tool,
+            BAG_OPERATOR: self.operator,
+            BAG_LOG_TIME: self.log_time,
+        }
 
 
 class EpisodeSession:
@@ -60,7 +72,6 @@ class EpisodeSession:
         info: EpisodeInfo,
         topics: Sequence[RecordedTopic],
         writer: WriterThread,
-        log_time: str,
         start_ns: int,
         make_marker: MarkerMaker,
     ):
@@ -70,7 +81,6 @@ class EpisodeSession:
             info: id, instruction and origin.
             topics: what is recorded.
             writer: where messages go.
-            log_time: see :class:`LogClock`.
             start_ns: the node's clock now; with ``log_time: header`` the first stamped message
                 sets the start instead.
             make_marker: serialises the marker messages.
@@ -82,7 +92,7 @@ class EpisodeSession:
         self.stats = [StreamStats() for _ in topics]
         self._topics = topics
         self._writer = writer
-        self._clock = LogClock(log_time)
+        self._clock = LogClock(info.log_time)
         self._make_marker = make_marker
         # Messages without a time of their own wait here until the episode has a time (log_time:
         # header).
@@ -100,10 +110,7 @@ class EpisodeSession:
         return sum(stat.dropped for stat in self.stats)
 
     def now_ns(self, node_ns: int) -> int:
-        """Present time in the clock of the log: the node's, or the newest stamp with ``log_time.
-
-        Header``.
-        """
+        """Present time in the clock of the log: the node's, or by header the newest stamp."""
         return node_ns if self._clock.mode == "receive" else self._clock.newest_ns or node_ns
 
     def add(self, arrival: Arrival) -> None:
@@ -160,15 +167,10 @@ class EpisodeSession:
             found: the verdict of :meth:`end`.
         """
         return {
-            keys.BAG_CONTRACT: self.info.contract_yaml,
-            keys.BAG_INSTRUCTION: self.info.instruction,
+            **self.info.custom_data(),
             keys.BAG_OUTCOME: outcome,
-            keys.BAG_EPISODE_ID: self.info.episode_id,
-            keys.BAG_TOOL: self.info.tool,
-            BAG_OPERATOR: self.info.operator,
             BAG_VERDICT: found,
             BAG_NOTES: notes(self._topics, self.stats),
-            BAG_LOG_TIME: self._clock.mode,
         }
 
     def _last_ns(self, node_ns: int) -> int:

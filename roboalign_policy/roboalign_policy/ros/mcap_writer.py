@@ -100,7 +100,9 @@ class McapWriter:
 
     def add_schema(self, name: str, encoding: str, data: bytes) -> int:
         """Write a schema; returns its id."""
-        self._schemas.append(Schema(id=len(self._schemas) + 1, data=data, encoding=encoding, name=name))
+        self._schemas.append(
+            Schema(id=len(self._schemas) + 1, data=data, encoding=encoding, name=name)
+        )
         self._record(self._schemas[-1])
         return self._schemas[-1].id
 

@@ -56,7 +56,12 @@ class Rosbag2Process:
         self._closing: list[threading.Thread] = []
 
     def begin(
-        self, root: Path, name: str, topics: Sequence[BagTopic], sync_s: float = 0.0
+        self,
+        root: Path,
+        name: str,
+        topics: Sequence[BagTopic],
+        sync_s: float = 0.0,
+        known: Mapping[str, str] | None = None,
     ) -> None:
         """Start recording; returns when every topic that has a publisher is subscribed to.
 
@@ -65,6 +70,7 @@ class Rosbag2Process:
             name: of the bag.
             topics: names; the last one is the marker's.
             sync_s: not used: `ros2 bag record` brings a bag to disk as it likes.
+            known: not used: it writes custom data only at the end.
 
         Raises:
             FileExistsError: a bag of that name is there.

@@ -40,14 +40,19 @@ class WriterThread:
         self._thread.start()
 
     def begin(
-        self, root: Path, name: str, topics: Sequence[BagTopic], sync_s: float = 0.0
+        self,
+        root: Path,
+        name: str,
+        topics: Sequence[BagTopic],
+        sync_s: float = 0.0,
+        known: Mapping[str, str] | None = None,
     ) -> None:
-        """Open the next bag; the messages that follow belong to it.
+        """Open the next bag; the messages that follow belong to it. See `BagWriter`.
 
         Raises:
-            OSError: it cannot be made (see :class:`BagWriter`).
+            OSError: it cannot be made.
         """
-        self._bag = BagWriter(root, name, topics, sync_s)
+        self._bag = BagWriter(root, name, topics, sync_s, known)
         self.peak_bytes = self.waiting_bytes
 
     def put(self, index: int, log_ns: int, publish_ns: int, data: bytes) -> bool:
