@@ -13,6 +13,7 @@ from roboalign_policy.core.frames import Frame, Sample
 from roboalign_policy.core.resample import Resampler
 from roboalign_policy.core.selectors import image_from_msg, stamp_ns_from_msg, vector_from_msg
 from roboalign_training.data.bags import read_bag
+from roboalign_training.data.dataset import build_dataset
 from roboalign_training.data.episodes import bag_contract, find_spans, frames_from_bag
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.topics import map_topics
@@ -223,12 +224,27 @@ def test_markers_split_a_plain_recording(tmp_path, contract):
         frames_from_bag(bag, contract)
 
 
-def test_unpaired_marker(tmp_path, contract):
+def test_unpaired_marker_costs_its_own_episode_only(tmp_path, contract):
     demo = write_demo(
-        tmp_path / "ep", count=20, custom=False, markers=((2, 99, "first", "x", "success"),)
+        tmp_path / "ep",
+        count=60,
+        custom=False,
+        markers=(
+            (2, 99, "first", "x", "success"),
+            (20, 35, "second", "y", "success"),
+            (99, 50, "third", "z", "success"),
+        ),
     )
-    with pytest.raises(EpisodeError, match="'first' starts and never ends"):
-        frames_from_bag(read_bag(demo.folder), contract)
+    bag = read_bag(demo.folder)
+    spans = find_spans(bag, map_topics(bag, contract))
+    assert [(s.episode_id, s.outcome, s.fault) for s in spans] == [
+        ("first", "unknown", "episode 'first' starts and never ends"),
+        ("second", "success", None),
+        ("third", "unknown", "episode 'third' ends and never started"),
+    ]
+    assert len(frames_from_bag(bag, contract, spans[1])) == 16
+    index = build_dataset([demo.folder], contract, tmp_path / "data")
+    assert set(index.episodes) == {"second"}
 
 
 def test_unknown_outcome(tmp_path, contract):

@@ -31,6 +31,7 @@ BAG_INSTRUCTION = "roboalign.instruction"
 BAG_OUTCOME = "roboalign.outcome"
 BAG_EPISODE_ID = "roboalign.episode_id"
 BAG_TOOL = "roboalign.tool"
+BAG_RECOVERED = "roboalign.recovered"
 
 # Control modes
 EE_DELTA = "ee_delta"

@@ -53,7 +53,7 @@ def bag_store(definitions: frozenset[tuple[str, str, str]]) -> tuple[Typestore, 
     for name, form, text in sorted(definitions):
         try:
             store.register(_parse(name, form, text))
-        except (TypesysError, ValueError, AssertionError) as error:
+        except Exception as error:  # noqa: BLE001 - a damaged text makes the parser raise anything
             faults[name] = _parse_fault(text, error)
     return store, faults
 
@@ -123,4 +123,6 @@ def _incomplete(store: Typestore, name: str) -> str | None:
         store.get_msgdef(name)
     except (TypesysError, KeyError) as error:
         return f"its definition in the bag lacks {error}"
+    except Exception as error:  # noqa: BLE001 - as in `bag_store`
+        return f"its definition in the bag makes no decoder ({error!r})"
     return None
