@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from bag_damage.bases import Base
 
+from bag_damage.bases import Base
 from roboalign_training.data.bags import read_bag
 from roboalign_training.data.errors import BagError
 from roboalign_training.data.recovery import recover
@@ -63,7 +63,8 @@ def run_case(number: int, seed: int, base: Base, cut: bool, folder: Path) -> Res
     """Damages a copy of a bag and reads it.
 
     Args:
-        number, seed: They determine the damage.
+        number: Which case.
+        seed: Together with the number, it determines the damage.
         base: The bag.
         cut: Whether a file is cut off; else 1 to 16 bits are flipped.
         folder: An empty place for the copy.

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import yaml
+from mcap.data_stream import ReadDataStream
+from mcap.records import Chunk, Message
+from mcap.stream_reader import breakup_chunk
 from mcap.writer import CompressionType, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -126,19 +130,16 @@ def write_bag(folder: Path, rows: Sequence[Row], **options: object) -> Written:
 
 def _places(path: Path, rows: Sequence[Row]) -> Written:
     """Where chunks (or loose messages) stand; rows go into them in the order written."""
-    data, at, parts, left = path.read_bytes(), 8, [], list(rows)
+    data, at, found, left = path.read_bytes(), 8, [], list(rows)
     while data[at] != 15:
         end = at + 9 + int.from_bytes(data[at + 1 : at + 9], "little")
+        count = int(data[at] == 5)
         if data[at] == 6:
-            parts.append([at, end, 0])
-        elif data[at] == 7:  # a message index of the chunk before it
-            parts[-1][2] += int.from_bytes(data[at + 11 : at + 15], "little") // 16
-        elif data[at] == 5:
-            parts.append([at, end, 1])
+            chunk = Chunk.read(ReadDataStream(BytesIO(data[at + 9 : end])))
+            count = sum(isinstance(record, Message) for record in breakup_chunk(chunk))
+        if data[at] in (5, 6):
+            found.append((at, end, tuple(left[:count])))
+            del left[:count]
         at = end
-    found = []
-    for start, end, count in parts:
-        found.append((start, end, tuple(left[:count])))
-        del left[:count]
     assert not left, "every message has its place"
     return Written(path, tuple(found), at)

@@ -158,7 +158,8 @@ class Bag:
 
         Args:
             topics: Names as recorded; None for all that can be decoded.
-            start_ns, end_ns: As in `raw_messages`.
+            start_ns: As in `raw_messages`.
+            end_ns: As in `raw_messages`.
 
         Yields:
             `Message` with an object whose attributes are the message's fields; arrays are numpy.

@@ -21,8 +21,8 @@ from roboalign_policy.core.keys import (
 from roboalign_policy.core.recording import BAG_VERDICT, FIT, OUTCOMES
 from roboalign_training.data.bags import Bag
 from roboalign_training.data.errors import EpisodeError
-from roboalign_training.data.losses import recovered_losses
 from roboalign_training.data.framing import Frames, make_frames
+from roboalign_training.data.losses import recovered_losses
 from roboalign_training.data.topics import TopicMap, map_topics
 
 EVENT_START, EVENT_END = 0, 1  # values of roboalign_msgs/msg/Episode

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from array import array
 from zlib import crc32
 
 import numpy as np
 
 from roboalign_training.data import mcap_records as mcap
-from roboalign_training.data.errors import BagError
+from roboalign_training.data.errors import RESCUE, BagError
 from roboalign_training.data.mcap_records import Chunk, FileBytes, RecordError
 from roboalign_training.data.storage import ALL_TIMES, Message
 from roboalign_training.data.unpacking import UnpackError, unpack_chunk
@@ -31,9 +31,9 @@ def content(data: FileBytes, chunk: Chunk) -> bytes:
             data.read(chunk.data_at, chunk.data_length), chunk.compression, chunk.size
         )
     except UnpackError as error:
-        raise RecordError(f"the chunk at byte {chunk.at} {error}") from error
+        raise RecordError(str(error)) from error
     if chunk.crc and crc32(raw) != chunk.crc:
-        raise RecordError(f"the chunk at byte {chunk.at} does not fit its CRC")
+        raise RecordError("does not fit its CRC")
     return raw
 
 
@@ -46,11 +46,11 @@ def split(raw: bytes) -> Iterator[tuple[int, memoryview]]:
     view, at, end = memoryview(raw), 0, len(raw)
     while at < end:
         if end - at < mcap.PREFIX.size:
-            raise RecordError(f"record at byte {at} of its content is cut off")
+            raise RecordError(f"holds a record that is cut off at byte {at}")
         opcode, length = mcap.PREFIX.unpack_from(raw, at)
         body, at = at + mcap.PREFIX.size, at + mcap.PREFIX.size + length
         if at > end or (opcode == mcap.MESSAGE and length < mcap.MESSAGE_FIELDS):
-            raise RecordError(f"record at byte {body} of its content has a wrong length")
+            raise RecordError(f"holds a record of a wrong length at byte {body}")
         yield opcode, view[body:at]
 
 
@@ -60,11 +60,10 @@ def records(data: FileBytes, chunk: Chunk) -> Iterator[tuple[int, memoryview]]:
     Raises:
         RecordError: When it is damaged.
     """
-    raw = content(data, chunk)
     try:
-        yield from split(raw)
+        yield from split(content(data, chunk))
     except RecordError as error:
-        raise RecordError(f"in the chunk at byte {chunk.at}: {error}") from error
+        raise RecordError(f"the chunk at byte {chunk.at} {error}") from error
 
 
 @dataclass(frozen=True)
@@ -106,9 +105,10 @@ class ChunkSegment:
         try:
             with FileBytes(self.path) as data:
                 raw = content(data, self.chunk)
-            rows, ordered = self._rows(raw)
+            rows, ordered = _rows(raw, self.names)
         except (RecordError, OSError, MemoryError) as error:
-            raise BagError(self.source, f"is damaged: {error}") from error
+            place = f"the chunk at byte {self.chunk.at}"
+            raise BagError(self.source, f"is damaged: {place} {error}: {RESCUE}") from error
         if not ordered:
             rows.sort(key=itemgetter(0))
         first, last = self.times
@@ -118,8 +118,8 @@ class ChunkSegment:
             raise BagError(
                 self.source,
                 f"is damaged: the chunk at byte {self.chunk.at} does not hold what it says: "
-                f"{len(rows)} messages, expected {self.expected}, "
-                f"between {self.start_ns} and {self.end_ns} ns",
+                f"{len(rows)} messages, expected {self.expected} between {self.start_ns} and "
+                f"{self.end_ns} ns: {RESCUE}",
             )
         if rows and (rows[0][0] < first or rows[-1][0] > last):
             rows = [row for row in rows if first <= row[0] <= last]
@@ -127,29 +127,29 @@ class ChunkSegment:
         for log_ns, channel, begin, end in rows:
             yield Message(names[channel], log_ns, raw[begin:end])
 
-    def _rows(self, raw: bytes) -> tuple[list[tuple[int, int, int, int]], bool]:
-        """(log time, channel, begin, end) of the wanted messages; whether they rise in time."""
-        rows: list[tuple[int, int, int, int]] = []
-        unpack, fields, names = mcap.MESSAGE_HEAD.unpack_from, mcap.MESSAGE_FIELDS, self.names
-        at, newest, ordered = 0, 0, True
-        end, last_head = len(raw), len(raw) - mcap.MESSAGE_HEAD.size
-        while at <= last_head:
-            opcode, length, channel, _, log_ns, _ = unpack(raw, at)
-            begin = at + mcap.PREFIX.size
-            at = begin + length
-            if opcode == mcap.MESSAGE:
-                if at > end or length < fields:
-                    raise RecordError(f"a message of {length} bytes in a chunk of {end}")
-                if channel in names:
-                    ordered = ordered and log_ns >= newest
-                    newest = log_ns
-                    rows.append((log_ns, channel, begin + fields, at))
-        if at != end:  # what is left is shorter than the shortest message
-            for _ in split(raw[at:]):
-                pass
-            if at > end:
-                raise RecordError(f"a record of its content ends at byte {at} of {end}")
-        return rows, ordered
+
+def _rows(raw: bytes, names: Container[int]) -> tuple[list[tuple[int, int, int, int]], bool]:
+    """(log time, channel, begin, end) of the messages wanted; whether they rise in time."""
+    rows: list[tuple[int, int, int, int]] = []
+    unpack, fields = mcap.MESSAGE_HEAD.unpack_from, mcap.MESSAGE_FIELDS
+    at, newest, ordered = 0, 0, True
+    end, last_head = len(raw), len(raw) - mcap.MESSAGE_HEAD.size
+    while at <= last_head:
+        opcode, length, channel, _, log_ns, _ = unpack(raw, at)
+        begin = at + mcap.PREFIX.size
+        at = begin + length
+        if opcode == mcap.MESSAGE:
+            if at > end or length < fields:
+                raise RecordError(f"holds a message of {length} bytes at byte {begin} of {end}")
+            if channel in names:
+                ordered = ordered and log_ns >= newest
+                newest = log_ns
+                rows.append((log_ns, channel, begin + fields, at))
+    if at > end:
+        raise RecordError(f"holds a record that ends at byte {at} of {end}")
+    for _ in split(raw[at:]):  # what is left is shorter than the shortest message
+        pass
+    return rows, ordered
 
 
 @dataclass(frozen=True)
@@ -216,4 +216,4 @@ class LooseSegment:
                     topic = self._names[loose.channels[number]]
                     yield Message(topic, loose.times[number], block[offset : offset + length])
         except (RecordError, OSError, MemoryError) as error:
-            raise BagError(self._source, f"is damaged: {error}") from error
+            raise BagError(self._source, f"is damaged: {error}: {RESCUE}") from error

@@ -59,9 +59,7 @@ class McapFile:
         for chunk, counts in zip(self._chunks, self._indexed, strict=True):
             expected = sum(count for channel, count in counts if channel in names)
             if expected and chunk.start_ns <= times[1] and chunk.end_ns >= times[0]:
-                found.append(
-                    ChunkSegment(self.path, self.source, chunk, names, expected, times)
-                )
+                found.append(ChunkSegment(self.path, self.source, chunk, names, expected, times))
         if not names.keys().isdisjoint(self._loose.channels):
             found.append(LooseSegment(self.path, self.source, self._loose, names, times))
         return found
@@ -277,5 +275,3 @@ def stored_topic(channel: Channel, schema: Schema) -> StoredTopic:
         channel.metadata.get("topic_type_hash", ""),
         channel.metadata.get("offered_qos_profiles", ""),
     )
-
-

@@ -38,9 +38,7 @@ def merged(segments: Sequence[Segment], limit: int = OPEN_BYTES) -> Iterator[Mes
     held = number = 0
     try:
         while number < len(waiting) or heads:
-            while number < len(waiting) and (
-                not heads or waiting[number].start_ns <= heads[0][0]
-            ):
+            while number < len(waiting) and (not heads or waiting[number].start_ns <= heads[0][0]):
                 segment = waiting[number]
                 number += 1
                 alone = number == len(waiting) or segment.end_ns <= waiting[number].start_ns

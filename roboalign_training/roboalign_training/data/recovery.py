@@ -120,28 +120,37 @@ class _Work:
 
     def survey(self) -> None:
         """Counts what reads, finds the topics, and bounds the time of what is lost."""
+        counted: list[Counter[int]] = []
         for salvage in self.salvages:
             counts: Counter[int] = Counter()
             for number, _, _, data in salvage.messages():
                 counts[number] += 1
                 self.damaged.zipped = self.damaged.zipped or data[:4] == ZSTD_MAGIC
+            counted.append(counts)
             self._done += salvage.size
             self.damaged.understand(salvage.information)
             self.losses += salvage.losses
-            for number, topic in salvage.topics.items():
-                if self.topics.setdefault(topic.name, topic).type == topic.type:
-                    self.kept[topic.name] += counts.pop(number, 0)
-            self.losses += [
-                Loss(
-                    salvage.name, 0, 0, f"{count} messages belong to no topic of one ROS 2 type",
-                    *(salvage.first or (None,))[:1],
-                )
-                for count in counts.values()
-            ]  # fmt: skip
+        self._join(counted)
         if not self.kept.total():
             causes = "; ".join(dict.fromkeys(f"{loss.file}: {loss.cause}" for loss in self.losses))
             raise BagError(self.damaged.path, f"nothing in it can be read: {causes or 'empty'}")
         self._bound()
+
+    def _join(self, counted: list[Counter[int]]) -> None:
+        """Joins the topics of all files; of two types the one that a CRC vouches for holds."""
+        found = [
+            (number in salvage.sure, salvage, counts, number, topic)
+            for salvage, counts in zip(self.salvages, counted, strict=True)
+            for number, topic in salvage.topics.items()
+        ]
+        for _, _, counts, number, topic in sorted(found, key=lambda entry: not entry[0]):
+            if self.topics.setdefault(topic.name, topic).type == topic.type:
+                self.kept[topic.name] += counts.pop(number, 0)
+        for salvage, counts in zip(self.salvages, counted, strict=True):
+            if left := counts.total():
+                cause = f"{left} messages whose topic is not known, or not its type"
+                start, end = (salvage.first or (None,))[0], (salvage.last or (None,))[-1]
+                self.losses.append(Loss(salvage.name, 0, 0, cause, start, end))
 
     def write(self, target: Path, accept: bool) -> Recovery:
         """Writes the new bag."""

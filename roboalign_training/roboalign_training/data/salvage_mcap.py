@@ -8,7 +8,6 @@ off, what decompresses is kept.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,26 +19,21 @@ from roboalign_training.data.losses import Loss
 from roboalign_training.data.mcap_content import content, split
 from roboalign_training.data.mcap_file import stored_topic
 from roboalign_training.data.mcap_records import Channel, Chunk, FileBytes, RecordError, Schema
+from roboalign_training.data.mcap_sync import (
+    PARSERS,
+    UNSURE,
+    check,
+    checked_summary,
+    cut_chunk,
+    goes_on,
+    has_checked_chunk,
+    next_record,
+)
 from roboalign_training.data.storage import StoredTopic
 from roboalign_training.data.unpacking import unpack_start
 
 Row = tuple[int, int, int, bytes]
 """Channel or number of the topic, log time in ns, publish time in ns, data."""
-
-# An opcode that is not the header's, and a length below 2^40.
-_CANDIDATE = re.compile(rb"[\x02-\x0f](?=[\s\S]{5}\x00\x00\x00)")
-_LENGTHS = {mcap.FOOTER: 20, mcap.SUMMARY_OFFSET: 17, mcap.DATA_END: 4}
-_PARSERS = {
-    mcap.SCHEMA: mcap.parse_schema,
-    mcap.CHANNEL: mcap.parse_channel,
-    mcap.METADATA: mcap.parse_metadata,
-    mcap.STATISTICS: mcap.parse_statistics,
-    mcap.CHUNK_INDEX: mcap.parse_chunk_index,
-}
-# Kinds whose length nothing within them confirms.
-_UNSURE = (mcap.HEADER, mcap.MESSAGE, mcap.ATTACHMENT, mcap.ATTACHMENT_INDEX, mcap.METADATA_INDEX)
-_PRIVATE = 0x80  # from this opcode on records are an application's own
-_BLOCK_BYTES = 1 << 20
 
 
 class McapSalvage:
@@ -49,6 +43,7 @@ class McapSalvage:
         name: The file's, for the report.
         size: Bytes of the file.
         topics: By channel; complete when `messages` was read to its end once.
+        sure: The channels whose definition a CRC vouches for.
         promised: Messages by channel, by the file's statistics; None where these are lost.
         information: The metadata of the bag as the file repeats it (YAML), or "".
         losses: What did not read, of the last time that `messages` was read.
@@ -58,6 +53,7 @@ class McapSalvage:
     def __init__(self, path: Path, name: str, on_bytes: Callable[[int], None]) -> None:
         self.name = name
         self.topics: dict[int, StoredTopic] = {}
+        self.sure: set[int] = set()
         self.promised: dict[int, int] | None = None
         self.information = ""
         self.losses: list[Loss] = []
@@ -70,26 +66,34 @@ class McapSalvage:
         self.last: tuple[int, int] | None = None
         self._open: list[int] = []  # losses after which nothing was read yet
         self._missing: dict[int, Counter[int]] = {}  # messages lost by channel, by loss
+        self._checked: bool | None = None  # whether chunks with CRCs hold the messages
+        self._summary_at = 0  # from here on a CRC vouches for definitions
+        self._adrift = False  # whether nothing but messages was found since the last damage
 
     def messages(self) -> Iterator[Row]:
         """Yields the messages in the order of the file."""
         self.losses, self.last, self._open, self._missing = [], None, [], {}
-        finished = cut = False
+        finished = cut = self._adrift = False
         with FileBytes(self._path) as data:
+            if self._checked is None:
+                self._checked = has_checked_chunk(data)
+                self._summary_at = checked_summary(data)
             at = len(mcap.MAGIC)
             if data.peek(0, at) != mcap.MAGIC:
-                at = self._search(data, 0)
+                at = next_record(data, 0, False, self._on_bytes)
                 self._lose(0, at, "it does not begin as an MCAP file")
             while at < data.size and not cut:
                 self._on_bytes(at)
                 if finished and data.size - at <= len(mcap.MAGIC):
                     break
                 try:
-                    opcode, end = _check(data, at)
-                    if opcode in _UNSURE and not _goes_on(data, end):
+                    opcode, end = check(data, at)
+                    if opcode in UNSURE and not goes_on(data, end):
                         raise RecordError(f"nothing follows the record of opcode {opcode}")
+                    if opcode == mcap.MESSAGE and self._adrift and self._checked:
+                        raise RecordError("messages of a chunk that is damaged")
                 except RecordError as error:
-                    chunk = _cut_chunk(data, at)
+                    chunk = cut_chunk(data, at)
                     if chunk is not None:
                         found = self._beginning(data, chunk)
                         yield from self._seen(found)
@@ -97,10 +101,10 @@ class McapSalvage:
                         self._lose(at, data.size - at, cause, tail=True)
                         cut = True
                     else:
-                        following = self._search(data, at + 1)
+                        following = next_record(data, at + 1, self._checked, self._on_bytes)
                         cut = following == data.size
                         self._lose(at, following - at, str(error), tail=cut)
-                        at, finished = following, False
+                        at, finished, self._adrift = following, False, True
                     continue
                 yield from self._record(data, opcode, at, end)
                 at, finished = end, finished or opcode == mcap.FOOTER
@@ -111,6 +115,8 @@ class McapSalvage:
 
     def _record(self, data: FileBytes, opcode: int, at: int, end: int) -> Iterator[Row]:
         """Takes in one record that is consistent; yields its messages."""
+        if opcode not in (mcap.MESSAGE, mcap.SCHEMA, mcap.CHANNEL):  # these are within chunks too
+            self._adrift = False
         if opcode == mcap.CHUNK:
             chunk = mcap.parse_chunk(data.peek(at, mcap.HEAD_BYTES), at, end - at - 9)
             found, fault = self._chunk(data, chunk)
@@ -123,8 +129,8 @@ class McapSalvage:
             # It follows the chunk that was lost, and says what was in it.
             channel, size = mcap.INDEX_HEAD.unpack(data.read(at + 9, mcap.INDEX_HEAD.size))
             self._missing.setdefault(self._open[-1], Counter())[channel] += size // 16
-        elif opcode in _PARSERS:
-            self._define(opcode, data.read(at + 9, end - at - 9), sure=False)
+        elif opcode in PARSERS:
+            self._define(opcode, data.read(at + 9, end - at - 9), sure=at >= self._summary_at)
 
     def _chunk(self, data: FileBytes, chunk: Chunk) -> tuple[list[Row], str]:
         """The messages of a chunk, and what is wrong with it or ""."""
@@ -136,7 +142,7 @@ class McapSalvage:
                 elif opcode in (mcap.SCHEMA, mcap.CHANNEL):
                     self._define(opcode, bytes(body), sure=chunk.crc != 0)
         except (RecordError, MemoryError) as error:
-            return found, str(error)
+            return found, f"the chunk {error}"
         return found, ""
 
     def _beginning(self, data: FileBytes, chunk: Chunk) -> list[Row]:
@@ -173,7 +179,7 @@ class McapSalvage:
     def _define(self, opcode: int, body: bytes, sure: bool) -> None:
         """Takes in a definition; one that a CRC vouches for replaces another."""
         try:
-            record = _PARSERS[opcode](body)
+            record = PARSERS[opcode](body)
         except RecordError:
             return  # within a chunk without CRC
         if opcode == mcap.METADATA:
@@ -189,10 +195,12 @@ class McapSalvage:
 
     def _finish(self) -> None:
         """Joins channels and schemas, and gives the losses the names of their topics."""
-        for number, (channel, _) in self._channels.items():
-            schema = self._schemas.get(channel.schema, (None, False))[0]
+        for number, (channel, sure) in self._channels.items():
+            schema, vouched = self._schemas.get(channel.schema, (None, False))
             if schema and channel.encoding == "cdr" and not type_name_fault(schema.name):
                 self.topics[number] = stored_topic(channel, schema)
+                if sure and vouched:
+                    self.sure.add(number)
         for number, counts in self._missing.items():
             named: Counter[str] = Counter()
             for channel, count in counts.items():
@@ -200,101 +208,8 @@ class McapSalvage:
                 named[topic.name if topic else f"channel {channel}"] += count
             self.losses[number] = replace(self.losses[number], messages=dict(named))
 
-    def _search(self, data: FileBytes, at: int) -> int:
-        """The next place with a record that another one follows; the file's size where none is."""
-        while at < data.size:
-            self._on_bytes(at)
-            try:
-                block = data.read(at, min(_BLOCK_BYTES, data.size - at))
-            except RecordError:  # a bad sector
-                at += _BLOCK_BYTES
-                continue
-            for match in _CANDIDATE.finditer(block):
-                place = at + match.start()
-                try:
-                    opcode, end = _check(data, place)
-                    if _goes_on(data, end) or self._is_whole_chunk(data, opcode, place, end):
-                        return place
-                except RecordError:
-                    continue
-            at += max(len(block) - 8, 1)
-        return data.size
-
-    def _is_whole_chunk(self, data: FileBytes, opcode: int, at: int, end: int) -> bool:
-        """Whether a chunk's CRC vouches for it, whatever follows."""
-        if opcode != mcap.CHUNK:
-            return False
-        chunk = mcap.parse_chunk(data.peek(at, mcap.HEAD_BYTES), at, end - at - 9)
-        return bool(chunk.crc) and len(content(data, chunk)) == chunk.size
-
-
-def _cut_chunk(data: FileBytes, at: int) -> Chunk | None:
-    """The chunk at a place that the end of the file cuts off; None for anything else."""
-    head = data.peek(at, mcap.HEAD_BYTES)
-    if len(head) < mcap.PREFIX.size:
-        return None
-    opcode, length = mcap.PREFIX.unpack_from(head)
-    try:
-        chunk = mcap.parse_chunk(head, at, length) if opcode == mcap.CHUNK else None
-    except RecordError:
-        return None
-    return chunk if chunk and chunk.data_at < data.size < chunk.end else None
-
-
-def _goes_on(data: FileBytes, at: int) -> bool:
-    """Whether at a place the file ends, or a record begins, be it cut off by the file's end."""
-    head = data.peek(at, mcap.PREFIX.size)
-    if len(head) < mcap.PREFIX.size:  # the end, the closing magic or a part of a record
-        return True
-    try:
-        _check(data, at)
-    except RecordError:
-        opcode, length = mcap.PREFIX.unpack(head)
-        cut_off = length < 1 << 32 and at + length + mcap.PREFIX.size > data.size
-        return mcap.HEADER < opcode <= mcap.DATA_END and cut_off
-    return True
-
 
 def _message(body: bytes | memoryview) -> Row:
     """(channel, log time, publish time, data) of a message record."""
     channel, _, log_ns, publish_ns = mcap.MESSAGE_BODY.unpack_from(body)
     return channel, log_ns, publish_ns, bytes(body[mcap.MESSAGE_FIELDS :])
-
-
-def _check(data: FileBytes, at: int) -> tuple[int, int]:
-    """Opcode and end of the record at a place.
-
-    Raises:
-        RecordError: When what stands there is not consistent in itself.
-    """
-    head = data.peek(at, mcap.HEAD_BYTES)
-    if len(head) < mcap.PREFIX.size:
-        raise RecordError("the file ends within a record")
-    opcode, length = mcap.PREFIX.unpack_from(head)
-    end = at + mcap.PREFIX.size + length
-    if end > data.size:
-        raise RecordError(f"a record of {length} bytes, {data.size - at} are left")
-    if opcode == mcap.CHUNK:
-        mcap.parse_chunk(head, at, length)
-    elif opcode == mcap.MESSAGE_INDEX:
-        good = length >= mcap.INDEX_HEAD.size
-        size = mcap.INDEX_HEAD.unpack_from(head, mcap.PREFIX.size)[1] if good else -1
-        if size != length - mcap.INDEX_HEAD.size or size % 16:
-            raise RecordError("a message index of a wrong length")
-    elif opcode in _PARSERS:
-        if length > mcap.RECORD_LIMIT:
-            raise RecordError(f"a definition of {length} bytes")
-        _PARSERS[opcode](data.read(at + mcap.PREFIX.size, length))
-    elif opcode in _LENGTHS:
-        if length != _LENGTHS[opcode]:
-            raise RecordError(f"opcode {opcode} with {length} bytes")
-    elif opcode == mcap.MESSAGE:
-        if length < mcap.MESSAGE_FIELDS:
-            raise RecordError(f"a message of {length} bytes")
-    elif opcode not in (mcap.HEADER, mcap.ATTACHMENT, mcap.ATTACHMENT_INDEX, mcap.METADATA_INDEX):
-        if opcode < _PRIVATE or end + mcap.PREFIX.size > data.size:
-            raise RecordError(f"opcode {opcode}, which is none")
-        following = mcap.PREFIX.unpack_from(data.peek(end, mcap.PREFIX.size))[0]
-        if not mcap.HEADER < following <= mcap.DATA_END:
-            raise RecordError(f"opcode {opcode}, and nothing that follows it")
-    return opcode, end

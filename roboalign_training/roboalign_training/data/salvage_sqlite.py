@@ -51,6 +51,7 @@ class SqliteSalvage:
         self, path: Path, source: Path, folder: Path, on_bytes: Callable[[int], None]
     ) -> None:
         self.name = source.name
+        self.sure: set[int] = set()
         self.promised: dict[int, int] | None = None
         self.losses: list[Loss] = []
         self.first: tuple[int, int] | None = None
@@ -64,6 +65,7 @@ class SqliteSalvage:
         folder.mkdir(parents=True, exist_ok=True)
         check_space(folder, sum(p.stat().st_size for p in (path, *self._beside)))
         shutil.copyfile(path, self._copy)
+        _cut_to_pages(self._copy)
         for file, ending in ((source.with_name(source.name + e), e) for e in SIDE_FILES):
             if file in self._beside:
                 shutil.copyfile(file, self._copy.with_name(self._copy.name + ending))
@@ -172,3 +174,12 @@ def _readable_from(database: sqlite3.Connection, number: int) -> int | None:
         return -1
     return row[0] if row[0] >= number else None
 
+
+def _cut_to_pages(file: Path) -> None:
+    """Cuts off a page that is there in part: SQLite would take zeros for the rest of its rows."""
+    with file.open("r+b") as stream:
+        page = int.from_bytes(stream.read(18)[16:], "big")
+        page = 65536 if page == 1 else page
+        size = file.stat().st_size
+        if page and size % page:
+            stream.truncate(size - size % page)

@@ -96,17 +96,13 @@ class SqliteFile:
         except OSError as error:
             raise BagError(self.source, f"cannot be opened: {error}") from error
         if unfinished:
-            raise BagError(
-                self.source, f"is unfinished: {unfinished[0]} lies beside it: {RESCUE}"
-            )
+            raise BagError(self.source, f"is unfinished: {unfinished[0]} lies beside it: {RESCUE}")
         if head[:16] != _MAGIC or len(head) < 100:
             raise BagError(self.source, "is no SQLite file: it does not begin as one")
         page = int.from_bytes(head[16:18], "big")
         expected = int.from_bytes(head[28:32], "big") * (65536 if page == 1 else page)
         if size < expected:
-            raise BagError(
-                self.source, f"is cut off: it has {size} of {expected} bytes: {RESCUE}"
-            )
+            raise BagError(self.source, f"is cut off: it has {size} of {expected} bytes: {RESCUE}")
 
 
 class SqliteSegment:
