@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "contract": ("contract_cli", "check FILE: explain every fault of a robot contract"),
-    "recover": ("data.recover_cli", "a whole bag of what still reads of a damaged recording"),
     "convert": ("data.convert_cli", "bags to a data set"),
+    "recover": ("data.recover_cli", "a whole bag of what still reads of a damaged recording"),
     "fit-tokenizer": ("data.fit_cli", "fit statistics and FAST tokenizer to a data set"),
     "inspect": ("data.inspect_cli", "counts, rates, gaps, plots of a bag or a data set"),
     "pretrain-tiny": ("pretrain", "reproduce the embedded base model"),

@@ -124,6 +124,16 @@ def test_wrong_definition_in_the_bag_is_an_error_not_a_wrong_value():
 
 
 @needs_shared
+def test_definitions_in_idl():
+    """Only its folder's metadata is faulty; the file decodes by the IDL in it."""
+    bag = read_bag(SHARED / "malformed/event_cam_idl_schema_mcap/test_events_2_0.mcap")
+    packets = [m.message for m in bag.messages(["/event_camera/events"])]
+    assert [p.seq for p in packets] == list(range(packets[0].seq, packets[0].seq + 100))
+    assert {(p.width, p.height, p.encoding) for p in packets} == {(346, 260, "libcaer_cmp")}
+    assert len(packets[0].events) > 1000
+
+
+@needs_shared
 def test_decoded_values_of_a_real_arm():
     bag = read_bag(SHARED / "bags/ur3_move")
     first = next(bag.messages(["/joint_states"])).message

@@ -13,6 +13,7 @@ from demo_bags import sim_contract, write_demo
 from mcap.writer import CompressionType
 from mcap_bags import make_rows, write_bag, write_mcap
 from test_bag_storage import in_time, patched, raw, sqlite_bag
+from test_bags import SHARED, needs_shared
 
 from roboalign_policy.ros.bag_writer import BagTopic, BagWriter
 from roboalign_training.data.bags import read_bag
@@ -156,6 +157,18 @@ def test_parts_that_are_missing_or_hopeless(tmp_path):
     missing = next(loss for loss in recovery.losses if loss.file == "bag_1.mcap")
     assert rows[0][1] <= missing.start_ns <= rows[30][1]
     assert rows[59][1] <= missing.end_ns < rows[-1][1]
+
+
+@needs_shared
+def test_definitions_in_idl_are_written_as_messages(tmp_path):
+    source = SHARED / "malformed/event_cam_idl_schema_mcap/test_events_2_0.mcap"
+    file = tmp_path / "cut.mcap"
+    file.write_bytes(source.read_bytes()[:2_000_000])
+    kept = [m.message for m in read_bag(recover(file).folder).messages()]
+    whole = [m.message for m in read_bag(source).messages()]
+    assert 70 < len(kept) < 100
+    assert [p.seq for p in kept] == [p.seq for p in whole[: len(kept)]]
+    assert (kept[-1].events == whole[len(kept) - 1].events).all()
 
 
 def test_nothing_that_reads(tmp_path, capsys):
