@@ -53,7 +53,9 @@ def test_a_killed_recorder(tmp_path):
     bag = read_bag(recovery.folder)
     kept, all_messages = raw(bag), raw(source)
     assert 100 < len(kept) < len(all_messages)
-    assert kept == all_messages[: len(kept)]
+    for name in source.topics:
+        of_topic = [row for row in kept if row[0] == name]
+        assert of_topic == [row for row in all_messages if row[0] == name][: len(of_topic)]
     assert bag.custom["roboalign.episode_id"] == "ep7"
     assert bag.custom["roboalign.instruction"] == "stack it"
     assert bag.custom["roboalign.outcome"] == "unknown"

@@ -20,6 +20,7 @@ PREFIX = Struct("<BQ")  # opcode, length of what follows
 MESSAGE_HEAD = Struct("<BQHIQQ")  # prefix, channel, sequence, log time, publish time
 MESSAGE_BODY = Struct("<HIQQ")
 MESSAGE_FIELDS = MESSAGE_BODY.size
+INDEX_ENTRY = Struct("<QQ")  # log time, offset
 INDEX_HEAD = Struct("<HI")  # channel, bytes of 16 a message
 FOOTER_BYTES = PREFIX.size + 20
 RECORD_LIMIT = 1 << 26

@@ -36,6 +36,10 @@ Row = tuple[int, int, int, bytes]
 """Channel or number of the topic, log time in ns, publish time in ns, data."""
 
 
+LEAST_DISORDER_NS = 100_000_000
+"""ns; by so much messages may stand out of order at least."""
+
+
 class McapSalvage:
     """The messages of one MCAP file that still read.
 
@@ -66,6 +70,11 @@ class McapSalvage:
         self.last: tuple[int, int] | None = None
         self._open: list[int] = []  # losses after which nothing was read yet
         self._missing: dict[int, Counter[int]] = {}  # messages lost by channel, by loss
+        self._claims: dict[
+            int, tuple[int, int]
+        ] = {}  # ns; first and last by a lost chunk's header
+        self._indexed: dict[int, tuple[int, int]] = {}  # ns; the same by its index
+        self._newest = self._longest = 0  # ns; latest time, most time from a chunk's first to last
         self._checked: bool | None = None  # whether chunks with CRCs hold the messages
         self._summary_at = 0  # from here on a CRC vouches for definitions
         self._adrift = False  # whether nothing but messages was found since the last damage
@@ -73,6 +82,7 @@ class McapSalvage:
     def messages(self) -> Iterator[Row]:
         """Yields the messages in the order of the file."""
         self.losses, self.last, self._open, self._missing = [], None, [], {}
+        self._claims, self._indexed, self._newest, self._longest = {}, {}, 0, LEAST_DISORDER_NS
         finished = cut = self._adrift = False
         with FileBytes(self._path) as data:
             if self._checked is None:
@@ -98,19 +108,19 @@ class McapSalvage:
                         found = self._beginning(data, chunk)
                         yield from self._seen(found)
                         cause = f"the file ends within a chunk; {len(found)} of its messages read"
-                        self._lose(at, data.size - at, cause, tail=True)
+                        self._lose(at, data.size - at, cause)
                         cut = True
                     else:
                         following = next_record(data, at + 1, self._checked, self._on_bytes)
                         cut = following == data.size
-                        self._lose(at, following - at, str(error), tail=cut)
+                        self._lose(at, following - at, str(error))
                         at, finished, self._adrift = following, False, True
                     continue
                 yield from self._record(data, opcode, at, end)
                 at, finished = end, finished or opcode == mcap.FOOTER
             self._on_bytes(data.size)
             if not finished and not cut:
-                self._lose(data.size, 0, "it has no footer: its recorder was stopped", tail=True)
+                self._lose(data.size, 0, "it has no footer: its recorder was stopped")
         self._finish()
 
     def _record(self, data: FileBytes, opcode: int, at: int, end: int) -> Iterator[Row]:
@@ -123,14 +133,22 @@ class McapSalvage:
             yield from self._seen(found)
             if fault:
                 self._lose(at, end - at, fault)
+                self._claims[len(self.losses) - 1] = (chunk.start_ns, chunk.end_ns)
         elif opcode == mcap.MESSAGE:
             yield from self._seen([_message(data.read(at + 9, end - at - 9))])
         elif opcode == mcap.MESSAGE_INDEX and self._open:
-            # It follows the chunk that was lost, and says what was in it.
-            channel, size = mcap.INDEX_HEAD.unpack(data.read(at + 9, mcap.INDEX_HEAD.size))
-            self._missing.setdefault(self._open[-1], Counter())[channel] += size // 16
+            self._lost_index(self._open[-1], data.read(at + 9, end - at - 9))
         elif opcode in PARSERS:
             self._define(opcode, data.read(at + 9, end - at - 9), sure=at >= self._summary_at)
+
+    def _lost_index(self, number: int, index: bytes) -> None:
+        """Takes in what the index behind a lost chunk says of it."""
+        channel, size = mcap.INDEX_HEAD.unpack_from(index)
+        self._missing.setdefault(number, Counter())[channel] += size // 16
+        times = [ns for ns, _ in mcap.INDEX_ENTRY.iter_unpack(index[mcap.INDEX_HEAD.size :])]
+        if times:
+            first, last = self._indexed.get(number, (times[0], times[0]))
+            self._indexed[number] = (min(first, *times), max(last, *times))
 
     def _chunk(self, data: FileBytes, chunk: Chunk) -> tuple[list[Row], str]:
         """The messages of a chunk, and what is wrong with it or ""."""
@@ -165,15 +183,16 @@ class McapSalvage:
             times = [row[1] for row in found]
             self.last = (min(times), max(times))
             self.first = self.first or self.last
+            self._newest = max(self._newest, self.last[1])
+            self._longest = max(self._longest, self.last[1] - self.last[0])
             for number in self._open:
                 self.losses[number] = replace(self.losses[number], end_ns=self.last[1])
             self._open = []
         return found
 
-    def _lose(self, at: int, size: int, cause: str, tail: bool = False) -> None:
-        """Notes a part that does not read; what came before it bounds the time of what is lost."""
-        start = None if self.last is None else self.last[1 if tail else 0]
-        self.losses.append(Loss(self.name, at, size, cause, start))
+    def _lose(self, at: int, size: int, cause: str) -> None:
+        """Notes a part that does not read."""
+        self.losses.append(Loss(self.name, at, size, cause, self._newest or None))
         self._open.append(len(self.losses) - 1)
 
     def _define(self, opcode: int, body: bytes, sure: bool) -> None:
@@ -207,6 +226,24 @@ class McapSalvage:
                 topic = self.topics.get(channel)
                 named[topic.name if topic else f"channel {channel}"] += count
             self.losses[number] = replace(self.losses[number], messages=dict(named))
+        for number, loss in enumerate(self.losses):
+            self.losses[number] = self._bounded(number, loss)
+
+    def _bounded(self, number: int, loss: Loss) -> Loss:
+        """A loss with the times that hold for certain.
+
+        Where header and index of a lost chunk agree, they are taken at their word. Else chunks may
+        lie over each other by as much time as the longest of them takes.
+        """
+        claim = self._claims.get(number)
+        if claim is not None and claim == self._indexed.get(number):
+            return replace(loss, start_ns=claim[0], end_ns=claim[1])
+        start, end = loss.start_ns, loss.end_ns
+        return replace(
+            loss,
+            start_ns=None if start is None else max(start - self._longest, 0),
+            end_ns=None if end is None else end + self._longest,
+        )
 
 
 def _message(body: bytes | memoryview) -> Row:

@@ -16,7 +16,7 @@ from pathlib import Path
 from roboalign_training.data.bagmeta import type_name_fault
 from roboalign_training.data.errors import BagError
 from roboalign_training.data.losses import Loss
-from roboalign_training.data.salvage_mcap import Row
+from roboalign_training.data.salvage_mcap import LEAST_DISORDER_NS, Row
 from roboalign_training.data.sqlite_file import (
     FAULTS,
     SIDE_FILES,
@@ -133,12 +133,14 @@ class SqliteSalvage:
         self.last = (stamp, stamp)
         self.first = self.first or self.last
         for number in self._open:
-            self.losses[number] = replace(self.losses[number], end_ns=stamp)
+            end = stamp + LEAST_DISORDER_NS
+            self.losses[number] = replace(self.losses[number], end_ns=end)
         self._open.clear()
 
     def _lose(self, at: int, size: int, cause: str, tail: bool = False) -> None:
         """Notes rows that do not read."""
-        self.losses.append(Loss(self.name, at, size, cause, self.last[0] if self.last else None))
+        start = max(self.last[0] - LEAST_DISORDER_NS, 0) if self.last else None
+        self.losses.append(Loss(self.name, at, size, cause, start))
         if not tail:
             self._open.append(len(self.losses) - 1)
 
