@@ -10,6 +10,7 @@ COMMANDS = {
     "contract": ("contract_cli", "check FILE: explain every fault of a robot contract"),
     "record": ("record_cli", "demonstrations task after task, by key, pedal or joystick"),
     "convert": ("data.convert_cli", "bags to a data set"),
+    "recover": ("data.recover_cli", "a whole bag of what still reads of a damaged recording"),
     "fit-tokenizer": ("data.fit_cli", "fit statistics and FAST tokenizer to a data set"),
     "inspect": ("data.inspect_cli", "counts, rates, gaps, plots of a bag or a data set"),
     "trace": ("trace_cli", "from a checkpoint, data set or result back to its bags"),

@@ -12,7 +12,9 @@ from roboalign_policy.core.contract import contract_from_dict
 from roboalign_policy.core.frames import Frame, Sample
 from roboalign_policy.core.resample import Resampler
 from roboalign_policy.core.selectors import image_from_msg, stamp_ns_from_msg, vector_from_msg
+from roboalign_policy.ros.bag_writer import BagTopic, BagWriter
 from roboalign_training.data.bags import read_bag
+from roboalign_training.data.dataset import build_dataset
 from roboalign_training.data.episodes import bag_contract, find_spans, frames_from_bag
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.topics import map_topics
@@ -223,12 +225,51 @@ def test_markers_split_a_plain_recording(tmp_path, contract):
         frames_from_bag(bag, contract)
 
 
-def test_unpaired_marker(tmp_path, contract):
+def test_a_contract_picks_its_topics_from_a_whole_robot(tmp_path, contract):
+    """Beside them stand a type nobody knows, a definition that is none, and messages of noise."""
+    demo = write_demo(tmp_path / "ep", count=20, custom=False)
+    source = read_bag(demo.folder)
+    stored = {t.name: t for file in source._opened for t in file.topics.values()}
+    topics = [BagTopic(t.name, t.type, t.definition, "", ()) for t in stored.values()]
+    extra = [
+        BagTopic("/odd", "odd_msgs/msg/Odd", "", "", ()),
+        BagTopic("/garbled", "garbled_msgs/msg/Garbled", "uint8 [[ what\n", "", ()),
+        BagTopic("/noise", "std_msgs/msg/String", "string data\n", "", ()),
+    ]
+    writer = BagWriter(tmp_path / "robot", "bag", [*topics, *extra])
+    numbers = {topic.name: number for number, topic in enumerate([*topics, *extra])}
+    for name, ns, data in source.raw_messages():
+        writer.write(numbers[name], ns, ns, data)
+        for topic in extra:
+            writer.write(numbers[topic.name], ns, ns, b"\xff" * 40)
+    writer.finish({})
+    bag = read_bag(tmp_path / "robot/bag")
+    assert {t.name for t in bag.topics.values() if t.fault} == {"/odd", "/garbled"}
+    frames = frames_from_bag(bag, contract, instruction="x")
+    np.testing.assert_array_equal(frames.actions, demo.actions)
+
+
+def test_unpaired_marker_costs_its_own_episode_only(tmp_path, contract):
     demo = write_demo(
-        tmp_path / "ep", count=20, custom=False, markers=((2, 99, "first", "x", "success"),)
+        tmp_path / "ep",
+        count=60,
+        custom=False,
+        markers=(
+            (2, 99, "first", "x", "success"),
+            (20, 35, "second", "y", "success"),
+            (99, 50, "third", "z", "success"),
+        ),
     )
-    with pytest.raises(EpisodeError, match="'first' starts and never ends"):
-        frames_from_bag(read_bag(demo.folder), contract)
+    bag = read_bag(demo.folder)
+    spans = find_spans(bag, map_topics(bag, contract))
+    assert [(s.episode_id, s.outcome, s.fault) for s in spans] == [
+        ("first", "unknown", "episode 'first' starts and never ends"),
+        ("second", "success", None),
+        ("third", "unknown", "episode 'third' ends and never started"),
+    ]
+    assert len(frames_from_bag(bag, contract, spans[1])) == 16
+    index = build_dataset([demo.folder], contract, tmp_path / "data")
+    assert set(index.episodes) == {"second"}
 
 
 def test_unknown_outcome(tmp_path, contract):

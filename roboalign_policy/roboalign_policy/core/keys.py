@@ -31,6 +31,8 @@ BAG_INSTRUCTION = "roboalign.instruction"
 BAG_OUTCOME = "roboalign.outcome"
 BAG_EPISODE_ID = "roboalign.episode_id"
 BAG_TOOL = "roboalign.tool"
+MCAP_BEGUN = "roboalign.begun"  # metadata record at the start of a file: what was known then
+BAG_RECOVERED = "roboalign.recovered"
 
 # Control modes
 EE_DELTA = "ee_delta"

@@ -20,13 +20,13 @@ import yaml
 from mcap.well_known import SchemaEncoding
 
 from roboalign_policy.core.compression import ZSTD
+from roboalign_policy.core.keys import MCAP_BEGUN
 from roboalign_policy.ros.mcap_writer import McapWriter
 
 METADATA_VERSION = 9  # rosbag2 of ROS 2 Jazzy
 CHUNK_BYTES = 1 << 20
 FLUSH_S = 0.5
 PARTIAL = ".partial"
-BEGUN = "roboalign.begun"  # metadata record at the start of a file: what was known then
 # libyaml where PyYAML has it: an episode ends 30 ms sooner.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -118,7 +118,7 @@ class BagWriter:
         self._stream = (self._partial / self._storage).open("wb")
         self._mcap = McapWriter(self._stream, CHUNK_BYTES)
         if known:
-            self._mcap.add_metadata(BEGUN, dict(known))
+            self._mcap.add_metadata(MCAP_BEGUN, dict(known))
         self._sync_s = sync_s
         self._flushed_s = self._synced_s = time.monotonic()
         schemas: dict[str, int] = {}

@@ -75,11 +75,10 @@ def load_metadata(folder: Path) -> BagMetadata:
     """
     path = folder / "metadata.yaml"
     try:
-        document = yaml.load(path.read_text("utf-8"), Loader=_LOADER)  # noqa: S506 - it is a safe one
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        info = bag_information(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, *YAML_FAULTS) as error:
         raise BagError(path, f"cannot be read: {error}") from error
-    info = document.get("rosbag2_bagfile_information") if isinstance(document, dict) else None
-    if not isinstance(info, dict):
+    if info is None:
         raise BagError(path, "no mapping 'rosbag2_bagfile_information', so it describes no bag")
     faults: list[str] = []
     version = _get(info, "version", int, faults)
@@ -103,7 +102,7 @@ def load_metadata(folder: Path) -> BagMetadata:
     names = _get(info, "relative_file_paths", list, faults) or []
     # Versions before 4 wrote "<folder>/<file>"; the files always lie beside the metadata.
     files = tuple(folder / PurePath(str(name)).name for name in names)
-    missing = [file.name for file in files if not file.is_file()]
+    missing = [file.name for file in files if not _is_file(file)]
     if missing:
         found = sorted(p.name for p in folder.iterdir() if p.name != path.name)
         shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if missing[3:] else "")
@@ -122,6 +121,40 @@ def load_metadata(folder: Path) -> BagMetadata:
     return BagMetadata(
         storage, files, mode, count, tuple(topics), {str(k): str(v) for k, v in custom.items()}
     )
+
+
+def embedded_metadata(text: str, file: Path) -> tuple[str, dict[str, str]]:
+    """Compression mode and custom data from the metadata that a storage file repeats.
+
+    Args:
+        text: The YAML in the file; "" for none.
+        file: The file, for errors.
+
+    Raises:
+        BagError: When the text does not parse.
+    """
+    try:
+        info = (bag_information(text) if text else None) or {}
+    except YAML_FAULTS as error:
+        raise BagError(file, f"the metadata in it cannot be read: {error}") from error
+    mode = str(info.get("compression_mode") or "none").lower()
+    custom = info.get("custom_data")
+    custom = custom if isinstance(custom, Mapping) else {}
+    return ("" if mode == "none" else mode), {str(k): str(v) for k, v in custom.items()}
+
+
+def bag_information(text: str) -> dict | None:
+    """The mapping that describes a bag, from YAML; None where there is none.
+
+    Raises:
+        One of YAML_FAULTS: When the text does not parse.
+    """
+    document = yaml.load(text, Loader=_LOADER)  # noqa: S506 - it is a safe one
+    if isinstance(document, dict) and "rosbag2_bagfile_information" in document:
+        document = document["rosbag2_bagfile_information"]
+    elif not (isinstance(document, dict) and "storage_identifier" in document):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def _topics(info: dict, faults: list[str]) -> list[TopicRecord]:
@@ -160,5 +193,15 @@ def _get(info: dict, key: str, kind: type, faults: list[str]):
     return None
 
 
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that cannot be one is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+# What the parser raises for text that is no YAML, and for values that look like dates or numbers.
+YAML_FAULTS = (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError)
 # libyaml where PyYAML was built with it: ten times faster, the same result.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

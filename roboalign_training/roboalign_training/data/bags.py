@@ -1,55 +1,49 @@
 """Reads rosbag2 recordings without ROS: every promised message, or an error with the true reason.
 
-`rosbags` reads each storage file and decodes CDR. The folder's `metadata.yaml` is compared with
-the files here: `rosbags` itself matches topics by their QoS text too, and where the two differ in
-a detail it yields nothing without a word.
+MCAP and SQLite files are read here, record by record, because the readers at hand trust what a
+file says about its sizes, hold unbounded parts of it, or yield nothing without a word where
+details differ. `rosbags` knows the message types and decodes CDR.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import heapq
+import struct
+import weakref
 from collections import Counter
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import zstandard
 from rosbags.serde import SerdeError
 from rosbags.typesys.store import Typestore
 
-from roboalign_training.data.bagmeta import SUFFIXES, BagMetadata, load_metadata, type_name_fault
+from roboalign_training.data.bag_checks import (
+    Topic,
+    disagreements,
+    first_compression,
+    join_topics,
+    plain_files,
+    remove,
+    repeated_metadata,
+)
+from roboalign_training.data.bagmeta import BagMetadata, load_metadata
 from roboalign_training.data.errors import BagError
-from roboalign_training.data.storage import check_mcap, guarded, open_storage, plain_files
-from roboalign_training.data.typestores import store_for
+from roboalign_training.data.folders import only_recording, storage_of
+from roboalign_training.data.mcap_file import McapFile
+from roboalign_training.data.merging import merged
+from roboalign_training.data.sqlite_file import SqliteFile
+from roboalign_training.data.storage import ALL_TIMES, Message, StorageFile
+from roboalign_training.data.unpacking import UnpackError, unpack_message
 
+__all__ = ["Bag", "Message", "Topic", "read_bag"]
 
-class Message(NamedTuple):
-    """One decoded message: topic as recorded, receive (log) time in ns, the message object."""
-
-    topic: str
-    receive_ns: int
-    message: Any
-
-
-@dataclass(frozen=True)
-class Topic:
-    """One topic of a bag.
-
-    Attributes:
-        name: As recorded.
-        type: ROS 2 type name.
-        count: Messages the bag holds.
-        fault: Why its messages cannot be decoded, or None.
-    """
-
-    name: str
-    type: str
-    count: int
-    fault: str | None = None
+# What a message that is none makes the generated decoders raise.
+_DECODE_FAULTS = (
+    *(SerdeError, struct.error, ValueError, TypeError, LookupError),
+    *(AssertionError, ArithmeticError, RecursionError, MemoryError),
+)
 
 
 class Bag:
@@ -67,17 +61,19 @@ class Bag:
         self,
         path: Path,
         files: tuple[Path, ...],
+        opened: Sequence[StorageFile],
         compression: str,
         topics: dict[str, Topic],
-        span_ns: tuple[int, int],
         custom: dict[str, str],
         stores: dict[str, Typestore],
     ) -> None:
         self.path = path
         self.files = files
         self.topics = topics
-        self.start_ns, self.end_ns = span_ns
+        self.start_ns = min(file.span[0] for file in opened if file.span)
+        self.end_ns = max(file.span[1] for file in opened if file.span)
         self.custom = custom
+        self._opened = opened
         self._compression = compression
         self._stores = stores
 
@@ -103,34 +99,47 @@ class Bag:
                     digest.update(block)
         return digest.hexdigest()
 
-    def raw_messages(self, topics: Collection[str] | None = None) -> Iterator[Message]:
+    def raw_messages(
+        self,
+        topics: Collection[str] | None = None,
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+    ) -> Iterator[Message]:
         """Yields messages as CDR bytes in order of receive time.
+
+        Memory holds a chunk at a time, and those that lie over it in time; parts of the bag
+        without a wanted message are not read.
 
         Args:
             topics: Names as recorded; None for all.
+            start_ns: Receive time of the earliest message wanted; None for the first.
+            end_ns: As `start_ns`, of the latest.
 
         Yields:
             `Message` with `bytes`.
 
         Raises:
             BagError: When the storage is damaged, or, after the last message, when a topic
-                yielded another number of messages than the bag promises.
+                yielded another number of messages than the bag promises (asked for a part, each
+                chunk of it is compared with its own promise).
         """
-        wanted = set(self.topics if topics is None else topics)
+        wanted = frozenset(self.topics if topics is None else topics)
         if unknown := wanted - self.topics.keys():
             raise BagError(self.path, f"no topic {', '.join(sorted(unknown))}; {self._has()}")
+        times = (
+            ALL_TIMES[0] if start_ns is None else start_ns,
+            ALL_TIMES[1] if end_ns is None else end_ns,
+        )
+        stream = merged([s for file in self._opened for s in file.segments(wanted, times)])
+        if self._compression == "message":
+            stream = self._unpacked(stream)
         seen: Counter[str] = Counter()
-        with contextlib.ExitStack() as stack:
-            streams = []
-            plain = stack.enter_context(plain_files(self.files, self._compression))
-            for file, source in zip(plain, self.files, strict=True):
-                reader = stack.enter_context(open_storage(file, source))
-                # An empty list of connections would mean "all of them" to rosbags.
-                if chosen := [c for c in reader.connections if c.topic in wanted]:
-                    streams.append(guarded(self._payloads(reader.messages(chosen)), source))
-            for message in heapq.merge(*streams, key=lambda message: message.receive_ns):
-                seen[message.topic] += 1
-                yield message
+        for message in stream:
+            seen[message.topic] += 1
+            yield message
+        if times != ALL_TIMES:
+            return
         for name in sorted(wanted):
             if seen[name] != self.topics[name].count:
                 promised = self.topics[name].count
@@ -138,11 +147,19 @@ class Bag:
                     self.path, f"topic {name}: {seen[name]} of {promised} messages read"
                 )
 
-    def messages(self, topics: Collection[str] | None = None) -> Iterator[Message]:
+    def messages(
+        self,
+        topics: Collection[str] | None = None,
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+    ) -> Iterator[Message]:
         """Yields decoded messages in order of receive time.
 
         Args:
             topics: Names as recorded; None for all that can be decoded.
+            start_ns: As in `raw_messages`.
+            end_ns: As in `raw_messages`.
 
         Yields:
             `Message` with an object whose attributes are the message's fields; arrays are numpy.
@@ -155,22 +172,35 @@ class Bag:
         for name in topics:
             if name in self.topics and (fault := self.topics[name].fault):
                 raise BagError(self.path, f"topic {name}: {fault}")
-        for index, (name, stamp, data) in enumerate(self.raw_messages(topics)):
-            kind = self.topics[name].type
+        stream = self.raw_messages(topics, start_ns=start_ns, end_ns=end_ns)
+        for index, (name, stamp, data) in enumerate(stream):
             try:
-                message = self._stores[kind].deserialize_cdr(data, kind)
-            except (SerdeError, AssertionError, IndexError) as error:
-                raise BagError(
-                    self.path, f"topic {name}: message {index} does not decode as {kind}: {error}"
-                ) from error
+                message = self.decode(name, data)
+            except BagError as error:
+                cause = f"topic {name}: message {index} {error.cause}"
+                raise BagError(self.path, cause) from error
             yield Message(name, stamp, message)
 
-    def _payloads(self, items: Iterator[tuple]) -> Iterator[Message]:
-        """Messages of one file, decompressed where each one was compressed by itself."""
-        unzip = zstandard.ZstdDecompressor() if self._compression == "message" else None
-        for connection, stamp, data in items:
-            payload = unzip.decompressobj().decompress(data) if unzip else data
-            yield Message(connection.topic, stamp, payload)
+    def decode(self, topic: str, data: bytes) -> Any:
+        """Decodes one message, as from `raw_messages`.
+
+        Raises:
+            BagError: When it is no message of the topic's type.
+        """
+        kind = self.topics[topic].type
+        try:
+            return self._stores[kind].deserialize_cdr(data, kind)
+        except _DECODE_FAULTS as error:
+            raise BagError(self.path, f"does not decode as {kind}: {error}") from error
+
+    def _unpacked(self, messages: Iterator[Message]) -> Iterator[Message]:
+        """The messages of a bag in which each one was compressed by itself."""
+        for topic, stamp, data in messages:
+            try:
+                yield Message(topic, stamp, unpack_message(data))
+            except UnpackError as error:
+                cause = f"topic {topic}: message at {stamp} ns {error}"
+                raise BagError(self.path, cause) from error
 
     def _has(self) -> str:
         return "it has " + (", ".join(sorted(self.topics)) or "no topics")
@@ -180,118 +210,66 @@ def read_bag(path: str | Path) -> Bag:
     """Opens a recording and checks that storage and metadata tell the same story.
 
     Args:
-        path: A bag folder, a `.mcap` or a `.db3` file, or a folder with exactly one such file
-            and no `metadata.yaml`.
+        path: A bag folder, a `.mcap` or a `.db3` file (compressed ones end in `.zstd` too), or a
+            folder with the files of one recording and no `metadata.yaml`. Nothing is written
+            there.
 
     Returns:
         The bag; its messages are read when asked for.
 
     Raises:
-        BagError: Naming file and cause: no bag, a file missing or truncated, an encoding,
+        BagError: Naming file and cause: no bag, a file missing, cut off or damaged, an encoding,
             compression or type name that ROS 2 does not have, counts that disagree, no message.
     """
     path = Path(path)
     metadata = None
-    compression = ""
     if path.is_dir():
         if (path / "metadata.yaml").exists():
             metadata = load_metadata(path)
-            files, compression = metadata.files, metadata.compression
-        else:
-            files = _only_file(path)
-    elif path.suffix in SUFFIXES.values() and path.is_file():
+        files = metadata.files if metadata else only_recording(path)
+    elif path.is_file() and storage_of(path):
         files = (path,)
     elif not path.exists():
         raise BagError(path, "does not exist")
     else:
         raise BagError(path, "is no bag: expected a folder, a .mcap or a .db3 file")
-    connections, faults, spans, custom = [], [], [], {}
-    with plain_files(files, compression) as plain:
-        for file, source in zip(plain, files, strict=True):
-            if file.suffix == ".mcap":
-                check_mcap(file, source)
-            with open_storage(file, source) as reader:
-                connections += list(reader.connections)
-                orphans = reader.message_count - sum(c.msgcount for c in reader.connections)
-                if orphans:
-                    faults.append(f"{source.name}: {orphans} messages belong to no topic")
-                if reader.message_count:
-                    spans.append((reader.start_time, reader.end_time - 1))
-                custom.update(reader.storage.metadata.custom or {})
-    topics, stores = _topics(connections, faults)
+    plain, folder = plain_files(files, metadata)
+    try:
+        bag = _opened_bag(path, files, plain, metadata)
+    except BaseException:
+        remove(folder)
+        raise
+    if folder:
+        weakref.finalize(bag, remove, folder)
+    return bag
+
+
+def _opened_bag(
+    path: Path, files: tuple[Path, ...], plain: list[Path], metadata: BagMetadata | None
+) -> Bag:
+    """Opens the files of a bag, as decompressed, and compares them with its metadata."""
+    opened: list[StorageFile] = []
+    for file, source in zip(plain, files, strict=True):
+        storage = metadata.storage if metadata else storage_of(source)
+        opened.append(McapFile(file, source) if storage == "mcap" else SqliteFile(file, source))
+    topics, stores, faults = join_topics(opened)
     if metadata is not None:
-        faults += _disagreements(metadata, topics)
-        custom = metadata.custom
+        faults += disagreements(metadata, topics)
     if faults:
         raise BagError(path, "; ".join(dict.fromkeys(faults)))
-    if not spans:
+    if not any(file.span for file in opened):
         listed = ", ".join(sorted(topics))
         raise BagError(
             path, "holds no message" + (f" on any of its topics ({listed})" if listed else "")
         )
-    span = (min(s for s, _ in spans), max(e for _, e in spans))
-    return Bag(path, files, compression, topics, span, dict(custom), stores)
-
-
-def _only_file(folder: Path) -> tuple[Path, ...]:
-    """The one storage file of a folder without metadata."""
-    found = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES.values())
-    if len(found) == 1:
-        return (found[0],)
-    if not found:
-        raise BagError(folder, "is no bag: no metadata.yaml and no .mcap or .db3 file in it")
-    raise BagError(
-        folder,
-        f"metadata.yaml is missing, and with it the order and number of its {len(found)} files: "
-        f"run `ros2 bag reindex {folder.name}`, or name one file",
-    )
-
-
-def _topics(connections: list, faults: list[str]) -> tuple[dict[str, Topic], dict[str, Typestore]]:
-    """Merges the connections of all files into topics and finds the types that decode them."""
-    definitions = frozenset(
-        (c.msgtype, c.msgdef.format.name, c.msgdef.data)
-        for c in connections
-        if c.msgdef.data.strip()
-    )
-    stores: dict[str, Typestore] = {}
-    topics: dict[str, Topic] = {}
-    for c in connections:
-        if fault := type_name_fault(c.msgtype):
-            faults.append(f"topic {c.topic}: {fault}")
-            continue
-        if c.ext.serialization_format != "cdr":
-            faults.append(
-                f"topic {c.topic}: encoding {c.ext.serialization_format!r}, expected 'cdr'"
-            )
-        known = topics.get(c.topic)
-        if known and known.type != c.msgtype:
-            faults.append(f"topic {c.topic}: has two types, {known.type} and {c.msgtype}")
-        store, fault = store_for(c.msgtype, definitions, c.digest)
-        if store is not None:
-            stores[c.msgtype] = store
-        count = c.msgcount + (known.count if known else 0)
-        topics[c.topic] = Topic(c.topic, c.msgtype, count, fault)
-    return topics, stores
-
-
-def _disagreements(metadata: BagMetadata, topics: dict[str, Topic]) -> list[str]:
-    """What the metadata promises and the storage does not hold."""
-    faults = []
-    for record in metadata.topics:
-        topic = topics.get(record.name)
-        if topic is None:
-            if record.count:
-                faults.append(
-                    f"topic {record.name}: metadata promises {record.count}, storage has none"
-                )
-        elif topic.type != record.type:
-            faults.append(
-                f"topic {record.name}: metadata says type {record.type}, storage says {topic.type}"
-            )
-        elif topic.count != record.count:
-            faults.append(
-                f"topic {record.name}: metadata promises {record.count} messages, "
-                f"storage holds {topic.count}"
-            )
-    return faults
+    if metadata is None:
+        for file in opened:
+            file.verify()
+    if metadata is not None and metadata.custom:
+        compression, custom = metadata.compression, metadata.custom
+    else:  # `ros2 bag reindex` drops custom data that the files repeat
+        compression, custom = repeated_metadata(opened)
+        if metadata is not None:
+            compression = metadata.compression
+        compression = compression or ("" if metadata else first_compression(opened))
+    return Bag(path, files, opened, compression, topics, custom, stores)

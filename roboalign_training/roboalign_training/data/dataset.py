@@ -11,10 +11,10 @@ from os.path import relpath
 from pathlib import Path
 
 from roboalign_policy.core.contract import Contract
-from roboalign_training.data.bagmeta import SUFFIXES
 from roboalign_training.data.bags import read_bag
 from roboalign_training.data.episodes import bag_contract, find_spans, frames_from_bag
 from roboalign_training.data.errors import BagError, DataError, DatasetError, EpisodeError
+from roboalign_training.data.folders import recordings, storage_of
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
 from roboalign_training.data.index import (
     DATA,
@@ -88,9 +88,10 @@ def find_bags(paths: Sequence[str | Path]) -> list[Path]:
 def _bags_below(folder: Path) -> Iterator[Path]:
     """The folder itself if it is a bag, else the bags below it, by name."""
     children = sorted(folder.iterdir())
-    endings = tuple(s + z for s in SUFFIXES.values() for z in ("", ".zstd"))
-    if any(c.name == "metadata.yaml" or c.name.endswith(endings) for c in children):
-        yield folder
+    if any(c.name == "metadata.yaml" or storage_of(c) for c in children):
+        parts = [] if (folder / "metadata.yaml").exists() else recordings(folder)
+        apart = len(parts) > 1 and all(len(files) == 1 for files in parts)  # bags of their own
+        yield from ([files[0] for files in parts] if apart else [folder])
         return
     for child in children:
         if child.is_dir() and not child.name.startswith("."):
@@ -237,12 +238,18 @@ def _convert(job: tuple) -> Converted:
         if recorded is not None and recorded.hash != contract.hash:
             base["recorded_contract"] = recorded.hash
         topics = map_topics(bag, contract, recipe.namespace)
-        for number, span in enumerate(find_spans(bag, topics, recipe.instruction)):
+        spans = find_spans(bag, topics, recipe.instruction)
+        for number, span in enumerate(spans):
             reason = span_fault(span, recipe)
             frames = None
             if reason is None:
-                frames = frames_from_bag(bag, contract, span, topics=topics)
-                reason = frames_fault(frames, contract, recipe)
+                try:
+                    frames = frames_from_bag(bag, contract, span, topics=topics)
+                    reason = frames_fault(frames, contract, recipe)
+                except BagError as error:
+                    if len(spans) == 1:
+                        raise
+                    reason = error.cause  # the other episodes may be whole
             if reason is not None:
                 skipped.append({"id": span.episode_id, **base, "reason": reason})
                 continue

@@ -6,9 +6,10 @@ else from the caller and the task topic. The frames themselves are made in `fram
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from roboalign_policy.core.contract import Contract, ContractError, contract_from_yaml
 from roboalign_policy.core.keys import (
@@ -29,6 +30,7 @@ from roboalign_policy.core.stream_stats import FIT
 from roboalign_training.data.bags import Bag
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.framing import Frames, make_frames
+from roboalign_training.data.losses import recovered_losses
 from roboalign_training.data.topics import TopicMap, map_topics
 
 UNKNOWN = "unknown"
@@ -43,7 +45,7 @@ class Span:
         instruction: What the demonstrator was asked to do.
         outcome: unknown, success, failure or discarded.
         start_ns, end_ns: First and last receive time that belong to it.
-        fault: Why the recorder says that it must not be trained on, or None.
+        fault: Why it must not be trained on (recorder's verdict, a part that is lost), or None.
     """
 
     episode_id: str
@@ -89,7 +91,8 @@ def find_spans(bag: Bag, topics: TopicMap, instruction: str | None = None) -> li
     """Finds the demonstrations in a bag.
 
     A bag of the suite's recorder is one demonstration. Any other bag is split by its `episode`
-    markers, and without markers the whole of it is one.
+    markers, and without markers the whole of it is one. One whose other marker is not there, or
+    that a recovered bag lost a part of, has a fault; the ones beside it have none.
 
     Args:
         bag: The recording.
@@ -101,7 +104,7 @@ def find_spans(bag: Bag, topics: TopicMap, instruction: str | None = None) -> li
 
     Raises:
         EpisodeError: When there is no instruction, or two of them in one demonstration, an outcome
-            that does not exist, or markers that do not pair up.
+            that does not exist, or a marker that is none.
     """
     if BAG_EPISODE_ID in bag.custom:
         verdict = bag.custom.get(BAG_VERDICT, FIT)
@@ -116,19 +119,19 @@ def find_spans(bag: Bag, topics: TopicMap, instruction: str | None = None) -> li
             )
         ]
     else:
-        spans = _marked(bag, topics) or [
-            Span(_name(bag), "", UNKNOWN, bag.start_ns, bag.end_ns),
-        ]
+        spans = _marked(bag, topics)
+        spans = spans or [Span(_name(bag), "", UNKNOWN, bag.start_ns, bag.end_ns)]
+        spans = _with_losses(bag, spans)
     named = []
     for span in spans:
-        text = (instruction or span.instruction or _task(bag, topics, span)).strip()
+        text = instruction or span.instruction
+        if not text and span.fault is None:
+            text = _task(bag, topics, span)
         if span.outcome not in OUTCOMES:
             raise EpisodeError(
                 bag.path, f"outcome: found {span.outcome!r}, expected one of {', '.join(OUTCOMES)}"
             )
-        named.append(
-            Span(span.episode_id, text, span.outcome, span.start_ns, span.end_ns, span.fault)
-        )
+        named.append(replace(span, instruction=text.strip()))
     return named
 
 
@@ -165,11 +168,9 @@ def frames_from_bag(
             raise EpisodeError(bag.path, f"holds {len(spans)} episodes ({names}): say which")
         span = spans[0]
     wanted = [*topics.observations, *topics.commands]
-    messages = (
-        m
-        for m in bag.messages(dict.fromkeys(wanted))
-        if span.start_ns <= m.receive_ns <= span.end_ns
-    )
+    whole = span.start_ns <= bag.start_ns and span.end_ns >= bag.end_ns
+    times = {} if whole else {"start_ns": span.start_ns, "end_ns": span.end_ns}
+    messages = bag.messages(list(dict.fromkeys(wanted)), **times)
     frames = make_frames(messages, contract, topics, bag.path)
     return EpisodeFrames(
         **vars(frames),
@@ -194,22 +195,46 @@ def _marked(bag: Bag, topics: TopicMap) -> list[Span]:
             continue  # nothing was recorded between them: those frames have no observations
         if marker.event == START:
             if start is not None:
-                raise EpisodeError(
-                    bag.path, f"episode {start[1].episode_id!r} starts and never ends"
-                )
+                spans.append(_endless(start, receive_ns - 1))
             start = (receive_ns, marker)
         elif marker.event != END:
             raise EpisodeError(bag.path, f"episode marker: event {marker.event}, expected 0 to 3")
         elif start is None or start[1].episode_id != marker.episode_id:
-            raise EpisodeError(bag.path, f"episode {marker.episode_id!r} ends and never started")
+            begin = spans[-1].end_ns + 1 if spans else bag.start_ns
+            fault = f"episode {marker.episode_id!r} ends and never started"
+            spans.append(
+                Span(marker.episode_id, marker.instruction, UNKNOWN, begin, receive_ns, fault)
+            )
         else:
             text = marker.instruction or start[1].instruction
             outcome = marker.outcome or UNKNOWN
             spans.append(Span(marker.episode_id, text, outcome, start[0], receive_ns))
             start = None
     if start is not None:
-        raise EpisodeError(bag.path, f"episode {start[1].episode_id!r} starts and never ends")
+        spans.append(_endless(start, bag.end_ns))
     return spans
+
+
+def _endless(start: tuple[int, Any], end_ns: int) -> Span:
+    """A demonstration that was begun and has no end marker."""
+    begin, marker = start
+    fault = f"episode {marker.episode_id!r} starts and never ends"
+    return Span(marker.episode_id, marker.instruction, UNKNOWN, begin, end_ns, fault)
+
+
+def _with_losses(bag: Bag, spans: list[Span]) -> list[Span]:
+    """The demonstrations of a recovered bag: those that may lack something get a fault."""
+    try:
+        losses = recovered_losses(bag.custom)
+    except ValueError as error:
+        raise EpisodeError(bag.path, str(error)) from error
+    checked = []
+    for span in spans:
+        lost = [loss for loss in losses if loss.touches(span.start_ns, span.end_ns)]
+        if lost and span.fault is None:
+            span = replace(span, fault=f"recovered, and a part is lost: {lost[0].cause}")
+        checked.append(span)
+    return checked
 
 
 def _task(bag: Bag, topics: TopicMap, span: Span) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+RESCUE = "`roboalign recover` can rescue what is in it"
+
 
 class DataError(ValueError):
     """Something about recorded data or a data set that the user has to know.

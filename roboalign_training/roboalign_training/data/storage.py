@@ -1,104 +1,92 @@
-"""One storage file of a bag: decompressed where need be, checked, opened, read, faults named."""
+"""What a storage file offers, whatever its format: topics, counts, segments to merge by time."""
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, Protocol
 
-import zstandard
-from mcap.exceptions import McapError
-from mcap.reader import make_reader
-from rosbags.rosbag2 import Reader
-
-from roboalign_training.data.bagmeta import type_name_fault
-from roboalign_training.data.errors import BagError
-
-Item = TypeVar("Item")
+ALL_TIMES = (0, 2**64 - 1)
+"""ns; from the first to the last moment there is."""
 
 
-@contextlib.contextmanager
-def plain_files(files: tuple[Path, ...], compression: str) -> Iterator[tuple[Path, ...]]:
-    """The files as they are, or decompressed into a temporary folder while in use."""
-    if compression != "file":
-        yield files
-        return
-    with tempfile.TemporaryDirectory(prefix="roboalign-bag-") as folder:
-        plain = []
-        for file in files:
-            target = Path(folder, file.stem)
-            try:
-                with file.open("rb") as source, target.open("wb") as sink:
-                    zstandard.ZstdDecompressor().copy_stream(source, sink)
-            except (OSError, zstandard.ZstdError) as error:
-                raise BagError(file, f"zstd decompression failed: {error}") from error
-            plain.append(target)
-        yield tuple(plain)
+class Message(NamedTuple):
+    """One message: topic as recorded, receive (log) time in ns, CDR bytes or decoded object."""
+
+    topic: str
+    receive_ns: int
+    message: Any
 
 
-def check_mcap(file: Path, source: Path) -> None:
-    """Finds what is wrong with an MCAP file before `rosbags` trips over it.
+@dataclass(frozen=True)
+class StoredTopic:
+    """One topic of one file.
 
-    Raises:
-        BagError: For a file that is unfinished or damaged, or holds what ROS 2 cannot decode.
+    Attributes:
+        name: As recorded.
+        type: ROS 2 type name.
+        encoding: Of its messages; "cdr" in ROS 2.
+        form: "MSG" or "IDL", the language of its definition; "" where the file has none.
+        definition: Text of the type and of those it is made of, or "".
+        type_hash: RIHS01 hash of the type, or "".
+        qos: YAML of the profiles offered on it, or "".
     """
-    try:
-        with file.open("rb") as stream:
-            summary = make_reader(stream).get_summary()
-    except (McapError, OSError, ValueError) as error:
-        cause = f"is no complete MCAP file ({type(error).__name__}: {error})"
-        raise BagError(
-            source, cause + ": was its recorder stopped? `mcap recover` can rescue what is in it"
-        ) from error
-    faults = []
-    for channel in summary.channels.values() if summary else ():
-        schema = summary.schemas.get(channel.schema_id)
-        if channel.message_encoding != "cdr":
-            faults.append(
-                f"topic {channel.topic}: encoding {channel.message_encoding!r}, expected 'cdr'"
-            )
-        if schema is None:
-            faults.append(f"topic {channel.topic}: no schema, so its type is unknown")
-        elif schema.encoding not in ("ros2msg", "ros2idl"):
-            faults.append(
-                f"topic {channel.topic}: schema encoding {schema.encoding!r}, "
-                "expected 'ros2msg' or 'ros2idl'"
-            )
-        elif fault := type_name_fault(schema.name):
-            faults.append(f"topic {channel.topic}: {fault}")
-    if faults:
-        raise BagError(source, "; ".join(faults))
+
+    name: str
+    type: str
+    encoding: str
+    form: str
+    definition: str
+    type_hash: str
+    qos: str
 
 
-@contextlib.contextmanager
-def open_storage(file: Path, source: Path | None = None) -> Iterator[Reader]:
-    """Opens one storage file; failures become a BagError that names it."""
-    reader = Reader(file)
-    try:
-        reader.open()
-    except Exception as error:  # noqa: BLE001 - as in `guarded`
-        raise BagError(source or file, f"cannot be opened: {error!r}") from error
-    try:
-        yield reader
-    finally:
-        reader.close()
+class Segment(Protocol):
+    """A part of a file whose messages can be read in order of time.
 
-
-def guarded(items: Iterator[Item], path: Path) -> Iterator[Item]:
-    """Passes `items` on; whatever their parser raises becomes a BagError that names `path`.
-
-    A damaged file can make a parser raise anything at all: nothing narrower than Exception is
-    true here.
+    Attributes:
+        start_ns, end_ns: No message is earlier or later.
+        size: Bytes it takes while it is read.
     """
-    count = 0
-    while True:
-        try:
-            item = next(items)
-        except StopIteration:
-            return
-        except Exception as error:  # noqa: BLE001
-            raise BagError(path, f"is damaged after {count} messages: {error!r}") from error
-        count += 1
-        yield item
+
+    start_ns: int
+    end_ns: int
+    size: int
+
+    def messages(self) -> Iterator[Message]:
+        """Its messages as bytes, by log time.
+
+        Raises:
+            BagError: When it is damaged.
+        """
+
+
+class StorageFile(Protocol):
+    """One storage file whose structure was checked.
+
+    Attributes:
+        path: The file that is read.
+        source: The file that errors name; another one where it had to be decompressed.
+        topics: By number within the file.
+        counts: Messages by number; also numbers that no topic has, where the file is damaged.
+        span: ns; log time of the first and of the last message, None without messages.
+        information: The metadata of the bag as the file repeats it (YAML), or "".
+    """
+
+    path: Path
+    source: Path
+    topics: dict[int, StoredTopic]
+    counts: dict[int, int]
+    span: tuple[int, int] | None
+    information: str
+
+    def segments(self, wanted: Collection[str], times: tuple[int, int]) -> list[Segment]:
+        """The parts that hold messages of topics `wanted` within `times` (ns, both included)."""
+
+    def verify(self) -> None:
+        """Checks what only a second story about the content would tell: used without metadata.
+
+        Raises:
+            BagError: When the file is damaged.
+        """

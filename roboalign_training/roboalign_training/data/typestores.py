@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,8 @@ from rosbags.typesys.base import TypesysError
 from rosbags.typesys.store import Typestore
 
 _IDL_SEPARATOR = "=" * 80 + "\n"
+# What is included follows as a part of its own; rosbags has no preprocessor.
+_IDL_INCLUDE = re.compile(r"^\s*#include\b.*$", re.MULTILINE)
 
 
 @lru_cache(maxsize=1)
@@ -53,7 +56,7 @@ def bag_store(definitions: frozenset[tuple[str, str, str]]) -> tuple[Typestore, 
     for name, form, text in sorted(definitions):
         try:
             store.register(_parse(name, form, text))
-        except (TypesysError, ValueError, AssertionError) as error:
+        except Exception as error:  # noqa: BLE001 - a damaged text makes the parser raise anything
             faults[name] = _parse_fault(text, error)
     return store, faults
 
@@ -75,13 +78,13 @@ def _parse(name: str, form: str, text: str) -> dict:
     if form == "MSG" and not text.startswith(_IDL_SEPARATOR):
         return get_types_from_msg(text, name)
     if not text.startswith(_IDL_SEPARATOR):
-        return get_types_from_idl(text)
+        return get_types_from_idl(_IDL_INCLUDE.sub("", text))
     types: dict = {}
     for part in text.split(_IDL_SEPARATOR)[1:]:
         header, body = part.split("\n", 1)
         if not header.startswith("IDL: "):
             raise ValueError(f"expected a line 'IDL: type', found {header!r}")
-        types.update(get_types_from_idl(body))
+        types.update(get_types_from_idl(_IDL_INCLUDE.sub("", body)))
     return types
 
 
@@ -123,4 +126,6 @@ def _incomplete(store: Typestore, name: str) -> str | None:
         store.get_msgdef(name)
     except (TypesysError, KeyError) as error:
         return f"its definition in the bag lacks {error}"
+    except Exception as error:  # noqa: BLE001 - as in `bag_store`
+        return f"its definition in the bag makes no decoder ({error!r})"
     return None

@@ -1,0 +1,157 @@
+"""What the files of a bag say together, and whether its metadata says the same."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rosbags.typesys.store import Typestore
+
+from roboalign_training.data.bagmeta import BagMetadata, embedded_metadata
+from roboalign_training.data.errors import BagError
+from roboalign_training.data.folders import ZIPPED
+from roboalign_training.data.merging import merged
+from roboalign_training.data.storage import ALL_TIMES, StorageFile
+from roboalign_training.data.typestores import store_for
+from roboalign_training.data.unpacking import ZSTD_MAGIC, unpack_file
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic of a bag.
+
+    Attributes:
+        name: As recorded.
+        type: ROS 2 type name.
+        count: Messages the bag holds.
+        fault: Why its messages cannot be decoded, or None.
+    """
+
+    name: str
+    type: str
+    count: int
+    fault: str | None = None
+
+
+def plain_files(
+    files: Sequence[Path], metadata: BagMetadata | None
+) -> tuple[list[Path], Path | None]:
+    """The files as they are, or decompressed into a temporary folder, which is the second value.
+
+    Raises:
+        BagError: When one does not decompress, or the disk has no room.
+    """
+    by_file = metadata is not None and metadata.compression == "file"
+    plain, folder = [], None
+    try:
+        for number, file in enumerate(files):
+            if file.suffix == ZIPPED or (by_file and _is_zipped(file)):
+                folder = folder or Path(tempfile.mkdtemp(prefix="roboalign-bag-"))
+                target = folder / f"{number}-{file.stem}"
+                unpack_file(file, target)
+                file = target
+            plain.append(file)
+    except BaseException:
+        remove(folder)
+        raise
+    return plain, folder
+
+
+def remove(folder: Path | None) -> None:
+    """Removes a temporary folder, if there is one."""
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def join_topics(
+    opened: Sequence[StorageFile],
+) -> tuple[dict[str, Topic], dict[str, Typestore], list[str]]:
+    """Joins the topics of all files, and finds the types that decode them.
+
+    Returns:
+        Topics by name, type stores by type name, and what is wrong with the files.
+    """
+    stored = [(file, number, t) for file in opened for number, t in file.topics.items()]
+    definitions = frozenset((t.type, t.form, t.definition) for _, _, t in stored if t.form)
+    topics: dict[str, Topic] = {}
+    stores: dict[str, Typestore] = {}
+    faults: list[str] = []
+    for file, number, t in stored:
+        known = topics.get(t.name)
+        if known and known.type != t.type:
+            faults.append(f"topic {t.name}: has two types, {known.type} and {t.type}")
+        store, fault = store_for(t.type, definitions, t.type_hash)
+        if store is not None:
+            stores[t.type] = store
+        count = file.counts.get(number, 0) + (known.count if known else 0)
+        topics[t.name] = Topic(t.name, t.type, count, fault)
+    for file in opened:
+        if orphans := sum(n for number, n in file.counts.items() if number not in file.topics):
+            faults.append(f"{file.source.name}: {orphans} messages belong to no topic")
+    return topics, stores, faults
+
+
+def disagreements(metadata: BagMetadata, topics: dict[str, Topic]) -> list[str]:
+    """What the metadata promises and the storage does not hold, and the other way round."""
+    faults = []
+    promised: dict[str, int] = {}
+    for record in metadata.topics:
+        promised[record.name] = promised.get(record.name, 0) + record.count
+        topic = topics.get(record.name)
+        if topic is None:
+            if record.count:
+                faults.append(
+                    f"topic {record.name}: metadata promises {record.count}, storage has none"
+                )
+        elif topic.type != record.type:
+            faults.append(
+                f"topic {record.name}: metadata says type {record.type}, storage says {topic.type}"
+            )
+    for topic in topics.values():
+        if topic.count != promised.get(topic.name, 0):
+            faults.append(
+                f"topic {topic.name}: metadata promises {promised.get(topic.name, 0)} messages, "
+                f"storage holds {topic.count}"
+            )
+    return faults
+
+
+def repeated_metadata(opened: Sequence[StorageFile]) -> tuple[str, dict[str, str]]:
+    """Compression mode and custom data, from what the files repeat of their bag's metadata.
+
+    Raises:
+        BagError: When the metadata in a file cannot be read.
+    """
+    custom: dict[str, str] = {}
+    mode = ""
+    for file in opened:
+        found, entries = embedded_metadata(file.information, file.source)
+        custom.update(entries)
+        mode = mode or (found if found == "message" else "")
+    return mode, custom
+
+
+def first_compression(opened: Sequence[StorageFile]) -> str:
+    """Tells by the first message whether messages are compressed one by one.
+
+    Returns:
+        "message" or "".
+
+    Raises:
+        BagError: When the part of the storage that holds it is damaged.
+    """
+    names = {t.name for file in opened for t in file.topics.values()}
+    first = next(merged([s for f in opened for s in f.segments(names, ALL_TIMES)]), None)
+    return "message" if first and first.message[:4] == ZSTD_MAGIC else ""
+
+
+def _is_zipped(file: Path) -> bool:
+    """Whether a file is a zstd frame: of a bag compressed by file, the last one may not be."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(4) == ZSTD_MAGIC
+    except OSError as error:
+        raise BagError(file, f"cannot be opened: {error}") from error

@@ -1,0 +1,159 @@
+"""A recording that is damaged or unfinished: its files, and whatever is still said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+import yaml
+
+from roboalign_policy.core.keys import BAG_EPISODE_ID
+from roboalign_training.data.bagmeta import SUFFIXES, YAML_FAULTS, bag_information
+from roboalign_training.data.errors import BagError
+from roboalign_training.data.folders import ZIPPED, storage_files, storage_of
+from roboalign_training.data.losses import Loss
+from roboalign_training.data.salvage_mcap import McapSalvage
+from roboalign_training.data.salvage_sqlite import SqliteSalvage
+from roboalign_training.data.storage import StoredTopic
+from roboalign_training.data.typestores import bag_store
+from roboalign_training.data.unpacking import unpack_file
+
+PARTIAL = ".partial"
+"""Ending of the hidden folder in which the recorder lets an episode grow."""
+
+
+@dataclass
+class Damaged:
+    """What is left of a recording.
+
+    Attributes:
+        path: What was asked for.
+        files: Its storage files in recording order.
+        order: Names of its files in recording order, those among them that are not there.
+        zipped: Whether messages are compressed one by one.
+        promised: Messages by topic, by the metadata; None where it does not say so.
+        custom: Custom data, as far as it is left.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    order: tuple[str, ...] = ()
+    zipped: bool = False
+    promised: Mapping[str, int] | None = None
+    custom: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of the files that its metadata lists and that are not there."""
+        there = {file.name for file in self.files}
+        return [name for name in self.order if name not in there]
+
+    @property
+    def name(self) -> str:
+        """Name of the recording; an episode's id for what the recorder left."""
+        name = self.path.resolve().name
+        if self.path.is_dir():
+            return name.removeprefix(".").removesuffix(PARTIAL)
+        for ending in (ZIPPED, *SUFFIXES.values()):
+            name = name.removesuffix(ending)
+        return name
+
+    def understand(self, text: str) -> None:
+        """Takes in metadata (YAML), of the folder or as a file repeats it, if it can be read."""
+        try:
+            info = (bag_information(text) if text else None) or {}
+        except YAML_FAULTS:
+            return  # damaged like the rest
+        self.zipped = self.zipped or str(info.get("compression_mode")).lower() == "message"
+        custom = info.get("custom_data")
+        for key, value in (custom if isinstance(custom, Mapping) else {}).items():
+            self.custom.setdefault(str(key), str(value))
+
+
+def find_damaged(path: Path) -> Damaged:
+    """Finds the storage files of a recording, with or without readable metadata.
+
+    Raises:
+        BagError: When there is none.
+    """
+    if path.is_file() and storage_of(path):
+        return Damaged(path, (path,), (path.name,))
+    if not path.is_dir():
+        fault = "is no recording: expected a folder, a .mcap or a .db3 file"
+        raise BagError(path, fault if path.exists() else "does not exist")
+    there = storage_files(path)
+    found = Damaged(path, ())
+    text = ""
+    try:
+        text = (path / "metadata.yaml").read_text("utf-8", errors="replace")
+        info = bag_information(text) or {}
+        listed = [PurePath(str(name)).name for name in info.get("relative_file_paths") or ()]
+        found.promised = {
+            str(entry["topic_metadata"]["name"]): int(entry["message_count"])
+            for entry in info.get("topics_with_message_count") or ()
+        } or None
+    except (OSError, KeyError, AttributeError, *YAML_FAULTS):
+        listed = []
+    by_name = {file.name: file for file in there}
+    found.order = tuple(dict.fromkeys([*listed, *by_name]))
+    found.files = tuple(by_name[name] for name in found.order if name in by_name)
+    found.understand(text)
+    if not found.files:
+        raise BagError(path, "is no recording: no .mcap or .db3 file in it")
+    if path.name.startswith(".") and path.name.endswith(PARTIAL):
+        found.custom.setdefault(BAG_EPISODE_ID, found.name)
+    return found
+
+
+def open_salvage(
+    file: Path, folder: Path, on_bytes: Callable[[int], None]
+) -> tuple[McapSalvage | SqliteSalvage, list[Loss]]:
+    """Opens one storage file for what still reads of it.
+
+    Args:
+        file: The file; it is not changed.
+        folder: Where copies are made; the caller removes it.
+        on_bytes: Told how far reading is.
+
+    Returns:
+        The salvage, and what was lost already in decompressing the file.
+
+    Raises:
+        BagError: When nothing of it can be read at all.
+    """
+    plain, losses = file, []
+    if file.suffix == ZIPPED:
+        folder.mkdir(parents=True, exist_ok=True)
+        plain = folder / file.stem
+        try:
+            unpack_file(file, plain)
+        except BagError as error:
+            if not plain.exists() or not plain.stat().st_size:
+                raise
+            losses = [Loss(file.name, plain.stat().st_size, 0, error.cause)]
+    try:
+        if storage_of(file) == "mcap":
+            return McapSalvage(plain, file.name, on_bytes), losses
+        return SqliteSalvage(plain, file, folder / "copy", on_bytes), losses
+    except OSError as error:
+        raise BagError(file, f"cannot be read: {error}") from error
+
+
+def written_definition(topic: StoredTopic, definitions: frozenset[tuple[str, str, str]]) -> str:
+    """The type's definition as `ros2msg` text; "" where the recording has none."""
+    if topic.form != "IDL":
+        return topic.definition
+    store, faults = bag_store(definitions)
+    if topic.type in faults or topic.type not in store.fielddefs:
+        return ""
+    return store.generate_msgdef(topic.type, ros_version=2)[0]
+
+
+def profiles(text: str) -> tuple[dict, ...]:
+    """QoS profiles as data; none where their text does not parse."""
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return ()
+    return tuple(p for p in found if isinstance(p, dict)) if isinstance(found, list) else ()
