@@ -84,6 +84,13 @@ def test_ticks_are_round(low, high, most, expected):
 
 
 @needs_node
+def test_ticks_are_told_apart():
+    assert node("f.tickTexts([0.99998, 0.99999, 1])") == ["0.99998", "0.99999", "1.00000"]
+    assert node("f.tickTexts([-0.5, 0, 0.5])") == ["\u22120.5", "0.0", "0.5"]
+    assert node("f.tickTexts([5])") == ["5"]
+
+
+@needs_node
 def test_curve_breaks_at_gaps_and_at_what_is_not_finite():
     line = "{t: [0, 1, 2, 5, 6, 9], v: [0, 1, NaN, 3, 4, 5]}"
     found = node(f"f.curve({line}, (t) => t, (v) => v, 1.5, false)")

@@ -45,7 +45,7 @@ class Channel:
         kind: "image", "state", "action", or "number" where no contract says what it is.
         axes: Numbers of a sample, in order; none for images.
         clock: "header" or "receive", as in the contract.
-        gap_s: Time between two samples from which one is missing, s; infinite where nothing says so.
+        gap_s: s between two samples from which one is missing; infinite where nothing says so.
         held: Whether a value stays in force until the next one.
     """
 

@@ -64,7 +64,7 @@ class EpisodeReport:
     Attributes:
         span: Its marks.
         frames: Its frames, each image in them one pixel (see `light`).
-        fault: Why it would be left out, or None.
+        fault: Every reason why it would be left out, or None.
         first_images: Image stream key -> (H, W, 3) uint8, the first that could be read.
     """
 
@@ -135,8 +135,10 @@ def inspect_bag(
                 tell(f"reading episode {number + 1} of {len(spans)}: {span.episode_id}")
                 first = _FirstImages()
                 frames = light_frames(bag, contract, span, topics, [first, *watch(spans, span)])
-                why = span_fault(span, recipe) or frames_fault(frames, contract, recipe)
-                episodes.append(EpisodeReport(span, frames, why, first.images))
+                reasons = (span_fault(span, recipe), span.fault)
+                reasons += (frames_fault(frames, contract, recipe),)
+                why = "; ".join(dict.fromkeys(filter(None, reasons)))
+                episodes.append(EpisodeReport(span, frames, why or None, first.images))
         except EpisodeError as error:
             fault = error.cause
     reports = [_topic_report(bag, name, times[name], roles.get(name)) for name in sorted(times)]

@@ -104,8 +104,9 @@ def dataset_view(
         tell(f"reading episode {number + 1} of {len(index.episodes)}: {name}")
         entry, part = index.episodes[name], FrameDataset(index, [name])
         usable += int(part.usable.sum())
-        rows.append([name, str(len(part)), entry["outcome"], entry["instruction"],
-                     lost_frames(entry["dropped"], entry["trimmed"]), entry["source"]])  # fmt: skip
+        lost = lost_frames(entry["dropped"], entry["trimmed"])
+        row = [name, str(len(part)), entry["outcome"], entry["instruction"], lost, entry["source"]]
+        rows.append(row)
         view.actions.append(part.actions)
         if number < MOST_PICTURES and len(part):
             view.images += [part.image(0, key) for key in part.image_keys]

@@ -1,4 +1,4 @@
-"""A recording as it is shown: its report, a scene of each episode, a line of time for each topic."""
+"""A recording as it is shown: its report, a scene of each episode, the arrivals of each topic."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def look_at_bag(bag: Bag, contract: Contract | None, recipe: Recipe, choice: Cho
         if span.episode_id not in shown:
             return []
         curves = sum(len(s.fields) for s in contract.states) + len(contract.action.dims)
-        budget = share(len(shown), len(contract.images), curves, choice.frames)
+        lengths = [s.end_ns - s.start_ns for s in spans if s.episode_id in shown]
+        part = (span.end_ns - span.start_ns) / max(sum(lengths), 1)
+        budget = share(part, len(contract.images), curves, choice.frames)
         scenes[span] = Scene(span.episode_id, span.instruction, span.outcome, budget)
         return [scenes[span], *choice.more(span.episode_id)]
 

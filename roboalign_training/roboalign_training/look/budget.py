@@ -1,4 +1,4 @@
-"""How much of a recording goes onto one page: shares of a fixed size for each episode."""
+"""How much of a recording goes onto one page: a fixed size, shared between its episodes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ MOST_EPISODES = 100
 MOST_FRAMES = 300
 """Images of a camera in an episode, unless told otherwise."""
 
-IMAGE_BYTES = 6_000_000
-CURVE_POINTS = 300_000
+IMAGE_BYTES = 7_500_000
+CURVE_POINTS = 250_000
 CHUNK_VALUES = 200_000
 TOKEN_IDS = 100_000
-"""Of a whole page: with base64 these make about 13 MB."""
+"""Of a whole page: with base64 these make about 14 MB."""
 
 LEAST_BUCKETS, MOST_BUCKETS = 25, 500
 """Of a curve; a bucket is at most two points, and a curve has at most twice so many buckets."""
@@ -39,22 +39,24 @@ class Budget:
     token_ids: int = TOKEN_IDS
 
 
-def share(episodes: int, cameras: int, curves: int, frames: int | None = None) -> Budget:
+def share(part: float, cameras: int, curves: int, frames: int | None = None) -> Budget:
     """One episode's share of a page.
 
     Args:
-        episodes, cameras, curves: How many the page has, and each episode has.
+        part: Of all that is shown, by length, how much this episode is; 0 to 1.
+        cameras: How many it has.
+        curves: Likewise.
         frames: Most images of a camera in an episode; None for `MOST_FRAMES`. Who asks for more
             images gets a larger page.
     """
-    episodes, cameras, curves = max(episodes, 1), max(cameras, 1), max(curves, 1)
+    cameras, curves = max(cameras, 1), max(curves, 1)
     wanted = MOST_FRAMES if frames is None else frames
     enlarged = IMAGE_BYTES * max(1.0, wanted / MOST_FRAMES)
-    buckets = CURVE_POINTS // (episodes * curves * 4)
+    buckets = int(part * CURVE_POINTS / (curves * 4))
     return Budget(
         frames=wanted,
-        image_bytes=int(enlarged / (episodes * cameras)),
+        image_bytes=int(part * enlarged / cameras),
         buckets=min(max(buckets, LEAST_BUCKETS), MOST_BUCKETS),
-        chunk_values=CHUNK_VALUES // episodes,
-        token_ids=TOKEN_IDS // episodes,
+        chunk_values=int(part * CHUNK_VALUES),
+        token_ids=int(part * TOKEN_IDS),
     )

@@ -38,10 +38,12 @@ const HEIGHT = 92;
 /** The marks of the time axis, the last one with the unit. */
 function timeMarks(svg, seconds, x, bottom, top, most) {
   const marks = ticks(0, seconds, most);
+  const texts = tickTexts(marks);
   marks.forEach((mark, i) => {
     svg.append(drawing("line", {class: "grid", x1: x(mark), x2: x(mark), y1: top, y2: bottom}));
-    const label = drawing("text", {x: x(mark), y: bottom + 12, "text-anchor": "middle"});
-    label.textContent = short(mark) + (i === marks.length - 1 ? " s" : "");
+    const anchor = mark > 0.97 * seconds ? "end" : "middle";
+    const label = drawing("text", {x: x(mark), y: bottom + 12, "text-anchor": anchor});
+    label.textContent = texts[i] + (i === marks.length - 1 ? " s" : "");
     svg.append(label);
   });
 }
@@ -61,10 +63,11 @@ function plotChart(plot, group, context) {
   const svg = drawing("svg", {viewBox: `0 0 ${width} ${HEIGHT}`, height: HEIGHT, role: "img",
     "aria-label": `${plot.name} in ${plot.unit} over time in s`});
   timeMarks(svg, seconds, x, bottom, MARGIN.top, Math.max(2, width / 90));
-  for (const mark of ticks(shown.low, shown.high, 3)) {
+  const marks = ticks(shown.low, shown.high, 3.5), texts = tickTexts(marks);
+  for (const [i, mark] of marks.entries()) {
     svg.append(drawing("line", {class: "grid", x1: MARGIN.left, x2: right, y1: y(mark), y2: y(mark)}));
     const label = drawing("text", {x: MARGIN.left - 5, y: y(mark) + 3.5, "text-anchor": "end"});
-    label.textContent = short(mark);
+    label.textContent = texts[i];
     svg.append(label);
   }
   svg.append(drawing("rect", {class: "frame", x: MARGIN.left, y: MARGIN.top,
@@ -145,7 +148,7 @@ function timelineChart(timeline, episode, offset, seek) {
     svg.append(cursor);
     cursors.push(cursor);
     seekable(svg, (share) => share * total + offset, seek);
-    const rate = row.rate_hz === null ? `${row.count} ×` : `${short(row.rate_hz)} Hz`;
+    const rate = row.rate_hz === null ? `${row.count} ×` : `${Number(row.rate_hz.toPrecision(3))} Hz`;
     const expected = row.expected_hz ? ` of ${short(row.expected_hz)}` : "";
     const gaps = row.gaps.length ? `, ${row.gaps.length} gap${row.gaps.length > 1 ? "s" : ""}` : "";
     const words = row.faults.join("; ");
@@ -167,8 +170,9 @@ function timelineChart(timeline, episode, offset, seek) {
 /** The time axis below the lines of the topics, in seconds from the first message. */
 function axisWords(total, span) {
   const axis = element("div", {class: "axis-words"});
-  for (const mark of ticks(0, total, 8)) {
-    const word = element("span", {}, short(mark));
+  const marks = ticks(0, total, 8), texts = tickTexts(marks);
+  for (const [i, mark] of marks.entries()) {
+    const word = element("span", {}, texts[i]);
     word.style.left = `${(mark / total) * 100}%`;
     axis.append(word);
   }

@@ -1,4 +1,4 @@
-"""A data set as it is shown: its view, and a scene of each episode with the tokens of its chunks."""
+"""A data set as it is shown: its view, a scene of each episode, the tokens of its chunks."""
 
 from __future__ import annotations
 
@@ -43,13 +43,15 @@ def look_at_dataset(folder: Path, choice: Choice) -> Look:
         fast = (FastTokenizer.load(folder / TOKENIZER), load_action_stats(folder / STATS))
     contract = index.contract
     curves = sum(len(s.fields) for s in contract.states) + 3 * len(contract.action.dims)
-    budget = share(len(names), len(contract.images), curves, choice.frames)
+    shown_frames = sum(index.episodes[name]["frames"] for name in names)
     scenes: list[Scene] = []
 
     def visit(part: FrameDataset) -> None:
         (episode,) = part.episodes
         if episode.id not in names:
             return
+        part_shown = len(part) / max(shown_frames, 1)
+        budget = share(part_shown, len(contract.images), curves, choice.frames)
         scene = Scene(episode.id, episode.instruction, episode.outcome, budget, verdict="")
         for sink in (scene, *choice.more(episode.id)):
             _feed(part, sink)

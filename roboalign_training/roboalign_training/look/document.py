@@ -1,4 +1,4 @@
-"""A look as plain data for the page's script; times are in seconds from the episode's beginning."""
+"""A look as plain data for the page's script; times in seconds from the episode's beginning."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def _th(number: int) -> str:
 def _group(
     scene: Scene, channel: Channel, curves: Sequence[Curve], start_ns: int, gap_s: float
 ) -> dict:
-    """The plots of one channel; `gap_s` is what its topic's arrivals say, where it says nothing."""
+    """The plots of one channel; `gap_s` is what its topic's arrivals say, if it says nothing."""
     plots = []
     for axis, curve in zip(channel.axes, curves, strict=True):
         plots.append({
@@ -177,7 +177,7 @@ def _group(
             "outside": _outside(axis.limits, curve),
             "lines": [_line(scene, channel.key, "", curve, start_ns)],
         })  # fmt: skip
-    title = channel.topic if channel.kind == NUMBER else channel.key
+    title = {NUMBER: channel.topic, ACTION: ACTION}.get(channel.kind, channel.key)
     return {
         "title": title,
         "topic": channel.topic,
@@ -186,7 +186,7 @@ def _group(
         "gap_s": _gap(channel, curves, gap_s),
         "plots": plots,
         "samples": curves[0].samples if curves else 0,
-        "note": _thinned(title, curves),
+        "note": _thinned(channel.key, curves),
     }
 
 
@@ -245,7 +245,8 @@ def _thinned(title: str, curves: Sequence[Curve]) -> str:
     most = max((curve.per_bucket for curve in curves), default=1)
     if most == 1:
         return ""
-    return f"{title}: {curves[0].samples} samples, of every {most} the least and the greatest are drawn"
+    count = curves[0].samples
+    return f"{title}: {count} samples, of every {most} the least and the greatest are drawn"
 
 
 def _outside(limits: tuple[float, float] | None, curve: Curve) -> str:

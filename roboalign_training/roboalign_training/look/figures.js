@@ -54,8 +54,15 @@ function ticks(low, high, most) {
 function short(value) {
   if (value === null || !Number.isFinite(value)) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e5)) return value.toExponential(2);
+  if (size !== 0 && (size < 1e-3 || size >= 1e5)) return value.toExponential(2).replace(/-/g, "−");
   return String(Number(value.toPrecision(4))).replace("-", "−");
+}
+
+/** The texts of ticks: as many decimals as tell them apart. */
+function tickTexts(marks) {
+  const step = marks.length > 1 ? marks[1] - marks[0] : 0;
+  const decimals = step > 0 ? Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)) : 9;
+  return marks.map((mark) => (decimals > 6 ? short(mark) : mark.toFixed(decimals).replace("-", "−")));
 }
 
 /** Least and greatest finite number of several arrays, or null. */
@@ -158,6 +165,6 @@ function chunkValues(decoded, i, d, horizon, dims) {
 }
 
 if (typeof module !== "undefined") {
-  module.exports = {unpack, indexAt, stepTo, stepTimes, ticks, short, extent, yRange, curve, runs,
+  module.exports = {unpack, indexAt, stepTo, stepTimes, ticks, tickTexts, short, extent, yRange, curve, runs,
     fullness, chunkAfterChunk, chunkValues};
 }

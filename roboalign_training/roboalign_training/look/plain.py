@@ -23,10 +23,10 @@ from roboalign_training.data.channels import (
     Sink,
 )
 
-MOST_NUMBERS = 16
-"""Numbers of one topic that are drawn: the joints of two arms."""
+MOST_NUMBERS = 24
+"""Numbers of one topic that are drawn: position, velocity and effort of eight joints."""
 
-MOST_CURVES = 96
+MOST_CURVES = 120
 """Of all topics together."""
 
 _NAME_LISTS = ("name", "joint_names")
@@ -51,6 +51,7 @@ def feed_plain(bag: Bag, sinks: Sequence[Sink], tell: Callable[[str], None]) -> 
         f"{t.name} is not drawn: {t.fault}" for t in bag.topics.values() if t.fault and t.count
     ]
     numbers: dict[str, tuple[str, ...]] = {}
+    full: set[str] = set()
     curves = 0
     topics = [t.name for t in bag.topics.values() if t.count and not t.fault]
     for name in topics:
@@ -65,10 +66,15 @@ def feed_plain(bag: Bag, sinks: Sequence[Sink], tell: Callable[[str], None]) -> 
             _image(name, when, msg, sinks)
             continue
         values = dict(_numbers(msg)) if numbers.get(name) != () else {}
-        if name not in numbers:
+        if name not in numbers and bag.topics[name].count == 1:
+            numbers[name] = ()  # a single dot is no curve
+        elif name not in numbers:
             kept = tuple(values)[: min(MOST_NUMBERS, MOST_CURVES - curves)]
             numbers[name], curves = kept, curves + len(kept)
-            if len(kept) < len(values):
+            if values and not kept:
+                notes.append(f"{name} is not drawn: the page has {MOST_CURVES} curves already")
+                full.add(name)
+            elif len(kept) < len(values):
                 notes.append(f"{name}: {len(kept)} of its {len(values)} numbers are drawn")
             axes = tuple(Axis(path, AS_RECORDED) for path in kept)
             if axes:
@@ -78,9 +84,9 @@ def feed_plain(bag: Bag, sinks: Sequence[Sink], tell: Callable[[str], None]) -> 
             vector = np.array([values.get(path, np.nan) for path in numbers[name]], np.float64)
             for sink in sinks:
                 sink.vector(name, when, vector)
-    silent = [name for name in topics if numbers.get(name) == ()]
+    silent = sorted(name for name in topics if numbers.get(name) == () and name not in full)
     if silent:
-        notes.append(f"without numbers to draw: {', '.join(sorted(silent))}")
+        notes.append(f"without curves (one message, or no numbers): {', '.join(silent)}")
     return notes
 
 
@@ -108,7 +114,8 @@ def _image(name: str, when: Moment, msg: Any, sinks: Sequence[Sink]) -> None:
 def _numbers(msg: Any, path: str = "") -> Iterator[tuple[str, float]]:
     """The numbers in a message with their paths; of joints, by name.
 
-    Left out are headers, times, bytes, and arrays longer than `MOST_NUMBERS`, as of point clouds.
+    Left out are headers, times, bytes, covariances, and arrays longer than `MOST_NUMBERS`, as of
+    point clouds.
     """
     names = next(
         (list(getattr(msg, n)) for n in _NAME_LISTS if _is_list(getattr(msg, n, None))), []
@@ -124,7 +131,7 @@ def _numbers(msg: Any, path: str = "") -> Iterator[tuple[str, float]]:
         elif isinstance(value, (bool, int, float, np.number, np.bool_)):
             yield here, float(value)
         elif isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-            if value.dtype == np.uint8 or value.size > MOST_NUMBERS:
+            if value.dtype == np.uint8 or value.size > MOST_NUMBERS or "covariance" in entry.name:
                 continue
             labels = names if len(names) == value.size else range(value.size)
             yield from (

@@ -128,7 +128,7 @@ function startPlayer(data) {
     if (t >= episode.seconds) show(0);
     playing = true;
     last = performance.now();
-    at("play").textContent = "\u23F8\uFE0E";
+    at("play").textContent = "\u25AE\u25AE";
     at("play").setAttribute("aria-label", "pause");
     requestAnimationFrame(tick);
   }
@@ -165,6 +165,7 @@ function startPlayer(data) {
       moving.push(chart);
     }
     if (fast) { at("tokens").append(...fast.nodes); moving.push(fast); }
+    at("columns").classList.toggle("wide", !cameras.length && !fast);
     moving.push(...plotGroups(at("plots"), {episode, fast, seek}));
     show(t);
   }

@@ -1,4 +1,4 @@
-"""One episode as it is shown: a sink that keeps curves, images and events, and no more than fits."""
+"""One episode as it is shown: a sink that keeps curves, images and events, as many as fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FAST on the chunks of an episode: tokens, what decoding them gives back, and how far off it is."""
+"""FAST on the chunks of an episode: tokens, what decoding gives back, and how far off that is."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ def chunk_tokens(
     """Encodes and decodes every chunk of an episode as training does.
 
     Args:
-        tokenizer, stats: Of the data set.
+        tokenizer: Of the data set.
+        stats: Likewise.
         chunks: (N, T, A) float32, in the contract's units.
         usable: (N,) bool; chunks with a missing frame inside are not encoded.
     """
@@ -133,7 +134,7 @@ def token_figures(found: ChunkTokens, budget: Budget) -> TokenFigures:
 
 
 def overall(figures: Iterable[TokenFigures]) -> tuple[int, np.ndarray, np.ndarray] | None:
-    """Chunks with tokens of several episodes, and their error (A,): RMS, greatest. None without."""
+    """Chunks with tokens of several episodes, their error (A,): RMS, greatest. None without."""
     parts = [(f.lengths.total(), f.rms, f.greatest) for f in figures if f.lengths]
     if not parts:
         return None
