@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -15,18 +16,24 @@ from look_pages import Page, line, plot_of, unpack
 from PIL import Image
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from roboalign_policy.core.contract import contract_from_dict
 from roboalign_policy.fast import FastTokenizer
 from roboalign_training.data import inspect_cli
 from roboalign_training.data.bags import read_bag
+from roboalign_training.data.channels import Axis, Channel, Moment
 from roboalign_training.data.dataset import build_dataset
 from roboalign_training.data.episodes import find_spans, frames_from_bag
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.fit import fit_dataset, load_action_stats
 from roboalign_training.data.frame_dataset import load_frames
+from roboalign_training.data.inspect_views import View
 from roboalign_training.data.light import light_frames
 from roboalign_training.data.topics import map_topics
 from roboalign_training.look import budget
+from roboalign_training.look.document import document
+from roboalign_training.look.look import Look
 from roboalign_training.look.page import render_page
+from roboalign_training.look.scene import Scene
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 TWIST = "action"  # the first of its groups
@@ -96,6 +103,7 @@ def test_faults_and_origin_are_in_plain_text(tmp_path):
     page = page_of(demo.folder, tmp_path, status=1)
     text = " ".join(page.prose)
     assert "1 fault" in text
+    assert "The episode is not fit for training." in text
     assert "/camera/front/image_raw: gap of 0.40 s after message 5" in text
     assert "120 messages" not in text
     assert "recorder's verdict: unfit: 3 messages of ee_pose lost" in page.cells
@@ -120,8 +128,6 @@ def test_page_needs_nothing_else_and_lets_nothing_else_run(tmp_path):
     assert policy.startswith("default-src 'none'; img-src data:; script-src 'sha256-")
     assert "unsafe" not in policy
     (script,) = [text for attributes, text in page.scripts if not attributes]
-    import hashlib
-
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in policy
     for name in ("episode", "play", "back", "forward", "seek", "speed"):
@@ -196,13 +202,37 @@ def test_episode_that_is_not_there(tmp_path, fitted, capsys):
         inspect_cli.main([str(fitted), "--episode", "ep0"])
 
 
-def test_stamps_of_another_clock_are_drawn_on_one_axis(tmp_path):
-    demo = write_demo(tmp_path / "ep", count=20, stamp_jump=(0, 100 * 10**9))
-    page = page_of(demo.folder, tmp_path)
-    (episode,) = page.data["episodes"]
-    times, _ = line(episode, TWIST, "dx")
-    np.testing.assert_allclose(times, np.arange(20) / 10, atol=1e-6)
-    assert page.data["episodes"][0]["timeline_s"] == pytest.approx(0, abs=1e-3)
+def test_stamps_of_another_clock_are_drawn_on_one_axis():
+    scene, start = Scene("sim"), 10**18
+    stamped, received = (
+        Channel(name, name, "state", (Axis("x", "m"),), name) for name in ("header", "receive")
+    )
+    for channel in (stamped, received):
+        scene.declare(channel)
+    for i in range(10):
+        late = 150_000_000 if i == 9 else 0
+        now = start + i * 100_000_000
+        when = Moment(5 * 10**9 + i * 100_000_000, now + late)
+        scene.vector("header", when, np.array([i]))
+        scene.vector("receive", Moment(now, now), np.array([i]))
+    scene.event(Moment(start, start), "task", "go")
+    look = Look(View("bag"), [scene], range_ns=(start - 10**9, start + 2 * 10**9))
+    (episode,) = document(look)["episodes"]
+    for group in episode["groups"]:
+        times = unpack(group["plots"][0]["lines"][0]["t"])
+        np.testing.assert_allclose(times, np.arange(10) / 10, atol=1e-6)
+    assert episode["timeline_s"] == pytest.approx(-1.0)
+    assert episode["events"] == [[0.0, "task", "go"]]
+    (note,) = episode["notes"]
+    assert "999999995.000 s before them" in note
+    assert "run apart by up to 0.15 s" in note
+
+
+def test_latency_is_no_other_clock():
+    scene = Scene("robot")
+    scene.declare(Channel("a", "a", "state", (Axis("x", "m"),)))
+    scene.vector("a", Moment(10**18, 10**18 + 30_000_000), np.array([0.0]))
+    assert (scene.shift_ns, scene.clock_note) == (0, None)
 
 
 def test_bag_that_does_not_fit_its_contract_is_shown_as_recorded(tmp_path):
@@ -336,8 +366,6 @@ def test_unreadable_images_count_as_in_a_conversion(tmp_path):
     contract = sim_contract()
     data = json.loads(json.dumps(contract.to_dict()))
     data["observations"][0]["shape"] = [64, 64, 3]
-    from roboalign_policy.core.contract import contract_from_dict
-
     wrong = contract_from_dict(data)
     bag = read_bag(demo.folder)
     topics = map_topics(bag, wrong)
@@ -355,9 +383,6 @@ def test_unreadable_images_count_as_in_a_conversion(tmp_path):
 
 
 def test_half_a_character_does_not_break_the_file(tmp_path):
-    from roboalign_training.data.inspect_views import View
-    from roboalign_training.look.look import Look
-
     text = render_page(Look(View("bag \ud800"), provenance=[("a", "\udfff")]))
     assert "bag \\ud800" in text
     text.encode("utf-8")

@@ -57,6 +57,16 @@ def test_newest_sample_at_or_before(t, index):
 
 
 @needs_node
+def test_times_are_found_although_they_are_float32():
+    times = "Float32Array.from({length: 50000}, (_, i) => i / 10)"
+    assert node(f"[0.7, 2.2, 1234.5, 4321.1].map((t) => f.indexAt({times}, t))") == [
+        7, 22, 12345, 43211,
+    ]  # fmt: skip
+    back = node(f"[2.2, 4321.1].map((t) => f.stepTo({times}, t, -1).toFixed(2))")
+    assert back == ["2.10", "4321.00"]
+
+
+@needs_node
 def test_steps_go_from_image_to_image():
     times = "[0.5, 0.6, 0.8]"
     forward = [node(f"f.stepTo({times}, {t}, 1)") for t in (0, 0.5, 0.55, 0.7, 0.8, 2)]

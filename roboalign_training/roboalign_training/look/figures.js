@@ -8,12 +8,18 @@ function unpack(text) {
   return Float32Array.from({length: bytes.length / 4}, (_, i) => view.getFloat32(4 * i, true));
 }
 
+/** How far a float32 may be from the time that it stands for, s. */
+function slack(t) {
+  return Math.max(1e-6, Math.abs(t) * 2e-7);
+}
+
 /** Index of the newest of rising `times` at or before `t`; -1 where there is none. */
 function indexAt(times, t) {
+  const latest = t + slack(t);
   let low = 0, high = times.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (times[middle] <= t) low = middle + 1; else high = middle;
+    if (times[middle] <= latest) low = middle + 1; else high = middle;
   }
   return low - 1;
 }
@@ -23,7 +29,7 @@ function stepTo(times, t, direction) {
   if (!times.length) return t;
   let i = indexAt(times, t);
   if (direction > 0) i += 1;
-  else if (i >= 0 && times[i] === t) i -= 1;
+  else if (i >= 0 && Math.abs(times[i] - t) <= slack(t)) i -= 1;
   return times[Math.min(Math.max(i, 0), times.length - 1)];
 }
 
