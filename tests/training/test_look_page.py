@@ -33,6 +33,7 @@ from roboalign_training.look import budget
 from roboalign_training.look.document import document
 from roboalign_training.look.look import Look
 from roboalign_training.look.page import render_page
+from roboalign_training.look.plain import numbers_of
 from roboalign_training.look.scene import Scene
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -145,6 +146,29 @@ def test_hostile_strings_stay_text(tmp_path):
     assert f"/{HOSTILE}/ee_pose" in {row["name"] for row in page.data["timeline"]["rows"]}
     assert HOSTILE in page.cells
     assert f"/{HOSTILE}/ee_pose" in page.cells
+
+
+def test_every_reason_against_an_episode_is_named(tmp_path):
+    demo = write_demo(tmp_path / "ep", count=30, outcome="failure", verdict="unfit: too few",
+                      without_command=tuple(range(8, 18)))  # fmt: skip
+    page = page_of(demo.folder, tmp_path, status=1)
+    verdict = page.data["episodes"][0]["verdict"]
+    assert verdict.startswith("outcome failure; recorder's verdict: unfit: too few; gap of 1.10 s")
+
+
+def test_numbers_of_a_message():
+    t = STORE.types
+    stamp = t["builtin_interfaces/msg/Time"](7, 8)
+    marker = t["roboalign_msgs/msg/Episode"](stamp, 1, "a", "b", "success", "c", "d")
+    assert dict(numbers_of(marker)) == {"event": 1.0}
+    point = t["geometry_msgs/msg/Point"](1.0, 2.0, float("nan"))
+    turn = t["geometry_msgs/msg/Quaternion"](0.0, 0.0, 0.0, 1.0)
+    pose = t["geometry_msgs/msg/PoseWithCovariance"](
+        t["geometry_msgs/msg/Pose"](point, turn), np.zeros(36)
+    )
+    names = [name for name, _ in numbers_of(pose)]
+    assert names[:3] == ["pose.position.x", "pose.position.y", "pose.position.z"]
+    assert len(names) == 7
 
 
 def test_hostile_names_without_a_contract(tmp_path):
@@ -386,6 +410,13 @@ def test_half_a_character_does_not_break_the_file(tmp_path):
     text = render_page(Look(View("bag \ud800"), provenance=[("a", "\udfff")]))
     assert "bag \\ud800" in text
     text.encode("utf-8")
+
+
+@pytest.mark.skipif(SHARED is None, reason="no ../shared/data beside the checkout")
+def test_topic_that_does_not_decode_hides_no_other(tmp_path):
+    page = page_of(SHARED / "bags" / "rosbag2_talker_sqlite3", tmp_path)
+    assert any(t.startswith("/rosout is not drawn: topic /rosout: message 0") for t in page.prose)
+    assert {row["name"] for row in page.data["timeline"]["rows"]} >= {"/rosout", "/topic"}
 
 
 @pytest.mark.skipif(SHARED is None, reason="no ../shared/data beside the checkout")

@@ -187,4 +187,5 @@ def test_page_in_a_browser(tmp_path):
     assert 'd="NaN' not in dom
     assert "NaN" not in re.sub(r"<script.*?</script>", "", dom, flags=re.DOTALL)
     assert "<img" not in re.sub(r"<script.*?</script>", "", dom, flags=re.DOTALL)
-    assert "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;" in dom
+    hostile = "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;"
+    assert f'<div class="instruction">“{hostile}”</div>' in dom

@@ -22,6 +22,7 @@ from roboalign_training.data.channels import (
     Moment,
     Sink,
 )
+from roboalign_training.data.errors import BagError
 
 MOST_NUMBERS = 24
 """Numbers of one topic that are drawn: position, velocity and effort of eight joints."""
@@ -53,7 +54,7 @@ def feed_plain(bag: Bag, sinks: Sequence[Sink], tell: Callable[[str], None]) -> 
     numbers: dict[str, tuple[str, ...]] = {}
     full: set[str] = set()
     curves = 0
-    topics = [t.name for t in bag.topics.values() if t.count and not t.fault]
+    topics = _readable(bag, notes)
     for name in topics:
         if _is_image(bag, name):
             for sink in sinks:
@@ -65,7 +66,7 @@ def feed_plain(bag: Bag, sinks: Sequence[Sink], tell: Callable[[str], None]) -> 
         if _is_image(bag, name):
             _image(name, when, msg, sinks)
             continue
-        values = dict(_numbers(msg)) if numbers.get(name) != () else {}
+        values = dict(numbers_of(msg)) if numbers.get(name) != () else {}
         if name not in numbers and bag.topics[name].count == 1:
             numbers[name] = ()  # a single dot is no curve
         elif name not in numbers:
@@ -90,6 +91,21 @@ def feed_plain(bag: Bag, sinks: Sequence[Sink], tell: Callable[[str], None]) -> 
     return notes
 
 
+def _readable(bag: Bag, notes: list[str]) -> list[str]:
+    """Topics whose first message decodes; one of an older type must not hide the others."""
+    readable = []
+    for topic in bag.topics.values():
+        if topic.fault or not topic.count:
+            continue
+        try:
+            next(bag.messages([topic.name]))
+        except BagError as error:
+            notes.append(f"{topic.name} is not drawn: {error.cause}")
+        else:
+            readable.append(topic.name)
+    return readable
+
+
 def _is_image(bag: Bag, name: str) -> bool:
     return bag.topics[name].type in (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
 
@@ -111,11 +127,11 @@ def _image(name: str, when: Moment, msg: Any, sinks: Sequence[Sink]) -> None:
         sink.image(name, when, lambda: pixels)
 
 
-def _numbers(msg: Any, path: str = "") -> Iterator[tuple[str, float]]:
+def numbers_of(msg: Any, path: str = "") -> Iterator[tuple[str, float]]:
     """The numbers in a message with their paths; of joints, by name.
 
-    Left out are headers, times, bytes, covariances, and arrays longer than `MOST_NUMBERS`, as of
-    point clouds.
+    Left out are headers, times, bytes, covariances, constants of the type, and arrays longer than
+    `MOST_NUMBERS`, as of point clouds.
     """
     names = next(
         (list(getattr(msg, n)) for n in _NAME_LISTS if _is_list(getattr(msg, n, None))), []
@@ -123,11 +139,11 @@ def _numbers(msg: Any, path: str = "") -> Iterator[tuple[str, float]]:
     for entry in fields(msg):
         value = getattr(msg, entry.name)
         here = f"{path}.{entry.name}" if path else entry.name
-        if entry.name in _TIMES and hasattr(msg, "nanosec"):
+        if entry.name.isupper() or (entry.name in _TIMES and hasattr(msg, "nanosec")):
             continue
         if is_dataclass(value):
             if entry.name != "header":
-                yield from _numbers(value, here)
+                yield from numbers_of(value, here)
         elif isinstance(value, (bool, int, float, np.number, np.bool_)):
             yield here, float(value)
         elif isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
