@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = "roboalign_training"
+PAGE_SCRIPTS = ["figures.js", "charts.js", "tokens.js", "player.js"]
 
 
 def files(folder: str, pattern: str) -> list[str]:
@@ -21,7 +22,10 @@ setup(
     description="All of RoboAlign that runs offline",
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={f"{NAME}.evaluate": ["report.html.j2"]},
+    package_data={
+        f"{NAME}.evaluate": ["report.html.j2"],
+        f"{NAME}.look": ["page.html.j2", "page.css", *PAGE_SCRIPTS],
+    },
     data_files=[
         # Sourcing the workspace puts bin/ on the PATH; console scripts go where ros2 run looks.
         ("bin", ["bin/roboalign"]),

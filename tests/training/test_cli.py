@@ -30,7 +30,8 @@ def test_no_command_shows_the_usage_and_fails(capsys):
 
 def test_an_unknown_command_is_refused(capsys):
     assert cli.main(["fly"]) == 2
-    assert "found command 'fly', expected one of contract, record, convert" in capsys.readouterr().err
+    expected = "found command 'fly', expected one of contract, record, convert"
+    assert expected in capsys.readouterr().err
 
 
 def test_options_and_status_pass_through(monkeypatch):

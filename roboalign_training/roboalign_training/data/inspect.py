@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from roboalign_policy.core.contract import Contract
+from roboalign_training.data.arrivals import Arrivals, Gap
 from roboalign_training.data.bags import Bag
-from roboalign_training.data.episodes import EpisodeFrames, Span, find_spans, frames_from_bag
+from roboalign_training.data.channels import MISSING_STEP, Channel, Moment, Sink
+from roboalign_training.data.episodes import EpisodeFrames, Span, find_spans
 from roboalign_training.data.errors import EpisodeError
+from roboalign_training.data.light import light_frames
 from roboalign_training.data.recipe import Recipe, frames_fault, span_fault
 from roboalign_training.data.topics import map_topics
 
 RATE_SHARE = 0.8
 """A stream below this share of the contract's rate is reported; the recorder's measure too."""
+
+TELL_EVERY = 5000
+"""Messages between two words about the progress."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,10 @@ class TopicReport:
         max_gap_s: s; longest time between two messages; NaN for fewer than two.
         role: What the contract uses it for: stream keys, "command", "task" ..., or "".
         faults: What is wrong with it, by the contract or by itself.
+        expected_hz: The contract's rate; 0 where it asks for none.
+        gap_s: From which length a gap is worth a mark: the contract's greatest age, or three times
+            the usual interval; infinite where the topic has no usual one.
+        arrivals: When its messages came.
     """
 
     name: str
@@ -37,15 +47,31 @@ class TopicReport:
     max_gap_s: float
     role: str = ""
     faults: tuple[str, ...] = ()
+    expected_hz: float = 0.0
+    gap_s: float = np.inf
+    arrivals: Arrivals | None = None
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """The gaps that are worth a mark, by time."""
+        return self.arrivals.gaps(self.gap_s) if self.arrivals else []
 
 
 @dataclass(frozen=True)
 class EpisodeReport:
-    """One demonstration in a bag: its marks, its frames, and why it would be left out, or None."""
+    """One demonstration in a bag, and why it would be left out.
+
+    Attributes:
+        span: Its marks.
+        frames: Its frames, each image in them one pixel (see `light`).
+        fault: Every reason why it would be left out, or None.
+        first_images: Image stream key -> (H, W, 3) uint8, the first that could be read.
+    """
 
     span: Span
     frames: EpisodeFrames | None
     fault: str | None
+    first_images: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,21 +91,38 @@ class BagReport:
     fault: str | None = None
 
 
-def inspect_bag(bag: Bag, contract: Contract | None, recipe: Recipe | None = None) -> BagReport:
+Watch = Callable[[Sequence[Span], Span], Sequence[Sink]]
+"""Says which sinks see a demonstration, being told of all there are."""
+
+
+def inspect_bag(
+    bag: Bag,
+    contract: Contract | None,
+    recipe: Recipe | None = None,
+    *,
+    watch: Watch = lambda spans, span: (),
+    tell: Callable[[str], None] = lambda text: None,
+) -> BagReport:
     """Reads a whole bag and reports on it.
 
     Args:
         bag: The recording.
         contract: What it should be; None reports on the topics only.
         recipe: By which rules an episode would be taken; the defaults where None.
+        watch: Gives for each demonstration the sinks that are shown its samples.
+        tell: Is told of the progress, in words.
 
     Raises:
         BagError: When the bag is damaged.
     """
     recipe = recipe or Recipe()
-    times: defaultdict[str, list[int]] = defaultdict(list)
-    for message in bag.raw_messages():
-        times[message.topic].append(message.receive_ns)
+    times = {name: Arrivals(bag.start_ns, bag.end_ns) for name in bag.topics}
+    for number, message in enumerate(bag.raw_messages()):
+        times[message.topic].add(message.receive_ns)
+        if number % TELL_EVERY == 0:
+            tell(f"counting messages: {number} of {bag.message_count}")
+    for arrivals in times.values():
+        arrivals.flush()
     episodes: list[EpisodeReport] = []
     roles: dict[str, tuple[str, float, float]] = {}
     fault = None
@@ -87,17 +130,43 @@ def inspect_bag(bag: Bag, contract: Contract | None, recipe: Recipe | None = Non
         try:
             topics = map_topics(bag, contract, recipe.namespace)
             roles = _roles(contract, topics.names)
-            for span in find_spans(bag, topics, recipe.instruction):
-                frames = frames_from_bag(bag, contract, span, topics=topics)
-                why = span_fault(span, recipe) or frames_fault(frames, contract, recipe)
-                episodes.append(EpisodeReport(span, frames, why))
+            spans = find_spans(bag, topics, recipe.instruction)
+            for number, span in enumerate(spans):
+                tell(f"reading episode {number + 1} of {len(spans)}: {span.episode_id}")
+                first = _FirstImages()
+                frames = light_frames(bag, contract, span, topics, [first, *watch(spans, span)])
+                reasons = (span_fault(span, recipe), span.fault)
+                reasons += (frames_fault(frames, contract, recipe),)
+                why = "; ".join(dict.fromkeys(filter(None, reasons)))
+                episodes.append(EpisodeReport(span, frames, why or None, first.images))
         except EpisodeError as error:
             fault = error.cause
-    reports = [
-        _topic_report(bag, name, np.array(times[name], np.int64), roles.get(name))
-        for name in sorted(bag.topics)
-    ]
+    reports = [_topic_report(bag, name, times[name], roles.get(name)) for name in sorted(times)]
     return BagReport(bag, tuple(reports), tuple(episodes), fault)
+
+
+class _FirstImages(Sink):
+    """Keeps the first image of each stream."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, np.ndarray] = {}
+
+    def declare(self, channel: Channel) -> None:
+        """Nothing to prepare."""
+
+    def image(self, key: str, when: Moment, pixels: Callable[[], np.ndarray]) -> None:
+        """Keeps it, if it is the first."""
+        if key not in self.images:
+            self.images[key] = pixels().copy()  # not the whole message with it
+
+    def vector(self, key: str, when: Moment, values: np.ndarray) -> None:
+        """Not kept."""
+
+    def unreadable(self, key: str, when: Moment, reason: str) -> None:
+        """Not kept."""
+
+    def event(self, when: Moment, kind: str, text: str) -> None:
+        """Not kept."""
 
 
 def _roles(contract: Contract, names: dict[str, str]) -> dict[str, tuple[str, float, float]]:
@@ -119,19 +188,23 @@ def _roles(contract: Contract, names: dict[str, str]) -> dict[str, tuple[str, fl
 
 
 def _topic_report(
-    bag: Bag, name: str, times: np.ndarray, role: tuple[str, float, float] | None
+    bag: Bag, name: str, arrivals: Arrivals, role: tuple[str, float, float] | None
 ) -> TopicReport:
-    """Rate and gaps of one topic from its receive times, (N,) int64 ns."""
+    """Rate and gaps of one topic."""
     topic = bag.topics[name]
-    gaps = np.diff(times) / 1e9
-    span_s = float(gaps.sum())
-    rate = len(gaps) / span_s if span_s > 0 else float("nan")
-    longest = float(gaps.max()) if gaps.size else float("nan")
+    rate, longest = arrivals.rate_hz, arrivals.longest_s
     faults = [topic.fault] if topic.fault else []
     use, expected, max_gap = role or ("", 0.0, np.inf)
     if expected and rate < RATE_SHARE * expected:
         faults.append(f"{rate:.1f} Hz, expected {expected:g} Hz")
     if longest > max_gap:
-        at = int(gaps.argmax())
-        faults.append(f"gap of {longest:.2f} s after message {at + 1}, max_age_s is {max_gap:g} s")
-    return TopicReport(name, topic.type, topic.count, rate, longest, use, tuple(faults))
+        after = arrivals.longest_after
+        faults.append(f"gap of {longest:.2f} s after message {after}, max_age_s is {max_gap:g} s")
+    mark = max_gap
+    if not np.isfinite(mark):
+        # Of a command that answers every frame, a step left out; of others what is unusual.
+        mark = MISSING_STEP / expected if expected else arrivals.usual_gap_s
+    return TopicReport(
+        name, topic.type, topic.count, rate, longest, use, tuple(faults), expected,
+        np.inf if np.isnan(mark) else mark, arrivals,
+    )  # fmt: skip

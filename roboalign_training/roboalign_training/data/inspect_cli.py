@@ -1,53 +1,28 @@
-"""`roboalign inspect`: what is in a bag or a data set, in the terminal and as pictures."""
+"""`roboalign inspect`: what is in a bag or a data set, in the terminal, as a page or in Rerun."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from roboalign_policy.core.contract import Contract, ContractError, load_contract
-from roboalign_training.data.bags import read_bag
+from roboalign_policy.fast.errors import FastError
+from roboalign_training.data.bags import Bag, read_bag
 from roboalign_training.data.episodes import bag_contract
 from roboalign_training.data.errors import DataError
-from roboalign_training.data.frame_dataset import FrameDataset, load_frames
-from roboalign_training.data.index import INDEX
-from roboalign_training.data.inspect import BagReport, inspect_bag
+from roboalign_training.data.index import INDEX, load_index
+from roboalign_training.data.inspect import inspect_bag
+from roboalign_training.data.inspect_views import MOST_PICTURES, View, bag_view, dataset_view
 from roboalign_training.data.recipe import Recipe
 
 MOST_ROWS = 60
-MOST_PICTURES = 48
-
-
-@dataclass
-class View:
-    """What is shown of a bag or a data set.
-
-    Attributes:
-        title: One line.
-        facts: Lines below it.
-        tables: (caption, rows) with the header first; cells are plain text.
-        faults: What is wrong, one line each.
-        contract: For the names of the action dimensions; None draws nothing.
-        actions: (N_i, A) float32 of each episode.
-        images: (H, W, 3) uint8, first frames.
-    """
-
-    title: str
-    facts: list[str] = field(default_factory=list)
-    tables: list[tuple[str, list[list[str]]]] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-    contract: Contract | None = None
-    actions: list[np.ndarray] = field(default_factory=list)
-    images: list[np.ndarray] = field(default_factory=list)
+VIEWER = ""  # what --rerun without a file stands for
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,7 +38,41 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--instruction", help="what was asked for; default: what the bag says")
     p.add_argument("--namespace", help="namespace of the recorded topics; default: found out")
     p.add_argument("--out", type=Path, help="folder for pictures of actions and first frames")
+    p.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="one page with everything in it: images, plots, gaps, FAST tokens; opens without "
+        "network in any browser",
+    )
+    p.add_argument(
+        "--rerun",
+        metavar="FILE.rrd",
+        nargs="?",
+        const=VIEWER,
+        help="write a recording of the Rerun viewer, or open the viewer where no file is named",
+    )
+    p.add_argument(
+        "--episode",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="with --html or --rerun: show this episode only; may be given several times",
+    )
+    p.add_argument(
+        "--max-frames",
+        type=_at_least_one,
+        metavar="N",
+        help="with --html: images of each camera in an episode, at most (default 300)",
+    )
     return p
+
+
+def _at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected at least 1")
+    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,132 +81,78 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0; 1 when the path cannot be read, or a bag is not what its contract says.
     """
-    args = parser().parse_args(argv)
+    options = parser()
+    args = options.parse_args(argv)
+    if (args.episode or args.max_frames) and args.html is None and args.rerun is None:
+        options.error("--episode and --max-frames are for --html and --rerun: neither is given")
     console, errors = Console(), Console(stderr=True)
     try:
-        with errors.status(f"reading {args.path}"):
-            view = dataset_view(load_frames(args.path)) if _is_dataset(args.path) else _bag(args)
+        with errors.status(escape(f"reading {args.path}")) as status:
+
+            def tell(text: str) -> None:
+                status.update(escape(f"{args.path}: {text}"))
+
+            view, written = inspect(args, tell)
             if args.out is not None:
-                pictures = save_pictures(view, args.out)
-    except (DataError, ContractError) as error:
+                written += save_pictures(view, args.out)
+    except (DataError, ContractError, FastError, OSError) as error:
         errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         return 1
     show(view, console)
-    if args.out is not None:
-        console.print(f"pictures: {', '.join(map(str, pictures))}", soft_wrap=True)
+    for path in written:
+        console.print(f"written: {escape(str(path))}", soft_wrap=True)
     return int(bool(view.faults))
+
+
+def inspect(args: argparse.Namespace, tell: Callable[[str], None]) -> tuple[View, list[Path]]:
+    """Reads the path, and writes the page and the Rerun recording where they are asked for.
+
+    Returns:
+        What to show in the terminal, and the files written.
+
+    Raises:
+        DataError, ContractError, FastError: When the path cannot be read.
+    """
+    if args.html is None and args.rerun is None:
+        if _is_dataset(args.path):
+            return dataset_view(load_index(args.path), tell=tell), []
+        bag, contract, recipe = _bag(args)
+        return bag_view(inspect_bag(bag, contract, recipe, tell=tell), contract), []
+    # Here, because only the page and the viewer need them.
+    from roboalign_training.look.bag_source import look_at_bag
+    from roboalign_training.look.dataset_source import look_at_dataset
+    from roboalign_training.look.look import Choice
+    from roboalign_training.look.page import write_page
+    from roboalign_training.look.rerun_sink import RerunLog
+
+    log = None
+    if args.rerun is not None:
+        log = RerunLog(args.path, Path(args.rerun) if args.rerun != VIEWER else None)
+    more = (lambda name: ()) if log is None else log.sinks
+    choice = Choice(tuple(args.episode), args.max_frames, more, tell)
+    if _is_dataset(args.path):
+        look = look_at_dataset(args.path, choice)
+    else:
+        look = look_at_bag(*_bag(args), choice)
+    written = []
+    if log is not None:
+        written += log.close()
+    if args.html is not None:
+        tell(f"writing {args.html}")
+        write_page(args.html, look)
+        written.append(args.html)
+    return look.view, written
 
 
 def _is_dataset(path: Path) -> bool:
     return (path / INDEX).is_file()
 
 
-def _bag(args: argparse.Namespace) -> View:
+def _bag(args: argparse.Namespace) -> tuple[Bag, Contract | None, Recipe]:
+    """The recording, what it should be, and by which rules it is judged."""
     bag = read_bag(args.path)
     contract = load_contract(args.contract) if args.contract else bag_contract(bag)
-    recipe = Recipe(instruction=args.instruction, namespace=args.namespace)
-    return bag_view(inspect_bag(bag, contract, recipe), contract)
-
-
-def bag_view(report: BagReport, contract: Contract | None) -> View:
-    """What is shown of a bag."""
-    bag = report.bag
-    view = View(f"bag {bag.path}", contract=contract)
-    view.facts.append(
-        f"{bag.message_count} messages on {len(bag.topics)} topics in {bag.duration_s:.2f} s, "
-        f"{len(bag.files)} files"
-    )
-    name = (
-        f"{contract.name} ({contract.hash[:12]}), {contract.rate_hz:g} Hz" if contract else "none"
-    )
-    view.facts.append(f"contract: {name}")
-    rows = [["topic", "type", "messages", "Hz", "longest gap [s]", "use", "remarks"]]
-    for t in report.topics:
-        remarks = "; ".join(t.faults)
-        rows.append([t.name, t.type, str(t.count), _number(t.rate_hz), _number(t.max_gap_s, 3),
-                     t.role, remarks])  # fmt: skip
-        if t.role:
-            view.faults += [f"{t.name}: {fault}" for fault in t.faults]
-    view.tables.append(("topics", rows))
-    if report.fault:
-        view.faults.append(report.fault)
-    rows = [["episode", "instruction", "outcome", "frames", "s", "left out frames", "verdict"]]
-    for episode in report.episodes:
-        frames, span = episode.frames, episode.span
-        lost = Counter(frames.dropped) + Counter(frames.trimmed)
-        rows.append([
-            span.episode_id, span.instruction, span.outcome, str(len(frames)),
-            _number(len(frames) / contract.rate_hz),
-            ", ".join(f"{why}: {n}" for why, n in sorted(lost.items())) or "none",
-            episode.fault or "fit",
-        ])  # fmt: skip
-        if len(frames):
-            view.actions.append(frames.actions)
-            view.images += [frames.values[s.key][0] for s in contract.images]
-    if report.episodes:
-        view.tables.append(("episodes", rows))
-        view.tables.append(_action_table(contract, view.actions))
-    return view
-
-
-def dataset_view(data: FrameDataset) -> View:
-    """What is shown of a data set."""
-    index, contract = data.index, data.contract
-    view = View(f"data set {data.folder}", contract=contract)
-    minutes = len(data) / contract.rate_hz / 60
-    view.facts.append(
-        f"{len(data.episodes)} episodes, {len(data)} frames ({minutes:.1f} min at "
-        f"{contract.rate_hz:g} Hz), {int(data.usable.sum())} whole chunks of "
-        f"{contract.action.horizon}"
-    )
-    view.facts.append(f"contract: {contract.name} ({contract.hash[:12]})")
-    fitted = index.fitted
-    if fitted:
-        tokens = fitted["tokens_per_chunk"]
-        stale = "" if fitted["dataset"] == data.hashes["dataset"] else " (before the last change)"
-        view.facts.append(
-            f"tokenizer: {fitted['vocab_size']} tokens, {tokens['mean']:.2f} a chunk, "
-            f"95 %: {tokens['p95']:g}, most: {tokens['max']}{stale}"
-        )
-    else:
-        view.facts.append("tokenizer: none yet (roboalign fit-tokenizer)")
-    tasks = Counter(e.instruction for e in data.episodes)
-    view.tables.append(
-        (
-            "instructions",
-            [["instruction", "episodes"], *[[t, str(n)] for t, n in tasks.most_common()]],
-        )
-    )
-    rows = [["episode", "frames", "outcome", "instruction", "left out frames", "source"]]
-    for e in data.episodes:
-        entry = index.episodes[e.id]
-        lost = Counter(entry["dropped"]) + Counter(entry["trimmed"])
-        rows.append([
-            e.id, str(len(e)), e.outcome, e.instruction,
-            ", ".join(f"{why}: {n}" for why, n in sorted(lost.items())) or "none", entry["source"],
-        ])  # fmt: skip
-        view.actions.append(data.actions[e.start : e.stop])
-    view.tables.append(("episodes", rows))
-    if index.skipped:
-        skipped = [[s["source"], s["id"], s["reason"]] for s in index.skipped]
-        view.tables.append(("left out", [["source", "episode", "reason"], *skipped]))
-    view.tables.append(_action_table(contract, view.actions))
-    for e in data.episodes[:MOST_PICTURES]:
-        view.images += [data.image(e.start, key) for key in data.image_keys]
-    return view
-
-
-def _action_table(contract: Contract, actions: list[np.ndarray]) -> tuple[str, list[list[str]]]:
-    """Ranges of the action dimensions over all episodes."""
-    rows = [["dimension", "unit", "least", "1 %", "mean", "99 %", "greatest", "limits"]]
-    whole = np.concatenate(actions) if actions else np.zeros((0, len(contract.action.dims)))
-    for d, dim in enumerate(contract.action.dims if len(whole) else ()):
-        column = whole[:, d]
-        figures = (column.min(), np.quantile(column, 0.01), column.mean(),
-                   np.quantile(column, 0.99), column.max())  # fmt: skip
-        limits = f"{dim.limits[0]:g} .. {dim.limits[1]:g}"
-        rows.append([dim.name, dim.unit, *(f"{x:.3f}" for x in figures), limits])
-    return "actions", rows
+    return bag, contract, Recipe(instruction=args.instruction, namespace=args.namespace)
 
 
 def show(view: View, console: Console) -> None:
@@ -206,7 +161,7 @@ def show(view: View, console: Console) -> None:
     for fact in view.facts:
         console.print(escape(fact), soft_wrap=True)
     for caption, (header, *rows) in view.tables:
-        table = Table(title=caption, title_justify="left", title_style="bold")
+        table = Table(title=escape(caption), title_justify="left", title_style="bold")
         for name in header:
             table.add_column(escape(name), overflow="fold")
         for row in rows[:MOST_ROWS]:
@@ -234,10 +189,6 @@ def save_pictures(view: View, folder: Path) -> list[Path]:
     tables = [("summary", facts), *view.tables]
     write_page(folder / "index.html", view.title, tables, [path.name for path in written])
     return [*written, folder / "index.html"]
-
-
-def _number(value: float, digits: int = 1) -> str:
-    return "-" if np.isnan(value) else f"{value:.{digits}f}"
 
 
 if __name__ == "__main__":

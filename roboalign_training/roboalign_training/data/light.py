@@ -1,0 +1,174 @@
+"""The frames of an episode without its pictures: what a verdict needs, with cameras passed by.
+
+`framing` keeps every image of an episode, which is right for a data set and too much for a look at
+a recording of any size. Here each image is checked, shown to the sinks, and replaced by a stand-in
+of one pixel before `framing` sees it: frames, reasons and verdict are those of a conversion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from roboalign_policy.core.contract import Command, Contract, Stream
+from roboalign_policy.core.recording import END, PAUSE, RESUME, START
+from roboalign_policy.core.selectors import (
+    SelectorError,
+    image_from_msg,
+    stamp_ns_from_msg,
+    values_from_command,
+    vector_from_msg,
+)
+from roboalign_training.data.bags import Bag, Message
+from roboalign_training.data.channels import HEADER, Moment, Sink, command_key, contract_channels
+from roboalign_training.data.episodes import EpisodeFrames, Span
+from roboalign_training.data.errors import EpisodeError
+from roboalign_training.data.framing import make_frames
+from roboalign_training.data.topics import TopicMap
+
+_MARKERS = {START: "starts", END: "ends", PAUSE: "pauses", RESUME: "goes on"}
+
+
+def light_frames(
+    bag: Bag, contract: Contract, span: Span, topics: TopicMap, sinks: Sequence[Sink] = ()
+) -> EpisodeFrames:
+    """Makes the frames of one demonstration, every image in them a single black pixel.
+
+    Args:
+        bag: The recording.
+        contract: The robot.
+        span: Which demonstration.
+        topics: From `map_topics`.
+        sinks: Are given every sample and event of the demonstration, also of one that fails.
+
+    Returns:
+        As `frames_from_bag`, but for the images' values.
+
+    Raises:
+        EpisodeError, BagError: As `frames_from_bag`.
+    """
+    one_pixel = tuple(
+        replace(stream, shape=(1, 1, 3)) if stream.is_image else stream
+        for stream in contract.observations
+    )
+    feed = feed_messages(bag, contract, span, topics, sinks)
+    try:
+        frames = make_frames(feed, replace(contract, observations=one_pixel), topics, bag.path)
+    except EpisodeError:
+        for _ in feed:  # the sinks see the rest of it too
+            pass
+        raise
+    return EpisodeFrames(
+        **vars(frames),
+        episode_id=span.episode_id,
+        instruction=span.instruction,
+        outcome=span.outcome,
+        source=bag.path,
+    )
+
+
+def feed_messages(
+    bag: Bag, contract: Contract, span: Span, topics: TopicMap, sinks: Sequence[Sink]
+) -> Iterator[Message]:
+    """Gives sinks the samples of a demonstration, and yields its messages with small images."""
+    for sink in sinks:
+        for channel in contract_channels(contract):
+            sink.declare(channel)
+    texts = [t for t in (topics.task, topics.episode) if t and sinks]
+    wanted = dict.fromkeys([*topics.observations, *topics.commands, *texts])
+    for message in bag.messages(wanted):
+        if not span.start_ns <= message.receive_ns <= span.end_ns:
+            continue
+        if message.topic in texts:
+            _tell(message, topics, sinks)
+            continue
+        header_ns = stamp_ns_from_msg(message.message)
+        for key in topics.observations.get(message.topic, ()):
+            stream = contract.stream(key)
+            when = _moment(stream, header_ns, message.receive_ns)
+            if stream.is_image:
+                message = _image(message, stream, when, sinks)
+            else:
+                read = partial(vector_from_msg, message.message, stream.fields)
+                _vector(key, when, read, sinks)
+        if message.topic in topics.commands:
+            command = contract.action.commands[topics.commands[message.topic]]
+            when = _moment(command, header_ns, message.receive_ns)
+            read = partial(_action, message.message, command)
+            _vector(command_key(command.topic), when, read, sinks)
+        yield message
+
+
+class _StandIn(SimpleNamespace):
+    """An image message of one pixel; reading it fails as reading the real one did."""
+
+    height = width = 1
+    step = 3
+    data = bytes(3)
+    fault: SelectorError | None = None
+
+    @property
+    def encoding(self) -> str:
+        """The encoding, where the real image could be read."""
+        if self.fault is not None:
+            raise self.fault
+        return "rgb8"
+
+
+def _image(message: Message, stream: Stream, when: Moment, sinks: Sequence[Sink]) -> Message:
+    """Reads an image, gives it to the sinks, and returns its stand-in."""
+    if isinstance(message.message, _StandIn):  # of another stream on the same topic
+        return message
+    header = {"header": message.message.header} if hasattr(message.message, "header") else {}
+    try:
+        pixels = image_from_msg(message.message, stream.shape)
+    except SelectorError as error:
+        for sink in sinks:
+            sink.unreadable(stream.key, when, str(error))
+        return message._replace(message=_StandIn(fault=error, **header))
+    for sink in sinks:
+        sink.image(stream.key, when, lambda: pixels)
+    return message._replace(message=_StandIn(**header))
+
+
+def _vector(key: str, when: Moment, read: Callable[[], np.ndarray], sinks: Sequence[Sink]) -> None:
+    """Gives the sinks a vector, or the reason why there is none."""
+    if not sinks:
+        return
+    try:
+        values = read()
+    except SelectorError as error:
+        for sink in sinks:
+            sink.unreadable(key, when, str(error))
+        return
+    for sink in sinks:
+        sink.vector(key, when, values)
+
+
+def _action(msg: Any, command: Command) -> np.ndarray:
+    """The numbers of a command, in the order of its fields."""
+    return np.array(list(values_from_command(msg, command).values()))
+
+
+def _tell(message: Message, topics: TopicMap, sinks: Sequence[Sink]) -> None:
+    """Gives the sinks a task's or a marker's text."""
+    when = Moment(message.receive_ns, message.receive_ns)
+    msg = message.message
+    if message.topic == topics.task:
+        kind, text = "task", str(msg.data)
+    else:
+        kind = f"episode {msg.episode_id} {_MARKERS.get(msg.event, f'event {msg.event}')}"
+        text = ", ".join(filter(None, (str(msg.instruction), str(msg.outcome))))
+    for sink in sinks:
+        sink.event(when, kind, text)
+
+
+def _moment(stream: Stream | Command, header_ns: int | None, receive_ns: int) -> Moment:
+    """When a sample was; without the header that its clock asks for, when it was received."""
+    by_header = stream.align.clock == HEADER and header_ns is not None
+    return Moment(header_ns if by_header else receive_ns, receive_ns)

@@ -1,0 +1,134 @@
+"""A data set as it is shown: its view, a scene of each episode, the tokens of its chunks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from roboalign_policy.core.normalise import QuantileStats
+from roboalign_policy.fast import FastTokenizer
+from roboalign_training.data.channels import (
+    ACTION,
+    Axis,
+    Channel,
+    Moment,
+    Sink,
+    dataset_channels,
+)
+from roboalign_training.data.fit import load_action_stats
+from roboalign_training.data.frame_dataset import FrameDataset
+from roboalign_training.data.index import STATS, TOKENIZER, DatasetIndex, load_index
+from roboalign_training.data.inspect_views import dataset_view, lost_frames
+from roboalign_training.look.budget import share
+from roboalign_training.look.look import Choice, Look, not_all
+from roboalign_training.look.scene import ERROR, Scene
+from roboalign_training.look.tokens import chunk_tokens, overall, token_figures
+
+_IN_SUMMARY = ("id", "instruction", "outcome", "frames", "dropped", "trimmed")
+
+
+def look_at_dataset(folder: Path, choice: Choice) -> Look:
+    """Reads a data set episode by episode and keeps what is shown.
+
+    Raises:
+        DatasetError: When it is missing or damaged.
+        DataError: When an episode is asked for that is not there.
+        FastError: When its tokenizer is damaged.
+    """
+    index = load_index(folder)
+    names = choice.of(folder, sorted(index.episodes))
+    fast = None
+    if index.fitted:
+        fast = (FastTokenizer.load(folder / TOKENIZER), load_action_stats(folder / STATS))
+    contract = index.contract
+    curves = sum(len(s.fields) for s in contract.states) + 3 * len(contract.action.dims)
+    shown_frames = sum(index.episodes[name]["frames"] for name in names)
+    scenes: list[Scene] = []
+
+    def visit(part: FrameDataset) -> None:
+        (episode,) = part.episodes
+        if episode.id not in names:
+            return
+        part_shown = len(part) / max(shown_frames, 1)
+        budget = share(part_shown, len(contract.images), curves, choice.frames)
+        scene = Scene(episode.id, episode.instruction, episode.outcome, budget, verdict="")
+        for sink in (scene, *choice.more(episode.id)):
+            _feed(part, sink)
+        _frames(part, scene)
+        if fast is not None:
+            _tokens(part, scene, *fast)
+        scenes.append(scene)
+
+    view = dataset_view(index, visit=visit, tell=choice.tell)
+    if fast is not None and fast[0].hash != index.fitted["tokenizer"]:
+        view.faults.append(
+            f"{TOKENIZER}/ is not the tokenizer that dataset.json names: found hash "
+            f"{fast[0].hash[:12]}, expected {index.fitted['tokenizer'][:12]}"
+        )
+    look = Look(view, scenes, _provenance(folder, index))
+    look.notes = not_all(len(names), len(index.episodes))
+    if fast is not None and index.fitted["dataset"] != index.hashes["dataset"]:
+        look.notes.append("the tokenizer was fitted before the data set's last change")
+    if (found := overall(s.tokens for s in scenes if s.tokens)) is not None:
+        chunks, rms, greatest = found
+        rows = [["dimension", "unit", "RMS error", "greatest error"]]
+        for d, dim in enumerate(contract.action.dims):
+            rows.append([dim.name, dim.unit, f"{rms[d]:.5f}", f"{greatest[d]:.5f}"])
+        caption = f"FAST reconstruction over {chunks} chunks of the episodes shown"
+        view.tables.append((caption, rows))
+    return look
+
+
+def _feed(part: FrameDataset, sink: Sink) -> None:
+    """Gives a sink the frames of one episode."""
+    contract = part.contract
+    for channel in dataset_channels(contract):
+        sink.declare(channel)
+    for i, stamp in enumerate(part.stamps_ns.tolist()):
+        when = Moment(stamp, stamp)
+        for key in part.image_keys:
+            sink.image(key, when, lambda i=i, key=key: part.image(i, key))
+        for stream in contract.states:
+            sink.vector(stream.key, when, part.states[stream.key][i])
+        sink.vector(ACTION, when, part.actions[i])
+
+
+def _frames(part: FrameDataset, scene: Scene) -> None:
+    """Tells a scene about its frames: times, holes, and where they came from."""
+    scene.frame_times_ns = part.stamps_ns
+    broken = np.flatnonzero(np.diff(part.frame_indices) > 1)
+    stamps = part.stamps_ns
+    scene.holes = [(int(stamps[i]), int(stamps[i + 1])) for i in broken]
+    entry = part.index.episodes[scene.episode_id]
+    scene.about += [
+        ("frames", str(entry["frames"])),
+        ("left out between frames", lost_frames(entry["dropped"], {})),
+        ("left out at the ends", lost_frames({}, entry["trimmed"])),
+        ("chunks without a hole", f"{int(part.usable.sum())} of {len(part)}"),
+    ]
+    scene.about += [(k, str(v)) for k, v in entry.items() if k not in _IN_SUMMARY]
+
+
+def _tokens(
+    part: FrameDataset, scene: Scene, tokenizer: FastTokenizer, stats: QuantileStats
+) -> None:
+    """Encodes a scene's chunks; the error of each is a curve like any other."""
+    found = chunk_tokens(tokenizer, stats, part.chunks(), part.usable)
+    scene.tokens = token_figures(found, scene.budget)
+    dims = part.contract.action.dims
+    axes = tuple(Axis(dim.name, dim.unit) for dim in dims)
+    for key, errors in (("RMS", found.rms), ("greatest", found.greatest)):
+        channel = f"error {key}"
+        scene.declare(Channel(channel, key, ERROR, axes))
+        for stamp, row in zip(part.stamps_ns.tolist(), errors, strict=True):
+            scene.vector(channel, Moment(stamp, stamp), row)
+
+
+def _provenance(folder: Path, index: DatasetIndex) -> list[tuple[str, str]]:
+    """What a data set was made of and by which rules."""
+    rows = [("data set", str(folder))]
+    rows += [(f"SHA-256 of {name}", value) for name, value in index.hashes.items()]
+    rows += [(f"rule {name}", str(value)) for name, value in index.recipe.items()]
+    options = index.fitted.get("options", {})
+    return rows + [(f"tokenizer {name}", str(value)) for name, value in options.items()]

@@ -1,0 +1,70 @@
+"""All that is shown of a bag or a data set, before it becomes a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from roboalign_training.data.channels import Sink
+from roboalign_training.data.errors import DataError
+from roboalign_training.data.inspect import TopicReport
+from roboalign_training.data.inspect_views import View
+from roboalign_training.look.budget import MOST_EPISODES
+from roboalign_training.look.scene import Scene
+
+
+@dataclass
+class Look:
+    """What is shown.
+
+    Attributes:
+        view: Facts, tables and faults.
+        scenes: The episodes, as far as they are shown.
+        provenance: (name, value) of where all of it came from.
+        notes: What is not shown, one line each.
+        topics: Of a bag, its topics with their arrivals.
+        range_ns: Of a bag, first and last time of arrival.
+    """
+
+    view: View
+    scenes: list[Scene] = field(default_factory=list)
+    provenance: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    topics: tuple[TopicReport, ...] = ()
+    range_ns: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the user wants to see.
+
+    Attributes:
+        episodes: Ids; all where there are none.
+        frames: Most images of a camera in an episode; None for the default.
+        more: Makes for the name of an episode further sinks, which are given all samples of it.
+        tell: Is told of the progress, in words.
+    """
+
+    episodes: tuple[str, ...] = ()
+    frames: int | None = None
+    more: Callable[[str], Sequence[Sink]] = lambda episode_id: ()
+    tell: Callable[[str], None] = lambda text: None
+
+    def of(self, path: Path, ids: Sequence[str]) -> list[str]:
+        """The episodes that are shown of those there are.
+
+        Raises:
+            DataError: When one is asked for that is not there.
+        """
+        if missing := [name for name in self.episodes if name not in ids]:
+            some = ", ".join(list(ids)[:10]) + (f" and {len(ids) - 10} more" if ids[10:] else "")
+            raise DataError(path, f"no episode {', '.join(missing)}; it has {some or 'none'}")
+        return [name for name in ids if not self.episodes or name in self.episodes][:MOST_EPISODES]
+
+
+def not_all(shown: int, there: int) -> list[str]:
+    """The word about episodes that are not shown."""
+    if shown >= there:
+        return []
+    return [f"{shown} of {there} episodes are shown; choose others with --episode ID"]
