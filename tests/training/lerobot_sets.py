@@ -33,7 +33,7 @@ def arm_contract(shape: tuple[int, int, int] = SHAPE, **changes) -> Contract:
 def so101_contract(
     key: str, shape: tuple[int, int, int], rate_hz: float = 30.0, margin: float = 0.0
 ) -> Contract:
-    """The packaged SO-101 with another camera, shorter chunks, and limits wider by `margin` rad."""
+    """The packaged SO-101: another camera, shorter chunks, limits wider by `margin` rad."""
     data = load_contract("so101").to_dict()
     data["observations"][0] |= {"key": key, "shape": list(shape)}
     data["action"]["horizon"] = 8

@@ -14,6 +14,7 @@ import pytest
 from lerobot_sets import (
     JOINTS,
     SHAPE,
+    arm_contract,
     edit_info,
     make_dataset,
     make_v21,
@@ -24,6 +25,7 @@ from lerobot_sets import (
 )
 from PIL import Image
 
+from roboalign_policy.core.contract import contract_from_dict
 from roboalign_policy.core.hashing import sha256_file
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
@@ -32,6 +34,8 @@ from roboalign_training.data.recipe import Recipe
 from roboalign_training.lerobot import import_cli
 from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.lerobot.importing import import_dataset
+from roboalign_training.lerobot.mapping import make_map
+from roboalign_training.lerobot.source import LeRobotSource
 
 SAMPLE = next(
     (
@@ -309,6 +313,24 @@ def test_options_that_say_nothing_sensible(v21, tmp_path, options, text):
         import_dataset(v21, tmp_path / "ours", CONTRACT, **options)
 
 
+def test_no_dimension_is_taken_twice(tmp_path):
+    data = arm_contract().to_dict()
+    data["observations"][-1]["fields"][0]["name"] = "x"
+    data["prompt"]["state"].pop()
+    contract = contract_from_dict(data)
+    names = [name for stream in arm_contract().states for name in stream.names]
+    vector = {"dtype": "float32", "shape": [15], "names": names}
+    action = {"dtype": "float32", "shape": [7], "names": list(contract.action.names)}
+    camera = {"dtype": "video", "shape": list(SHAPE), "names": ["height", "width", "channels"]}
+    features = {f"observation.images.{name}": camera for name in ("front", "wrist")}
+    features |= {STATE: vector, ACTION: action}
+    source = LeRobotSource(tmp_path, "v3.0", 10.0, features, (), {})
+    with pytest.raises(DatasetError, match="would be both state.ee x and state.gripper x"):
+        make_map(contract, source)
+    vector["names"] = [*names[:-1], "gripper.x"]
+    assert make_map(contract, source).vectors["state.gripper"].places == (14,)
+
+
 def test_a_contract_is_needed_and_only_one(v21, tmp_path):
     with pytest.raises(DatasetError, match="carries no RoboAlign contract: name one"):
         import_dataset(v21, tmp_path / "ours")
@@ -487,6 +509,22 @@ def test_an_export_with_another_contract_or_episode_count_is_refused(exported, t
     (exported / "meta/contract.yaml").write_text(text.replace("rate_hz: 10.0", "rate_hz: 20.0"))
     with pytest.raises(DatasetError, match=r"contract.yaml: hash: found"):
         import_dataset(exported, tmp_path / "ours")
+
+
+def test_without_its_passport_an_export_is_as_any_other(exported, tmp_path):
+    (exported / "meta/roboalign.json").unlink()
+    done = import_dataset(exported, tmp_path / "ours", arm_contract())
+    data, truth = load_frames(tmp_path / "ours"), load_frames(tmp_path / "kitchen")
+    assert done.added == [f"theirs-{n:06d}" for n in range(3)]
+    np.testing.assert_array_equal(data.actions, truth.actions)
+    for key in truth.states:
+        np.testing.assert_array_equal(data.states[key], truth.states[key])
+    np.testing.assert_array_equal(data.image(20, "image.wrist"), truth.image(20, "image.wrist"))
+
+
+def test_nothing_of_an_export_is_mapped(exported, tmp_path):
+    with pytest.raises(DatasetError, match="there is nothing to map or convert"):
+        import_dataset(exported, tmp_path / "ours", gains={"dx": (2.0, 0.0)})
 
 
 def test_an_episode_that_is_there_already_is_not_replaced(exported, tmp_path):

@@ -14,11 +14,19 @@ from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.lerobot.importing import import_dataset
 
-theirs = pytest.importorskip(
-    "lerobot.datasets.lerobot_dataset",
-    reason="lerobot is not installed here: docs/lerobot.md says how to run this",
-    exc_type=ImportError,
+pytest.importorskip(
+    "lerobot", reason="lerobot is not installed: docs/lerobot.md says how to run this"
 )
+from lerobot.datasets.compute_stats import aggregate_stats, get_feature_stats  # noqa: E402
+from lerobot.datasets.lerobot_dataset import LeRobotDataset  # noqa: E402
+
+BACKENDS = ["pyav"]  # torchcodec, LeRobot's first choice, needs the libraries of FFmpeg beside it
+try:
+    import torchcodec  # noqa: F401
+
+    BACKENDS.append("torchcodec")
+except (ImportError, RuntimeError, OSError):
+    pass
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +42,13 @@ def picture(tensor) -> np.ndarray:
     return np.rint(tensor.numpy().transpose(1, 2, 0) * 255).astype(np.uint8)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("images", ["png", "h264", "av1"])
-def test_every_item_is_ours(dataset, tmp_path, images):
+def test_every_item_is_ours(dataset, tmp_path, images, backend):
     export_dataset(dataset, tmp_path / "kitchen", images=images)
     import_dataset(tmp_path / "kitchen", tmp_path / "back")
     ours, back = load_frames(dataset), load_frames(tmp_path / "back")
-    data = theirs.LeRobotDataset("lab/kitchen", root=tmp_path / "kitchen")
+    data = LeRobotDataset("lab/kitchen", root=tmp_path / "kitchen", video_backend=backend)
     assert (len(data), data.num_episodes, data.fps) == (len(ours), 3, 10)
     assert data.meta.robot_type == "sim_panda"
     state = np.concatenate([ours.states[s.key] for s in ours.contract.states], axis=1)
@@ -65,11 +74,12 @@ def test_chunks_are_ours(dataset, tmp_path):
     export_dataset(dataset, tmp_path / "kitchen")
     ours = load_frames(dataset)
     steps = ours.contract.action.horizon
-    data = theirs.LeRobotDataset(
+    data = LeRobotDataset(
         "lab/kitchen",
         root=tmp_path / "kitchen",
         delta_timestamps={"action": [n / 10 for n in range(steps)]},
         episodes=[1],
+        video_backend="pyav",
     )
     episode = ours.episodes[1]
     assert len(data) == len(episode)
@@ -83,8 +93,6 @@ def test_chunks_are_ours(dataset, tmp_path):
 
 
 def test_statistics_are_those_of_lerobot(dataset, tmp_path):
-    from lerobot.datasets.compute_stats import aggregate_stats, get_feature_stats
-
     export_dataset(dataset, tmp_path / "kitchen", images="png")
     ours = load_frames(dataset)
     episodes = []
@@ -104,7 +112,7 @@ def test_statistics_are_those_of_lerobot(dataset, tmp_path):
             }
         )
     expected = aggregate_stats(episodes)
-    found = theirs.LeRobotDataset("lab/kitchen", root=tmp_path / "kitchen").meta.stats
+    found = LeRobotDataset("lab/kitchen", root=tmp_path / "kitchen").meta.stats
     for feature, stats in expected.items():
         assert set(found[feature]) == set(stats)
         for key, value in stats.items():
@@ -125,14 +133,14 @@ def test_what_lerobot_records_comes_in(tmp_path, use_videos):
         "action": vector,
         "observation.images.top": camera,
     }
-    data = theirs.LeRobotDataset.create(
+    data = LeRobotDataset.create(
         "lab/cubes", 10, features, root=tmp_path / "cubes", use_videos=use_videos
     )
     rng, rows = np.random.default_rng(0), []
     for number in range(3):
         images = smooth_images(12, SHAPE, number)
         for image in images:
-            action = rng.uniform(-1, 1, 6).astype(np.float32)
+            action = rng.uniform(0, 1.4, 6).astype(np.float32)
             frame = {"observation.state": action / 2, "action": action}
             data.add_frame({**frame, "observation.images.top": image, "task": f"task {number}"})
             rows.append((action, image))
@@ -150,3 +158,25 @@ def test_what_lerobot_records_comes_in(tmp_path, use_videos):
             assert psnr(ours.image(at), image) > 28  # LeRobot's recorder: AV1 at crf 30
         else:
             np.testing.assert_array_equal(ours.image(at), image)
+
+
+def test_its_tools_take_our_exports(dataset, tmp_path):
+    """Deleting encodes anew, merging joins videos: files of both kinds must fit together."""
+    from lerobot.datasets.dataset_tools import delete_episodes, merge_datasets
+
+    export_dataset(dataset, tmp_path / "kitchen")
+    data = LeRobotDataset("lab/kitchen", root=tmp_path / "kitchen", video_backend="pyav")
+    fewer = delete_episodes(data, [1], output_dir=tmp_path / "fewer", repo_id="lab/fewer")
+    merged = merge_datasets([data, fewer, data], "lab/all", output_dir=tmp_path / "all")
+    ours = load_frames(dataset)
+    assert merged.num_episodes == 8
+    done = import_dataset(tmp_path / "all", tmp_path / "back", ours.contract)
+    assert len(done.added) == 8
+    back = load_frames(tmp_path / "back")
+    for number, other in enumerate((0, 1, 2, 0, 2, 0, 1, 2)):
+        episode, truth = back.episodes[number], ours.episodes[other]
+        rows, true_rows = slice(episode.start, episode.stop), slice(truth.start, truth.stop)
+        np.testing.assert_array_equal(back.actions[rows], ours.actions[true_rows])
+        for at in (0, len(episode) - 1):
+            alike = psnr(back.image(episode.start + at), ours.image(truth.start + at))
+            assert alike > 28

@@ -43,25 +43,35 @@ def read_images(
         return
     path = source.folder / episode.data
     try:
-        for at, item in enumerate(_cells(path, feature, rows)):
+        for at, item in enumerate(image_cells(path, feature, rows)):
             yield _decoded(item, path, f"{feature} of frame {at}")
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(path, f"cannot be read: {error}") from error
 
 
-def _cells(path: Path, feature: str, rows: slice) -> Iterator[object]:
-    """The cells of one column in `rows`; only the row groups that hold them are read."""
-    parquet = pq.ParquetFile(path)
+def image_cells(path: Path, feature: str, rows: slice) -> Iterator[object]:
+    """The cells of one column in `rows`, a few in memory at a time."""
+    for batch in row_batches(pq.ParquetFile(path), [feature], rows, _BATCH):
+        yield from batch.column(feature).to_pylist()
+
+
+def row_batches(
+    file: pq.ParquetFile, columns: list[str], rows: slice, size: int
+) -> Iterator[pa.RecordBatch]:
+    """The `rows` of some columns, at most `size` at a time.
+
+    Row groups are opened one after the other: asked for all of them, Arrow keeps what it has read.
+    """
     start = 0
-    for group in range(parquet.num_row_groups):
-        count = parquet.metadata.row_group(group).num_rows
+    for group in range(file.num_row_groups):
+        count = file.metadata.row_group(group).num_rows
         if start + count > rows.start and start < rows.stop:
             first = start
-            for batch in parquet.iter_batches(_BATCH, row_groups=[group], columns=[feature]):
+            for batch in file.iter_batches(size, row_groups=[group], columns=columns):
                 low, high = max(rows.start - first, 0), min(rows.stop - first, len(batch))
                 first += len(batch)
                 if low < high:
-                    yield from batch.column(feature).slice(low, high - low).to_pylist()
+                    yield batch.slice(low, high - low)
         start += count
 
 

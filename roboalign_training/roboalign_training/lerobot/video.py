@@ -49,9 +49,9 @@ class Codec:
 
 
 CODECS = {
-    # Without B-frames pictures are stored in the order in which they are shown.
-    "h264": Codec("libx264", 23, {"bf": "0"}),
-    "av1": Codec("libsvtav1", 30, {"preset": "12"}),  # LeRobot's own choice
+    # Told no more than by LeRobot: it merges sets by joining such videos without encoding anew.
+    "h264": Codec("libx264", 23, {}),
+    "av1": Codec("libsvtav1", 30, {"preset": "12"}),  # its own choice
 }
 
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from roboalign_training.data.episodes import EpisodeFrames
-from roboalign_training.data.frame_dataset import FrameDataset
 from roboalign_training.data.index import DatasetIndex, write_json
 from roboalign_training.lerobot import layout
 from roboalign_training.lerobot.files import ParquetFiles
 from roboalign_training.lerobot.layout import ACTION, DATA_FILE_MB, PNG, STATE, VIDEO_FILE_MB
+from roboalign_training.lerobot.ours import OwnEpisode
 from roboalign_training.lerobot.passport import FRAME_COLUMNS, Passport, values_hash
 from roboalign_training.lerobot.stats import (
     ImageStats,
@@ -27,10 +27,11 @@ from roboalign_training.lerobot.stats import (
 from roboalign_training.lerobot.video import CODECS, VideoFiles
 
 _EPISODES_AT_ONCE = 50  # rows of a row group in the table of episodes
+_PICTURES_AT_ONCE = 128  # rows of a row group in data files with images
 
 
 class EpisodeWriter:
-    """Writes episodes one after the other; one at a time is in memory, images encoded."""
+    """Writes episodes one after the other; images pass through one at a time."""
 
     def __init__(
         self, root: Path, index: DatasetIndex, storage: dict, on_frame: Callable[[], None]
@@ -47,6 +48,7 @@ class EpisodeWriter:
         self._contract, self._on_frame = index.contract, on_frame
         self._images, self._fps = storage["storage"], int(index.contract.rate_hz)
         self._schema = layout.columns(self._contract, self._images).arrow_schema
+        self._streams = {layout.image_feature(s.key): s.key for s in self._contract.images}
         self._data = ParquetFiles(root, layout.DATA_PATH, DATA_FILE_MB)
         self._episodes = ParquetFiles(root, layout.EPISODES_PATH, DATA_FILE_MB)
         self._times = pq.ParquetWriter(root / layout.FRAMES, FRAME_COLUMNS)
@@ -70,7 +72,7 @@ class EpisodeWriter:
 
     def add(self, name: str) -> list[str]:
         """Writes one episode; returns what a user should know of it."""
-        episode, entry = FrameDataset(self._index, [name]), self._index.episodes[name]
+        episode, entry = OwnEpisode(self._index, name), self._index.episodes[name]
         number, count, task = len(self._entries), len(episode), entry["instruction"]
         numbers = {**self._vectors(episode), **self._counters(number, count, task)}
         row = {
@@ -82,8 +84,9 @@ class EpisodeWriter:
         }
         row |= self._write_data(episode, numbers)
         stats = {feature: vector_stats(values) for feature, values in numbers.items()}
-        for key in episode.image_keys:
-            place, stats[layout.image_feature(key)] = self._write_images(episode, key)
+        for stream in self._contract.images:
+            feature = layout.image_feature(stream.key)
+            place, stats[feature] = self._write_images(episode, stream.key)
             row |= place
         for feature, found in stats.items():
             held = self._stats.get(feature)
@@ -146,7 +149,7 @@ class EpisodeWriter:
         for files in (self._data, self._episodes, self._times, *self._videos.values()):
             files.close()
 
-    def _vectors(self, episode: FrameDataset) -> dict[str, np.ndarray]:
+    def _vectors(self, episode: OwnEpisode) -> dict[str, np.ndarray]:
         """Feature -> (N, D) float32; the states stand one after the other in one vector."""
         states = [episode.states[stream.key] for stream in self._contract.states]
         found = {STATE: np.concatenate(states, axis=1)} if states else {}
@@ -163,32 +166,37 @@ class EpisodeWriter:
             "task_index": np.full(count, self._tasks.setdefault(task, len(self._tasks))),
         }
 
-    def _write_data(self, episode: FrameDataset, numbers: dict[str, np.ndarray]) -> dict[str, int]:
+    def _write_data(self, episode: OwnEpisode, numbers: dict[str, np.ndarray]) -> dict[str, int]:
         """Writes the rows of an episode; returns where they are."""
-        cells: dict[str, object] = dict(numbers)
-        for key in episode.image_keys if self._images == PNG else ():
-            cells[layout.image_feature(key)] = [
-                {"bytes": episode.encoded_image(at, key), "path": None}
-                for at in range(len(episode))
-            ]
         chunk, file = self._data.place(len(episode))
-        self._data.write(
-            pa.table([_column(cells[f.name], f) for f in self._schema], schema=self._schema)
-        )
+        if self._images == PNG and self._contract.images:
+            batches = episode.pictures(_PICTURES_AT_ONCE)
+        else:
+            batches = [pa.table({"rows": np.arange(len(episode))})]
+        start = 0
+        for batch in batches:
+            rows = slice(start, start + len(batch))
+            columns = [
+                batch.column(self._streams[f.name]).cast(f.type)
+                if f.name in self._streams
+                else _column(numbers[f.name][rows], f)
+                for f in self._schema
+            ]
+            self._data.write(pa.table(columns, schema=self._schema))
+            start = rows.stop
         return {"data/chunk_index": chunk, "data/file_index": file}
 
-    def _write_images(self, episode: FrameDataset, key: str) -> tuple[dict, Stats]:
+    def _write_images(self, episode: OwnEpisode, key: str) -> tuple[dict, Stats]:
         """Writes a video, if there is to be one; returns where it is, and statistics."""
         video, count = self._videos.get(key), len(episode)
         place = {} if video is None else video.begin(count)
         sampled, stats = set(sampled_frames(count)), ImageStats()
-        for at in range(count):
-            if video is not None or at in sampled:
-                image = episode.image(at, key)
-                if video is not None:
-                    video.add(image)
-                if at in sampled:
-                    stats.add(image)
+        wanted = sampled if video is None else range(count)
+        for at, image in enumerate(episode.images(key, wanted)):
+            if video is not None:
+                video.add(image)
+            if at in sampled:
+                stats.add(image)
             self._on_frame()
         return place, stats.result()
 
@@ -201,7 +209,7 @@ class EpisodeWriter:
         self._episodes.write(pa.Table.from_pylist([{**row, **place} for row in self._rows]))
         self._rows.clear()
 
-    def _values_hash(self, episode: FrameDataset, entry: dict) -> str:
+    def _values_hash(self, episode: OwnEpisode, entry: dict) -> str:
         frames = EpisodeFrames(
             episode.frame_indices,
             episode.stamps_ns,
@@ -213,11 +221,9 @@ class EpisodeWriter:
         return values_hash(frames, self._contract)
 
 
-def _column(cells: object, field: pa.Field) -> pa.Array:
-    """A column of the data files from numbers (N,), vectors (N, D) or images."""
-    if not isinstance(cells, np.ndarray):
-        return pa.array(cells, field.type)
-    flat = pa.array(cells.ravel())
+def _column(numbers: np.ndarray, field: pa.Field) -> pa.Array:
+    """A column of the data files from numbers (N,) or vectors (N, D)."""
+    flat = pa.array(numbers.ravel())
     if pa.types.is_fixed_size_list(field.type):
-        return pa.FixedSizeListArray.from_arrays(flat, cells.shape[1]).cast(field.type)
+        return pa.FixedSizeListArray.from_arrays(flat, numbers.shape[1]).cast(field.type)
     return flat.cast(field.type)
