@@ -18,6 +18,7 @@ from roboalign_training.data.table import content_hash, write_episode
 
 SHAPE = (48, 64, 3)
 START_NS = 1_700_000_000_123_456_789
+STATE, ACTION, TOP = "observation.state", "action", "observation.images.top"
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 
 
@@ -216,3 +217,14 @@ def edit_info(folder: Path, edit) -> None:
     info = json.loads(path.read_text())
     edit(info)
     path.write_text(json.dumps(info))
+
+
+def edit_rows(path: Path, **columns) -> None:
+    """Replaces columns of a data file."""
+    table = pq.ParquetFile(path).read()
+    for name, values in columns.items():
+        at = table.schema.get_field_index(name)
+        table = table.set_column(
+            at, table.schema.field(at), pa.array(values, table.schema.types[at])
+        )
+    pq.write_table(table, path)
