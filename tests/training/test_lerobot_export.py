@@ -267,6 +267,17 @@ def test_odd_images_go_out_as_pictures(tmp_path):
     assert load_index(tmp_path / "back").hashes == load_index(tmp_path / "ours").hashes
 
 
+@pytest.mark.parametrize("images", ["png", "h264"])
+def test_statistics_of_images_are_of_a_sample_of_the_frames(tmp_path, images):
+    index = make_dataset(tmp_path / "ours", arm_contract((8, 8, 3)), episodes=1, frames=150)
+    export_dataset(tmp_path / "ours", tmp_path / "theirs", images=images)
+    stats = json.loads((tmp_path / "theirs/meta/stats.json").read_text())
+    assert stats["observation.images.front"]["count"] == [100]
+    assert stats["action"]["count"] == [150]
+    import_dataset(tmp_path / "theirs", tmp_path / "back")
+    assert len(load_frames(tmp_path / "back")) == index.frames == 150
+
+
 def test_times_are_of_the_clock_of_the_recording(exported):
     table = pq.read_table(exported / "meta/roboalign_frames.parquet")
     assert table["stamp_ns"][0].as_py() == START_NS

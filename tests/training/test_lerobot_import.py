@@ -17,6 +17,7 @@ from lerobot_sets import (
     STATE,
     TOP,
     edit_info,
+    edit_rows,
     make_v21,
     psnr,
     so101_contract,
@@ -195,6 +196,21 @@ def test_pictures_in_the_data_files(v21, tmp_path):
     for episode, number in zip(data.episodes, images, strict=True):
         for at, image in enumerate(images[number]):
             np.testing.assert_array_equal(data.image(episode.start + at), image)
+            assert data.encoded_image(episode.start + at).startswith(b"\x89PNG")
+
+
+def test_what_never_changes_is_said(tmp_path):
+    made = make_v21(tmp_path / "cubes")
+    for episode in made.values():
+        states = episode["states"]
+        states[:, (1, 5)] = 0.5
+        actions = np.full_like(states, 0.25)
+        edit_rows(episode["data"], **{STATE: list(states), ACTION: list(actions)})
+    done = import_dataset(tmp_path / "cubes", tmp_path / "ours", CONTRACT)
+    assert done.notes == [
+        "state.joints: constant in all episodes: shoulder_lift, gripper",
+        f"action: the arm is never told to move: constant in all episodes ({', '.join(JOINTS)})",
+    ]
 
 
 def test_other_units_are_converted(tmp_path):
