@@ -257,12 +257,18 @@ def test_a_controller_that_is_killed_stops_the_arm_at_once(driving, probe, tmp_p
     script.write_text(
         "import rclpy\nfrom geometry_msgs.msg import TwistStamped\nrclpy.init()\n"
         "node = rclpy.create_node('arm_controller')\n"
-        f"node.create_subscription(TwistStamped, '{TWIST}', lambda _: None, 1)\nrclpy.spin(node)\n"
+        "def heard(_):\n    print('heard', flush=True)\n"
+        f"node.create_subscription(TwistStamped, '{TWIST}', heard, 1)\nrclpy.spin(node)\n"
     )
+    log = tmp_path / "controller.log"
 
-    def begin():
-        process = subprocess.Popen([sys.executable, str(script)])
+    def begin(heard=True):
+        """A controller that the gate knows: what it sends arrives there."""
+        with log.open("w") as output:
+            process = subprocess.Popen([sys.executable, str(script)], stdout=output)
         probe.until(lambda: "arm_controller" in probe.node.get_node_names(), what="the controller")
+        if heard:
+            probe.until(lambda: "heard" in log.read_text(), what="a command at the controller")
         probe.spin_for(0.5)
         return process
 
@@ -276,7 +282,7 @@ def test_a_controller_that_is_killed_stops_the_arm_at_once(driving, probe, tmp_p
         assert time.monotonic() - killed_s < 1.0
         assert status.reason == GateStatus.REASON_NO_CONTROLLER
         assert f"/arm_controller on /{TWIST} has ended" in status.detail
-        process = begin()  # the ended one is still in the graph: that must not keep the gate shut
+        process = begin(heard=False)  # the ended one is still in the graph: that must not keep the gate shut
         probe.until(lambda: driving.reset().success, what="the reset")
         driving.enable()
         driving.state(GateStatus.STATE_ACTIVE)
