@@ -81,12 +81,16 @@ class Probe:
         self.executor = SingleThreadedExecutor(context=context)
         self.executor.add_node(self.node)
 
-    def until(self, condition: Callable[[], Any], timeout_s: float = 30.0, what: str = "") -> Any:
-        """Spin until ``condition()`` is true and return it; fails the test after ``timeout_s``."""
+    def until(self, condition: Callable[[], Any], timeout_s: float = 30.0, what: Any = "") -> Any:
+        """Spin until ``condition()`` is true and return it; fails the test after ``timeout_s``.
+
+        ``what`` is a text, or makes one when it has failed.
+        """
         end_s = time.monotonic() + timeout_s
         while not (value := condition()):
             if time.monotonic() > end_s:
-                pytest.fail(f"waited {timeout_s:g} s for {what or condition}")
+                said = what() if callable(what) else what
+                pytest.fail(f"waited {timeout_s:g} s for {said or condition}")
             self.executor.spin_once(timeout_sec=0.05)
         return value
 

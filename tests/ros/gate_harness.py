@@ -38,7 +38,7 @@ class GateClient:
         self.probe.until(
             lambda: self.status and self.status[-1].state == wanted,
             timeout_s,
-            f"gate state {wanted}, last {self.status[-1:]}",
+            lambda: f"gate state {wanted}, {len(self.status)} heard, last {self.status[-1:]}",
         )
         return self.status[-1]
 

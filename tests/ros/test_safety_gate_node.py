@@ -251,7 +251,7 @@ def test_a_controller_that_is_started_anew_stops_the_arm_and_a_listener_does_not
         node.destroy_node()
 
 
-def test_a_controller_that_is_killed_stops_the_arm_at_once(driving, probe, tmp_path):
+def test_a_controller_that_is_killed_stops_the_arm_at_once(gate, probe, tmp_path):
     """The middleware would go on for many seconds as if it were there."""
     script = tmp_path / "controller.py"
     script.write_text(
@@ -262,30 +262,33 @@ def test_a_controller_that_is_killed_stops_the_arm_at_once(driving, probe, tmp_p
     )
     log = tmp_path / "controller.log"
 
-    def begin(heard=True):
-        """A controller that the gate knows: what it sends arrives there."""
+    def begin():
         with log.open("w") as output:
             process = subprocess.Popen([sys.executable, str(script)], stdout=output)
         probe.until(lambda: "arm_controller" in probe.node.get_node_names(), what="the controller")
-        if heard:
-            probe.until(lambda: "heard" in log.read_text(), what="a command at the controller")
         probe.spin_for(0.5)
         return process
 
     process = begin()
     try:
-        assert driving.status[-1].state == GateStatus.STATE_ACTIVE
+        gate.sender = Sender(probe)
+        gate.enable()
+        gate.state(GateStatus.STATE_ACTIVE)
+        # The gate knows the controller: what it sends arrives there.
+        probe.until(lambda: "heard" in log.read_text(), what="a command at the controller")
+        probe.spin_for(0.3)
+        assert gate.status[-1].state == GateStatus.STATE_ACTIVE, gate.status[-1]
         process.kill()
         process.wait()
         killed_s = time.monotonic()
-        status = driving.state(GateStatus.STATE_STOPPED)
+        status = gate.state(GateStatus.STATE_STOPPED)
         assert time.monotonic() - killed_s < 1.0
         assert status.reason == GateStatus.REASON_NO_CONTROLLER
         assert f"/arm_controller on /{TWIST} has ended" in status.detail
-        process = begin(heard=False)  # the ended one is still in the graph: that must not keep the gate shut
-        probe.until(lambda: driving.reset().success, what="the reset")
-        driving.enable()
-        driving.state(GateStatus.STATE_ACTIVE)
+        process = begin()  # the ended one is still in the graph: that must not keep the gate shut
+        probe.until(lambda: gate.reset().success, what="the reset")
+        gate.enable()
+        gate.state(GateStatus.STATE_ACTIVE)
     finally:
         process.kill()
         process.wait()
