@@ -147,8 +147,8 @@ def until(panel: object, condition: Callable[[], bool], timeout_s: float = 30.0)
         panel.spin(0.05)
 
 
-def judge(result: dict, sent: dict[str, list[int]]) -> dict:
-    """Compare a bag with what was published."""
+def judge(result: dict, sent: dict[str, list[int]], seconds: float) -> dict:
+    """Compare a bag with what was published; CPU seconds are those of `seconds` of it."""
     path = Path(result["bag"])
     files = sorted(path.glob("*.mcap")) if path.is_dir() else [path]
     stamps: dict[str, list[int]] = {}
@@ -168,17 +168,17 @@ def judge(result: dict, sent: dict[str, list[int]]) -> dict:
             raise RuntimeError(f"{path}: nothing of {topic}")
         wanted = [s for s in all_sent if min(got) <= s <= max(got)]
         lost[topic] = [len(set(wanted) - got), len(wanted)]
-    spans = [max(s) - min(s) for s in stamps.values()]
+    rate = size / (max(max(s) - min(s) for s in stamps.values()) / 1e9)
     on_disk = sum(file.stat().st_size for file in files)
     return {
         **result,
         "gb": size / 1e9,
         "disk_gb": on_disk / 1e9,
-        "mb_per_s": size / 1e6 / (max(spans) / 1e9),
+        "mb_per_s": rate / 1e6,
         "lost": sum(n for n, _ in lost.values()),
         "sent": sum(n for _, n in lost.values()),
         "lost_by_topic": lost,
-        "cpu_s_per_gb": result["cpu_s"] / (size / 1e9),
+        "cpu_s_per_gb": result["cpu_s"] / (rate * seconds / 1e9),
     }
 
 
@@ -205,7 +205,7 @@ def main() -> int:
     finally:
         run.stop()
     sent = json.loads(run.sent.read_text(encoding="utf-8"))
-    found = {name: judge(result, sent) for name, result in results.items()}
+    found = {name: judge(result, sent, options.seconds) for name, result in results.items()}
     record = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),

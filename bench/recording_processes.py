@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
+from geometry_msgs.msg import TwistStamped
 from mcap.writer import CompressionType, Writer
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -24,6 +25,7 @@ CAMERAS = ("front", "left", "wrist")
 JOINTS = tuple(f"joint{k}" for k in range(1, 8))
 CAMERA_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 JOINT_QOS = QoSProfile(depth=100)
+COMMANDS = "/twist"
 
 
 def topics() -> dict[str, type]:
@@ -31,11 +33,12 @@ def topics() -> dict[str, type]:
     return {
         **{f"/camera/{name}/image_raw": Image for name in CAMERAS},
         "/joint_states": JointState,
+        COMMANDS: TwistStamped,
     }
 
 
 def contract() -> dict:
-    """The robot of the benchmark; nobody commands it."""
+    """The robot of the benchmark."""
     observations = [
         {
             "key": f"image.{name}",
@@ -67,19 +70,27 @@ def contract() -> dict:
             "horizon": 8,
             "dims": [{"name": n, "unit": "m", "limits": [-1.0, 1.0]} for n in fields],
             "commands": [
-                {"topic": "/twist", "type": "geometry_msgs/msg/TwistStamped", "fields": fields}
+                {"topic": COMMANDS, "type": "geometry_msgs/msg/TwistStamped", "fields": fields}
             ],
         },
     }
 
 
+def picture(seed: int) -> np.ndarray:
+    """(H, W, 3) uint8: shapes under uneven light with a sensor's noise, as hard to compress."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
+    image = np.stack([60 + 90 * x / WIDTH, 80 + 60 * y / HEIGHT, 110 - 50 * x / WIDTH], axis=-1)
+    for _ in range(12):
+        left, top = rng.integers(0, WIDTH - 90), rng.integers(0, HEIGHT - 90)
+        image[top : top + 90, left : left + 90] = rng.integers(20, 236, 3)
+    return np.clip(image + rng.normal(0, 2, image.shape), 0, 255).astype(np.uint8)
+
+
 def sources(sent: Path) -> None:
     """Publish until told to stop, then write the stamps of all that was published."""
     node = rclpy.create_node("sources")
-    rng = np.random.default_rng(0)
-    frames = [
-        array("B", rng.integers(0, 256, HEIGHT * WIDTH * 3, np.uint8).tobytes()) for _ in range(5)
-    ]
+    frames = [array("B", picture(seed).tobytes()) for seed in range(5)]
     stamps: dict[str, list[int]] = {topic: [] for topic in topics()}
 
     def publish(publisher, msg) -> None:
@@ -101,6 +112,8 @@ def sources(sent: Path) -> None:
     joints = node.create_publisher(JointState, "/joint_states", JOINT_QOS)
     state = JointState(name=list(JOINTS), position=[0.0] * 7, velocity=[0.0] * 7)
     node.create_timer(1 / JOINTS_HZ, lambda: publish(joints, state))
+    commands = node.create_publisher(TwistStamped, COMMANDS, JOINT_QOS)
+    node.create_timer(1 / CAMERA_HZ, lambda: publish(commands, TwistStamped()))
     try:
         rclpy.spin(node)
     except (KeyboardInterrupt, rclpy.executors.ExternalShutdownException):
