@@ -72,6 +72,7 @@ class RecorderNode(Node):
         )
         RecorderServices(self, self._recorder)
         self._unhealthy: frozenset[str] = frozenset()
+        self._state = ("", False)  # the episode, and whether it is interrupted
         self._looks, self._told_s = 0, time.monotonic()
         # Steady: health goes out at its rate while simulated time stands still, too.
         self.create_timer(_LOOK_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -94,10 +95,7 @@ class RecorderNode(Node):
     async def _on_stop(
         self, request: StopEpisode.Request, response: StopEpisode.Response
     ) -> StopEpisode.Response:
-        """Service ~/stop_episode.
-
-        Answers when the bag is on disk, without keeping other callbacks waiting.
-        """
+        """Service ~/stop_episode; answers when the bag is on disk, others are not kept waiting."""
         try:
             check_outcome(request.outcome)
         except RecordingError as error:
@@ -193,14 +191,17 @@ class RecorderNode(Node):
         return response
 
     def _look(self) -> None:
-        """Notice what has changed: new publishers, streams that fall silent or come back."""
+        """Notice what has changed: publishers, the episode, streams that fall silent or return."""
         self._looks += 1
         if self._looks % _ADAPT_EVERY == 0:
             self._recorder.adapt()
         unhealthy = self._report.unhealthy()
         for topic in sorted(unhealthy - self._unhealthy):
             self.get_logger().warning(f"{topic}: not as it should be, see ~/health")
-        changed, self._unhealthy = unhealthy != self._unhealthy, unhealthy
+        session = self._recorder.session
+        state = (self._recorder.episode_id, session is not None and session.paused)
+        changed = unhealthy != self._unhealthy or state != self._state
+        self._unhealthy, self._state = unhealthy, state
         if changed or time.monotonic() - self._told_s >= self._settings.health_period_s:
             self._watch()
 

@@ -1,0 +1,133 @@
+"""`roboalign record` in a terminal: keys in, bags out, and a screen that says how it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+
+import pytest
+from recorder_harness import Robot, read_bag
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Terminal:
+    """A terminal with `roboalign record` in it."""
+
+    def __init__(self, folder, *arguments):
+        self.folder, self._master, self._text = folder, None, ""
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "roboalign_training.cli", "record", *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=folder,
+            env={**os.environ, "COLUMNS": "120", "LINES": "40", "TERM": "xterm"},
+        )
+        os.close(slave)
+
+    def read(self):
+        """All that is new on the screen."""
+        while select.select([self._master], [], [], 0.0)[0]:
+            try:
+                data = os.read(self._master, 65536)
+            except OSError:  # the program has ended
+                return
+            self._text += ESCAPES.sub("", data.decode(errors="replace"))
+
+    def wait(self, text, meanwhile, timeout_s=40.0):
+        """Until the screen shows a text from now on."""
+        self._text, end_s = "", time.monotonic() + timeout_s
+        while text not in self._text:
+            assert time.monotonic() < end_s, f"no {text!r} in:\n{self._text[-3000:]}"
+            assert self.process.poll() is None or text in self._text, self._text[-3000:]
+            meanwhile()
+            self.read()
+
+    def press(self, keys):
+        """Press keys."""
+        os.write(self._master, keys.encode())
+
+    def close(self):
+        """End it, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+
+@pytest.fixture
+def terminal(start_node, tmp_path, probe):
+    """A terminal with a robot beside it that publishes at 20 Hz for as long as one waits."""
+    (tmp_path / "tasks.txt").write_text("2 x stack the blocks\nopen the drawer\n")
+    arguments = ("--tasks", "tasks.txt", "--contract", "sim_panda", "--operator", "ada")
+    terminal = Terminal(tmp_path, *arguments, "--keep", "5")
+    robot = Robot(probe)
+
+    def beat():
+        robot.publish(time.time_ns())
+        probe.spin_for(0.05)
+
+    terminal.beat = beat
+    yield terminal
+    terminal.close()
+
+
+def bags(folder):
+    """Custom data of the finished bags, in order of time."""
+    found = [read_bag(path)[0] for path in sorted((folder / "bags").glob("2*"))]
+    return [(c["roboalign.instruction"], c["roboalign.outcome"]) for c in found]
+
+
+def test_an_afternoon_of_demonstrations(terminal, tmp_path):
+    wait = terminal.wait
+    wait("ready", terminal.beat)
+    wait("0 of 2 recorded", terminal.beat)
+    terminal.press(" ")
+    wait("recording 0", terminal.beat)
+    wait("camera/front/image_raw", terminal.beat)
+    terminal.press("\x03")  # a slip ends no episode
+    wait("an episode is being recorded: end it first", terminal.beat)
+    terminal.press(" ")
+    wait("success,", terminal.beat)
+    wait("1 of 2 recorded", terminal.beat)
+    terminal.press(" ")
+    wait("recording 0", terminal.beat)
+    terminal.press("p")
+    wait("paused at", terminal.beat)
+    terminal.press("p")
+    wait("recording", terminal.beat)
+    terminal.press("f")
+    wait("failure,", terminal.beat)
+    terminal.press("k")  # what was sent since then
+    wait("open the drawer", terminal.beat)  # two of two: the next task
+    terminal.press(" ")
+    wait("recording 0", terminal.beat)
+    terminal.press("d")
+    wait("thrown away", terminal.beat)
+    terminal.press("q")
+    end_s = time.monotonic() + 30
+    while terminal.process.poll() is None and time.monotonic() < end_s:
+        terminal.read()
+        time.sleep(0.05)
+    assert terminal.process.poll() == 0
+    stack = "stack the blocks"
+    assert bags(tmp_path) == [(stack, "success"), (stack, "failure"), (stack, "success")]
+    assert not [p for p in (tmp_path / "bags").iterdir() if p.name.startswith(".")]
+    again = Terminal(tmp_path, "--tasks", "tasks.txt")
+    with contextlib.closing(again):
+        again.wait("no recorder", lambda: time.sleep(0.05))
+        again.press("b")  # the first task was done when it began
+        again.wait("2 of 2 recorded", lambda: time.sleep(0.05))
+
+
+def test_without_a_terminal_it_says_what_to_do(tmp_path):
+    command = [sys.executable, "-m", "roboalign_training.cli", "record", "--instruction", "go"]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 2 and "the keyboard is not a terminal" in done.stderr
