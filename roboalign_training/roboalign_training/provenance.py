@@ -20,6 +20,7 @@ from roboalign_training.data.index import load_index, write_json
 
 FILE, SCHEMA = "provenance.json", "roboalign-provenance/1"
 WEIGHTS = "model.safetensors"
+ORIGIN_KEYS = ("format", "repo", "revision", "episode_index", "files", "exported")
 EPISODE_KEYS = ("id", "source", "bag_sha256", "start_ns", "end_ns")
 
 
@@ -143,6 +144,8 @@ def _dataset(folder: Path, dataset: Path, held_out: Collection[str]) -> dict[str
     for name in sorted(index.episodes):
         entry = index.episodes[name]
         kept = {key: entry[key] for key in EPISODE_KEYS if key in entry}
+        if "origin" in entry:
+            kept["origin"] = {k: v for k, v in entry["origin"].items() if k in ORIGIN_KEYS}
         if name in held_out:
             kept["held_out"] = True
         episodes.append(kept)

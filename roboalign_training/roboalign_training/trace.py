@@ -22,6 +22,7 @@ from roboalign_training.provenance import (
     origin_from_record,
 )
 
+LEROBOT = "LeRobot data set"
 AS_IT_WAS, CHANGED, GONE, UNCHECKED = "as it was", "CHANGED", "not there any more", "not checked"
 
 
@@ -34,7 +35,7 @@ class Step:
     """One thing on the way back.
 
     Attributes:
-        kind: checkpoint, base model, data set, episode, bag or report.
+        kind: checkpoint, base model, data set, episode, bag, LeRobot data set or report.
         name: what to call it.
         facts: what is known of it, by name.
         state: whether it is still there, one of the words of this module; empty: not asked.
@@ -153,17 +154,40 @@ def _episode(dataset: Path, entry: dict[str, Any], verify: bool) -> Step:
         facts["time"] = f"{entry['start_ns']} to {entry['end_ns']} ns ({seconds:.1f} s)"
     if entry.get("held_out"):
         facts["held out"] = "not trained on"
-    return Step(
-        "episode", entry["id"], facts, "", [_bag(dataset / entry["source"], entry, verify)]
-    )
+    source = dataset / entry["source"]
+    way = _imported if "origin" in entry else _bag
+    return Step("episode", entry["id"], facts, "", [way(source, entry, verify)])
+
+
+def _imported(folder: Path, entry: dict[str, Any], verify: bool) -> Step:
+    """A LeRobot data set; compared file by file with what was imported."""
+    origin = entry["origin"]
+    facts = {"format": origin["format"], "episode": str(origin["episode_index"])}
+    facts |= {key: origin[key] for key in ("repo", "revision") if origin.get(key)}
+    folder = _there(folder)
+    step = Step(LEROBOT, str(folder.resolve()), facts, UNCHECKED)
+    files = {folder / name: known for name, known in origin["files"].items()}
+    if missing := [file for file in files if not file.is_file()]:
+        step.state = GONE if not folder.exists() else f"{CHANGED}: no {missing[0].name}"
+    elif verify:
+        same = all(sha256_file(file) == known for file, known in files.items())
+        step.state = AS_IT_WAS if same else CHANGED
+    if "exported" in origin:  # from a data set of this suite: the bag is known by its hash alone
+        bag = origin["exported"]
+        known = {"sha256": bag.get("bag_sha256", "")[:12]}
+        step.children.append(Step("bag", bag.get("source", ""), known, "of another data set"))
+    return step
+
+
+def _there(path: Path) -> Path:
+    """The path; "data/../bags" is there also when data is not."""
+    return path if path.exists() else Path(os.path.normpath(path))
 
 
 def _bag(path: Path, entry: dict[str, Any], verify: bool) -> Step:
     """A bag; compared with the hash that is known of it."""
-    known = entry.get("bag_sha256", "")
+    known, path = entry.get("bag_sha256", ""), _there(path)
     step = Step("bag", str(path.resolve()), {"sha256": known[:12]} if known else {}, GONE)
-    if not path.exists():
-        path = Path(os.path.normpath(path))  # "data/../bags" is there also when data is not
     if not path.exists():
         return step
     if known and not verify:

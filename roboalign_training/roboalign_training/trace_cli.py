@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from roboalign_training.data.errors import DataError
-from roboalign_training.trace import AS_IT_WAS, CHANGED, UNCHECKED, Step, trace
+from roboalign_training.trace import AS_IT_WAS, CHANGED, LEROBOT, UNCHECKED, Step, trace
 
 _SHOWN = 5  # episodes of a data set, of those about which there is nothing to say
 
@@ -54,11 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def summary(step: Step) -> str:
-    """One line: how many bags there are on the way, and what became of them."""
-    bags = {s.name: s for s in step.walk() if s.kind == "bag"}
+    """One line: how many recordings there are on the way, and what became of them."""
+    bags = {s.name: s for s in step.walk() if s.kind in ("bag", LEROBOT)}
     states = Counter(s.state.split(":")[0] or "of unknown origin" for s in bags.values())
     said = ", ".join(f"{count} {state}" for state, count in states.most_common())
-    return f"{len(bags)} bags{': ' + said if bags else ''}"
+    return f"{len(bags)} sources{': ' + said if bags else ''}"
 
 
 def _grow(tree: Tree, step: Step, everything: bool) -> None:

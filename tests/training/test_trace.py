@@ -7,12 +7,22 @@ import shutil
 
 import pytest
 from demo_bags import write_recordings
+from lerobot_sets import SHAPE, make_v21, so101_contract
 
 from roboalign_training import trace_cli
 from roboalign_training.data.dataset import build_dataset, find_bags
 from roboalign_training.data.errors import DataError
+from roboalign_training.lerobot.importing import import_dataset
 from roboalign_training.provenance import FILE, ProvenanceError, load_origin, write_origin
-from roboalign_training.trace import AS_IT_WAS, CHANGED, GONE, UNCHECKED, TraceError, trace
+from roboalign_training.trace import (
+    AS_IT_WAS,
+    CHANGED,
+    GONE,
+    LEROBOT,
+    UNCHECKED,
+    TraceError,
+    trace,
+)
 
 
 @pytest.fixture
@@ -73,7 +83,7 @@ def test_changed_moved_and_missing_bags_are_told_apart(lab, capsys):
     assert step.state == CHANGED
     assert trace_cli.main([str(lab / "grpo" / "policy")]) == 1
     said = capsys.readouterr().out
-    assert "4 bags" in said and "not there any more" in said
+    assert "4 sources" in said and "not there any more" in said
 
 
 def test_a_checkpoint_remembers_without_its_base_and_data_set(lab):
@@ -91,6 +101,27 @@ def test_a_folder_that_moves_as_a_whole_keeps_its_way(lab, tmp_path_factory):
     step = trace(other / "grpo" / "policy")
     assert set(states(step, "bag").values()) == {AS_IT_WAS}
     assert set(states(step, "checkpoint").values()) == {AS_IT_WAS}
+
+
+def test_an_imported_data_set_leads_to_lerobots_files(tmp_path):
+    make_v21(tmp_path / "cubes")
+    contract = so101_contract("image.top", SHAPE, rate_hz=10.0)
+    import_dataset(tmp_path / "cubes", tmp_path / "data", contract)
+    folder = tmp_path / "sft"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    write_origin(folder, "sft", "roboalign-tiny", tmp_path / "data", set(), "")
+    for start in (folder, tmp_path / "data"):
+        assert set(states(trace(start), LEROBOT).values()) == {AS_IT_WAS}
+    shutil.rmtree(tmp_path / "data")
+    (part, *_) = (tmp_path / "cubes").rglob("*.parquet")
+    part.write_bytes(part.read_bytes() + b"x")
+    assert CHANGED in {s.state for s in trace(folder).walk() if s.kind == LEROBOT}
+    part.unlink()
+    found = {s.state for s in trace(folder).walk() if s.kind == LEROBOT}
+    assert f"{CHANGED}: no {part.name}" in found
+    shutil.rmtree(tmp_path / "cubes")
+    assert {s.state for s in trace(folder).walk() if s.kind == LEROBOT} == {GONE}
 
 
 def test_fast_hashes_nothing(lab):
