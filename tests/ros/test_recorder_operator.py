@@ -193,6 +193,34 @@ def test_a_latched_publisher_that_comes_late_is_heard_as_it_wants(recorder, prob
     assert publisher.topic_name == f"/{topic}"
 
 
+def test_subscriptions_to_commands_stay_what_they_are(recorder, probe, health):
+    """To the safety gate a subscription that is made anew is a controller started anew."""
+    recorder()
+    probe.until(lambda: health, what="the recorder")
+    (command, *_) = CONTRACT.action.commands
+
+    def seen():
+        infos = probe.node.get_subscriptions_info_by_topic(command.topic)
+        return [
+            (tuple(i.endpoint_gid), i.qos_profile.reliability)
+            for i in infos
+            if i.node_name == "recorder_node"
+        ]
+
+    ((gid, terms),) = probe.until(seen, what="the subscription")
+    assert terms == ReliabilityPolicy.RELIABLE
+    kind = message_class(command.type)
+    probe.node.create_publisher(kind, command.topic, reliable_qos(10))
+    latched = probe.node.create_publisher(kind, command.topic, reliable_qos(10, latched=True))
+    probe.until(latched.get_subscription_count, what="the recorder at the publisher")
+    probe.spin_for(1.2)  # it looks twice a second
+    assert seen() == [(gid, terms)]
+    deaf_to = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    probe.node.create_publisher(kind, command.topic, deaf_to)
+    best_effort = ReliabilityPolicy.BEST_EFFORT
+    probe.until(lambda: [t for _, t in seen()] == [best_effort], what="one that hears all")
+
+
 def test_a_silent_stream_is_an_alarm_within_a_second(robot, probe, health):
     start(probe)
     robot.frames(20, period_s=0.05)

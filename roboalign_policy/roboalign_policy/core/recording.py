@@ -69,6 +69,7 @@ class RecordedTopic:
         expected_hz: Hz; 0 where no rate is asked for.
         required: an episode without any message of it is not fit for training.
         compression: in the bag, one of ``core.compression.COMPRESSIONS``.
+        command: what the arm obeys; the safety gate watches who subscribes to it.
     """
 
     topic: str
@@ -77,6 +78,7 @@ class RecordedTopic:
     expected_hz: float
     required: bool
     compression: str
+    command: bool = False
 
 
 def recorded_topics(
@@ -100,9 +102,11 @@ def recorded_topics(
         *((e.topic, e.type, e.qos, 0.0, False) for e in contract.extra_topics),
     ]
     found: dict[str, RecordedTopic] = {}
+    commands = {c.topic for c in contract.action.commands}
     for topic, msg_type, *rest in wanted:
         if topic not in found:
-            found[topic] = RecordedTopic(topic, msg_type, *rest, choice.of(topic, msg_type))
+            compression = choice.of(topic, msg_type)
+            found[topic] = RecordedTopic(topic, msg_type, *rest, compression, topic in commands)
     choice.check(list(found))
     return tuple(found.values())
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 
 
 def recording_qos(
@@ -30,6 +37,12 @@ def recording_qos(
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if held else DurabilityPolicy.VOLATILE,
     )
+
+
+def hears(subscription: QoSProfile, publisher: QoSProfile) -> bool:
+    """Whether a subscription takes what a publisher offers."""
+    verdict, _ = qos_check_compatible(publisher, subscription)
+    return verdict != QoSCompatibility.ERROR
 
 
 def same_terms(one: QoSProfile, other: QoSProfile) -> bool:

@@ -17,8 +17,13 @@ from roboalign_policy.core.ring import Arrival
 from roboalign_policy.core.sequence_count import SequenceCount
 from roboalign_policy.ros.bag_writer import BagTopic
 from roboalign_policy.ros.definitions import message_class, message_definition, type_hash
-from roboalign_policy.ros.publisher_qos import recording_qos, same_terms
-from roboalign_policy.ros.qos import lossless_qos, qos_to_dict, reliable_qos
+from roboalign_policy.ros.publisher_qos import hears, recording_qos, same_terms
+from roboalign_policy.ros.qos import (
+    lossless_qos,
+    qos_from_contract,
+    qos_to_dict,
+    reliable_qos,
+)
 from roboalign_policy.ros.stamps import has_leading_stamp, leading_stamp_ns
 
 OnMessage = Callable[[Arrival], None]
@@ -134,6 +139,12 @@ class RawStreams:
         if self._lossless:
             return reliable_qos(topic.qos.depth, latched=True) if latched else lossless_qos()
         depth = max(topic.qos.depth, IMAGE_DEPTH if topic.type in IMAGE_TYPES else STATE_DEPTH)
+        if topic.command:
+            # Made anew, it would be to the gate as a controller that was: a stop of the arm.
+            agreed = qos_from_contract(topic.qos)
+            agreed.depth = depth
+            if all(hears(agreed, profile) for profile in offered):
+                return agreed
         return recording_qos(offered, depth, latched=latched)
 
     def _subscribe(self, index: int, qos: QoSProfile) -> Subscription:
