@@ -13,20 +13,21 @@ def seconds(arrivals):
     return [a.receive_ns / 1e9 for a in arrivals]
 
 
-def test_only_the_last_seconds_are_kept_and_handed_out_once():
+def test_only_the_last_seconds_are_kept_until_cleared():
     ring = Ring(2.0, 1000)
     for second in (0, 1, 2, 3, 3.5):
         ring.add(arrival(second))
     assert (len(ring), ring.bytes, ring.span_s()) == (3, 30, 1.5)
-    assert seconds(ring.take(0)) == [2, 3, 3.5]
-    assert (len(ring), ring.bytes, ring.take(0)) == (0, 0, [])
+    assert seconds(ring.since(0)) == [2, 3, 3.5] == seconds(ring.since(0))
+    ring.clear()
+    assert (len(ring), ring.bytes, ring.since(0)) == (0, 0, [])
 
 
 def test_a_part_of_it_may_be_taken():
     ring = Ring(10.0, 1000)
     for second in (0, 1, 2):
         ring.add(arrival(second))
-    assert seconds(ring.take(round(0.5e9))) == [1, 2]
+    assert seconds(ring.since(round(0.5e9))) == [1, 2]
 
 
 def test_bytes_are_bounded_whatever_comes():
@@ -34,7 +35,7 @@ def test_bytes_are_bounded_whatever_comes():
     for second in range(50):
         ring.add(arrival(second, size=30))
         assert ring.bytes <= 100
-    assert seconds(ring.take(0)) == [47, 48, 49]
+    assert seconds(ring.since(0)) == [47, 48, 49]
     ring.add(arrival(60, size=500))
     assert (len(ring), ring.bytes) == (0, 0)
 

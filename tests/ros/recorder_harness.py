@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from rclpy.qos import ReliabilityPolicy
 from roboalign_msgs.srv import StartEpisode, StopEpisode
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -44,13 +45,20 @@ class Robot:
         }
 
     def wait_for_recorder(self):
-        """Until the recorder listens to every topic."""
-        everywhere = [p.get_subscription_count for p in self.publishers.values()]
+        """Until the recorder listens to every topic, as reliably as it is published.
+
+        A subscription that is made anew for that misses what is sent meanwhile.
+        """
+
+        def terms(topic):
+            infos = self.probe.node.get_subscriptions_info_by_topic(topic)
+            return [i.qos_profile.reliability for i in infos if i.node_name == "recorder_node"]
+
         self.probe.until(
-            lambda: all(count() for count in everywhere), what="the recorder on every topic"
+            lambda: all(terms(t) == [ReliabilityPolicy.RELIABLE] for t in self.publishers),
+            what="the recorder on every topic",
         )
-        # It may see the publishers a moment later than they see it, and most streams are best
-        # effort: what comes before that is rightly lost.
+        # It may see the publishers a moment later than they see it.
         self.probe.spin_for(0.5)
 
     def publish(self, stamp_ns, skip=()):

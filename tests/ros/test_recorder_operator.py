@@ -102,6 +102,8 @@ def test_what_has_just_happened_can_be_kept(robot, probe, health, tmp_path):
     task.publish(String(data="put it there"))
     robot.frames(6, period_s=0.1)
     probe.until(lambda: health and health[-1].ring_s > 0.3, what="a ring of some length")
+    refused = keep(probe, instruction=" ")  # costs nothing
+    assert not refused.ok and "instruction: found an empty text" in refused.message
     kept = keep(probe)
     assert kept.ok, kept.message
     assert kept.verdict == "fit" and 0.4 < kept.duration_s < 5

@@ -59,11 +59,9 @@ class Ring:
         while self._kept and (self.bytes > self._limit or self._kept[0].receive_ns < oldest_ns):
             self.bytes -= len(self._kept.popleft().data)
 
-    def take(self, since_ns: int) -> list[Arrival]:
-        """Hand out what arrived since then, oldest first, and forget everything."""
-        kept = [arrival for arrival in self._kept if arrival.receive_ns >= since_ns]
-        self.clear()
-        return kept
+    def since(self, since_ns: int) -> list[Arrival]:
+        """What arrived since then, in the order in which it was kept."""
+        return [arrival for arrival in self._kept if arrival.receive_ns >= since_ns]
 
     def clear(self) -> None:
         """Forget everything."""

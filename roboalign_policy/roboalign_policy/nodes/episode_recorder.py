@@ -115,9 +115,9 @@ class EpisodeRecorder:
             RecordingError: a value is not usable, or there is no space.
             OSError: the bag cannot be made.
         """
+        start_ns = self.now_ns()  # before that: nothing that arrives from now on is earlier
         self.streams.drain()  # what came before belongs to no episode
-        self.ring.clear()
-        return self._begin(instruction, episode_id, operator, [])
+        return self._begin(instruction, episode_id, operator, start_ns, [])
 
     def keep_last(
         self, seconds: float, instruction: str, episode_id: str, operator: str, outcome: str
@@ -143,11 +143,19 @@ class EpisodeRecorder:
         since_ns = self.now_ns() - round(seconds * 1e9) if seconds else 0
         if self.session is None and not len(self.ring):
             raise RecordingError("nothing has arrived: there is nothing to keep")
-        self._begin(instruction, episode_id, operator, self.ring.take(since_ns))
+        before = self.ring.since(since_ns)
+        # Not the first one's: what different topics brought was not taken in order of arrival.
+        start_ns = min((arrival.receive_ns for arrival in before), default=self.now_ns())
+        self._begin(instruction, episode_id, operator, start_ns, before)
         return self.finish(outcome, RecordEpisode.Result.REASON_STOPPED)
 
     def _begin(
-        self, instruction: str, episode_id: str, operator: str, before: Sequence[Arrival]
+        self,
+        instruction: str,
+        episode_id: str,
+        operator: str,
+        start_ns: int,
+        before: Sequence[Arrival],
     ) -> str:
         if self.session is not None:
             raise Busy(f"episode {self.episode_id} is being recorded: stop it first")
@@ -175,12 +183,12 @@ class EpisodeRecorder:
         self.writer.begin(self.root, episode_id, topics, sync_s, known)
         self.ended = Future(executor=self._node.executor)
         marker = functools.partial(self._mark, info)
-        start_ns = before[0].receive_ns if before else self.now_ns()
         self.session = EpisodeSession(info, self.topics, self.writer, start_ns, marker)
         there = {arrival.index for arrival in before}
         latched = [a for a in self.streams.latched(start_ns) if a.index not in there]
         for arrival in (*latched, *before):
             self.session.add(arrival)
+        self.ring.clear()  # only now: an episode that cannot be begun costs nothing
         self._node.get_logger().info(f"{episode_id}: recording ({instruction})")
         return episode_id
 
