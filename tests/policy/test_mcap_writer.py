@@ -64,6 +64,15 @@ def test_every_message_is_read_back_by_index_and_in_sequence(messages):
         assert found == expected
 
 
+def test_what_does_not_get_smaller_is_stored_as_it_is_and_tried_again():
+    noise = np.random.default_rng(0).bytes(1200)
+    data, _ = written([(1, 0, noise)] * 3 + [(1, 0, bytes(1200))] * 40)
+    index = make_reader(io.BytesIO(data)).get_summary().chunk_indexes
+    found = [chunk.compression for chunk in index]
+    assert found == [""] * 16 + ["lz4"] * 27
+    assert sum(chunk.compressed_size for chunk in index[16:]) < 27 * 200
+
+
 def test_the_summary_counts_what_there_is():
     rng = np.random.default_rng(0)
     messages = [(int(i), int(t), bytes(300)) for i, t in rng.integers(0, 4, (200, 2))]

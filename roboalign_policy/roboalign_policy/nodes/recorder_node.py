@@ -163,9 +163,8 @@ class RecorderNode(Node):
 
     def _on_end(self, end: EpisodeEnd) -> None:
         """Log the end of an episode and pass a bag that is fit on to the data set."""
-        text = f"{end.episode_id}: {end.outcome}, {end.messages} messages, "
-        text += f"{end.duration_s:.1f} s; {end.verdict}"
-        text += f" ({end.notes})" if end.notes else ""
+        text = f"{end.episode_id}: {end.outcome}, {end.messages} messages, {end.duration_s:.1f} s"
+        text += f", {end.verdict} ({end.notes})" if end.notes else f", {end.verdict}"
         if not end.bag_path or end.verdict != FIT:
             self.get_logger().warning(f"{text}; {end.message or 'not for training'}")
             return
@@ -186,6 +185,7 @@ class RecorderNode(Node):
         self, _request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
         """Service ~/report: health goes out now; who must not stop too early counts by it."""
+        self._recorder.streams.drain()
         self._watch()
         response.success = True
         return response

@@ -2,7 +2,9 @@
 
 `mcap`'s own writer has one open chunk and one compression a file, and copies every message four
 times. Here channels of one compression share an open chunk (a *lane*), so that small messages are
-compressed while images go to the file as they came. All other records are written by `mcap`.
+compressed while images go to the file as they came. What compression does not make smaller (noise
+of a camera) is stored as it is, and only now and then is it tried again. All other records are
+written by `mcap`.
 
 Source: MCAP specification, https://mcap.dev/spec.
 """
@@ -35,6 +37,8 @@ from mcap.writer import MCAP0_MAGIC
 from roboalign_policy.core.compression import COMPRESSIONS, LZ4, NONE, ZSTD
 
 _ZSTD_LEVEL = 1
+_WORTH = 0.9  # share of its size to which compression must bring a chunk
+_TRY_EVERY = 16  # chunks, where it did not
 _MESSAGE = struct.Struct("<BQHIQQ")  # opcode, length, channel, sequence, log, publish time
 _CHUNK = struct.Struct("<BQQQQII")  # opcode, length, first, last, size, CRC, length of the name
 _INDEX = struct.Struct("<BQHI")  # opcode, length, channel, bytes of the entries
@@ -42,10 +46,11 @@ _U64 = struct.Struct("<Q")
 
 
 class _Lane:
-    """The open chunk of one compression."""
+    """The open chunk of the channels of one compression."""
 
     def __init__(self, name: str) -> None:
         self.name = "" if name == NONE else name
+        self._untried = 0  # chunks that are stored without a try
         self.compress: Callable[[bytes], bytes] | None = {
             NONE: None,
             LZ4: lz4.frame.compress,
@@ -59,6 +64,17 @@ class _Lane:
         self.size = 0
         self.first_ns, self.last_ns = 2**64 - 1, 0
         self.entries: dict[int, list[int]] = {}
+
+    def packed(self) -> tuple[str, list[bytes]]:
+        """Compression of the chunk's content, and the content in parts."""
+        if self.compress is None or self._untried:
+            self._untried = max(0, self._untried - 1)
+            return "", self.parts
+        data = self.compress(b"".join(self.parts))
+        if len(data) <= _WORTH * self.size:
+            return self.name, [data]
+        self._untried = _TRY_EVERY - 1
+        return "", self.parts
 
     def add(self, channel: int, log_ns: int, header: bytes, data: bytes) -> None:
         """Take one message record."""
@@ -206,9 +222,9 @@ class McapWriter:
         crc = 0
         for part in lane.parts:
             crc = zlib.crc32(part, crc)
-        parts = lane.parts if lane.compress is None else [lane.compress(b"".join(lane.parts))]
+        compression, parts = lane.packed()
         size = sum(map(len, parts))
-        name = lane.name.encode()
+        name = compression.encode()
         begin = self._at
         length = _CHUNK.size - 9 + len(name) + _U64.size + size
         self._put(
@@ -230,7 +246,7 @@ class McapWriter:
             ChunkIndex(
                 chunk_length=index_begin - begin,
                 chunk_start_offset=begin,
-                compression=lane.name,
+                compression=compression,
                 compressed_size=size,
                 message_end_time=lane.last_ns,
                 message_index_length=self._at - index_begin,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from rclpy.callback_groups import CallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
@@ -34,6 +36,24 @@ MAX_WAITING = 100_000
 # Messages that may wait in the middleware while the process is busy: two seconds of a camera, a
 # second of a fast arm.
 IMAGE_DEPTH, STATE_DEPTH = 60, 1000
+
+
+# An executor's round for every message costs more than the messages; when each of them came the
+# middleware knows.
+POLL_S = 0.005
+
+
+class _Polled(CallbackGroup):
+    """Subscriptions that the executor does not wait for."""
+
+    def can_execute(self, entity: Any) -> bool:
+        """Never."""
+        return False
+
+    beginning_execution = can_execute
+
+    def ending_execution(self, entity: Any) -> None:
+        """Nothing began."""
 
 
 def bag_topic(name: str, msg_type: str) -> BagTopic:
@@ -68,6 +88,7 @@ class RawStreams:
         """
         self._node, self._on_message, self._lossless = node, on_message, lossless
         self._topics = tuple(topics)
+        self._polled = _Polled()
         self._classes = [message_class(topic.type) for topic in topics]
         self._stamped = [has_leading_stamp(kind) for kind in self._classes]
         self._latched = {
@@ -85,6 +106,8 @@ class RawStreams:
             for name, topic in zip(self.names, topics, strict=True)
         ]
         self.adapt(range(len(topics)))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        node.create_timer(POLL_S, self.drain, clock=steady)
 
     def adapt(self, indices: Iterable[int]) -> None:
         """Ask the publishers that are there now for all that they offer.
@@ -118,7 +141,7 @@ class RawStreams:
         return found
 
     def drain(self) -> None:
-        """Take everything that has arrived and waits for the executor, through ``on_message``."""
+        """Take everything that has arrived, through ``on_message``; a timer does so, too."""
         for index in range(len(self._subscriptions)):
             self._drain(index)
 
@@ -152,15 +175,11 @@ class RawStreams:
         return self._node.create_subscription(
             self._classes[index],
             self._topics[index].topic,
-            functools.partial(self._on_data, index),
+            lambda _: None,  # never called: drain() takes what has come
             qos,
+            callback_group=self._polled,
             raw=True,
         )
-
-    def _on_data(self, index: int, data: bytes, info: dict[str, int]) -> None:
-        """Take a message, and all that wait behind it: the executor's round costs more."""
-        self._take(index, data, info)
-        self._drain(index)
 
     def _drain(self, index: int) -> None:
         subscription = self._subscriptions[index]
