@@ -15,6 +15,7 @@ from typing import Any
 
 from fault_campaign.kind import BOUND_S, Kind
 from fault_campaign.measures import percentile
+from fault_campaign.verdict import NEVER, SILENCE, STOP
 from roboalign_training.statistics import wilson_interval
 
 _PACKAGES = ("rclpy", "numpy", "websockets")
@@ -127,7 +128,6 @@ def _row(record: dict[str, Any]) -> str:
         name if count == len(repeats) else f"{name} {count}"
         for name, count in reasons.most_common()
     )
-    resumed = [r["resumed_by_healing"] for r in repeats]
     cells = [
         record["kind"],
         record["text"],
@@ -137,9 +137,20 @@ def _row(record: dict[str, Any]) -> str:
         _ms(percentile(safe, 99)),
         f"{record['bound_s'] * 1e3:.0f}" + (" *" if record["why"] else ""),
         seen or "-",
-        "by design" if "by design" in resumed else str(sum(map(bool, resumed))),
+        _resumed(record),
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _resumes(record: dict[str, Any]) -> bool:
+    """Whether motion after the fault has gone would be motion without a reset."""
+    return record["check"] in (STOP, SILENCE, NEVER)
+
+
+def _resumed(record: dict[str, Any]) -> str:
+    if not _resumes(record):
+        return "by design"
+    return str(sum(map(bool, (r["resumed_by_healing"] for r in record["repeats"]))))
 
 
 def _summary(records: Sequence[dict[str, Any]]) -> list[str]:
@@ -163,7 +174,7 @@ def _summary(records: Sequence[dict[str, Any]]) -> list[str]:
         f"max {_ms(percentile(safe, 100))} ms after the injection."
     )
     stops = sum(sum(record["stops_without_fault"].values()) for record in records)
-    resumed = sum(r["resumed_by_healing"] is True for _, r in repeats)
+    resumed = sum(_resumes(k) and r["resumed_by_healing"] is True for k, r in repeats)
     lines.append(
         f"Resumed without reset: {resumed}. Stops that nobody injected on the way to a fault: "
         f"{stops}; these runs were begun anew."

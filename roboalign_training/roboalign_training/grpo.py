@@ -160,6 +160,14 @@ def train(argv: Sequence[str]) -> Path:
         arguments.samples <= len(train_frames),
         f"at most {len(train_frames)}",
     )
+    batch = training.generation_batch_size // training.num_generations
+    require(
+        "samples",
+        arguments.samples,
+        arguments.samples >= batch,
+        f"at least {batch}, the prompts of one batch of generations "
+        "(generation_batch_size / num_generations)",
+    )
     prompts = np.sort(rng.choice(train_frames, size=arguments.samples, replace=False))
 
     mllm = load_mllm(arguments.base)

@@ -153,12 +153,27 @@ def test_a_silent_sender_stops_within_its_timeout():
     assert world.gate._stopped_s - began <= 0.15
 
 
-def test_a_sender_that_only_says_it_lives_stops_too():
+def test_a_sender_that_only_says_it_lives_stops_as_soon():
+    """The last step is in force all that time: it must not be longer than silence may last."""
     world = driving()
+    began = world.t - 0.05
     for _ in range(10):
         world.send(None, kind=ALIVE)
         world.wait(0.05)
     stopped_for(world, Reason.CANDIDATE_SILENT)
+    assert 0.15 <= world.gate._stopped_s - began <= 0.165
+
+
+def test_after_a_whole_chunk_the_sender_has_the_time_of_a_silence():
+    world = World(joint_contract()).ready()
+    world.drive([0.0, 0.0], 15)
+    began = world.t
+    assert world.send([[0.0, value] for value in (0.005, 0.01, 0.03, 0.04)])
+    for _ in range(10):
+        world.wait(0.05)
+        world.send(None, kind=ALIVE)
+    assert world.gate.reason is Reason.CANDIDATE_SILENT
+    assert 4 * 0.05 + 0.15 <= world.gate._stopped_s - began <= 4 * 0.05 + 0.165
 
 
 def test_hold_keeps_a_run_alive_and_end_leads_to_ready():

@@ -169,7 +169,7 @@ def test_a_stop_with_stale_joints_holds_what_was_commanded_last():
     contract = planar([JOINT_OUTPUT])
     outputs, streams = ArmOutputs(contract, URDF), watched(contract)
     _, sent = outputs.motion(passed([1.0, 0.0, 0.0]), NOW_NS, streams, 0.0)
-    _, held = outputs.safe(NOW_NS, streams, 5.0)
+    _, held = outputs.safe(NOW_NS, streams, 1.0)
     assert list(held.points[0].positions) == list(sent.points[0].positions)
 
 
@@ -250,7 +250,7 @@ def test_a_whole_chunk_is_one_trajectory_with_rising_times():
 
 
 @pytest.mark.parametrize(
-    ("after_s", "told"), [(0.0, 0.0), (0.25, 0.15), (0.5, 0.4), (0.6, 0.5), (5.0, 0.5)]
+    ("after_s", "told"), [(0.0, 0.0), (0.25, 0.15), (0.5, 0.4), (0.6, 0.5), (2.5, 0.5)]
 )
 def test_a_stop_within_a_chunk_never_leads_on_to_its_end(after_s, told):
     data = load_contract("so101").to_dict()
@@ -264,6 +264,98 @@ def test_a_stop_within_a_chunk_never_leads_on_to_its_end(after_s, told):
     arm, gripper = outputs.safe(NOW_NS, streams, 100.0 + after_s)
     assert list(arm.points[0].positions) == pytest.approx([told] * 5)
     assert list(gripper.points[0].positions) == pytest.approx([told])
+
+
+def joint_arm(**safety):
+    """The SO-101 by joint targets, one at a time; its outputs and streams."""
+    data = load_contract("so101").to_dict()
+    data["action"]["safety"] = {**data["action"].get("safety", {}), **safety}
+    contract = contract_from_dict(data)
+    return ArmOutputs(contract, None), StreamWatch(contract, 0.05)
+
+
+def held_after(told, *measured, first_pose=0.3, after_s=0.02):
+    """What a stop sends after a target, the joints having been measured; None: nothing."""
+    outputs, streams = joint_arm(first_pose=first_pose)
+    for number, value in enumerate(measured):
+        at_s = 100.0 + after_s * (number + 1) / len(measured)
+        streams.sample("state.joints", NOW_NS, NOW_NS, at_s, np.full(6, value))
+    outputs.motion(Passed(np.full((1, 6), told), 1 / 30), NOW_NS, streams, 100.0)
+    arm, gripper = outputs.safe(NOW_NS, streams, 100.0 + after_s)
+    assert list(gripper.points[0].positions) == pytest.approx([told])  # a gripper keeps its grip
+    return None if arm is None else arm.points[0].positions[0]
+
+
+def test_a_stop_holds_where_the_joints_are():
+    assert held_after(0.5, 0.4) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("glitch", [math.nan, 9.0, 0.5 + 0.31])
+def test_a_stop_never_leads_to_joints_that_cannot_be_true(glitch):
+    """Not finite, beyond the limits, or too far from what the arm is told: it is told to stay."""
+    assert held_after(0.5, 0.5, glitch) == pytest.approx(0.5)
+
+
+def test_a_jump_within_the_time_that_speeds_are_measured_over_is_no_place_to_hold():
+    assert held_after(0.5, 0.5, 0.78, after_s=0.01) == pytest.approx(0.5)
+
+
+def test_where_the_arm_was_a_while_ago_is_no_place_to_hold():
+    """It is still fresh enough to drive by, but the arm has moved on since."""
+    outputs, streams = joint_arm(first_pose=0.3)
+    streams.sample("state.joints", NOW_NS, NOW_NS, 100.0, np.full(6, 0.4))
+    outputs.motion(Passed(np.full((1, 6), 0.5), 1 / 30), NOW_NS, streams, 100.0)
+    for after_s, held in ((0.04, 0.4), (0.08, 0.5)):
+        outputs.motion(Passed(np.full((1, 6), 0.5), 1 / 30), NOW_NS, streams, 100.0 + after_s)
+        arm, _ = outputs.safe(NOW_NS, streams, 100.0 + after_s)
+        assert arm.points[0].positions[0] == pytest.approx(held)
+
+
+def test_joints_that_were_old_when_they_arrived_are_no_place_to_hold():
+    outputs, streams = joint_arm(first_pose=0.3)
+    outputs.motion(Passed(np.full((1, 6), 0.5), 1 / 30), NOW_NS, streams, 100.0)
+    late_ns = NOW_NS - 80_000_000
+    streams.sample("state.joints", late_ns, NOW_NS, 100.0, np.full(6, 0.4))
+    arm, _ = outputs.safe(NOW_NS, streams, 100.0)
+    assert arm.points[0].positions[0] == pytest.approx(0.5)
+
+
+def test_joints_in_doubt_long_after_the_last_target_hold_nothing():
+    """By then somebody may have moved the arm: the last target would be a jump."""
+    assert held_after(0.5, 0.5, math.nan, after_s=2.5) is None
+
+
+def test_a_second_stop_does_not_go_back_to_the_target_of_the_run_before():
+    outputs, streams = joint_arm(first_pose=0.3)
+    outputs.motion(Passed(np.full((1, 6), 0.5), 1 / 30), NOW_NS, streams, 100.0)
+    outputs.safe(NOW_NS, streams, 100.1)
+    by_hand = np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.2])
+    streams.sample("state.joints", NOW_NS, NOW_NS, 100.2, by_hand)
+    arm, gripper = outputs.safe(NOW_NS, streams, 100.2)
+    assert list(arm.points[0].positions) == pytest.approx([0.1] * 5)
+    assert list(gripper.points[0].positions) == pytest.approx([0.5])
+
+
+def test_joint_outputs_do_not_hold_at_joints_beyond_their_limits():
+    contract = planar([JOINT_OUTPUT])
+    outputs, streams = ArmOutputs(contract, URDF), watched(contract)
+    _, sent = outputs.motion(passed([1.0, 0.0, 0.0]), NOW_NS, streams, 0.0)
+    streams.sample("state.joints", NOW_NS, NOW_NS, 0.1, np.array([2.6, 0.9]))
+    _, held = outputs.safe(NOW_NS, streams, 0.1)
+    assert list(held.points[0].positions) == list(sent.points[0].positions)
+    assert outputs.safe(NOW_NS, streams, 0.1)[1] is None  # nor at a target of long ago
+
+
+def test_pose_targets_do_not_hold_outside_of_the_workspace():
+    box = {"stream": "state.ee", "x": [0.3, 0.6], "y": [-0.3, 0.3], "z": [0.0, 0.5]}
+    output = {"kind": "pose_target", "topic": "target_pose", "stream": "state.ee"}
+    contract = planar([output], safety={"workspace": box})
+    outputs, streams = ArmOutputs(contract, None), watched(contract)
+    _, sent = outputs.motion(passed([1.0, 0.0, 0.0]), NOW_NS, streams, 0.0)
+    pose = np.array([0.9, 0.1, 0.2, 0.0, 0.0, 0.0, 1.0])
+    streams.sample("state.ee", NOW_NS, NOW_NS, 0.1, pose)
+    _, held = outputs.safe(NOW_NS, streams, 0.1)
+    assert held.pose.position.x == pytest.approx(sent.pose.position.x)
 
 
 def test_safe_stop_is_a_trajectory_without_points():

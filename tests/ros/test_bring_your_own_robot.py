@@ -23,6 +23,11 @@ from roboalign_training.data.dataset import load_frames  # noqa: E402
 
 PAGE = Path(__file__).parents[2] / "docs" / "bring-your-own-robot.md"
 ROBOT = Path(__file__).with_name("lab_arm_robot.py")
+LATE = {
+    GateStatus.REASON_OBSERVATION_STALE,
+    GateStatus.REASON_CANDIDATE_SILENT,
+    GateStatus.REASON_CANDIDATE_STALE,
+}
 TOPIC = "arm_controller/joint_trajectory"
 
 
@@ -36,6 +41,12 @@ class Reader:
         self.joints = probe.collect(JointState, "joint_states", reliable_qos(10))
         self.status = probe.collect(GateStatus, "safety_gate_node/status", reliable_qos(10))
         self.taught = 0
+
+    def stops(self):
+        """(reason, detail) of every latched stop of the live gate."""
+        latched = (GateStatus.STATE_STOPPED, GateStatus.STATE_ESTOP)
+        said = [(msg.reason, msg.detail) for msg in self.status if msg.state in latched]
+        return list(dict.fromkeys(said))
 
     def recorded(self):
         """4: two bags, fit for training, and the arm did what was taught."""
@@ -73,6 +84,7 @@ class Reader:
 
     def live(self):
         """9: they do now."""
+        del self.status[:-1]
         self.probe.until(lambda: len(self.sent) > self.taught + 60, 60.0, "commands to the arm")
 
     def stopped(self):
@@ -83,7 +95,12 @@ class Reader:
         assert len(self.sent) == count
         hold, joints = self.sent[-1].points[0].positions, self.joints[-1].position
         assert max(abs(a - b) for a, b in zip(hold, joints, strict=True)) < 0.05
-        assert self.status[-1].state == GateStatus.STATE_READY and self.status[-1].stops == 1
+        assert self.status[-1].state == GateStatus.STATE_READY
+        *earlier, (reason, _) = self.stops()
+        assert reason == GateStatus.REASON_ESTOP
+        assert self.status[-1].stops == len(earlier) + 1
+        # A machine that stood still for longer than the page's bounds was rightly stopped.
+        assert {reason for reason, _ in earlier} <= LATE, earlier
         said = self.shell.log("3")
         assert not missing_lines("gate_stop: ... (... chunks, ... steps)", said), said
 

@@ -78,3 +78,23 @@ def test_name_and_remappings_of_a_launch_file_reach_both(ros_domain, probe):
             assert info.node_name == "safety_gate_observer"
         finally:
             gate.send_signal(signal.SIGINT)
+
+
+def test_a_clock_set_for_the_gates_name_alone_is_the_observers_too(ros_domain, probe, tmp_path):
+    """Stamps and receipt must be on one clock, or every stream looks too old or too new."""
+    parameters = tmp_path / "gate.yaml"
+    parameters.write_text(
+        "safety_gate_node:\n  ros__parameters: {contract: sim_panda, use_sim_time: true}\n"
+    )
+    module = "roboalign_policy.nodes.safety_gate_node"
+    command = [sys.executable, "-m", module, "--ros-args", "--params-file", str(parameters)]
+    with subprocess.Popen(command) as gate:
+        try:
+
+            def clock_listeners():
+                infos = probe.node.get_subscriptions_info_by_topic("/clock")
+                return {"safety_gate_node", "safety_gate_observer"} <= {i.node_name for i in infos}
+
+            probe.until(clock_listeners, what="both on simulated time")
+        finally:
+            gate.send_signal(signal.SIGINT)

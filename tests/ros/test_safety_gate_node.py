@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from gate_harness import DOWN, GateClient, Sender, moves
 from geometry_msgs.msg import TwistStamped
 from policy_harness import GRIPPER, TWIST, Robot
+from rclpy.node import Node
 from roboalign_msgs.msg import GateStatus
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
@@ -224,3 +227,59 @@ def test_a_person_takes_over_and_hands_back(driving, probe):
         lambda: driving.status[-1].source == driving.sender.source, what="the policy to go on"
     )
     assert driving.status[-1].stops == 0
+
+
+def test_a_controller_that_is_started_anew_stops_the_arm_and_a_listener_does_not(driving, probe):
+    """The first of its name is still known when the second comes: killed, nobody signs off."""
+
+    def subscriber(name):
+        node = Node(name, context=probe.node.context)
+        node.create_subscription(TwistStamped, TWIST, lambda _: None, reliable_qos(1))
+        return node
+
+    nodes = [subscriber("arm_controller"), subscriber("plotter")]
+    probe.spin_for(1.0)
+    assert driving.status[-1].state == GateStatus.STATE_ACTIVE
+    nodes.append(subscriber("arm_controller"))
+    status = stopped(driving, probe, GateStatus.REASON_NO_CONTROLLER)
+    assert "/arm_controller on" in status.detail and "started anew" in status.detail
+    probe.spin_for(0.5)
+    assert driving.reset().success
+    driving.enable()
+    driving.state(GateStatus.STATE_ACTIVE)
+    for node in nodes:
+        node.destroy_node()
+
+
+def test_a_controller_that_is_killed_stops_the_arm_at_once(driving, probe, tmp_path):
+    """The middleware would go on for many seconds as if it were there."""
+    script = tmp_path / "controller.py"
+    script.write_text(
+        "import rclpy\nfrom geometry_msgs.msg import TwistStamped\nrclpy.init()\n"
+        "node = rclpy.create_node('arm_controller')\n"
+        f"node.create_subscription(TwistStamped, '{TWIST}', lambda _: None, 1)\nrclpy.spin(node)\n"
+    )
+
+    def begin():
+        process = subprocess.Popen([sys.executable, str(script)])
+        probe.until(lambda: "arm_controller" in probe.node.get_node_names(), what="the controller")
+        probe.spin_for(0.5)
+        return process
+
+    process = begin()
+    try:
+        assert driving.status[-1].state == GateStatus.STATE_ACTIVE
+        process.kill()
+        process.wait()
+        killed_s = time.monotonic()
+        status = driving.state(GateStatus.STATE_STOPPED)
+        assert time.monotonic() - killed_s < 1.0
+        assert status.reason == GateStatus.REASON_NO_CONTROLLER
+        assert f"/arm_controller on /{TWIST} has ended" in status.detail
+        process = begin()  # the ended one is still in the graph: that must not keep the gate shut
+        probe.until(lambda: driving.reset().success, what="the reset")
+        driving.enable()
+        driving.state(GateStatus.STATE_ACTIVE)
+    finally:
+        process.kill()
+        process.wait()

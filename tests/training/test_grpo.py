@@ -252,6 +252,12 @@ def test_more_prompts_than_frames_are_refused(run):
         run("--samples", "999")
 
 
+def test_fewer_prompts_than_a_batch_of_generations_are_refused(run):
+    """TRL would drop the batch that is not full, and fail for want of steps."""
+    with pytest.raises(ConfigError, match="samples: found 1, expected at least 2, the prompts"):
+        run("--samples", "1")
+
+
 def test_greedy_answers_do_not_depend_on_the_batch(policy, demonstrations):
     mllm = load_mllm(policy)
     collator = PromptCollator(mllm.processor)

@@ -20,6 +20,8 @@ _LIMIT_TOLERANCE = 0.01
 #: Speeds are differences of noisy positions over at least this time.
 _SPEED_WINDOW_S = 0.05
 _SPEED_TOLERANCE = 1.1
+#: An arm moves on while nothing is heard: where it was longer ago is no place to hold.
+_HOLD_AGE_S = 0.05
 _JOINT = re.compile(r"position\[([^\[\]]*[^0-9\[\]][^\[\]]*)\]")
 
 
@@ -167,22 +169,31 @@ class StreamWatch:
         value = self._seen[key].value
         return None if value is None else float(value[index])
 
-    def fresh_position_of(self, name: str, steady_s: float) -> float | None:
-        """As `position_of`, but None where the stream is older than it may be or not finite."""
+    def credible_position_of(self, name: str, steady_s: float) -> float | None:
+        """As `position_of`, but None where `credible` is."""
         if name not in self._fields:
             return None
-        key = self._fields[name][0]
-        if not self.is_fresh(key, steady_s) or self._seen[key].non_finite:
-            return None
-        return self.position_of(name)
+        key, index = self._fields[name]
+        value = self.credible(key, steady_s)
+        return None if value is None else float(value[index])
 
     def value(self, key: str) -> np.ndarray | None:
         """(D,) newest value of a state stream; None before the first."""
         return self._seen[key].value
 
-    def is_fresh(self, key: str, steady_s: float) -> bool:
-        """True where a stream arrived within its greatest age."""
-        return steady_s - self._seen[key].arrived_s <= self._streams[key].max_age_s
+    def credible(self, key: str, steady_s: float) -> np.ndarray | None:
+        """(D,) newest value of a state stream if an arm may be told to hold there, else None.
+
+        An encoder that fails shows a place where the arm is not, and an old value one where it no
+        longer is: to hold there would be a jump.
+        """
+        stream, seen = self._streams[key], self._seen[key]
+        # Old already when it arrived counts too, where the contract goes by the stamp.
+        late_ns = max(0, -seen.ahead_ns) if stream.align.clock == "header" else 0
+        age_s = steady_s - seen.arrived_s + late_ns / 1e9
+        stale = age_s > min(_HOLD_AGE_S, stream.max_age_s)
+        wrong = seen.unreadable or seen.jumped or seen.non_finite or seen.outside or seen.too_fast
+        return None if stale or wrong else seen.value
 
     def _check_time(self, key: str, stream: Stream, now_ns: int, steady_s: float) -> None:
         seen = self._seen[key]
@@ -231,12 +242,11 @@ class StreamWatch:
             return
         since_s, before = seen.speed_from
         passed_s = steady_s - since_s
-        if passed_s < _SPEED_WINDOW_S:
-            return
-        seen.speed_from = (steady_s, value)
-        for spec, speed in zip(
-            stream.fields, (np.abs(value - before) / passed_s).tolist(), strict=True
-        ):
+        if passed_s >= _SPEED_WINDOW_S:
+            seen.speed_from = (steady_s, value)
+        # Within the window only what would be too fast over all of it: noise is not.
+        speeds = np.abs(value - before) / max(passed_s, _SPEED_WINDOW_S)
+        for spec, speed in zip(stream.fields, speeds.tolist(), strict=True):
             if spec.max_rate is not None and speed > _SPEED_TOLERANCE * spec.max_rate:
                 seen.too_fast = f"{spec.name} at {speed:.3g} {spec.unit}/s > {spec.max_rate:g}"
 

@@ -239,7 +239,10 @@ class SafetyGate:
         self.state, self.reason, self.detail = GateState.ACTIVE, Reason.NONE, ""
         self.source, self.sequence = candidate.source, candidate.sequence
         self._heard_s = steady_s
-        slack_s = max(1.5 * candidate.step_s, self.settings.candidate_timeout_s)
+        # A single step is in force until the next one, so its own time counts as waiting, too; a
+        # whole chunk ends by itself.
+        waited_s = candidate.step_s if len(steps) == 1 else 0.0
+        slack_s = max(1.5 * candidate.step_s, self.settings.candidate_timeout_s - waited_s)
         self._motion_until_s = steady_s + len(steps) * candidate.step_s + slack_s
         self._moving.note(steps, candidate.step_s, due, steady_s)
         return Passed(steps, candidate.step_s)

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rclpy
 from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from roboalign_policy.core.candidate import Candidate, CandidateKind
 from roboalign_policy.core.contract import Contract, load_contract
+from roboalign_policy.core.endpoint_process import EndpointProcesses, running_tails
 from roboalign_policy.core.gate_parameters import GateParameters
 from roboalign_policy.core.safety_gate import TELEOPERATION
 from roboalign_policy.core.selectors import (
@@ -86,7 +88,11 @@ class ControllerTopics:
 
     def __init__(self, node: Node, outputs: ArmOutputs, dry_run: bool) -> None:
         """Advertise."""
-        self._dry_run = dry_run
+        self._node, self._dry_run = node, dry_run
+        self._fast_dds = rclpy.get_rmw_implementation_identifier().startswith("rmw_fastrtps")
+        self._heard_by: dict[str, dict[tuple[int, ...], str]] = {}
+        self._processes: dict[str, EndpointProcesses] = {}
+        self._told: dict[str, set[tuple[int, ...]]] = {}
         prefix = "dry_run/" if dry_run else ""
         self._ends = []
         for channel in outputs.channels:
@@ -125,6 +131,46 @@ class ControllerTopics:
             )
         ]
         return f"no subscriber with matching QoS on {', '.join(deaf)}" if deaf else ""
+
+    def lost(self) -> str:
+        """Say which controllers were killed or started anew; call it ten times a second.
+
+        The middleware takes many seconds to notice that a process was killed. When one is back,
+        another subscription of the same node shows it: what it did in between nobody knows.
+        """
+        found = []
+        tails = running_tails() if self._fast_dds else frozenset()
+        for end in self._ends:
+            if isinstance(end, ActionClient):
+                continue
+            topic, before = end.topic_name, self._heard_by.get(end.topic_name, {})
+            infos = self._node.get_subscriptions_info_by_topic(topic)
+            names = {
+                tuple(info.endpoint_gid): f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+                for info in infos
+            }
+            if self._fast_dds:
+                found += [
+                    f"{name} on {topic} has ended" for name in self._ended(topic, names, tails)
+                ]
+            now = {g: n for g, n in names.items() if "_NODE_NAME_UNKNOWN_" not in n}
+            known = list(before.values())
+            found += [
+                f"{name} on {topic} was started anew"
+                for gid, name in now.items()
+                if gid not in before and name in known
+            ]
+            self._heard_by[topic] = now
+        return "" if self._dry_run else ", ".join(found)
+
+    def _ended(
+        self, topic: str, names: dict[tuple[int, ...], str], tails: frozenset[int]
+    ) -> list[str]:
+        """Nodes whose process has ended: once, and for as long as nobody else hears."""
+        ended = self._processes.setdefault(topic, EndpointProcesses()).ended(names, tails)
+        told = self._told.get(topic, set())
+        self._told[topic] = set(ended)
+        return [names[gid] for gid in ended if gid not in told or len(ended) == len(names)]
 
 
 # Hears every publisher: one that is reliable too.

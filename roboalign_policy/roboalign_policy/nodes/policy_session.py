@@ -22,7 +22,7 @@ from roboalign_policy.core.latency import RateWindow
 from roboalign_policy.core.live_frames import LiveFrames
 from roboalign_policy.core.policy_parameters import PolicyParameters
 from roboalign_policy.nodes.inference_worker import Answer, InferenceWorker
-from roboalign_policy.nodes.policy_setup import check_output, drive_from_policy
+from roboalign_policy.nodes.policy_setup import check_together, drive_from_policy
 from roboalign_policy.nodes.realtime_loop import RealtimeLoop
 from roboalign_policy.nodes.robot_io import RobotIo
 from roboalign_policy.ros.chunk_msgs import chunk_to_msg
@@ -76,7 +76,7 @@ class PolicySession:
         self._io: RobotIo | None = None
         self._loop: RealtimeLoop | None = None
         try:
-            check_output(parameters)
+            check_together(parameters)
             self.policy = self._worker.load(lambda: load(parameters))
             self.drive = drive_from_policy(self.policy, parameters)
             self._contract = self.policy.contract

@@ -65,12 +65,20 @@ def _connect(parameters: PolicyParameters, contract: Contract | None) -> RemoteP
     return policy
 
 
-def check_output(parameters: PolicyParameters) -> None:
-    """Refuse candidates in lock step.
+def check_together(parameters: PolicyParameters) -> None:
+    """Refuse parameters that are right alone and wrong together.
 
     Raises:
         ValueError: naming both parameters.
     """
+    remote_s, limit_s = parameters.remote_timeout_s, parameters.inference_timeout_s
+    driven_by_server = parameters.inference == "remote" and parameters.execution == "realtime"
+    if driven_by_server and remote_s >= limit_s:
+        raise ValueError(
+            f"remote_timeout_s: found {remote_s:g} s, expected less than inference_timeout_s "
+            f"({limit_s:g} s): a server that is late would count as a model that hangs, and only "
+            "cleanup and configure end that"
+        )
     if parameters.execution == "lockstep" and parameters.output == "candidate":
         raise ValueError(
             "output: found candidate, expected command with execution: lockstep; the safety gate "

@@ -258,8 +258,9 @@ class RolloutClient:
             raise RolloutError(f"{job}: policy_node ended the run: {result.message}")
         if result.reason == RunPolicy.Result.REASON_MAX_CHUNKS and result.steps < limit:
             raise RolloutError(
-                f"{job}: {chunks} chunks were {result.steps} of {limit} steps; chunk_steps: found "
-                f"{self._chunk_steps}, expected the policy node's replan_after_steps"
+                f"{job}: {chunks} chunks were {result.steps} of {limit} steps: either chunk_steps "
+                f"({self._chunk_steps}) is not the policy node's replan_after_steps, or another "
+                f"simulator or policy answers in this ROS domain ({result.message})"
             )
         return result.message
 

@@ -44,6 +44,7 @@ from roboalign_policy.ros.parameters import declare_parameters
 from roboalign_policy.ros.qos import reliable_qos
 
 TICK_S = 0.01
+_NO_DESCRIPTION = "no robot_description yet"
 _STATUS_EVERY, _REPORT_EVERY, _CONTROLLERS_EVERY = 5, 100, 10  # ticks
 #: The safe action is sent so many times, a tick apart: a command topic may be best effort.
 _SAFE_REPEATS = 4
@@ -81,7 +82,7 @@ class SafetyGateNode(Node):
         if not self._awaits_description:
             self._connect(None)
         self._feed = ObservationFeed(
-            self._contract, self.gate.streams, self._latency, sys.argv[1:], observer
+            self._contract, self.gate.streams, self._latency, self._observer_arguments(), observer
         )
         self._teleop = TeleopInput(self, self._contract)
         self._report = GateReport(self, self.gate, self._latency, self._settings)
@@ -90,6 +91,12 @@ class SafetyGateNode(Node):
         self.get_logger().info(f"contract {self._contract.name}, {mode}, disabled")
         if shared:
             self.get_logger().warning(f"a killed process may hold up commands: {shared}")
+
+    def _observer_arguments(self) -> list[str]:
+        """Arguments of this process; a clock that a file sets for this node's name alone too."""
+        simulated = self.get_parameter("use_sim_time").value
+        clock = ["--ros-args", "-p", "use_sim_time:=true"] if simulated else []
+        return [*sys.argv[1:], *clock]
 
     def _open(self) -> None:
         guarded = self._guarded
@@ -194,8 +201,8 @@ class SafetyGateNode(Node):
     def _tick(self) -> None:
         now_ns, steady_s = self.get_clock().now().nanoseconds, time.monotonic()
         if self._ticks % _CONTROLLERS_EVERY == 0:
-            ready = self._topics is not None
-            missing = self._topics.missing() if ready else "no robot_description yet"
+            topics = self._topics
+            missing = topics.lost() or topics.missing() if topics else _NO_DESCRIPTION
             self.gate.controllers(missing)
         self._send_safe()
         self._drain(steady_s)

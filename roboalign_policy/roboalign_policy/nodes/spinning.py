@@ -11,7 +11,12 @@ from typing import Any
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
+from rclpy.signals import (
+    SignalHandlerOptions,
+    get_current_signal_handlers_options,
+    install_signal_handlers,
+    uninstall_signal_handlers,
+)
 
 from roboalign_policy.nodes.python_pauses import freeze_garbage, prompt_threads
 
@@ -22,6 +27,8 @@ RESULT_GRACE_S = 0.3  # lets an action client fetch the result of a goal that th
 def spin_until_shutdown(node: Node) -> None:
     """Serve ``node`` in this thread until its context is shut down, by ctrl-C or SIGTERM.
 
+    The handlers of ``rclpy.init`` must be in place: they are what shuts the context down.
+
     Raises:
         Exception: what a callback raised while the context was alive.
     """
@@ -29,7 +36,9 @@ def spin_until_shutdown(node: Node) -> None:
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     try:
-        executor.spin()
+        interrupted = _no_keyboard_interrupt()
+        if not interrupted.is_set():
+            executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # asked to stop: the ordinary end
     except RuntimeError:
@@ -39,6 +48,21 @@ def spin_until_shutdown(node: Node) -> None:
             raise
     finally:
         executor.shutdown()
+
+
+def _no_keyboard_interrupt() -> threading.Event:
+    """Let ctrl-C only shut the context down, as SIGTERM does; returns what is set then.
+
+    A KeyboardInterrupt is raised wherever the main thread is: where that is rclpy's conversion of
+    a message, it comes out as RuntimeError ("Unable to convert call argument"), a crash.
+    """
+    interrupted = threading.Event()
+    options = get_current_signal_handlers_options()
+    uninstall_signal_handlers()
+    # rclpy's handler calls the one that it found: this one, instead of Python's own.
+    signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+    install_signal_handlers(options)
+    return interrupted
 
 
 def run_node(make_node: Callable[[], Any]) -> None:

@@ -22,6 +22,8 @@ from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.stamps import ns_to_stamp
 
 GRIPPER_ACTION_TYPE = "control_msgs/action/GripperCommand"
+#: s; what the arm was told longer ago says nothing of where it is now.
+IN_FORCE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class CommandMessages:
         self.channels = [Channel(c.topic, c.type, c.qos) for c in self._commands]
         self._passed: Passed | None = None
         self._passed_s = 0.0
+        self._far = action.safety.first_pose
+        self._grippers: dict[str, float] = {}
 
     def motion(self, passed: Passed, stamp_ns: int, steady_s: float) -> list[Any]:
         """Messages of what passed the gate at ``steady_s``, one a channel."""
@@ -74,6 +78,7 @@ class CommandMessages:
         # All are written at once; those with a value that nobody knows are not sent.
         known = np.array([values.get(name, np.nan) for name in self._names])
         found = []
+        self._passed = None  # the arm is told to hold; where it is from now on is for others too
         for command, msg in zip(self._commands, self._writer.write(known, stamp_ns), strict=True):
             if self._action.safe == "stop" and command.type == keys.JOINT_TRAJECTORY_TYPE:
                 found.append(message_class(command.type)(joint_names=list(command.joint_names)))
@@ -87,24 +92,36 @@ class CommandMessages:
         commanded = self._commanded(steady_s)
         for index, name in enumerate(self._names):
             last = None if commanded is None else float(commanded[index])
-            if self._action.control_mode == keys.EE_DELTA and not keys.is_gripper(name):
+            if keys.is_gripper(name):
+                last = self._grippers.get(name)
+            elif self._action.control_mode == keys.EE_DELTA:
                 values[name] = 0.0
                 continue
-            fresh = streams.fresh_position_of(name, steady_s)
+            measured = streams.credible_position_of(name, steady_s)
+            far = None not in (measured, last) and abs(measured - last) > self._far
             # A gripper that holds something keeps its command: measured is where it got stuck.
-            keeps = last is not None and (keys.is_gripper(name) or fresh is None)
-            held = last if keeps else fresh
+            # And where the arm seems to be far from what it was told, holding there is a jump.
+            keeps = last is not None and (keys.is_gripper(name) or measured is None or far)
+            held = last if keeps else measured
             if held is not None:
                 values[name] = held
         return values
 
     def _commanded(self, steady_s: float) -> np.ndarray | None:
-        """(A,) what the arm is told at this instant; of a whole chunk not where it ends."""
+        """(A,) what the arm is told at this instant; of a whole chunk not where it ends.
+
+        None where that was long ago: somebody may have moved the arm since.
+        """
         if self._passed is None:
             return None
         steps, step_s = self._passed.steps, self._passed.step_s
         due_s = step_s * np.arange(1, len(steps) + 1)  # as in `_whole_chunk`
-        return np.array([np.interp(steady_s - self._passed_s, due_s, way) for way in steps.T])
+        passed_s = steady_s - self._passed_s
+        told = np.array([np.interp(passed_s, due_s, way) for way in steps.T])
+        for name, value in zip(self._names, told.tolist(), strict=True):
+            if keys.is_gripper(name):
+                self._grippers[name] = value
+        return told if passed_s <= due_s[-1] + IN_FORCE_S else None
 
     def _whole_chunk(self, command: Any, msg: Any, passed: Passed) -> Any:
         """Trajectory of all steps by name, times strictly increasing, positions only."""

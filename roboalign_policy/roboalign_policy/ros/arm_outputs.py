@@ -17,7 +17,12 @@ from roboalign_policy.kinematics.arm import ArmSolver
 from roboalign_policy.kinematics.delta_integrator import DeltaIntegrator
 from roboalign_policy.kinematics.rotation import rotation_from_rotvec, rotvec_from_rotation
 from roboalign_policy.kinematics.urdf import UrdfRobot
-from roboalign_policy.ros.arm_messages import GRIPPER_ACTION_TYPE, Channel, CommandMessages
+from roboalign_policy.ros.arm_messages import (
+    GRIPPER_ACTION_TYPE,
+    IN_FORCE_S,
+    Channel,
+    CommandMessages,
+)
 from roboalign_policy.ros.conversions import pose_to_msg
 from roboalign_policy.ros.stamps import ns_to_stamp
 
@@ -97,17 +102,18 @@ class _JointWriter:
     def __init__(self, output: Any, contract: Any, robot: UrdfRobot) -> None:
         self._output, self._step_s = output, 1.0 / contract.rate_hz
         self._effector = _EndEffector(contract)
-        solver = ArmSolver(
+        self._solver = ArmSolver(
             robot, output.base, output.tip, output.joint_names, axes=self._effector.axes
         )
-        self._integrator = DeltaIntegrator(solver, self._step_s)
+        self._integrator = DeltaIntegrator(self._solver, self._step_s)
         self._running = False
-        self._last: np.ndarray | None = None
+        self._last, self._last_s = None, 0.0
 
     def motion(self, passed: Passed, stamp_ns: int, streams: StreamWatch, steady_s: float) -> Any:
         """Message of the joints that the step leads to."""
         try:
             if not self._running:
+                # Fresh and believable: the gate has just checked all streams.
                 measured = streams.value(self._output.stream)
                 if measured is None:
                     raise ValueError(f"{self._output.stream}: never received")
@@ -118,16 +124,16 @@ class _JointWriter:
             raise GateFault(Reason.UNREACHABLE, str(error)) from None
         if not result.reached:
             raise GateFault(Reason.UNREACHABLE, result.reason)
-        self._last = result.q_target
+        self._last, self._last_s = result.q_target, steady_s
         return self._message(result.q_target, stamp_ns)
 
     def safe(self, stamp_ns: int, streams: StreamWatch, steady_s: float) -> Any:
-        """The present joints, or those commanded last where the present ones are not known."""
+        """The present joints, or those commanded last where the present ones are in doubt."""
         self._running = False
-        fresh = streams.is_fresh(self._output.stream, steady_s)
-        measured = streams.value(self._output.stream) if fresh else None
-        known = measured is not None and np.isfinite(measured).all()
-        held = measured if known else self._last
+        measured = streams.credible(self._output.stream, steady_s)
+        doubtful = measured is None or self._solver.bounds.outside(np.asarray(measured, float))
+        in_force = steady_s - self._last_s <= IN_FORCE_S
+        held, self._last = (self._last if in_force else None) if doubtful else measured, None
         return None if held is None else self._message(np.asarray(held, float), stamp_ns)
 
     def _message(self, joints: np.ndarray, stamp_ns: int) -> Any:
@@ -150,7 +156,9 @@ class _PoseWriter:
         self._effector = _EndEffector(contract)
         names = contract.stream(output.stream).names
         self._index = [names.index(name) for name in ("x", "y", "z", "qx", "qy", "qz", "qw")]
+        self._box = contract.action.safety.workspace
         self._pose: tuple[np.ndarray, np.ndarray] | None = None
+        self._pose_s = 0.0
         self._running = False
 
     def motion(
@@ -158,24 +166,34 @@ class _PoseWriter:
     ) -> PoseStamped:
         """Message of the pose that the step leads to."""
         if not self._running:
-            self._pose = self._measured(streams)
+            self._pose = self._pose_of(streams.value(self._output.stream))
             if self._pose is None:
                 raise GateFault(Reason.UNREACHABLE, f"{self._output.stream}: no pose to start at")
             self._running = True
         delta = self._effector.delta(passed.steps[0])
         position, rotation = self._pose
         self._pose = (position + delta[:3], rotation_from_rotvec(delta[3:]) @ rotation)
+        self._pose_s = steady_s
         return self._message(stamp_ns)
 
     def safe(self, stamp_ns: int, streams: StreamWatch, steady_s: float) -> PoseStamped | None:
-        """The present pose, or the one commanded last where the present one is not known."""
+        """The present pose, or the one commanded last where the present one is in doubt."""
         self._running = False
-        if streams.is_fresh(self._output.stream, steady_s):
-            self._pose = self._measured(streams) or self._pose
+        pose = self._pose_of(streams.credible(self._output.stream, steady_s))
+        if pose is not None and self._is_within(pose[0]):
+            self._pose = pose
+        elif steady_s - self._pose_s > IN_FORCE_S:
+            self._pose = None
         return None if self._pose is None else self._message(stamp_ns)
 
-    def _measured(self, streams: StreamWatch) -> tuple[np.ndarray, np.ndarray] | None:
-        value = streams.value(self._output.stream)
+    def _is_within(self, position: np.ndarray) -> bool:
+        """Whether a place is one where the arm may be told to stay."""
+        if self._box is None:
+            return True
+        bounds = (self._box.x, self._box.y, self._box.z)
+        return all(low <= v <= high for (low, high), v in zip(bounds, position, strict=True))
+
+    def _pose_of(self, value: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
         if value is None or not np.isfinite(value).all():
             return None
         x, y, z, qx, qy, qz, qw = np.asarray(value, float)[self._index]

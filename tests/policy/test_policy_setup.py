@@ -1,0 +1,34 @@
+"""Parameters of policy_node that are right alone and wrong together."""
+
+from __future__ import annotations
+
+import pytest
+
+from roboalign_policy.core.policy_parameters import PolicyParameters
+from roboalign_policy.nodes.policy_setup import check_together
+
+
+def test_a_server_must_be_given_up_before_its_model_counts_as_hung():
+    late = PolicyParameters(inference="remote", remote_timeout_s=3.0, inference_timeout_s=3.0)
+    with pytest.raises(ValueError, match="remote_timeout_s: found 3 s, .*inference_timeout_s"):
+        check_together(late)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"inference": "remote"},
+        {"inference": "remote", "remote_timeout_s": 2.9, "inference_timeout_s": 3.0},
+        {
+            "inference": "remote",
+            "execution": "lockstep",
+            "output": "command",
+            "remote_timeout_s": 9.0,
+            "inference_timeout_s": 3.0,
+        },
+        {"inference": "local", "remote_timeout_s": 9.0, "inference_timeout_s": 3.0},
+    ],
+)
+def test_what_fits_is_taken(given):
+    check_together(PolicyParameters(**given))
