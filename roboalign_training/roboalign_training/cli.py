@@ -10,6 +10,8 @@ COMMANDS = {
     "contract": ("contract_cli", "check FILE: explain every fault of a robot contract"),
     "convert": ("data.convert_cli", "bags to a data set"),
     "recover": ("data.recover_cli", "a whole bag of what still reads of a damaged recording"),
+    "export": ("lerobot.export_cli", "a data set to a LeRobot data set v3.0"),
+    "import": ("lerobot.import_cli", "a LeRobot data set (v2.1, v3.0) to a data set"),
     "fit-tokenizer": ("data.fit_cli", "fit statistics and FAST tokenizer to a data set"),
     "inspect": ("data.inspect_cli", "counts, rates, gaps, plots of a bag or a data set"),
     "pretrain-tiny": ("pretrain", "reproduce the embedded base model"),

@@ -128,11 +128,11 @@ def build_dataset(
     """
     out = Path(out)
     with locked(out):
-        index = _open(out, contract, bags, recipe)
+        index = open_index(out, contract, bags, recipe)
         recipe = Recipe.from_dict(index.recipe)
         failed = []
         for done in _convert_all(bags, index, recipe, workers):
-            _enter(index, done)
+            enter_episodes(index, done)
             if done.error:
                 failed.append({"id": "", "source": relpath(done.path, out), "bag_sha256": "",
                                "reason": done.error})  # fmt: skip
@@ -161,10 +161,13 @@ def append_bag(bag: str | Path, out: str | Path, contract: Contract | None = Non
     return seen[0]
 
 
-def _open(
+def open_index(
     out: Path, contract: Contract | None, bags: Sequence[str | Path], recipe: Recipe | None
 ) -> DatasetIndex:
-    """The data set at `out`, new where there is none, with every finished episode in its index."""
+    """The data set at `out`, new where there is none, with every finished episode in its index.
+
+    Arguments and errors are those of `build_dataset`; the caller holds the lock.
+    """
     if (out / INDEX).exists():
         index = load_index(out)
         if contract is not None and contract.hash != index.contract.hash:
@@ -280,8 +283,11 @@ def _listed(entry: dict) -> dict:
     return {k: v for k, v in entry.items() if k not in ("pending", "contract", "recipe")}
 
 
-def _enter(index: DatasetIndex, done: Converted) -> None:
-    """Gives a bag's episodes their names in the data set; two of one name are not both kept."""
+def enter_episodes(index: DatasetIndex, done: Converted) -> None:
+    """Gives a bag's episodes their names in the data set; two of one name are not both kept.
+
+    Until the index is saved, the episodes are found again by the footers of their files.
+    """
     index.skipped += done.skipped
     for entry in done.entries:
         pending = Path(entry["pending"])

@@ -1,0 +1,65 @@
+"""`roboalign export`: a data set to a LeRobot data set v3.0."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from roboalign_training.data.errors import DataError
+from roboalign_training.data.index import load_index
+from roboalign_training.lerobot.export import export_dataset
+from roboalign_training.lerobot.layout import PNG
+from roboalign_training.lerobot.progress import frame_progress
+from roboalign_training.lerobot.video import CODECS
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = argparse.ArgumentParser(
+        prog="roboalign export",
+        description="Write a data set as a LeRobot data set v3.0. Contract, hashes and frame "
+        "times travel along, so that `roboalign import` gives the same data set back.",
+    )
+    p.add_argument("dataset", type=Path, help="folder of the data set")
+    p.add_argument("--out", required=True, type=Path, help="folder of the LeRobot data set")
+    p.add_argument(
+        "--images",
+        choices=[*CODECS, PNG],
+        default="h264",
+        help="videos (h264, av1), or pictures in the data files, bit for bit (png); default h264",
+    )
+    defaults = ", ".join(f"{name} {codec.crf}" for name, codec in CODECS.items())
+    p.add_argument(
+        "--crf", type=int, help=f"quality of videos, lower is better; default: {defaults}"
+    )
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; 0 on success, also where the same export is there; 1 on an error."""
+    args = parser().parse_args(argv)
+    console = Console(stderr=True)
+    try:
+        index = load_index(args.dataset)
+        total = index.frames * max(1, len(index.contract.images))
+        with frame_progress(console, "export", total) as on_frame:
+            done = export_dataset(
+                args.dataset, args.out, images=args.images, crf=args.crf, on_frame=on_frame
+            )
+    except (DataError, ValueError) as error:
+        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        return 1
+    for note in done.notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+    state = " (the same export was there)" if done.existed else ""
+    print(f"{args.out}: {done.episodes} episodes, {done.frames} frames{state}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
