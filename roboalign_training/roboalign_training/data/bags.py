@@ -29,6 +29,7 @@ from roboalign_training.data.bag_checks import (
     repeated_metadata,
 )
 from roboalign_training.data.bagmeta import BagMetadata, load_metadata
+from roboalign_training.data.cdr_layout import Layouts
 from roboalign_training.data.errors import BagError
 from roboalign_training.data.folders import only_recording, storage_of
 from roboalign_training.data.mcap_file import McapFile
@@ -192,6 +193,11 @@ class Bag:
             return self._stores[kind].deserialize_cdr(data, kind)
         except _DECODE_FAULTS as error:
             raise BagError(self.path, f"does not decode as {kind}: {error}") from error
+
+    def layouts(self, topic: str) -> Layouts:
+        """The ways in which the messages of a topic are built: to read them without decoding."""
+        kind = self.topics[topic].type
+        return Layouts(self._stores[kind], kind, lambda data: self.decode(topic, data))
 
     def _unpacked(self, messages: Iterator[Message]) -> Iterator[Message]:
         """The messages of a bag in which each one was compressed by itself."""
