@@ -24,7 +24,8 @@ from roboalign_training.lerobot.stats import (
     sampled_frames,
     vector_stats,
 )
-from roboalign_training.lerobot.video import CODECS, VideoFiles
+from roboalign_training.data.video import CODECS
+from roboalign_training.lerobot.video_files import VideoFiles
 
 _EPISODES_AT_ONCE = 50  # rows of a row group in the table of episodes
 _PICTURES_AT_ONCE = 128  # rows of a row group in data files with images
