@@ -134,6 +134,5 @@ def check_image_msg(msg: Any, shape: tuple[int, int, int]) -> None:
 def _check_shape(found: tuple[int, ...], shape: tuple[int, int, int]) -> None:
     if found != tuple(shape):
         raise SelectorError(
-            f"image of shape {found}, but the contract says "
-            f"{tuple(shape)} (height, width, 3)"
+            f"image of shape {found}, but the contract says {tuple(shape)} (height, width, 3)"
         )

@@ -125,9 +125,7 @@ class StreamBuffer:
         view.flags.writeable = False  # one array can be in several frames
         return view, bad
 
-    def at(
-        self, t_ns: int, now_ns: int | None
-    ) -> tuple[np.ndarray | ImageRef | None, float, str]:
+    def at(self, t_ns: int, now_ns: int | None) -> tuple[np.ndarray | ImageRef | None, float, str]:
         """Return the value at a time and its age in s, or None and the reason."""
         if not self._times:
             return None, 0.0, "never received" if not self.counts.received else "nothing received"

@@ -158,9 +158,7 @@ def _resampled(
 
     Rows that are not `wanted`, (N,) bool, are asked for their reasons only.
     """
-    states = {
-        s.key: np.empty((len(times), len(s.fields)), np.float32) for s in contract.states
-    }
+    states = {s.key: np.empty((len(times), len(s.fields)), np.float32) for s in contract.states}
     pictures = {s.key: np.zeros(len(times), np.int64) for s in contract.images}
     reasons: defaultdict[str, array] = defaultdict(lambda: array("q"))
     for index, frame in enumerate(resample_tracks(contract, tracks, times)):

@@ -24,7 +24,7 @@ from roboalign_policy.core.selectors import (
     vector_from_msg,
 )
 from roboalign_training.data.bags import Bag
-from roboalign_training.data.cdr_layout import Layout, Layouts, Numbers, Place, Tail, number
+from roboalign_training.data.cdr_layout import Layout, Numbers, Place, Tail, number
 from roboalign_training.data.columns import StreamCollector, StreamColumns
 from roboalign_training.data.errors import BagError
 from roboalign_training.data.topics import TopicMap
@@ -212,9 +212,7 @@ class _Topic:
             reader.collector.add(self._received, header, values)
         self._waiting, self._received, self._size = [], [], 0
 
-    def _image(
-        self, stamp: Callable | None, layout: Layout, receive_ns: int, data: bytes
-    ) -> None:
+    def _image(self, stamp: Callable | None, layout: Layout, receive_ns: int, data: bytes) -> None:
         header = None
         if stamp is not None:
             header = stamp(lambda place: np.array([number(data, place)], np.int64))

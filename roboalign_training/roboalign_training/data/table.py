@@ -14,10 +14,22 @@ import pyarrow.parquet as pq
 from datasets import Features, Image, List, Value
 
 from roboalign_policy.core.contract import Contract
+from roboalign_training.data.content import content_hash
 from roboalign_training.data.episodes import EpisodeFrames
 from roboalign_training.data.errors import DatasetError
-from roboalign_training.data.image_storage import VIDEO
+from roboalign_training.data.image_storage import VIDEO, decode_image
 from roboalign_training.data.png import encode_png
+
+__all__ = [
+    "content_hash",
+    "decode_image",
+    "encode_png",
+    "episode_writer",
+    "features",
+    "frame_columns",
+    "read_entry",
+    "write_episode",
+]
 
 ENTRY_KEY = b"roboalign.episode"
 """Footer key of the episode's entry (JSON): `dataset.json` can be rebuilt from the files alone."""

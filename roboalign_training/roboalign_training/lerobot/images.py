@@ -18,8 +18,8 @@ from roboalign_policy.core.contract import Contract, Stream
 from roboalign_training.data.episodes import EpisodeFrames
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.table import ENTRY_KEY, encode_png, features
-from roboalign_training.lerobot.source import LeRobotSource, SourceEpisode
 from roboalign_training.data.video import read_frames
+from roboalign_training.lerobot.source import LeRobotSource, SourceEpisode
 
 _BATCH = 32  # encoded images in memory at a time
 
