@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from PIL import Image as PilImage
 
+from roboalign_policy.core.contract import Contract
 from roboalign_training.data.png import encode_png
 
 AUTO, PNG, JPEG, VIDEO = "auto", "png", "jpeg", "video"
@@ -76,6 +78,11 @@ class ImageStorage:
             if reads_alike(data):
                 return data, True
         return encode_png(image), False
+
+
+def video_rate(contract: Contract) -> Fraction:
+    """Images a second in the videos of a data set."""
+    return Fraction(contract.rate_hz).limit_denominator(1000)
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:

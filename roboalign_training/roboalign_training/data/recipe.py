@@ -9,6 +9,7 @@ import numpy as np
 from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.recording import OUTCOMES
 from roboalign_training.data.episodes import EpisodeFrames, Span
+from roboalign_training.data.image_storage import AUTO, ImageStorage
 
 LIMIT_SLACK = 1e-3
 """Share of a dimension's range by which an action may lie outside: rounding of gains."""
@@ -26,6 +27,8 @@ class Recipe:
             that crosses one is trained on.
         instruction: What was asked for, for all bags; None takes it from each.
         namespace: Namespace of the recorded topics; None finds it.
+        images: How images are stored: auto, png, jpeg or video; see `image_storage`.
+        quality: Of a JPEG or video; None for the usual one.
     """
 
     outcomes: tuple[str, ...] = ("success", "unknown")
@@ -33,6 +36,8 @@ class Recipe:
     max_gap_s: float = 0.5
     instruction: str | None = None
     namespace: str | None = None
+    images: str = AUTO
+    quality: int | None = None
 
     def __post_init__(self) -> None:
         for outcome in self.outcomes:
@@ -44,10 +49,12 @@ class Recipe:
             raise ValueError(f"min_frames: found {self.min_frames}, expected at least 1")
         if not self.max_gap_s > 0:
             raise ValueError(f"max_gap_s: found {self.max_gap_s}, expected more than 0")
+        storage = ImageStorage.checked(self.images, self.quality)
+        object.__setattr__(self, "quality", storage.quality)
 
     @classmethod
     def from_dict(cls, data: dict) -> Recipe:
-        """Reads what `to_dict` gave.
+        """Reads what `to_dict` gave, also that of data sets before images could be chosen.
 
         Raises:
             ValueError: When it is not that.
