@@ -13,11 +13,11 @@ import numpy as np
 from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.hashing import sha256_json
 from roboalign_training.conversion.target import Converted, safe_name
+from roboalign_training.data.content import CONTENT_VERSION, content_hash
 from roboalign_training.data.episodes import UNKNOWN, EpisodeFrames, Span
 from roboalign_training.data.errors import DataError, DatasetError, EpisodeError
 from roboalign_training.data.index import DATA, DatasetIndex
 from roboalign_training.data.recipe import Recipe, frames_fault, span_fault
-from roboalign_training.data.table import content_hash
 from roboalign_training.lerobot.images import SpooledImages, read_images, write_spooled
 from roboalign_training.lerobot.layout import ACTION, PASSPORT, PNG
 from roboalign_training.lerobot.mapping import FeatureMap
@@ -214,7 +214,11 @@ class ImportJob:
                 images[stream.key] = SpooledImages(
                     pictures, kept, stream, spool, self._on_frame, name
                 )
-            digest = content_hash(replace(frames, values={**frames.values, **images}))
+            whole = replace(frames, values={**frames.values, **images})
+            version = CONTENT_VERSION
+            if self._passport is not None:  # what comes back has the hash that went out
+                version = self._exported(episode).get("content_hash")
+            digest = content_hash(whole, version=version)
             self._compare(episode, frames, digest)
             entry = {
                 "id": frames.episode_id,
@@ -224,6 +228,7 @@ class ImportJob:
                 "outcome": frames.outcome,
                 **base,
                 "content_sha256": digest,
+                **({"content_hash": version} if version else {}),
                 "dropped": frames.dropped,
                 "trimmed": frames.trimmed,
                 "contract": self._contract.hash,
@@ -240,10 +245,10 @@ class ImportJob:
             return
         entry = self._exported(episode)
         same = replace(frames, instruction=entry["instruction"])
-        pictures = self._passport.images["storage"] == PNG
+        pictures = self._passport.images["storage"] == PNG and not self._passport.lossy
         pictures = pictures and frames.instruction == entry["instruction"]
         for key, found in (
-            ("values_sha256", values_hash(same, self._contract)),
+            ("values_sha256", values_hash(same, self._contract, entry.get("content_hash"))),
             ("content_sha256", digest if pictures else entry["content_sha256"]),
         ):
             if found != entry[key]:

@@ -219,7 +219,7 @@ class EpisodeWriter:
             instruction=entry["instruction"],
             outcome=entry["outcome"],
         )
-        return values_hash(frames, self._contract)
+        return values_hash(frames, self._contract, entry.get("content_hash"))
 
 
 def _column(numbers: np.ndarray, field: pa.Field) -> pa.Array:
