@@ -35,7 +35,8 @@ def decode_compressed(data: bytes | bytearray | memoryview) -> np.ndarray:
         ImportError: Pillow is not installed.
     """
     with _opened(data) as image:
-        return np.array(image.convert("RGB"))
+        # A conversion to what it is already would be a copy.
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, get_context, parent_process
 from typing import Protocol, TypeVar
 
+from roboalign_training.conversion.allocation import keep_freed_memory
 from roboalign_training.data.errors import DataError
 
 Result = TypeVar("Result", covariant=True)
@@ -45,7 +46,7 @@ class Pool:
         if self._executor is None:
             return
         if kind is not None:  # what they are at would be thrown away
-            for process in list(self._executor._processes.values()):
+            for process in list((self._executor._processes or {}).values()):
                 process.kill()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
@@ -103,6 +104,7 @@ def _run(job: Job) -> object:
 def _begin() -> None:
     """Makes a process leave ctrl-C to its parent, and end when that has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

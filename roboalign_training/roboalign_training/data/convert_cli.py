@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from roboalign_policy.core.contract import ContractError, load_contract
-from roboalign_training.data.dataset import Converted, build_dataset, find_bags
+from roboalign_training.conversion.allocation import keep_freed_memory
 from roboalign_training.data.errors import DataError
 from roboalign_training.data.recipe import Recipe
 
@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = parser().parse_args(argv)
     console = Console(stderr=True)
+    keep_freed_memory()
     try:
         return _convert(args, console)
     except (DataError, ContractError) as error:
@@ -82,6 +83,9 @@ def _recipe(args: argparse.Namespace) -> Recipe | None:
 
 def _convert(args: argparse.Namespace, console: Console) -> int:
     """Converts, reports, and gives the exit status."""
+    # Not above: workers load this module when they are started as `python -m` was.
+    from roboalign_training.data.dataset import Converted, build_dataset, find_bags
+
     contract = load_contract(args.contract) if args.contract else None
     bags = find_bags(args.bags)
     workers = args.workers or (os.cpu_count() or 1 if len(bags) >= PARALLEL_FROM else 1)

@@ -95,7 +95,7 @@ def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
 def decode_image(data: bytes) -> np.ndarray:
     """Decodes an encoded image to (H, W, 3) uint8, RGB."""
     with PilImage.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def reads_alike(data: bytes) -> bool:

@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features, Image, List, Value
 
 from roboalign_policy.core.contract import Contract
 from roboalign_training.data.content import content_hash
@@ -19,6 +19,9 @@ from roboalign_training.data.episodes import EpisodeFrames
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.image_storage import VIDEO, decode_image
 from roboalign_training.data.png import encode_png
+
+if TYPE_CHECKING:
+    from datasets import Features
 
 __all__ = [
     "content_hash",
@@ -42,6 +45,9 @@ def features(contract: Contract, images: str = "") -> Features:
         contract: The robot.
         images: How they are stored; in a video an image is the place of its frame.
     """
+    # Loading it takes half a second, in which workers have begun already.
+    from datasets import Features, Image, List, Value
+
     columns = {
         "episode_id": Value("string"),
         "frame_index": Value("int32"),
