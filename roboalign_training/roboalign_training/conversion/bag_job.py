@@ -10,10 +10,11 @@ from pathlib import Path
 from threading import Thread
 
 from roboalign_training.conversion.balance import leave_out, new_balance, open_topics
+from roboalign_training.conversion.episode import Episode
 from roboalign_training.conversion.episode_job import EpisodeJob
 from roboalign_training.conversion.memory import NoRoomError
 from roboalign_training.conversion.pool import Pool
-from roboalign_training.conversion.segments import SEGMENT_BYTES
+from roboalign_training.conversion.segments import SEGMENT_BYTES, BagPlace, keep_open
 from roboalign_training.conversion.target import Converted, Report, Target
 from roboalign_training.conversion.work_folder import WorkFolder, made_with, work_folder
 from roboalign_training.data.bags import Bag, read_bag
@@ -157,13 +158,20 @@ class _Work:
         balance["whole"] = (
             whole and spans[0].start_ns <= bag.start_ns and spans[0].end_ns >= bag.end_ns
         )
+        share = target.budget.share(bag.weights.largest, bag.path, self._pool.processes)
+        place = BagPlace.of(bag, share.open_bytes)
+        keep_open(place, bag)
         for number, span in enumerate(spans):
             reason = wanted[number]
             if reason is None:
-                job = EpisodeJob(bag, target, topics, span, number, folder, self._pool)
-                share = _part_of(self._report, number, len(spans))
+                episode = Episode(
+                    bag, place, target, topics, span, number, folder, self._pool, share.processes
+                )
+                report = _part_of(self._report, number, len(spans))
                 try:
-                    entry, reason = job.run(self._base, self._hash, balance, share)
+                    entry, reason = EpisodeJob(episode, balance).run(
+                        self._base, self._hash, report
+                    )
                     if reason is None:
                         self._entries.append(entry)
                         balance["episodes"]["taken"] += 1

@@ -8,7 +8,8 @@ import numpy as np
 
 from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.recording import OUTCOMES
-from roboalign_training.data.episodes import EpisodeFrames, Span
+from roboalign_training.data.episodes import Span
+from roboalign_training.data.framing import Frames
 from roboalign_training.data.image_storage import AUTO, ImageStorage
 
 LIMIT_SLACK = 1e-3
@@ -76,7 +77,7 @@ def span_fault(span: Span, recipe: Recipe) -> str | None:
     return span.fault
 
 
-def frames_fault(frames: EpisodeFrames, contract: Contract, recipe: Recipe) -> str | None:
+def frames_fault(frames: Frames, contract: Contract, recipe: Recipe) -> str | None:
     """Why a demonstration's frames are not fit for training; None if they are."""
     lost = {**frames.trimmed, **frames.dropped}
     causes = ", ".join(f"{why} ({count})" for why, count in sorted(lost.items()))
