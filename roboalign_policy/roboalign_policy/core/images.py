@@ -43,7 +43,8 @@ def decode_compressed(data: bytes | bytearray | memoryview) -> np.ndarray:
 def _opened(data: bytes | bytearray | memoryview) -> Iterator[Any]:
     """Open a JPEG or PNG with Pillow, which reads its head; what is wrong is a SelectorError."""
     try:
-        from PIL import Image  # optional: only contracts with CompressedImage need it
+        # Optional: only contracts with CompressedImage need it.
+        from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise ImportError(
             "decoding sensor_msgs/msg/CompressedImage takes Pillow: pip install pillow"
@@ -51,6 +52,11 @@ def _opened(data: bytes | bytearray | memoryview) -> Iterator[Any]:
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             yield image
+    except UnidentifiedImageError as error:  # whose text has the address of an object in it
+        raise SelectorError(
+            f"compressed image of {len(data)} bytes is no readable JPEG or PNG: "
+            "it does not begin as one"
+        ) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SelectorError(
             f"compressed image of {len(data)} bytes is no readable JPEG or PNG: {error}"

@@ -14,7 +14,7 @@ from roboalign_training.conversion.episode import Episode
 from roboalign_training.conversion.episode_job import EpisodeJob
 from roboalign_training.conversion.memory import NoRoomError
 from roboalign_training.conversion.pool import Pool
-from roboalign_training.conversion.segments import SEGMENT_BYTES, BagPlace, keep_open
+from roboalign_training.conversion.segments import BagPlace, keep_open
 from roboalign_training.conversion.target import Converted, Report, Target
 from roboalign_training.conversion.work_folder import WorkFolder, made_with, work_folder
 from roboalign_training.data.bags import Bag, read_bag
@@ -130,7 +130,7 @@ class _Work:
         Gives False where the data set has the bag.
         """
         held = folder.open()
-        big = bag.file_bytes >= SEGMENT_BYTES
+        big = bag.file_bytes >= self._target.budget.segment_bytes
         maybe_known = self._base["source"] in self._target.sources
         if held is not None or maybe_known or not big or self._pool.processes == 1:
             if held is not None and held != bag.sha256:

@@ -51,7 +51,8 @@ class EpisodeJob:
             BagError: When the bag is damaged.
             EpisodeError: When no frames can be made of it.
         """
-        segments = cut(self._episode.bag.weights, self._episode.span)
+        episode = self._episode
+        segments = cut(episode.bag.weights, episode.span, episode.target.budget.segment_bytes)
         self._scan = self._first_pass(segments, lambda done: report(_FIRST_PASS * done))
         try:
             return self._decide(

@@ -14,6 +14,8 @@ PARENT_BYTES = 280 * MB
 """What the process with the data set takes: interpreter, Arrow, `datasets`, row groups."""
 WORKER_BYTES = 130 * MB
 """What a further process takes before it holds anything of a bag."""
+SEGMENT_BYTES = 64 << 20
+"""Bytes of messages that are one job, about: always the same, so that parts fit again later."""
 _COPIES = 3  # of the largest chunk: as stored, decompressed, and a message of it
 _LEAST_OPEN = 8 * MB
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -31,11 +33,13 @@ class Budget:
         total: Bytes that all processes together may take.
         workers: Processes wanted.
         split: How many that each work on a bag of their own share it.
+        segment_bytes: Bytes of messages that are one job, about.
     """
 
     total: int = DEFAULT_BYTES
     workers: int = 1
     split: int = 1
+    segment_bytes: int = SEGMENT_BYTES
 
     def __post_init__(self) -> None:
         if self.total < LEAST_BYTES:

@@ -10,7 +10,6 @@ from pathlib import Path
 from roboalign_training.conversion.bag_job import SmallBagJob, convert_bag
 from roboalign_training.conversion.memory import NoRoomError
 from roboalign_training.conversion.pool import Pool
-from roboalign_training.conversion.segments import SEGMENT_BYTES
 from roboalign_training.conversion.target import Converted, Target
 
 
@@ -29,7 +28,7 @@ def converted_bags(
     tell = on_progress or (lambda path, share: None)
     with Pool(target.budget.processes) as pool:
         at_once = min(pool.processes, target.budget.bags_at_once)
-        small = [at_once > 1 and bag_bytes(path) < SEGMENT_BYTES for path in bags]
+        small = [at_once > 1 and bag_bytes(path) < target.budget.segment_bytes for path in bags]
         for side_by_side, group in groupby(zip(bags, small, strict=True), lambda item: item[1]):
             paths = [path for path, _ in group]
             if side_by_side and len(paths) > 1:

@@ -11,9 +11,6 @@ from roboalign_training.data.bags import Bag, read_bag
 from roboalign_training.data.episodes import Span
 from roboalign_training.data.storage import Weights
 
-SEGMENT_BYTES = 64 << 20
-"""About as many bytes of messages are one job; with constant cuts, parts fit again later."""
-
 
 @dataclass(frozen=True)
 class Segment:
@@ -31,7 +28,7 @@ class Segment:
     size: int
 
 
-def cut(weights: Weights, span: Span, target: int = SEGMENT_BYTES) -> list[Segment]:
+def cut(weights: Weights, span: Span, target: int) -> list[Segment]:
     """Cuts an episode into segments of about `target` bytes, at least one; none overlap."""
     times, sizes = weights.times_ns, weights.sizes
     inside = slice(

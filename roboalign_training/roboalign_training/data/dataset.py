@@ -13,7 +13,7 @@ from roboalign_training.conversion.entering import (
     listed,
     remove_unnamed_videos,
 )
-from roboalign_training.conversion.memory import DEFAULT_BYTES, Budget
+from roboalign_training.conversion.memory import DEFAULT_BYTES, SEGMENT_BYTES, Budget
 from roboalign_training.conversion.run import converted_bags
 from roboalign_training.conversion.target import Converted, Target
 from roboalign_training.conversion.work_folder import (
@@ -90,6 +90,7 @@ def build_dataset(
     recipe: Recipe | None = None,
     workers: int = 1,
     max_memory: int = DEFAULT_BYTES,
+    segment_bytes: int = SEGMENT_BYTES,
     allow_empty: bool = False,
     on_bag: Callable[[Converted], None] | None = None,
     on_progress: Callable[[Path, float], None] | None = None,
@@ -106,6 +107,7 @@ def build_dataset(
             rules, or the defaults.
         workers: Processes. With more than one the caller needs `if __name__ == "__main__"`.
         max_memory: Bytes that all processes together may take.
+        segment_bytes: Bytes of messages that are one job, about.
         allow_empty: Whether a data set without an episode is made where all are left out.
         on_bag: Called after each bag.
         on_progress: Called with a bag and the share of it that is done, 0 .. 1.
@@ -120,7 +122,7 @@ def build_dataset(
         EpisodeError: When `contract` is None and no bag has one.
         ValueError: When `workers` or `max_memory` is too small.
     """
-    out, budget = Path(out), Budget(max_memory, workers)
+    out, budget = Path(out), Budget(max_memory, workers, segment_bytes=segment_bytes)
     with locked(out):
         index, known = _opened(out, contract, bags, recipe)
         _check_images(index)

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from roboalign_policy.core.contract import Contract, ContractError, load_contract
 from roboalign_training.data.bags import read_bag
+from roboalign_training.data.balance_table import balance_rows
 from roboalign_training.data.episodes import bag_contract
 from roboalign_training.data.errors import DataError
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
@@ -151,6 +152,10 @@ def dataset_view(data: FrameDataset) -> View:
         f"{contract.action.horizon}"
     )
     view.facts.append(f"contract: {contract.name} ({contract.hash[:12]})")
+    images, quality = index.recipe["images"], index.recipe["quality"]
+    view.facts.append(
+        f"images: {images}" + (f", quality {quality}" if quality is not None else "")
+    )
     fitted = index.fitted
     if fitted:
         tokens = fitted["tokens_per_chunk"]
@@ -178,6 +183,9 @@ def dataset_view(data: FrameDataset) -> View:
         ])  # fmt: skip
         view.actions.append(data.actions[e.start : e.stop])
     view.tables.append(("episodes", rows))
+    if index.balance:
+        sheets = sorted(index.balance.values(), key=lambda sheet: sheet["source"])
+        view.tables.append(("balance", balance_rows(sheets)))
     if index.skipped:
         skipped = [[s["source"], s["id"], s["reason"]] for s in index.skipped]
         view.tables.append(("left out", [["source", "episode", "reason"], *skipped]))
