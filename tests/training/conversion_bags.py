@@ -117,7 +117,7 @@ def write_bag(
                 if bad:
                     data = b"no image" + data[8:]
                 elif rng.random() < trouble.bad_pixels:
-                    data = data[: len(data) // 2]
+                    data = data[: -len(data) // 4]
                 message = t["sensor_msgs/msg/CompressedImage"](
                     header(stamp), "jpeg", np.frombuffer(data, np.uint8)
                 )

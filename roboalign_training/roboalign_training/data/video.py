@@ -160,6 +160,9 @@ def join_videos(parts: Sequence[tuple[Path, int]], rate: Fraction, out: Path) ->
         raise DatasetError(path, f"cannot be joined to {out.name}: {error}") from error
 
 
+_of_parent: list[object] = []
+
+
 class VideoReader:
     """Images of videos by number, in any order; a few files stay open.
 
@@ -185,7 +188,10 @@ class VideoReader:
         Raises:
             DatasetError: When the file cannot be decoded, or has no such image.
         """
-        if self._process != os.getpid():  # forked: the lock and the files are the parent's
+        if self._process != os.getpid():
+            # Forked: lock and decoders are the parent's. Ending a decoder would wait for threads
+            # that this process has not.
+            _of_parent.append(self._open)
             self.__init__(self._rate)
         with self._lock:
             try:
