@@ -29,19 +29,21 @@ _COPY = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """Images of one stream that frames show, in order.
+    """Images of one stream to decode, in order.
 
     Attributes:
         topic: As named in the bag.
         places: (N,) int64, which message of the stream within the episode.
         receive_ns: (N,) int64, ns; when each was received.
         turns: (N,) int64; which of the messages on the topic that were received just then.
+        shown: (N,) bool; whether a frame shows it: the others only have to be readable.
     """
 
     topic: str
     places: np.ndarray
     receive_ns: np.ndarray
     turns: np.ndarray
+    shown: np.ndarray
 
     def within(self, segment: Segment) -> Wanted:
         """Those in a segment."""
@@ -49,21 +51,25 @@ class Wanted:
             int(np.searchsorted(self.receive_ns, segment.start_ns)),
             int(np.searchsorted(self.receive_ns, segment.end_ns, side="right")),
         )
-        return Wanted(self.topic, self.places[rows], self.receive_ns[rows], self.turns[rows])
+        columns = (self.places, self.receive_ns, self.turns, self.shown)
+        return Wanted(self.topic, *(column[rows] for column in columns))
 
 
-def wanted_images(topic: str, columns: StreamColumns, shown: np.ndarray) -> Wanted:
-    """The images of a stream that frames show.
+def wanted_images(
+    topic: str, columns: StreamColumns, shown: np.ndarray, doubtful: np.ndarray
+) -> Wanted:
+    """The images of a stream to decode.
 
     Args:
         topic: As named in the bag.
         columns: All messages of the stream.
         shown: (N,) int64, the place that each frame shows.
+        doubtful: (M,) int64, as in `FramePlan`.
     """
-    places = np.unique(shown)
+    places = np.union1d(shown, doubtful)
     received = np.array(columns.receive_ns[places])
     turns = places - np.searchsorted(columns.receive_ns, received)
-    return Wanted(topic, places, received, turns)
+    return Wanted(topic, places, received, turns, np.isin(places, shown))
 
 
 @dataclass(frozen=True)
@@ -167,13 +173,15 @@ class _Taker:
 
     def take(self, msg: Any) -> None:
         """Takes the next image; one without readable pixels is noted."""
-        place = int(self.wanted.places[self._done])
+        place, shown = int(self.wanted.places[self._done]), self.wanted.shown[self._done]
         self._done += 1
         self.left -= 1
         try:
             image = image_from_msg(msg, self.stream.shape)
         except SelectorError as error:
             self._bad.append([place, f"{self.stream.topic}: {error}"])
+            return
+        if not shown:
             return
         self._digests.append(image_digest(image))
         if self.storage.choice == VIDEO:
@@ -231,6 +239,7 @@ def wanted_digest(wanted: dict[str, Wanted]) -> str:
     digest = hashlib.sha256()
     for key in sorted(wanted):
         digest.update(key.encode() + b"\0")
-        for array in (wanted[key].places, wanted[key].receive_ns, wanted[key].turns):
+        found = wanted[key]
+        for array in (found.places, found.receive_ns, found.turns, found.shown):
             digest.update(np.ascontiguousarray(array, "<i8"))
     return digest.hexdigest()

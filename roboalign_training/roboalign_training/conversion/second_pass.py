@@ -64,7 +64,9 @@ def write_frames(
     contract, span = episode.target.contract, episode.span
     names = {key: name for name, keys in episode.topics.observations.items() for key in keys}
     wanted = {
-        s.key: wanted_images(names[s.key], scan.observed[s.key], plan.pictures[s.key])
+        s.key: wanted_images(
+            names[s.key], scan.observed[s.key], plan.pictures[s.key], plan.doubtful[s.key]
+        )
         for s in contract.images
     }
     within = [{key: w.within(segment) for key, w in wanted.items()} for segment in segments]

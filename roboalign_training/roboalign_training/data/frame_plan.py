@@ -21,6 +21,8 @@ from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.framing import JUMP_NS, Frames
 from roboalign_training.data.scan import Scan
 
+_FIRST = 16  # images that are looked at where frames begin, so that they are few at a time
+
 
 @dataclass(frozen=True)
 class FramePlan(Frames):
@@ -28,11 +30,14 @@ class FramePlan(Frames):
 
     Attributes:
         pictures: Image stream key -> (N,) int64, which message of the stream each frame shows.
+        doubtful: Image stream key -> (M,) int64, messages that no frame shows and that decide
+            about frames all the same, should their pixels turn out to be damaged.
         frame_times: Frame times there were, of which N are kept.
         lost_inside, lost_outside: Frame times left out between and beside the kept ones.
     """
 
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
+    doubtful: dict[str, np.ndarray] = field(default_factory=dict)
     frame_times: int = 0
     lost_inside: int = 0
     lost_outside: int = 0
@@ -109,7 +114,12 @@ def plan_frames(scan: Scan, contract: Contract, source: Path) -> FramePlan:
     for key, indices in missing.items():
         lost[key] = np.concatenate([lost.get(key, np.zeros(0, np.int64)), indices])
         kept[indices] = False
-    return _collected(times, kept, states, pictures, actions, lost)
+    plan = _collected(times, kept, states, pictures, actions, lost)
+    for stream in contract.images:
+        columns, shown = scan.observed[stream.key], plan.pictures[stream.key]
+        found = _doubtful(columns, stream.align.clock, start, plan.stamps_ns)
+        plan.doubtful[stream.key] = np.setdiff1d(found, shown)
+    return plan
 
 
 def _streams(scan: Scan, contract: Contract) -> list[tuple]:
@@ -149,6 +159,26 @@ def _unreadable_at(columns: StreamColumns, clock: str, times: np.ndarray) -> np.
     order = np.argsort(stamps, kind="stable")
     newest = np.searchsorted(stamps[order], times, side="right") - 1
     return (newest >= 0) & ~readable[order][newest]
+
+
+def _doubtful(
+    columns: StreamColumns, clock: str, start: int, kept_times: np.ndarray
+) -> np.ndarray:
+    """Places of images that decide where frames begin, or whether one is kept.
+
+    The first ones, where the stream is the last to appear; and of several with one stamp, of
+    which a frame shows the first, the one that counts as the newest.
+    """
+    places = np.flatnonzero(columns.readable)
+    stamps = columns.stamps(clock)[places]
+    found = np.zeros(0, np.int64)
+    if int(stamps.min()) == start:
+        found = places[np.argsort(stamps, kind="stable")[:_FIRST]]
+    if not rising(stamps, strictly=True):
+        order = np.argsort(stamps, kind="stable")
+        newest = np.searchsorted(stamps[order], kept_times, side="right") - 1
+        found = np.concatenate([found, places[order[newest[newest >= 0]]]])
+    return found
 
 
 def _resampled(
