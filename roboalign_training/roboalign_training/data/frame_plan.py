@@ -21,7 +21,7 @@ from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.framing import JUMP_NS, Frames
 from roboalign_training.data.scan import Scan
 
-_FIRST = 16  # images that are looked at where frames begin, so that they are few at a time
+_FIRST = 8  # images that are looked at at either end, so that many bad ones are soon found
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,13 @@ def plan_frames(scan: Scan, contract: Contract, source: Path) -> FramePlan:
         lost[key] = np.concatenate([lost.get(key, np.zeros(0, np.int64)), indices])
         kept[indices] = False
     plan = _collected(times, kept, states, pictures, actions, lost)
+    sure_end = max(
+        (int(s.max()) for s, track in zip(stamps, tracks, strict=True) if track.shape is None),
+        default=0,
+    )
     for stream in contract.images:
         columns, shown = scan.observed[stream.key], plan.pictures[stream.key]
-        found = _doubtful(columns, stream.align.clock, start, plan.stamps_ns)
+        found = _doubtful(columns, stream.align.clock, (start, sure_end), plan.stamps_ns)
         plan.doubtful[stream.key] = np.setdiff1d(found, shown)
     return plan
 
@@ -162,22 +166,37 @@ def _unreadable_at(columns: StreamColumns, clock: str, times: np.ndarray) -> np.
 
 
 def _doubtful(
-    columns: StreamColumns, clock: str, start: int, kept_times: np.ndarray
+    columns: StreamColumns, clock: str, span: tuple[int, int], kept_times: np.ndarray
 ) -> np.ndarray:
-    """Places of images that decide where frames begin, or whether one is kept.
+    """Places of images that decide where frames begin and end, or whether one is kept.
 
-    The first ones, where the stream is the last to appear; and of several with one stamp, of
-    which a frame shows the first, the one that counts as the newest.
+    Frames begin when every stream has something: the newest images up to then, and, where this is
+    the stream that is waited for, a few of the next ones. They end with the last sample of any
+    stream, which may be an image after the last frame. And of several images with one stamp, of
+    which a frame shows the first, it is the one that counts as the newest.
+
+    Args:
+        columns: The stream.
+        clock: By which it is aligned.
+        span: ns; where frames begin, and up to where they go by the streams without images.
+        kept_times: (N,) int64, ns, of the frames.
     """
+    start, sure_end = span
     places = np.flatnonzero(columns.readable)
     stamps = columns.stamps(clock)[places]
-    found = np.zeros(0, np.int64)
-    if int(stamps.min()) == start:
-        found = places[np.argsort(stamps, kind="stable")[:_FIRST]]
+    order = None
     if not rising(stamps, strictly=True):
         order = np.argsort(stamps, kind="stable")
-        newest = np.searchsorted(stamps[order], kept_times, side="right") - 1
-        found = np.concatenate([found, places[order[newest[newest >= 0]]]])
+        places, stamps = places[order], stamps[order]
+    upto = int(np.searchsorted(stamps, start, side="right"))
+    ahead = _FIRST if int(stamps[0]) == start else 0
+    found = places[max(0, upto - _FIRST) : upto + ahead]
+    if len(kept_times) and sure_end < kept_times[-1]:
+        after = int(np.searchsorted(stamps, kept_times[-1]))
+        found = np.concatenate([found, places[max(after, len(places) - _FIRST) :]])
+    if order is not None:
+        newest = np.searchsorted(stamps, kept_times, side="right") - 1
+        found = np.concatenate([found, places[newest[newest >= 0]]])
     return found
 
 
