@@ -21,7 +21,8 @@ import numpy as np
 from roboalign_policy.core.hashing import sha256_json
 
 _MAGIC = b"RBALNPT1"
-_END = Struct("<QQI8s")  # bytes of blob, bytes of JSON, CRC of all before, magic
+_LENGTHS = Struct("<QQ")  # bytes of blob and of JSON
+_END = Struct("<I8s")  # CRC of all before, magic
 _BLOCK = 1 << 20
 TEMPORARY = ".writing"
 
@@ -65,7 +66,9 @@ class PartWriter:
         document = {"made_with": self._made_with, "arrays": described, "facts": dict(facts)}
         text = json.dumps(document).encode()
         self._write(text)
-        self._stream.write(_END.pack(self._size, len(text), self._crc, _MAGIC))
+        lengths = _LENGTHS.pack(self._size, len(text))
+        self._write(lengths)
+        self._stream.write(_END.pack(self._crc, _MAGIC))
         self._finished = True
 
     def _write(self, data: bytes | memoryview) -> None:
@@ -105,13 +108,15 @@ def read_part(path: Path, made_with: Mapping[str, object], *, check: bool) -> Pa
     try:
         with path.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - _END.size))
-            blob, length, crc, magic = _END.unpack(stream.read(_END.size))
-            if magic != _MAGIC or blob + length + _END.size > size:
+            end = size - _END.size
+            stream.seek(max(0, end - _LENGTHS.size))
+            blob, length = _LENGTHS.unpack(stream.read(_LENGTHS.size))
+            crc, magic = _END.unpack(stream.read(_END.size))
+            if magic != _MAGIC or blob + length + _LENGTHS.size > end:
                 return None
-            if check and _crc(stream, size - _END.size) != crc:
+            if check and _crc(stream, end) != crc:
                 return None
-            stream.seek(size - _END.size - length)
+            stream.seek(end - _LENGTHS.size - length)
             document = json.loads(stream.read(length))
             if document["made_with"] != sha256_json(dict(made_with)):
                 return None

@@ -192,7 +192,7 @@ def _opened(
         index = DatasetIndex(
             out, contract or _first_contract(bags), (recipe or Recipe()).to_dict()
         )
-    for unfinished in (out / DATA).glob(".*"):
+    for unfinished in (*(out / DATA).glob(".*"), *out.glob(".*.part")):
         unfinished.unlink()
     remove_unfitting(out, made_with(index.contract.hash, index.recipe))
     saved = index.known_bags()
