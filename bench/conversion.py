@@ -1,17 +1,17 @@
 """Converting bags to a data set: memory, speed beside the limit, and what a second process gives.
 
-Two seeded bags of about 2 GB: `jpeg` (3 cameras of 640x480 CompressedImage at 30 Hz, plain chunks)
-and `raw` (the same as rgb8, lz4 chunks), each with joint states at 500 Hz; the contract asks for 10
-frames a second, so a third of the images are used.
+Two seeded bags of about 2 GB: `jpeg` (3 cameras of 640x480 CompressedImage at 30 Hz, plain
+chunks) and `raw` (the same as rgb8, lz4 chunks), each with joint states at 500 Hz; the contract
+asks for 10 frames a second, so a third of the images are used.
 
 The limit, in the same run and a process of its own: reading every message with the `mcap` package,
 decompression included, and decoding the used images with the decoder that live uses. Nothing is
 resized, hashed, encoded or written. `raw` images have to be encoded to be stored, which is no part
 of the limit; `limit with encoding` has the encoding of the used images in it too.
 
-Speed is megabytes of bag per CPU second of all processes (user and system), start-up included, and
-by the clock. Memory is the greatest sum over the process tree, sampled by psutil: PSS, which counts
-shared pages once, and USS.
+Speed is megabytes of bag per CPU second of all processes (user and system), start-up included,
+and by the clock. Memory is the greatest sum over the process tree, sampled by psutil: PSS, which
+counts shared pages once, and USS.
 
     python bench/conversion.py --megabytes 2000 --repeats 5 --out out/bench
 """

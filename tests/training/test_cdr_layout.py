@@ -45,10 +45,8 @@ def cdr(message, little=True):
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=9), names, numbers,
        numbers, numbers, st.booleans())  # fmt: skip
-def test_places_are_where_the_numbers_stand(
-    frame, joint_names, position, velocity, effort, little
-):
-    message = joint_state(frame, joint_names, position, velocity, effort)
+def test_places_are_where_the_numbers_stand(frame, named, position, velocity, effort, little):
+    message = joint_state(frame, named, position, velocity, effort)
     data = cdr(message, little)
     layout = layouts(JOINTS).of(data)
     assert layout is not None
