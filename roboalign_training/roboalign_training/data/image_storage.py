@@ -94,7 +94,7 @@ def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
 
 def decode_image(data: bytes) -> np.ndarray:
     """Decodes an encoded image to (H, W, 3) uint8, RGB."""
-    with PilImage.open(io.BytesIO(data)) as image:
+    with PilImage.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
