@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from roboalign_policy.core.contract import Contract, contract_from_dict, load_contract
+from roboalign_training.data.content import CONTENT_VERSION, content_hash
 from roboalign_training.data.episodes import EpisodeFrames
 from roboalign_training.data.index import DATA, DatasetIndex
 from roboalign_training.data.recipe import Recipe
-from roboalign_training.data.table import content_hash, write_episode
+from roboalign_training.data.table import write_episode
 
 SHAPE = (48, 64, 3)
 START_NS = 1_700_000_000_123_456_789
@@ -98,6 +99,7 @@ def make_dataset(
             "source": f"../bags/{name}",
             "bag_sha256": f"{n:064d}",
             "content_sha256": content_hash(made),
+            "content_hash": CONTENT_VERSION,
             "dropped": made.dropped,
             "trimmed": {},
         }

@@ -8,6 +8,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 
+@dataclass(frozen=True)
+class ImageRef:
+    """An image of a recording that is not decoded: enough to decide which frames it is in.
+
+    Attributes:
+        index: its place among the messages of its stream, from 0 on.
+        shape: height, width, 3, px, as its message says.
+    """
+
+    index: int
+    shape: tuple[int, int, int]
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One value of one stream, as it arrived.
@@ -16,13 +29,14 @@ class Sample:
         key: key of the stream, as in `state.ee`.
         header_ns: stamp of the message's header, ns; None where its type has none.
         receive_ns: when it was received, ns in the clock of the data.
-        value: (H, W, 3) uint8 rgb or (D,) float, in the contract's units.
+        value: (H, W, 3) uint8 rgb or (D,) float, in the contract's units; of recorded images a
+            reference will do.
     """
 
     key: str
     header_ns: int | None
     receive_ns: int
-    value: np.ndarray
+    value: np.ndarray | ImageRef
 
     def time_ns(self, clock: str) -> int:
         """Return the time of the sample on a clock of the contract, `header` or `receive`.
@@ -46,12 +60,13 @@ class Frame:
 
     Attributes:
         stamp_ns: time of the frame.
-        values: by stream key, (H, W, 3) uint8 rgb or (D,) float32; read-only views.
+        values: by stream key, (H, W, 3) uint8 rgb or (D,) float32; read-only views. Of images
+            that were given as references these references.
         ages_s: by stream key, how much older than the frame its sample is, s.
     """
 
     stamp_ns: int
-    values: dict[str, np.ndarray]
+    values: dict[str, np.ndarray | ImageRef]
     ages_s: dict[str, float]
 
 

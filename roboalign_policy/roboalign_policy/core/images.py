@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,23 +34,37 @@ def decode_compressed(data: bytes | bytearray | memoryview) -> np.ndarray:
         SelectorError: the data is neither, or is damaged.
         ImportError: Pillow is not installed.
     """
+    with _opened(data) as image:
+        # A conversion to what it is already would be a copy.
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+@contextmanager
+def _opened(data: bytes | bytearray | memoryview) -> Iterator[Any]:
+    """Open a JPEG or PNG with Pillow, which reads its head; what is wrong is a SelectorError."""
     try:
-        from PIL import Image  # optional: only contracts with CompressedImage need it
+        # Optional: only contracts with CompressedImage need it.
+        from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise ImportError(
             "decoding sensor_msgs/msg/CompressedImage takes Pillow: pip install pillow"
         ) from error
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-            return np.array(image.convert("RGB"))
+            yield image
+    except UnidentifiedImageError as error:  # whose text has the address of an object in it
+        raise SelectorError(
+            f"compressed image of {len(data)} bytes is no readable JPEG or PNG: "
+            "it does not begin as one"
+        ) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SelectorError(
             f"compressed image of {len(data)} bytes is no readable JPEG or PNG: {error}"
         ) from error
 
 
-def _pixels(msg: Any) -> np.ndarray:
-    """View the data of a sensor_msgs/msg/Image as rgb; a copy only where the order differs."""
+def _rows(msg: Any) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """View the data of a sensor_msgs/msg/Image as (H, W, channels); which are r, g, b."""
     try:
         channels, order = _ENCODINGS[msg.encoding]
     except KeyError:
@@ -67,10 +83,15 @@ def _pixels(msg: Any) -> np.ndarray:
             f"is {height * step}"
         )
     rows = data.reshape(height, step)[:, : width * channels]  # drivers may pad rows
-    pixels = rows.reshape(height, width, channels)
-    if (channels, order) == _ENCODINGS["rgb8"]:
+    return rows.reshape(height, width, channels), order
+
+
+def _pixels(msg: Any) -> np.ndarray:
+    """View the data of a sensor_msgs/msg/Image as rgb; a copy only where the order differs."""
+    pixels, order = _rows(msg)
+    if (pixels.shape[2], order) == _ENCODINGS["rgb8"]:
         return np.ascontiguousarray(pixels)
-    rgb = np.empty((height, width, 3), np.uint8)
+    rgb = np.empty((*pixels.shape[:2], 3), np.uint8)
     for to, channel in enumerate(order):  # nine times as fast as copying pixels[..., ::-1]
         rgb[..., to] = pixels[..., channel]
     return rgb
@@ -92,9 +113,33 @@ def image_from_msg(msg: Any, shape: tuple[int, int, int]) -> np.ndarray:
         SelectorError: encoding, size or data do not fit.
     """
     pixels = _pixels(msg) if hasattr(msg, "encoding") else decode_compressed(bytes(msg.data))
-    if pixels.shape != tuple(shape):
-        raise SelectorError(
-            f"image of shape {pixels.shape}, but the contract says "
-            f"{tuple(shape)} (height, width, 3)"
-        )
+    _check_shape(pixels.shape, shape)
     return pixels
+
+
+def check_image_msg(msg: Any, shape: tuple[int, int, int]) -> None:
+    """Say whether `image_from_msg` takes a message, as far as can be told without its pixels.
+
+    Of an Image that is all there is to say; the pixels of a CompressedImage may be damaged all
+    the same.
+
+    Args:
+        msg: as for `image_from_msg`.
+        shape: as for `image_from_msg`.
+
+    Raises:
+        SelectorError: as `image_from_msg`.
+    """
+    if hasattr(msg, "encoding"):
+        _check_shape((*_rows(msg)[0].shape[:2], 3), shape)
+        return
+    with _opened(msg.data) as image:
+        size = image.size
+    _check_shape((size[1], size[0], 3), shape)
+
+
+def _check_shape(found: tuple[int, ...], shape: tuple[int, int, int]) -> None:
+    if found != tuple(shape):
+        raise SelectorError(
+            f"image of shape {found}, but the contract says {tuple(shape)} (height, width, 3)"
+        )

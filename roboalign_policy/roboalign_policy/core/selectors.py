@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roboalign_policy.core.images import image_from_msg
+from roboalign_policy.core.images import check_image_msg, image_from_msg
 from roboalign_policy.core.selector_errors import SelectorError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SelectorError",
+    "check_image_msg",
     "fill_command",
     "image_from_msg",
     "parse_path",

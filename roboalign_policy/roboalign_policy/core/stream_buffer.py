@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from roboalign_policy.core.contract_types import Stream
-from roboalign_policy.core.frames import Sample
+from roboalign_policy.core.frames import ImageRef, Sample
 
 # A frame may be asked for at a time this far behind the newest sample: the slack between streams.
 SLACK_S = 0.5
@@ -50,7 +50,7 @@ class StreamBuffer:
         self._keep_ns = stream.max_age_ns + round(slack_s * 1e9)
         self._times: list[int] = []
         self._receives: list[int] = []
-        self._values: list[np.ndarray] = []
+        self._values: list[np.ndarray | ImageRef] = []
         self._bad: list[str] = []  # names of non-finite dimensions; empty where all are finite
         self._last_receive_ns: int | None = None
 
@@ -89,15 +89,18 @@ class StreamBuffer:
             for part in (times, self._receives, self._values, self._bad):
                 del part[:old]
 
-    def _checked(self, value: np.ndarray) -> tuple[np.ndarray, str]:
+    def _checked(self, value: np.ndarray | ImageRef) -> tuple[np.ndarray | ImageRef, str]:
         """Return the value as a read-only view and the names of its non-finite dimensions."""
         stream = self.stream
-        array = np.asarray(value)
+        reference = isinstance(value, ImageRef) and stream.is_image
+        array = value if reference else np.asarray(value)
         if array.shape != stream.value_shape:
             raise ValueError(
                 f"stream {stream.key}: found a value of shape {array.shape}, expected "
                 f"{stream.value_shape}"
             )
+        if reference:
+            return value, ""
         if stream.is_image:
             if array.dtype != np.uint8:
                 raise ValueError(
@@ -122,7 +125,7 @@ class StreamBuffer:
         view.flags.writeable = False  # one array can be in several frames
         return view, bad
 
-    def at(self, t_ns: int, now_ns: int | None) -> tuple[np.ndarray | None, float, str]:
+    def at(self, t_ns: int, now_ns: int | None) -> tuple[np.ndarray | ImageRef | None, float, str]:
         """Return the value at a time and its age in s, or None and the reason."""
         if not self._times:
             return None, 0.0, "never received" if not self.counts.received else "nothing received"

@@ -5,20 +5,39 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from roboalign_policy.core.contract import ContractError, load_contract
-from roboalign_training.data.dataset import Converted, build_dataset, find_bags
+from roboalign_training.conversion.allocation import keep_freed_memory
+from roboalign_training.conversion.memory import (
+    DEFAULT_BYTES,
+    LEAST_BYTES,
+    MB,
+    Budget,
+    parse_bytes,
+)
+from roboalign_training.data.balance_table import balance_tables
 from roboalign_training.data.errors import DataError
+from roboalign_training.data.image_storage import CHOICES
 from roboalign_training.data.recipe import Recipe
 
-PARALLEL_FROM = 12
-"""Bags from which on further processes pay for the seconds that starting them takes."""
+PARALLEL_FROM, PARALLEL_BYTES = 12, 200 * MB
+"""Bags, or their bytes, from which on further processes pay for the time that starting takes."""
+STOPPED = 130
+"""Exit status after ctrl-C, as shells have it."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +63,22 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--outcomes", nargs="+", help="outcomes to take; default: success unknown")
     p.add_argument("--min-frames", type=int, help="least frames; default: half a chunk")
     p.add_argument("--max-gap", type=float, help="longest gap in s; default: 0.5")
+    p.add_argument(
+        "--images",
+        choices=CHOICES,
+        help="how images are stored: auto (default; the camera's own JPEG or PNG where it is what "
+        "live sees, else PNG: lossless), png, jpeg, or one video an episode and stream",
+    )
+    p.add_argument(
+        "--quality", type=int, help="of jpeg: 1 .. 100, default 95; of video: CRF, default 23"
+    )
     p.add_argument("--workers", type=int, default=0, help="processes; default: one a core")
+    p.add_argument(
+        "--max-memory",
+        default=f"{DEFAULT_BYTES // MB}MB",
+        help=f"of all processes together, e.g. 1.5GB; default: {DEFAULT_BYTES // MB}MB, "
+        f"least: {LEAST_BYTES // MB}MB",
+    )
     return p
 
 
@@ -53,15 +87,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 when every bag was converted or left out by the rules; 1 when something could not be
-        read, or nothing was fit.
+        read, nothing was fit, or counts do not agree; 130 after ctrl-C.
     """
     args = parser().parse_args(argv)
     console = Console(stderr=True)
+    keep_freed_memory()
     try:
         return _convert(args, console)
-    except (DataError, ContractError) as error:
+    except (DataError, ContractError, OSError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         return 1
+    except KeyboardInterrupt:
+        console.print(
+            "stopped: the same command goes on where this one ended",
+            style="yellow",
+            soft_wrap=True,
+        )
+        return STOPPED
 
 
 def _recipe(args: argparse.Namespace) -> Recipe | None:
@@ -72,6 +114,8 @@ def _recipe(args: argparse.Namespace) -> Recipe | None:
         "max_gap_s": args.max_gap,
         "instruction": args.instruction,
         "namespace": args.namespace,
+        "images": args.images,
+        "quality": args.quality,
     }
     given = {key: value for key, value in given.items() if value is not None}
     try:
@@ -82,19 +126,30 @@ def _recipe(args: argparse.Namespace) -> Recipe | None:
 
 def _convert(args: argparse.Namespace, console: Console) -> int:
     """Converts, reports, and gives the exit status."""
+    # Not above: workers load this module when they are started as `python -m` was.
+    from roboalign_training.conversion.run import bag_bytes
+    from roboalign_training.data.dataset import Converted, build_dataset, find_bags
+
     contract = load_contract(args.contract) if args.contract else None
     bags = find_bags(args.bags)
-    workers = args.workers or (os.cpu_count() or 1 if len(bags) >= PARALLEL_FROM else 1)
+    sizes = {path: bag_bytes(path) for path in bags}
+    many = len(bags) >= PARALLEL_FROM or sum(sizes.values()) >= PARALLEL_BYTES
+    workers = args.workers or (os.cpu_count() or 1 if many else 1)
+    try:
+        max_memory = parse_bytes(args.max_memory)
+        Budget(max_memory, workers)
+    except ValueError as error:
+        raise DataError("command line", f"--max-memory: {error}") from error
     done: list[Converted] = []
-    columns = (
-        TextColumn("convert"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    )  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("convert", total=len(bags))
+    began = time.monotonic()
+    with _progress(console) as progress:
+        task = progress.add_task(_short(bags[0]), total=max(1, sum(sizes.values())))
+        shares: dict[Path, float] = dict.fromkeys(bags, 0.0)
 
-        def step(result: Converted) -> None:
-            done.append(result)
-            progress.advance(task)
+        def tell(path: Path, share: float) -> None:
+            progress.advance(task, (share - shares[path]) * sizes[path])
+            shares[path] = share
+            progress.update(task, description=_short(path))
 
         index = build_dataset(
             bags,
@@ -102,8 +157,10 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
             args.out,
             recipe=_recipe(args),
             workers=workers,
+            max_memory=max_memory,
             allow_empty=args.append,
-            on_bag=step,
+            on_bag=done.append,
+            on_progress=tell,
         )
     for result in done:
         for entry in result.skipped:
@@ -111,8 +168,14 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
             console.print(f"[yellow]left out:[/] {text}", soft_wrap=True)
         if result.error:
             console.print(f"[red]not read:[/] {escape(result.error)}", soft_wrap=True)
+    for table in balance_tables([result.balance for result in done if result.balance]):
+        console.print(table)
     added = sum(len(result.entries) for result in done)
     held = sum(result.known for result in done)
+    read = sum(sizes[result.path] for result in done if not result.known) / MB
+    seconds = time.monotonic() - began
+    if read:
+        console.print(f"{read:.1f} MB of recordings in {seconds:.1f} s: {read / seconds:.1f} MB/s")
     print(
         f"{args.out}: {len(index.episodes)} episodes, {index.frames} frames "
         f"({added} new episodes; {held} of {len(bags)} bags were in it before)"
@@ -121,6 +184,24 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
     # asked for by name is an error.
     named = set(args.bags)
     return int(any(result.error and result.path in named for result in done))
+
+
+def _progress(console: Console) -> Progress:
+    """A bar that counts bytes of recordings; nothing of it is left at the end."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _short(path: Path) -> str:
+    """A bag's name, no longer than the bar leaves room for."""
+    return path.name if len(path.name) <= 32 else f"{path.name[:29]}..."
 
 
 if __name__ == "__main__":

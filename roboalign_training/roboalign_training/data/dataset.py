@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from multiprocessing import get_context
 from os.path import relpath
 from pathlib import Path
 
 from roboalign_policy.core.contract import Contract
+from roboalign_training.conversion.entering import (
+    check_balance,
+    enter_episodes,
+    listed,
+    remove_unnamed_videos,
+)
+from roboalign_training.conversion.memory import DEFAULT_BYTES, SEGMENT_BYTES, Budget
+from roboalign_training.conversion.run import converted_bags
+from roboalign_training.conversion.target import Converted, Target
+from roboalign_training.conversion.work_folder import (
+    made_with,
+    remove_all,
+    remove_unfitting,
+    unfinished_bags,
+)
 from roboalign_training.data.bags import read_bag
-from roboalign_training.data.episodes import bag_contract, find_spans, frames_from_bag
-from roboalign_training.data.errors import BagError, DataError, DatasetError, EpisodeError
+from roboalign_training.data.episodes import bag_contract
+from roboalign_training.data.errors import BagError, DatasetError, EpisodeError
 from roboalign_training.data.folders import recordings, storage_of
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
-from roboalign_training.data.index import (
-    DATA,
-    INDEX,
-    DatasetIndex,
-    load_index,
-    locked,
-)
-from roboalign_training.data.recipe import Recipe, frames_fault, span_fault
-from roboalign_training.data.table import content_hash, read_entry, write_episode
-from roboalign_training.data.topics import map_topics
-from roboalign_training.provenance import tool_version
+from roboalign_training.data.image_storage import VIDEO
+from roboalign_training.data.index import DATA, INDEX, DatasetIndex, load_index, locked
+from roboalign_training.data.recipe import Recipe
+from roboalign_training.data.table import read_entry
 
 __all__ = [
     "Converted",
@@ -34,31 +38,11 @@ __all__ = [
     "Recipe",
     "append_bag",
     "build_dataset",
+    "enter_episodes",
     "find_bags",
     "load_frames",
+    "open_index",
 ]
-
-_UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
-
-
-@dataclass(frozen=True)
-class Converted:
-    """What became of one bag.
-
-    Attributes:
-        path: The bag.
-        entries: Episodes that were written, as in `dataset.json`, and `pending`, the file's name
-            until it has its place.
-        skipped: Episodes that were left out, with the reason.
-        error: Why the bag could not be read at all, or "".
-        known: The data set had it already.
-    """
-
-    path: Path
-    entries: tuple[dict, ...] = ()
-    skipped: tuple[dict, ...] = ()
-    error: str = ""
-    known: bool = False
 
 
 def find_bags(paths: Sequence[str | Path]) -> list[Path]:
@@ -105,34 +89,48 @@ def build_dataset(
     *,
     recipe: Recipe | None = None,
     workers: int = 1,
+    max_memory: int = DEFAULT_BYTES,
+    segment_bytes: int = SEGMENT_BYTES,
     allow_empty: bool = False,
     on_bag: Callable[[Converted], None] | None = None,
+    on_progress: Callable[[Path, float], None] | None = None,
 ) -> DatasetIndex:
     """Converts bags to episodes of a data set; bags that it holds already are not converted again.
+
+    What a run that was stopped had finished is not done again.
 
     Args:
         bags: Bag folders or files, as from `find_bags`.
         contract: The robot; None takes the data set's, or the one in the first bag.
         out: The data set's folder; made where it does not exist, else the episodes are added.
-        recipe: Which episodes are taken; None for the data set's own rules, or the defaults.
+        recipe: Which episodes are taken, and how images are stored; None for the data set's own
+            rules, or the defaults.
         workers: Processes. With more than one the caller needs `if __name__ == "__main__"`.
+        max_memory: Bytes that all processes together may take.
+        segment_bytes: Bytes of messages that are one job, about.
         allow_empty: Whether a data set without an episode is made where all are left out.
         on_bag: Called after each bag.
+        on_progress: Called with a bag and the share of it that is done, 0 .. 1.
 
     Returns:
         The data set's index, already saved. Unreadable bags are in its list of skipped ones.
 
     Raises:
-        DatasetError: When `out` holds a data set of another contract or recipe, or when it would
-            hold no episode in the end; the text has the reasons.
+        DatasetError: When `out` holds a data set of another contract or recipe, when it would
+            hold no episode in the end (the text has the reasons), or when the counts of a bag and
+            of the data set do not agree.
         EpisodeError: When `contract` is None and no bag has one.
+        ValueError: When `workers` or `max_memory` is too small.
     """
-    out = Path(out)
+    out, budget = Path(out), Budget(max_memory, workers, segment_bytes=segment_bytes)
     with locked(out):
-        index = open_index(out, contract, bags, recipe)
+        index, known = _opened(out, contract, bags, recipe)
+        _check_images(index)
         recipe = Recipe.from_dict(index.recipe)
+        sources = frozenset(e["source"] for e in (*index.episodes.values(), *index.skipped))
+        target = Target(out, index.contract, recipe, known, sources, budget)
         failed = []
-        for done in _convert_all(bags, index, recipe, workers):
+        for done in converted_bags(list(map(Path, bags)), target, on_progress):
             enter_episodes(index, done)
             if done.error:
                 failed.append({"id": "", "source": relpath(done.path, out), "bag_sha256": "",
@@ -145,9 +143,13 @@ def build_dataset(
             e for e in index.skipped if e["bag_sha256"] or e["source"] not in named
         ] + failed
         if not index.episodes and not allow_empty:
+            remove_all(out)
             why = "; ".join(f"{e['source']}: {e['reason']}" for e in index.skipped[:10])
             raise DatasetError(out, f"no episode to put in it: {why or 'no bags given'}")
         index.save()
+        remove_all(out)
+        remove_unnamed_videos(index)
+        check_balance(index)
     return index
 
 
@@ -169,6 +171,13 @@ def open_index(
 
     Arguments and errors are those of `build_dataset`; the caller holds the lock.
     """
+    return _opened(out, contract, bags, recipe)[0]
+
+
+def _opened(
+    out: Path, contract: Contract | None, bags: Sequence[str | Path], recipe: Recipe | None
+) -> tuple[DatasetIndex, frozenset[str]]:
+    """As `open_index`; also the SHA-256 of all bags that need not be looked at again."""
     if (out / INDEX).exists():
         index = load_index(out)
         if contract is not None and contract.hash != index.contract.hash:
@@ -178,25 +187,53 @@ def open_index(
                 f"found {contract.name} ({contract.hash[:12]}): use another folder",
             )
         if recipe is not None and recipe.to_dict() != index.recipe:
-            raise DatasetError(
-                out, f"was made with the rules {index.recipe}, found {recipe.to_dict()}"
-            )
+            raise DatasetError(out, _other_rules(recipe.to_dict(), index.recipe))
     else:
         index = DatasetIndex(
             out, contract or _first_contract(bags), (recipe or Recipe()).to_dict()
         )
-    for unfinished in (out / DATA).glob(".*"):
+    for unfinished in (*(out / DATA).glob(".*"), *out.glob(".*.part")):
         unfinished.unlink()
+    remove_unfitting(out, made_with(index.contract.hash, index.recipe))
+    saved = index.known_bags()
     # Files that an interrupted run finished are in no index yet.
     for path in sorted((out / DATA).glob("episode-*.parquet")):
         entry = read_entry(path)
-        if (entry["contract"], entry["recipe"]) != (index.contract.hash, index.recipe):
+        rules = Recipe.from_dict(entry["recipe"]).to_dict()
+        if (entry["contract"], rules) != (index.contract.hash, index.recipe):
             raise DatasetError(path, "was made with another contract or other rules")
-        index.episodes.setdefault(entry["id"], _listed(entry))
+        index.episodes.setdefault(entry["id"], listed(entry))
     for name, entry in list(index.episodes.items()):
         if not (out / entry["file"]).is_file():
             del index.episodes[name]
-    return index
+    return index, saved | (index.known_bags() - unfinished_bags(out))
+
+
+def _other_rules(found: dict, held: dict) -> str:
+    """Says which rules of a data set are not those that are wanted now."""
+    for key in ("images", "quality"):
+        if found[key] != held[key]:
+            wanted, stored = ([r["images"], r["quality"]] for r in (found, held))
+            described = [
+                f"images as {choice}" + (f" of quality {quality}" if quality is not None else "")
+                for choice, quality in (stored, wanted)
+            ]
+            return (
+                f"was made with {described[0]}, found {described[1]}: one data set stores all "
+                "images alike; leave the option out, or use another folder"
+            )
+    return f"was made with the rules {held}, found {found}"
+
+
+def _check_images(index: DatasetIndex) -> None:
+    """Refuses images that a video cannot hold, before any bag is read."""
+    odd = [s for s in index.contract.images if s.shape[0] % 2 or s.shape[1] % 2]
+    if index.recipe["images"] == VIDEO and odd:
+        raise DatasetError(
+            index.folder,
+            f"{odd[0].key}: {odd[0].shape[:2]} pixels, but videos take even numbers: store images "
+            "as auto, png or jpeg",
+        )
 
 
 def _first_contract(bags: Sequence[str | Path]) -> Contract:
@@ -210,100 +247,3 @@ def _first_contract(bags: Sequence[str | Path]) -> Contract:
             return contract
     shown = ", ".join(map(str, bags[:3]))
     raise EpisodeError(shown or "no bags", "no contract in any bag: name one with --contract")
-
-
-def _convert_all(
-    bags: Sequence[str | Path], index: DatasetIndex, recipe: Recipe, workers: int
-) -> Iterator[Converted]:
-    """Converts each bag, here or in other processes; results come as they are done."""
-    out, contract, known = index.folder, index.contract, index.known_bags()
-    jobs = [(Path(bag), out, contract, recipe, known) for bag in bags]
-    if workers <= 1 or len(jobs) < 2:
-        yield from map(_convert, jobs)
-        return
-    # Spawned, not forked: Arrow and a node's middleware have threads that a fork would break.
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(_convert, job) for job in jobs]):
-            yield future.result()
-
-
-def _convert(job: tuple) -> Converted:
-    """Converts one bag; files get pending names: only the parent knows which ids are taken."""
-    path, out, contract, recipe, known = job
-    entries, skipped = [], []
-    base = {"source": relpath(path, out)}
-    try:
-        bag = read_bag(path)
-        base["bag_sha256"] = bag.sha256
-        if bag.sha256 in known:
-            return Converted(path, known=True)
-        recorded = bag_contract(bag)
-        if recorded is not None and recorded.hash != contract.hash:
-            base["recorded_contract"] = recorded.hash
-        topics = map_topics(bag, contract, recipe.namespace)
-        spans = find_spans(bag, topics, recipe.instruction)
-        for number, span in enumerate(spans):
-            reason = span_fault(span, recipe)
-            frames = None
-            if reason is None:
-                try:
-                    frames = frames_from_bag(bag, contract, span, topics=topics)
-                    reason = frames_fault(frames, contract, recipe)
-                except BagError as error:
-                    if len(spans) == 1:
-                        raise
-                    reason = error.cause  # the other episodes may be whole
-            if reason is not None:
-                skipped.append({"id": span.episode_id, **base, "reason": reason})
-                continue
-            entry = {
-                "id": span.episode_id,
-                "file": f"{DATA}/episode-{_UNSAFE_IN_NAMES.sub('_', span.episode_id)}.parquet",
-                "frames": len(frames),
-                "instruction": span.instruction,
-                "outcome": span.outcome,
-                **base,
-                "start_ns": span.start_ns,
-                "end_ns": span.end_ns,
-                "tool": tool_version(),
-                "content_sha256": content_hash(frames),
-                "dropped": frames.dropped,
-                "trimmed": frames.trimmed,
-                "contract": contract.hash,
-                "recipe": recipe.to_dict(),
-            }
-            pending = out / DATA / f".pending-{bag.sha256[:16]}-{number}.parquet"
-            write_episode(pending, frames, contract, entry)
-            entries.append({**entry, "pending": str(pending)})
-    except EpisodeError as error:
-        skipped.append({"id": "", **base, "reason": error.cause})
-    except DataError as error:
-        return Converted(path, tuple(entries), tuple(skipped), error=str(error))
-    return Converted(path, tuple(entries), tuple(skipped))
-
-
-def _listed(entry: dict) -> dict:
-    """An episode's entry without what `dataset.json` says once for all of them."""
-    return {k: v for k, v in entry.items() if k not in ("pending", "contract", "recipe")}
-
-
-def enter_episodes(index: DatasetIndex, done: Converted) -> None:
-    """Gives a bag's episodes their names in the data set; two of one name are not both kept.
-
-    Until the index is saved, the episodes are found again by the footers of their files.
-    """
-    index.skipped += done.skipped
-    for entry in done.entries:
-        pending = Path(entry["pending"])
-        entry = _listed(entry)
-        held = next((e for e in index.episodes.values() if e["file"] == entry["file"]), None)
-        if held is not None and held["source"] != entry["source"]:
-            pending.unlink()
-            reason = f"episode id {entry['id']!r} is already that of {held['source']}"
-            keys = ("id", "source", "bag_sha256")
-            index.skipped.append({**{k: entry[k] for k in keys}, "reason": reason})
-            continue
-        pending.replace(index.folder / entry["file"])
-        if held is not None:
-            del index.episodes[held["id"]]
-        index.episodes[entry["id"]] = entry

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from roboalign_training.data.chunks import make_chunks, safe_action, unbroken
 from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.image_storage import VIDEO, decode_image, video_rate
 from roboalign_training.data.index import DatasetIndex, load_index
-from roboalign_training.data.table import decode_image
+from roboalign_training.data.png import encode_png
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,15 @@ class FrameDataset:
             for entry in (index.episodes[name],)
         )
         self._starts = np.array(starts[:-1], np.int64)
+        # Encoded bytes of each image, or where it is in a video.
         self._images = {
-            key: [table[key].combine_chunks().field("bytes") for table in tables]
-            for key in self.image_keys
+            key: [table[key].combine_chunks() for table in tables] for key in self.image_keys
         }
+        self._videos = None
+        if index.recipe.get("images") == VIDEO:
+            from roboalign_training.data.video import VideoReader
+
+            self._videos = VideoReader(video_rate(self.contract))
         self.states = {s.key: _vectors(tables, s.key, len(s.fields)) for s in self.contract.states}
         self.actions = _vectors(tables, "action", len(self.contract.action.dims))
         self.stamps_ns = _column(tables, "stamp_ns")
@@ -160,14 +166,30 @@ class FrameDataset:
         return self.episodes[int(np.searchsorted(self._starts, index, side="right")) - 1]
 
     def encoded_image(self, index: int, key: str | None = None) -> bytes:
-        """The PNG of a frame's image; `key` None is the contract's first image stream."""
-        number = int(np.searchsorted(self._starts, index, side="right")) - 1
-        column = self._images[key or self.image_keys[0]][number]
-        return column[index - int(self._starts[number])].as_py()
+        """A frame's image as a JPEG or PNG; `key` None is the contract's first image stream.
+
+        As it is stored; a frame of a video becomes a PNG.
+        """
+        if self._videos is not None:
+            return encode_png(self.image(index, key))
+        return self._cell(index, key, "bytes")
 
     def image(self, index: int, key: str | None = None) -> np.ndarray:
-        """A frame's image, (H, W, 3) uint8 RGB; `key` None is the contract's first stream."""
-        return decode_image(self.encoded_image(index, key))
+        """A frame's image, (H, W, 3) uint8 RGB; `key` None is the contract's first stream.
+
+        Raises:
+            DatasetError: When it is in a video that cannot be decoded.
+        """
+        if self._videos is not None:
+            path = self.folder / self._cell(index, key, "path")
+            return self._videos.image(path, self._cell(index, key, "frame"))
+        return decode_image(self._cell(index, key, "bytes"))
+
+    def _cell(self, index: int, key: str | None, name: str) -> bytes | str | int:
+        """A part of what the table holds of an image."""
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        column = self._images[key or self.image_keys[0]][number]
+        return column.field(name)[index - int(self._starts[number])].as_py()
 
     def chunk(self, index: int) -> np.ndarray:
         """The action chunk (T, A) float32 that starts at a frame, padded at the episode's end.
@@ -254,6 +276,9 @@ def _read(index: DatasetIndex, entry: dict) -> pa.Table:
         raise DatasetError(path, f"cannot be read: {error}") from error
     if len(table) != entry["frames"]:
         raise DatasetError(path, f"{len(table)} frames, but {entry['frames']} in dataset.json")
+    for name in entry.get("videos", {}).values():
+        if not (index.folder / name).is_file():
+            raise DatasetError(index.folder / name, f"is missing: {path.name} names it")
     return table
 
 

@@ -36,6 +36,7 @@ class DatasetIndex:
         episodes: By episode id: file, frames, instruction, outcome, source, hashes, counts.
         skipped: Entries of what was left out: id, source, bag_sha256, reason.
         fitted: What `fit-tokenizer` found: hashes of statistics and tokenizer, token counts.
+        balance: Balance sheets of the bags, by their SHA-256; see `conversion.balance`.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class DatasetIndex:
     episodes: dict[str, dict] = field(default_factory=dict)
     skipped: list[dict] = field(default_factory=list)
     fitted: dict = field(default_factory=dict)
+    balance: dict[str, dict] = field(default_factory=dict)
 
     @property
     def frames(self) -> int:
@@ -74,6 +76,7 @@ class DatasetIndex:
             "fitted": self.fitted,
             "episodes": [self.episodes[name] for name in sorted(self.episodes)],
             "skipped": sorted(self.skipped, key=lambda e: (e["source"], e["id"])),
+            "balance": sorted(self.balance.values(), key=lambda b: (b["source"], b["bag_sha256"])),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / CONTRACT, self.contract.to_yaml())
@@ -98,14 +101,15 @@ def load_index(folder: Path) -> DatasetIndex:
         raise DatasetError(path, f"schema: found {found!r}, expected {SCHEMA!r}")
     contract = load_dataset_contract(folder)
     try:
-        Recipe.from_dict(document["recipe"])
+        recipe = Recipe.from_dict(document["recipe"]).to_dict()
         index = DatasetIndex(
             folder,
             contract,
-            document["recipe"],
+            recipe,
             {entry["id"]: entry for entry in document["episodes"]},
             document["skipped"],
             document["fitted"],
+            {sheet["bag_sha256"]: sheet for sheet in document.get("balance", ())},
         )
         stored, now = document["hashes"], index.hashes
     except (KeyError, TypeError, ValueError) as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from roboalign_policy.core.contract import Contract
+from roboalign_training.data.balance_table import balance_rows
 from roboalign_training.data.frame_dataset import FrameDataset
 from roboalign_training.data.index import DatasetIndex
 from roboalign_training.data.inspect import BagReport
@@ -117,11 +118,18 @@ def dataset_view(
         f"{contract.rate_hz:g} Hz), {usable} whole chunks of {contract.action.horizon}"
     )
     view.facts.append(f"contract: {contract.name} ({contract.hash[:12]})")
+    images, quality = index.recipe["images"], index.recipe["quality"]
+    view.facts.append(
+        f"images: {images}" + (f", quality {quality}" if quality is not None else "")
+    )
     view.facts.append(_tokenizer_fact(index))
     tasks = Counter(entry["instruction"] for entry in index.episodes.values())
     tasks_rows = [[task, str(number)] for task, number in tasks.most_common()]
     view.tables.append(("instructions", [["instruction", "episodes"], *tasks_rows]))
     view.tables.append(("episodes", rows))
+    if index.balance:
+        sheets = sorted(index.balance.values(), key=lambda sheet: sheet["source"])
+        view.tables.append(("balance", balance_rows(sheets)))
     if index.skipped:
         skipped = [[s["source"], s["id"], s["reason"]] for s in index.skipped]
         view.tables.append(("left out", [["source", "episode", "reason"], *skipped]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from roboalign_training.data import mcap_records as mcap
 from roboalign_training.data.errors import RESCUE, BagError
 from roboalign_training.data.mcap_records import Chunk, FileBytes, RecordError
-from roboalign_training.data.storage import ALL_TIMES, Message
+from roboalign_training.data.storage import ALL_TIMES, Message, Weights
 from roboalign_training.data.unpacking import UnpackError, unpack_chunk
 
 _BLOCK_BYTES = 1 << 20
@@ -217,3 +217,20 @@ class LooseSegment:
                     yield Message(topic, loose.times[number], block[offset : offset + length])
         except (RecordError, OSError, MemoryError) as error:
             raise BagError(self._source, f"is damaged: {error}: {RESCUE}") from error
+
+
+def mcap_weights(chunks: Sequence[Chunk], loose: LooseMessages) -> Weights:
+    """How the messages of an MCAP file, in chunks and outside, spread over time."""
+    chunks = [chunk for chunk in chunks if chunk.size]
+    times = np.array([chunk.start_ns for chunk in chunks], np.int64)
+    sizes = np.array([chunk.size for chunk in chunks], np.int64)
+    largest = max((chunk.size + chunk.data_length for chunk in chunks), default=0)
+    if loose.times:
+        lengths = np.frombuffer(loose.lengths, np.uint64).astype(np.int64)
+        seconds = np.frombuffer(loose.times, np.uint64).astype(np.int64) // 1_000_000_000
+        found, place = np.unique(seconds, return_inverse=True)
+        times = np.concatenate([times, found * 1_000_000_000])
+        sizes = np.concatenate([sizes, np.bincount(place, lengths).astype(np.int64)])
+        largest = max(largest, int(lengths.max()))
+    order = np.argsort(times, kind="stable")
+    return Weights(times[order], sizes[order], largest)

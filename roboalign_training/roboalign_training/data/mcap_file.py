@@ -14,7 +14,13 @@ from pathlib import Path
 from roboalign_training.data import mcap_records as mcap
 from roboalign_training.data.bagmeta import type_name_fault
 from roboalign_training.data.errors import RESCUE, BagError
-from roboalign_training.data.mcap_content import ChunkSegment, LooseMessages, LooseSegment, records
+from roboalign_training.data.mcap_content import (
+    ChunkSegment,
+    LooseMessages,
+    LooseSegment,
+    mcap_weights,
+    records,
+)
 from roboalign_training.data.mcap_records import (
     Channel,
     Chunk,
@@ -23,7 +29,7 @@ from roboalign_training.data.mcap_records import (
     Schema,
     Statistics,
 )
-from roboalign_training.data.storage import Segment, StoredTopic
+from roboalign_training.data.storage import Segment, StoredTopic, Weights
 
 _FORMS = {"ros2msg": "MSG", "ros2idl": "IDL"}
 
@@ -63,6 +69,10 @@ class McapFile:
         if not names.keys().isdisjoint(self._loose.channels):
             found.append(LooseSegment(self.path, self.source, self._loose, names, times))
         return found
+
+    def weights(self) -> Weights:
+        """See `storage.StorageFile`."""
+        return mcap_weights(self._chunks, self._loose)
 
     def verify(self) -> None:
         """Nothing is left to check: chunks are counted by their indexes, and these compared."""

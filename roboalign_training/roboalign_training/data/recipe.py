@@ -8,7 +8,9 @@ import numpy as np
 
 from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.recording import OUTCOMES
-from roboalign_training.data.episodes import EpisodeFrames, Span
+from roboalign_training.data.episodes import Span
+from roboalign_training.data.framing import Frames
+from roboalign_training.data.image_storage import AUTO, ImageStorage
 
 LIMIT_SLACK = 1e-3
 """Share of a dimension's range by which an action may lie outside: rounding of gains."""
@@ -26,6 +28,8 @@ class Recipe:
             that crosses one is trained on.
         instruction: What was asked for, for all bags; None takes it from each.
         namespace: Namespace of the recorded topics; None finds it.
+        images: How images are stored: auto, png, jpeg or video; see `image_storage`.
+        quality: Of a JPEG or video; None for the usual one.
     """
 
     outcomes: tuple[str, ...] = ("success", "unknown")
@@ -33,6 +37,8 @@ class Recipe:
     max_gap_s: float = 0.5
     instruction: str | None = None
     namespace: str | None = None
+    images: str = AUTO
+    quality: int | None = None
 
     def __post_init__(self) -> None:
         for outcome in self.outcomes:
@@ -44,10 +50,12 @@ class Recipe:
             raise ValueError(f"min_frames: found {self.min_frames}, expected at least 1")
         if not self.max_gap_s > 0:
             raise ValueError(f"max_gap_s: found {self.max_gap_s}, expected more than 0")
+        storage = ImageStorage.checked(self.images, self.quality)
+        object.__setattr__(self, "quality", storage.quality)
 
     @classmethod
     def from_dict(cls, data: dict) -> Recipe:
-        """Reads what `to_dict` gave.
+        """Reads what `to_dict` gave, also that of data sets before images could be chosen.
 
         Raises:
             ValueError: When it is not that.
@@ -69,7 +77,7 @@ def span_fault(span: Span, recipe: Recipe) -> str | None:
     return span.fault
 
 
-def frames_fault(frames: EpisodeFrames, contract: Contract, recipe: Recipe) -> str | None:
+def frames_fault(frames: Frames, contract: Contract, recipe: Recipe) -> str | None:
     """Why a demonstration's frames are not fit for training; None if they are."""
     lost = {**frames.trimmed, **frames.dropped}
     causes = ", ".join(f"{why} ({count})" for why, count in sorted(lost.items()))

@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Collection, Iterator
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+
 from roboalign_training.data.bagmeta import type_name_fault
 from roboalign_training.data.errors import RESCUE, BagError
-from roboalign_training.data.storage import ALL_TIMES, Message, Segment, StoredTopic
+from roboalign_training.data.storage import ALL_TIMES, Message, Segment, StoredTopic, Weights
 
 SIDE_FILES = ("-wal", "-journal")
 """What a recorder that did not finish leaves beside the file: changes that belong into it."""
@@ -65,7 +68,24 @@ class SqliteFile:
         }
         if not names or self.span is None or self.span[0] > times[1] or self.span[1] < times[0]:
             return []
-        return [SqliteSegment(self.path, self.source, names, self.span, times)]
+        return [SqliteSegment(self.path, self.source, names, self.span, times, self._ordered)]
+
+    @cached_property
+    def _ordered(self) -> bool:
+        """Whether rows stand in order of time, whatever their topic."""
+        with self._connected() as database:
+            stamps = database.execute("SELECT timestamp FROM messages NOT INDEXED ORDER BY id")
+            return all(before[0] <= after[0] for before, after in pairwise(stamps))
+
+    def weights(self) -> Weights:
+        """See `storage.StorageFile`."""
+        with self._connected() as database:
+            rows = database.execute(
+                "SELECT timestamp / 1000000000, sum(length(data)), max(length(data)) "
+                "FROM messages NOT INDEXED GROUP BY 1 ORDER BY 1"
+            ).fetchall()
+        table = np.array(rows, np.int64).reshape(-1, 3)
+        return Weights(table[:, 0] * 1_000_000_000, table[:, 1], int(table[:, 2].max(initial=0)))
 
     def verify(self) -> None:
         """See `storage.StorageFile`; reads the whole file."""
@@ -113,6 +133,7 @@ class SqliteSegment:
         names: Topic by number, of the topics that are wanted.
         span: ns; first and last time in the file.
         times: ns; first and last time wanted.
+        ordered: Whether the rows of the file stand in order of time.
     """
 
     size = 1 << 22  # SQLite's cache of pages
@@ -124,8 +145,9 @@ class SqliteSegment:
         names: dict[int, str],
         span: tuple[int, int],
         times: tuple[int, int],
+        ordered: bool,
     ) -> None:
-        self._path, self._source, self._names = path, source, names
+        self._path, self._source, self._names, self._ordered = path, source, names, ordered
         self._narrowed = times != ALL_TIMES
         self.start_ns, self.end_ns = max(span[0], times[0]), min(span[1], times[1])
 
@@ -147,22 +169,41 @@ class SqliteSegment:
         """(topic, time, data) by time, and by number where times are equal.
 
         The file's index of times is not used: it may be missing or damaged. Nearly always rows
-        stand in order of time, and are read as they stand; else their numbers are sorted by
-        SQLite, which uses temporary files where they are many.
+        stand in order of time, and are read as they stand, from the first one wanted on, which
+        halving finds; else their numbers are sorted by SQLite, which uses temporary files where
+        they are many.
         """
         # Numbers, and not taken from a text: they may stand in the statement.
         where = f"FROM messages NOT INDEXED WHERE topic_id IN ({','.join(map(str, self._names))})"
-        if self._narrowed:
-            where += f" AND timestamp BETWEEN {self.start_ns} AND {min(self.end_ns, _LATEST)}"
-        stamps = database.execute(f"SELECT timestamp {where} ORDER BY id")
-        if all(before[0] <= after[0] for before, after in pairwise(stamps)):
+        if self._ordered:
+            if self._narrowed:
+                first = _first_from(database, self.start_ns)
+                behind = _first_from(database, min(self.end_ns, _LATEST) + 1)
+                where += f" AND id >= {first} AND id < {behind}"
             yield from database.execute(f"SELECT topic_id, timestamp, data {where} ORDER BY id")
             return
+        if self._narrowed:
+            where += f" AND timestamp BETWEEN {self.start_ns} AND {min(self.end_ns, _LATEST)}"
         one = database.cursor()
         for (number,) in database.execute(f"SELECT id {where} ORDER BY timestamp, id"):
             yield from one.execute(
                 "SELECT topic_id, timestamp, data FROM messages WHERE id = ?", (number,)
             )
+
+
+def _first_from(database: sqlite3.Connection, stamp: int) -> int:
+    """The least id of a row at or after `stamp`, of rows in order of time; one more than any."""
+    low, high = database.execute("SELECT min(id), max(id) + 1 FROM messages").fetchone()
+    while low < high:
+        middle = (low + high) // 2
+        row = database.execute(
+            "SELECT id, timestamp FROM messages WHERE id >= ? ORDER BY id LIMIT 1", (middle,)
+        ).fetchone()
+        if row[1] >= stamp:
+            high = middle
+        else:
+            low = row[0] + 1
+    return low
 
 
 def connect(path: Path, *, immutable: bool = True) -> sqlite3.Connection:

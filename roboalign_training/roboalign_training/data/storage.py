@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 ALL_TIMES = (0, 2**64 - 1)
 """ns; from the first to the last moment there is."""
 
@@ -62,6 +64,21 @@ class Segment(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Weights:
+    """How the bytes of messages spread over time; enough to cut a recording into even parts.
+
+    Attributes:
+        times_ns: (N,) int64, ns, rising.
+        sizes: (N,) int64; bytes from each time on to the next one.
+        largest: Bytes that have to be in memory at once to read it.
+    """
+
+    times_ns: np.ndarray
+    sizes: np.ndarray
+    largest: int
+
+
 class StorageFile(Protocol):
     """One storage file whose structure was checked.
 
@@ -83,6 +100,9 @@ class StorageFile(Protocol):
 
     def segments(self, wanted: Collection[str], times: tuple[int, int]) -> list[Segment]:
         """The parts that hold messages of topics `wanted` within `times` (ns, both included)."""
+
+    def weights(self) -> Weights:
+        """How the bytes of its messages spread over time, roughly."""
 
     def verify(self) -> None:
         """Checks what only a second story about the content would tell: used without metadata.

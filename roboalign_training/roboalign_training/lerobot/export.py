@@ -11,9 +11,9 @@ from pathlib import Path
 
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.index import DatasetIndex, load_index
+from roboalign_training.data.video import CODECS
 from roboalign_training.lerobot.layout import PNG
 from roboalign_training.lerobot.passport import load_passport
-from roboalign_training.lerobot.video import CODECS
 from roboalign_training.lerobot.writer import EpisodeWriter
 
 

@@ -12,10 +12,10 @@ from rich.markup import escape
 
 from roboalign_training.data.errors import DataError
 from roboalign_training.data.index import load_index
+from roboalign_training.data.video import CODECS
 from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.lerobot.layout import PNG
 from roboalign_training.lerobot.progress import frame_progress
-from roboalign_training.lerobot.video import CODECS
 
 
 def parser() -> argparse.ArgumentParser:

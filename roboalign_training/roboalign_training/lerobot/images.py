@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -17,9 +15,10 @@ from PIL import Image as PilImage
 from roboalign_policy.core.contract import Contract, Stream
 from roboalign_training.data.episodes import EpisodeFrames
 from roboalign_training.data.errors import DatasetError
-from roboalign_training.data.table import ENTRY_KEY, encode_png, features
+from roboalign_training.data.png import encode_png
+from roboalign_training.data.table import episode_writer, frame_columns
+from roboalign_training.data.video import read_frames
 from roboalign_training.lerobot.source import LeRobotSource, SourceEpisode
-from roboalign_training.lerobot.video import read_frames
 
 _BATCH = 32  # encoded images in memory at a time
 
@@ -157,29 +156,14 @@ def write_spooled(
         contract: The robot.
         entry: Kept in the file's footer.
     """
-    schema = features(contract).arrow_schema
-    schema = schema.with_metadata({**schema.metadata, ENTRY_KEY: json.dumps(entry).encode()})
     waiting = {key: found.encoded() for key, found in images.items()}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
-            for start in range(0, len(frames), _BATCH):
-                rows = slice(start, min(start + _BATCH, len(frames)))
-                count = rows.stop - rows.start
-                columns: dict[str, object] = {
-                    "episode_id": [frames.episode_id] * count,
-                    "frame_index": frames.indices[rows].astype(np.int32),
-                    "stamp_ns": frames.stamps_ns[rows],
-                    "instruction": [frames.instruction] * count,
-                    "outcome": [frames.outcome] * count,
-                    "action": list(frames.actions[rows]),
-                    **{s.key: list(frames.values[s.key][rows]) for s in contract.states},
-                }
-                for key, encoded in waiting.items():
-                    columns[key] = [{"bytes": next(encoded), "path": None} for _ in range(count)]
-                writer.write_table(
-                    pa.table({name: columns[name] for name in schema.names}, schema=schema)
-                )
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with episode_writer(path, contract) as file:
+        for start in range(0, len(frames), _BATCH):
+            rows = slice(start, min(start + _BATCH, len(frames)))
+            columns = frame_columns(frames, rows, contract)
+            for key, encoded in waiting.items():
+                columns[key] = [
+                    {"bytes": next(encoded), "path": None} for _ in range(rows.start, rows.stop)
+                ]
+            file.write(columns)
+        file.finish(entry)

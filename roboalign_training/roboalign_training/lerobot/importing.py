@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os.path import relpath
 from pathlib import Path
 
 from roboalign_policy.core.contract import Contract
 from roboalign_training.data.dataset import enter_episodes, open_index
 from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.image_storage import AUTO, PNG
 from roboalign_training.data.index import INDEX, DatasetIndex, locked
 from roboalign_training.data.recipe import Recipe
 from roboalign_training.lerobot.job import ImportJob
@@ -81,6 +82,12 @@ def import_dataset(
     fmap = make_map(contract, source, maps, renames, gains)
     with locked(out):
         index = open_index(out, contract, (), _recipe(out, passport, recipe))
+        if index.recipe["images"] not in (AUTO, PNG):
+            raise DatasetError(
+                out,
+                f"stores images as {index.recipe['images']}, but what is imported is stored "
+                "without loss: import into another folder",
+            )
         place = relpath(source.folder, out)
         # What could not be read has no hash: it may be repaired, and is tried again.
         index.skipped = [e for e in index.skipped if e["bag_sha256"] or e["source"] != place]
@@ -136,5 +143,6 @@ def import_contract(source: LeRobotSource, given: Contract | None) -> Contract:
 def _recipe(out: Path, passport: Passport | None, given: Recipe | None) -> Recipe | None:
     """The rules for `open_index`, where None stands for those of the data set or the defaults."""
     if given is None and passport is not None and not (out / INDEX).exists():
-        return Recipe.from_dict(passport.recipe)
+        # Images come in lossless, however they were stored before.
+        return replace(Recipe.from_dict(passport.recipe), images=AUTO, quality=None)
     return given

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -13,12 +12,12 @@ import numpy as np
 
 from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.hashing import sha256_json
-from roboalign_training.data.dataset import Converted
+from roboalign_training.conversion.target import Converted, safe_name
+from roboalign_training.data.content import CONTENT_VERSION, content_hash
 from roboalign_training.data.episodes import UNKNOWN, EpisodeFrames, Span
 from roboalign_training.data.errors import DataError, DatasetError, EpisodeError
 from roboalign_training.data.index import DATA, DatasetIndex
 from roboalign_training.data.recipe import Recipe, frames_fault, span_fault
-from roboalign_training.data.table import content_hash
 from roboalign_training.lerobot.images import SpooledImages, read_images, write_spooled
 from roboalign_training.lerobot.layout import ACTION, PASSPORT, PNG
 from roboalign_training.lerobot.mapping import FeatureMap
@@ -33,7 +32,6 @@ from roboalign_training.lerobot.values import (
     read_values,
 )
 
-_UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 _FROM_EXPORT = ("id", "source", "bag_sha256", "recorded_contract", "content_sha256", "origin")
 
 
@@ -90,9 +88,7 @@ class ImportJob:
         self._on_frame, self._known = on_frame, index.known_bags()
         self._times = FrameTimes(source.folder) if passport else None
         self._file: DataFile | None = None
-        self._name = _UNSAFE_IN_NAMES.sub(
-            "_", (source.repo or source.folder.resolve().name).rsplit("/", 1)[-1]
-        )
+        self._name = safe_name((source.repo or source.folder.resolve().name).rsplit("/", 1)[-1])
         self.ranges = Ranges()
 
     def take(self, episode: SourceEpisode) -> Converted:
@@ -218,25 +214,30 @@ class ImportJob:
                 images[stream.key] = SpooledImages(
                     pictures, kept, stream, spool, self._on_frame, name
                 )
-            digest = content_hash(replace(frames, values={**frames.values, **images}))
+            whole = replace(frames, values={**frames.values, **images})
+            version = CONTENT_VERSION
+            if self._passport is not None:  # what comes back has the hash that went out
+                version = self._exported(episode).get("content_hash")
+            digest = content_hash(whole, version=version)
             self._compare(episode, frames, digest)
             entry = {
                 "id": frames.episode_id,
-                "file": f"{DATA}/episode-{_UNSAFE_IN_NAMES.sub('_', frames.episode_id)}.parquet",
+                "file": f"{DATA}/episode-{safe_name(frames.episode_id)}.parquet",
                 "frames": len(frames),
                 "instruction": frames.instruction,
                 "outcome": frames.outcome,
                 **base,
                 "content_sha256": digest,
+                **({"content_hash": version} if version else {}),
                 "dropped": frames.dropped,
                 "trimmed": frames.trimmed,
                 "contract": self._contract.hash,
                 "recipe": self._index.recipe,
             }
-            pending = data / f".pending-{base['bag_sha256'][:16]}-0.parquet"
-            write_spooled(pending, frames, images, self._contract, entry)
+            pending = f"{DATA}/.pending-{base['bag_sha256'][:16]}-0.parquet"
+            write_spooled(self._index.folder / pending, frames, images, self._contract, entry)
         self.ranges.add({**frames.values, ACTION: frames.actions})
-        return {**entry, "pending": str(pending)}
+        return {**entry, "pending": pending}
 
     def _compare(self, episode: SourceEpisode, frames: EpisodeFrames, digest: str) -> None:
         """Makes sure that what comes back of an export is what went out."""
@@ -244,10 +245,10 @@ class ImportJob:
             return
         entry = self._exported(episode)
         same = replace(frames, instruction=entry["instruction"])
-        pictures = self._passport.images["storage"] == PNG
+        pictures = self._passport.images["storage"] == PNG and not self._passport.lossy
         pictures = pictures and frames.instruction == entry["instruction"]
         for key, found in (
-            ("values_sha256", values_hash(same, self._contract)),
+            ("values_sha256", values_hash(same, self._contract, entry.get("content_hash"))),
             ("content_sha256", digest if pictures else entry["content_sha256"]),
         ):
             if found != entry[key]:

@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.image_storage import VIDEO, decode_image, video_rate
 from roboalign_training.data.index import DatasetIndex
-from roboalign_training.data.table import decode_image
+from roboalign_training.data.png import encode_png
+from roboalign_training.data.video import VideoReader
 from roboalign_training.lerobot.images import image_cells, row_batches
 
 
@@ -31,6 +33,9 @@ class OwnEpisode:
             DatasetError: When its file is missing, damaged, or not what the index says.
         """
         contract, frames = index.contract, index.episodes[name]["frames"]
+        self._folder, self._videos = index.folder, None
+        if index.recipe.get("images") == VIDEO:
+            self._videos = VideoReader(video_rate(contract))
         self._images = [stream.key for stream in contract.images]
         self._path = index.folder / index.episodes[name]["file"]
         widths = {stream.key: len(stream.fields) for stream in contract.states}
@@ -58,8 +63,31 @@ class OwnEpisode:
     def images(self, key: str, wanted: Container[int]) -> Iterator[np.ndarray | None]:
         """The images of a stream, (H, W, 3) uint8 RGB; None for frames that are not wanted."""
         for at, cell in enumerate(image_cells(self._path, key, slice(0, len(self)))):
-            yield decode_image(cell["bytes"]) if at in wanted else None
+            yield self._decoded(cell) if at in wanted else None
 
     def pictures(self, frames: int) -> Iterator[pa.RecordBatch]:
-        """All images as they are stored, of at most `frames` frames at a time."""
-        yield from row_batches(self._file, self._images, slice(0, len(self)), frames)
+        """All images as JPEG or PNG, of at most `frames` frames at a time.
+
+        As they are stored; frames of a video become PNGs.
+        """
+        for batch in row_batches(self._file, self._images, slice(0, len(self)), frames):
+            if self._videos is None:
+                yield batch
+                continue
+            columns = [
+                pa.array(
+                    [
+                        {"bytes": encode_png(self._decoded(cell)), "path": None}
+                        for cell in batch.column(key).to_pylist()
+                    ],
+                    pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+                )
+                for key in self._images
+            ]
+            yield pa.RecordBatch.from_arrays(columns, self._images)
+
+    def _decoded(self, cell: dict) -> np.ndarray:
+        """An image from what the table holds of it."""
+        if self._videos is None:
+            return decode_image(cell["bytes"])
+        return self._videos.image(self._folder / cell["path"], cell["frame"])

@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from roboalign_policy.core.contract import Contract, ContractError, contract_from_yaml
+from roboalign_training.data.content import CONTENT_VERSION, content_hash
 from roboalign_training.data.episodes import EpisodeFrames
 from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.image_storage import ImageStorage
 from roboalign_training.data.index import write_json
 from roboalign_training.data.recipe import Recipe
-from roboalign_training.data.table import content_hash
 from roboalign_training.lerobot.layout import CONTRACT, FRAMES, PASSPORT, SCHEMA
 
 FRAME_COLUMNS = pa.schema(
@@ -54,6 +55,12 @@ class Passport:
     recipe: dict
     images: dict
     episodes: tuple[dict, ...]
+
+    @property
+    def lossy(self) -> bool:
+        """Whether the exported data set stored other pixels than live saw."""
+        recipe = Recipe.from_dict(self.recipe)
+        return ImageStorage(recipe.images, recipe.quality).lossy is not None
 
     @property
     def identity(self) -> dict:
@@ -151,8 +158,13 @@ class FrameTimes:
         return self._indices[rows].astype(np.int64), self._stamps[rows].astype(np.int64)
 
 
-def values_hash(frames: EpisodeFrames, contract: Contract) -> str:
-    """SHA-256 over all of an episode but its images: what must come back also from videos."""
+def values_hash(
+    frames: EpisodeFrames, contract: Contract, version: str | None = CONTENT_VERSION
+) -> str:
+    """SHA-256 over all of an episode but its images: what must come back also from videos.
+
+    `version` is that of the episode's content hash, see `content.content_hash`.
+    """
     states = {stream.key: frames.values[stream.key] for stream in contract.states}
     return content_hash(
         EpisodeFrames(
@@ -162,5 +174,6 @@ def values_hash(frames: EpisodeFrames, contract: Contract) -> str:
             frames.actions,
             instruction=frames.instruction,
             outcome=frames.outcome,
-        )
+        ),
+        version=version,
     )

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from roboalign_training.data.episodes import EpisodeFrames
 from roboalign_training.data.index import DatasetIndex, write_json
+from roboalign_training.data.video import CODECS
 from roboalign_training.lerobot import layout
 from roboalign_training.lerobot.files import ParquetFiles
 from roboalign_training.lerobot.layout import ACTION, DATA_FILE_MB, PNG, STATE, VIDEO_FILE_MB
@@ -24,7 +25,7 @@ from roboalign_training.lerobot.stats import (
     sampled_frames,
     vector_stats,
 )
-from roboalign_training.lerobot.video import CODECS, VideoFiles
+from roboalign_training.lerobot.video_files import VideoFiles
 
 _EPISODES_AT_ONCE = 50  # rows of a row group in the table of episodes
 _PICTURES_AT_ONCE = 128  # rows of a row group in data files with images
@@ -218,7 +219,7 @@ class EpisodeWriter:
             instruction=entry["instruction"],
             outcome=entry["outcome"],
         )
-        return values_hash(frames, self._contract)
+        return values_hash(frames, self._contract, entry.get("content_hash"))
 
 
 def _column(numbers: np.ndarray, field: pa.Field) -> pa.Array:

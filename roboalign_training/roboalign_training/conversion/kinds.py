@@ -1,0 +1,29 @@
+"""Kinds of reasons for which an episode is left out, to count like ones together."""
+
+from __future__ import annotations
+
+import re
+
+DUPLICATE, KNOWN = "duplicate id", "known already"
+_KINDS = (
+    (r"^outcome (failure|discarded|success|unknown)$", "outcome"),
+    (r"^unsafe:", "unsafe"),
+    (r"^recorder's verdict:", "unfit by the recorder's verdict"),
+    (r"^too short:|^no frame has every stream", "too short"),
+    (r"^gap of ", "gap"),
+    (r"recovered, and a part is lost|is damaged|is cut off|is unfinished", "damaged"),
+    (r"is no complete MCAP file|does not decode|: \d+ of \d+ messages read", "damaged"),
+    (r"episode id .*already that of", DUPLICATE),
+    (r"^episode .* (starts and never ends|ends and never started)", "without its other marker"),
+    (r"^no instruction|^the instruction", "instruction"),
+    (r"the clock goes back", "clock"),
+    (r"^no readable message", "unreadable"),
+)
+
+
+def kind_of(reason: str) -> str:
+    """The kind of a reason; `does not fit the contract` for what is none of the others."""
+    return next(
+        (kind for pattern, kind in _KINDS if re.search(pattern, reason)),
+        "does not fit the contract",
+    )

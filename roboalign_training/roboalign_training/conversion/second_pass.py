@@ -1,0 +1,160 @@
+"""From the decision about an episode's frames to its file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from roboalign_training.conversion.assembly import Assembly
+from roboalign_training.conversion.episode import Episode, Todo
+from roboalign_training.conversion.pictures import (
+    PictureJob,
+    Wanted,
+    wanted_digest,
+    wanted_images,
+)
+from roboalign_training.conversion.segments import Segment
+from roboalign_training.conversion.target import VIDEOS, Report, safe_name
+from roboalign_training.data.content import CONTENT_VERSION
+from roboalign_training.data.episodes import EpisodeFrames
+from roboalign_training.data.frame_plan import FramePlan
+from roboalign_training.data.image_storage import VIDEO
+from roboalign_training.data.index import DATA
+from roboalign_training.data.scan import Scan
+
+
+class UndecodableError(Exception):
+    """Images turned out to have no readable pixels: the frames have to be decided anew.
+
+    Attributes:
+        bad: Image stream key -> place of the message -> why.
+    """
+
+    def __init__(self, bad: dict[str, dict[int, str]]) -> None:
+        super().__init__(f"undecodable images: {bad}")
+        self.bad = bad
+
+
+def write_frames(
+    episode: Episode,
+    segments: Sequence[Segment],
+    scan: Scan,
+    plan: FramePlan,
+    base: dict,
+    report: Report,
+) -> tuple[dict, dict]:
+    """Decodes and encodes the images of an episode, and writes its file.
+
+    Args:
+        episode: The episode.
+        segments: Its segments.
+        scan: Its messages.
+        plan: Its frames.
+        base: What the entry says of the bag, `bag_sha256` among it.
+        report: Told how far it is.
+
+    Returns:
+        The episode's entry with the pending names of its files, and counts of images.
+
+    Raises:
+        UndecodableError: When frames show images that cannot be decoded; nothing is written.
+        BagError: When the bag is damaged.
+    """
+    contract, span = episode.target.contract, episode.span
+    names = {key: name for name, keys in episode.topics.observations.items() for key in keys}
+    wanted = {
+        s.key: wanted_images(
+            names[s.key], scan.observed[s.key], plan.pictures[s.key], plan.doubtful[s.key]
+        )
+        for s in contract.images
+    }
+    within = [{key: w.within(segment) for key, w in wanted.items()} for segment in segments]
+    chosen = [
+        (segment, found)
+        for segment, found in zip(segments, within, strict=True)
+        if any(len(images.places) for images in found.values())
+    ]
+    todo = [_todo(episode, *item, base["bag_sha256"]) for item in chosen]
+    frames = EpisodeFrames(
+        plan.indices, plan.stamps_ns, plan.values, plan.actions, plan.dropped, plan.trimmed,
+        span.episode_id, span.instruction, span.outcome, episode.bag.path,
+    )  # fmt: skip
+    videos = _video_names(episode, base["bag_sha256"])
+    pending = episode.path("episode.parquet")
+    bad: dict[str, dict[int, str]] = {}
+    done, total = 0, sum(segment.size for segment, _ in chosen) or 1
+    assembly = Assembly(pending, frames, plan, contract, episode.target.storage, videos)
+    with assembly:
+        for (segment, _), part in zip(chosen, episode.parts(todo), strict=True):
+            for key, found in part.facts["bad"].items():
+                if found:
+                    bad.setdefault(key, {}).update((place, why) for place, why in found)
+            if not bad:
+                assembly.add(part, _limits(scan, wanted, segment))
+            done += segment.size
+            report(done / total)
+        if bad:
+            raise UndecodableError(bad)
+        entry = assembly.finish(_entry(episode, plan, base, videos))
+    targets = {key: episode.path(f"{safe_name(key)}.mp4") for key in videos}
+    assembly.join_videos(targets)
+    moves = {
+        "pending": episode.relative(pending),
+        "pending_videos": {videos[key]: episode.relative(p) for key, p in targets.items()},
+    }
+    return {**entry, **moves}, assembly.counts()
+
+
+def _todo(episode: Episode, segment: Segment, found: dict[str, Wanted], bag_sha256: str) -> Todo:
+    """The job of a segment."""
+    digest = wanted_digest(found)
+    times = [segment.start_ns, segment.end_ns]
+    made_with = episode.made_with(segment=times, wanted=digest, bag_sha256=bag_sha256)
+    path = episode.path(f"pictures-{digest[:12]}-{segment.number:06d}.part")
+    target = episode.target
+    job = PictureJob(episode.place, target.contract, found, target.storage, path, made_with)
+    return Todo(path, made_with, job)
+
+
+def _limits(scan: Scan, wanted: dict[str, Wanted], segment: Segment) -> dict[str, int]:
+    """By stream, the greatest place of an image that was received up to a segment's end."""
+    return {
+        key: int(np.searchsorted(scan.observed[key].receive_ns, segment.end_ns, side="right")) - 1
+        for key in wanted
+    }
+
+
+def _video_names(episode: Episode, bag_sha256: str) -> dict[str, str]:
+    """Image stream key -> its video in the data set; empty where images are no videos."""
+    if episode.target.storage.choice != VIDEO:
+        return {}
+    # With the recording in the name, another one's video never stands beside the old table.
+    folder = f"{VIDEOS}/episode-{safe_name(episode.span.episode_id)}-{bag_sha256[:16]}"
+    images = episode.target.contract.images
+    return {s.key: f"{folder}/{safe_name(s.key)}.mp4" for s in images}
+
+
+def _entry(episode: Episode, plan: FramePlan, base: dict, videos: dict[str, str]) -> dict:
+    """What is known of the episode, in the order in which it is shown."""
+    span = episode.span
+    return {
+        "id": span.episode_id,
+        "file": f"{DATA}/episode-{safe_name(span.episode_id)}.parquet",
+        **({"videos": videos} if videos else {}),
+        "frames": len(plan),
+        "instruction": span.instruction,
+        "outcome": span.outcome,
+        **base,
+        "content_sha256": "",
+        "content_hash": CONTENT_VERSION,
+        "dropped": plan.dropped,
+        "trimmed": plan.trimmed,
+        "frame_times": {
+            "times": plan.frame_times,
+            "dropped": plan.lost_inside,
+            "trimmed": plan.lost_outside,
+        },
+        "contract": episode.target.contract.hash,
+        "recipe": episode.target.recipe.to_dict(),
+    }

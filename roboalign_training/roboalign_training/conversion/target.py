@@ -1,0 +1,72 @@
+"""What a conversion is to make, and what became of a bag."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from roboalign_policy.core.contract import Contract
+from roboalign_training.conversion.memory import Budget
+from roboalign_training.data.image_storage import ImageStorage
+from roboalign_training.data.recipe import Recipe
+
+VIDEOS = "videos"
+_UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
+
+Report = Callable[[float], None]
+"""Takes the share of the work on a bag, 0 .. 1, that is done."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What became of one bag.
+
+    Attributes:
+        path: The bag.
+        entries: Episodes that were written, as in `dataset.json`, and `pending`, the file's name
+            until it has its place, relative to the data set (`pending_videos` alike).
+        skipped: Episodes that were left out, with the reason.
+        error: Why the bag could not be read at all, or "".
+        known: The data set had it already.
+        balance: Its balance sheet; None where it was not read.
+    """
+
+    path: Path
+    entries: tuple[dict, ...] = ()
+    skipped: tuple[dict, ...] = ()
+    error: str = ""
+    known: bool = False
+    balance: dict | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """The data set that bags are converted to.
+
+    Attributes:
+        out: Its folder.
+        contract: The robot.
+        recipe: Which episodes are taken, and how images are stored.
+        known: SHA-256 of bags that it has.
+        sources: Bags that it has, as it names them.
+        budget: Memory and processes.
+    """
+
+    out: Path
+    contract: Contract
+    recipe: Recipe
+    known: frozenset[str]
+    sources: frozenset[str]
+    budget: Budget
+
+    @property
+    def storage(self) -> ImageStorage:
+        """How images are stored."""
+        return ImageStorage(self.recipe.images, self.recipe.quality)
+
+
+def safe_name(episode_id: str) -> str:
+    """An episode's id as a part of file names."""
+    return _UNSAFE_IN_NAMES.sub("_", episode_id)

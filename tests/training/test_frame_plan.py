@@ -1,0 +1,168 @@
+"""Frames decided from columns are those of `make_frames`, whatever a recording looks like."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conversion_bags import SHAPE, Trouble, two_cameras, write_bag
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from roboalign_training.conversion.parts import read_part
+from roboalign_training.conversion.scanning import ScanJob, joined_scan
+from roboalign_training.conversion.segments import BagPlace, close_last, cut
+from roboalign_training.data.bags import read_bag
+from roboalign_training.data.episodes import find_spans
+from roboalign_training.data.errors import EpisodeError
+from roboalign_training.data.frame_plan import plan_frames
+from roboalign_training.data.framing import make_frames
+from roboalign_training.data.scan import scan_messages
+from roboalign_training.data.topics import map_topics
+
+share = st.sampled_from([0.0, 0.0, 0.02, 0.2])
+
+
+def reference(bag, contract):
+    """Frames by the code that decodes every message, or its error."""
+    topics = map_topics(bag, contract)
+    names = list(dict.fromkeys([*topics.observations, *topics.commands]))
+    try:
+        return make_frames(bag.messages(names), contract, topics, bag.path)
+    except EpisodeError as error:
+        return str(error)
+
+
+def planned(bag, contract, scan=None):
+    try:
+        scan = scan or scan_messages(bag, contract, map_topics(bag, contract))
+        return plan_frames(scan, contract, bag.path)
+    except EpisodeError as error:
+        return str(error)
+
+
+def images(bag, contract, key):
+    """All messages of an image stream, decoded."""
+    topics = map_topics(bag, contract)
+    name = next(n for n, keys in topics.observations.items() if key in keys)
+    return [message for _, _, message in bag.messages([name])]
+
+
+def assert_same(plan, frames, bag, contract):
+    if isinstance(frames, str):
+        assert plan == frames
+        return
+    assert not isinstance(plan, str), plan
+    np.testing.assert_array_equal(plan.indices, frames.indices)
+    np.testing.assert_array_equal(plan.stamps_ns, frames.stamps_ns)
+    np.testing.assert_array_equal(plan.actions, frames.actions)
+    assert plan.actions.dtype == frames.actions.dtype
+    assert (plan.dropped, plan.trimmed) == (frames.dropped, frames.trimmed)
+    for stream in contract.states:
+        np.testing.assert_array_equal(plan.values[stream.key], frames.values[stream.key])
+    from roboalign_policy.core.selectors import image_from_msg
+
+    for stream in contract.images:
+        messages = images(bag, contract, stream.key)
+        for row, place in enumerate(plan.pictures[stream.key]):
+            shown = image_from_msg(messages[place], stream.shape)
+            np.testing.assert_array_equal(shown, frames.values[stream.key][row])
+    assert plan.frame_times == len(plan) + plan.lost_inside + plan.lost_outside
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    seed=st.integers(0, 2**31),
+    jitter_s=st.sampled_from([0.0, 0.004, 0.06, 0.3]),
+    lost=st.sampled_from([0.0, 0.1, 0.6]),
+    late=share,
+    bad_heads=share,
+    nan=share,
+    silent=st.sampled_from([(0.0, 0.0), (0.7, 1.4)]),
+    method=st.sampled_from(["hold", "asof", "drop"]),
+    clock=st.sampled_from(["header", "receive"]),
+)
+def test_frames_are_those_of_the_reference(tmp_path_factory, method, clock, seed, **trouble):
+    folder = tmp_path_factory.mktemp("bag")
+    path = write_bag(folder / "a.mcap", 2.0, seed=seed, trouble=Trouble(**trouble))
+    data = two_cameras().to_dict()
+    for stream in data["observations"]:
+        stream["align"] |= {"method": method, "clock": clock}
+    from roboalign_policy.core.contract import contract_from_dict
+
+    contract = contract_from_dict(data)
+    bag = read_bag(path)
+    assert_same(planned(bag, contract), reference(bag, contract), bag, contract)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**31), target=st.sampled_from([20_000, 60_000, 10**9]), lost=share)
+def test_a_scan_by_segments_is_the_whole_scan(tmp_path_factory, seed, target, lost):
+    folder = tmp_path_factory.mktemp("bag")
+    trouble = Trouble(lost=lost, jitter_s=0.05, bad_heads=0.05)
+    bag = read_bag(write_bag(folder / "a.mcap", 2.0, seed=seed, trouble=trouble))
+    contract = two_cameras()
+    topics = map_topics(bag, contract)
+    whole = scan_messages(bag, contract, topics)
+    parts = []
+    segments = cut(bag.weights, find_spans(bag, topics)[0], target)
+    assert (len(segments) > 3) == (target < 10**9)
+    for segment in segments:
+        job = ScanJob(
+            BagPlace.of(bag, 10**8), contract, topics, segment, folder / f"{segment.number}", {}
+        )
+        job.run()
+        parts.append(read_part(job.path, {}, check=True))
+    close_last()
+    joined = joined_scan(parts, contract, folder)
+    assert joined.counts == whole.counts
+    for one, other in zip(
+        [*joined.observed.values(), *joined.commands],
+        [*whole.observed.values(), *whole.commands],
+        strict=True,
+    ):
+        for name in ("receive_ns", "header_ns", "readable", "values"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        assert one.fault == other.fault
+
+
+def test_unreadable_images_are_known_by_their_heads(tmp_path):
+    trouble = Trouble(bad_heads=0.3)
+    bag = read_bag(write_bag(tmp_path / "a.mcap", 3.0, trouble=trouble))
+    contract = two_cameras()
+    scan = scan_messages(bag, contract, map_topics(bag, contract))
+    assert scan.observed["image.front"].unreadable > 10
+    assert "step 191" in scan.observed["image.front"].fault
+    assert "no readable JPEG or PNG" in scan.observed["image.wrist"].fault
+    frames = planned(bag, contract, scan)
+    assert frames.dropped["image.front: unreadable"] > 2
+    assert_same(frames, reference(bag, contract), bag, contract)
+
+
+def test_a_stream_without_any_readable_message_is_named(tmp_path):
+    bag = read_bag(write_bag(tmp_path / "a.mcap", 1.0, trouble=Trouble(bad_heads=1.0)))
+    contract = two_cameras()
+    plan = planned(bag, contract)
+    assert plan == reference(bag, contract)
+    assert "no readable message of image.front, image.wrist" in plan
+
+
+def test_size_other_than_the_contract_says(tmp_path):
+    bag = read_bag(write_bag(tmp_path / "a.mcap", 1.0))
+    contract = two_cameras((24, 64, 3))
+    plan = planned(bag, contract)
+    assert plan == reference(bag, contract)
+    assert str(SHAPE) in plan
+
+
+@pytest.mark.parametrize("target", [10_000, 100_000])
+def test_cuts_follow_each_other(tmp_path, target):
+    bag = read_bag(write_bag(tmp_path / "a.mcap", 2.0))
+    contract = two_cameras()
+    span = find_spans(bag, map_topics(bag, contract))[0]
+    segments = cut(bag.weights, span, target)
+    assert segments[0].start_ns == span.start_ns
+    assert segments[-1].end_ns == span.end_ns
+    for before, after in zip(segments, segments[1:], strict=False):
+        assert after.start_ns == before.end_ns + 1
+        assert before.size >= target
+    assert sum(s.size for s in segments) == bag.weights.sizes.sum()
