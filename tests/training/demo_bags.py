@@ -75,6 +75,7 @@ def write_demo(
     without_command: tuple[int, ...] = (),
     actions: np.ndarray | None = None,
     stamp_jump: tuple[int, int] | None = None,
+    pauses: tuple[int, ...] = (),
     plugin: StoragePlugin = StoragePlugin.MCAP,
     twist_type: str = "geometry_msgs/msg/TwistStamped",
 ) -> Demo:
@@ -83,8 +84,8 @@ def write_demo(
     `folder` is the bag to make; `markers` are (first frame, last frame, id, instruction, outcome)
     of `episode` markers; `prefix` is the namespace, ending in a slash; `without_image` and
     `without_command` name the frames at which that is missing; `stamp_jump` is (frame, ns), from
-    where on all stamps are shifted by so much; `custom` says whether the recorder's custom data is
-    there.
+    where on all stamps are shifted by so much; a pause begins after each frame in `pauses` and
+    ends before the next one; `custom` says whether the recorder's custom data is there.
     """
     rng = np.random.default_rng(seed)
     t = STORE.types
@@ -129,6 +130,8 @@ def write_demo(
             for first, _, name, text, _ in markers:
                 if i == first:
                     mark(0, ns - 1, name, text, "unknown")
+            if i - 1 in pauses:
+                mark(3, ns - 1, "", "", "")
             if i not in without_image:
                 front = header(ns, "camera_front")
                 pixels = images[i].reshape(-1)
@@ -145,6 +148,8 @@ def write_demo(
             put("ee_pose", t["geometry_msgs/msg/PoseStamped"](header(ns), pose), ns + 30)
             if i not in without_command:
                 _command(put, t, header(ns), actions[i].astype(float), ns + 40, twist_type)
+            if i in pauses:
+                mark(2, ns + 49, "", "", "")
             for _, last, name, text, result in markers:
                 if i == last:
                     mark(1, ns + 50, name, text, result)

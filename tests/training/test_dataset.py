@@ -13,6 +13,7 @@ import pytest
 from demo_bags import make_actions, sim_contract, write_demo, write_recordings
 
 from roboalign_policy.core.contract import contract_from_dict
+from roboalign_policy.ros.bag_outcome import mark_outcome
 from roboalign_training.data import convert_cli
 from roboalign_training.data.dataset import append_bag, build_dataset, find_bags
 from roboalign_training.data.errors import BagError, DatasetError
@@ -102,6 +103,24 @@ def test_same_bags_same_data_set(bags, folder, tmp_path):
         json.loads((f / "dataset.json").read_text())["hashes"] for f in (folder, tmp_path / "b")
     ]
     assert hashes[0] == hashes[1]
+
+
+def test_an_episode_that_is_judged_again_leaves_the_data_set(tmp_path):
+    """Marked as a failure afterwards it must not stay in what is trained on."""
+    data, bags = tmp_path / "data", find_bags([write_recordings(tmp_path / "bags")])
+    before = build_dataset(bags, None, data)
+    name = sorted(before.episodes)[0]
+    (bag,) = (path for path in bags if path.name == name)
+    mark_outcome(bag.parent, name, "failure")
+    after = build_dataset(bags, None, data)
+    assert set(before.episodes) - set(after.episodes) == {name}
+    assert not (data / before.episodes[name]["file"]).exists()
+    assert "outcome failure" in {s["reason"] for s in after.skipped if s["id"] == name}
+    mark_outcome(bag.parent, name, "success")
+    again = build_dataset(bags, None, data)
+    assert again.episodes.keys() == before.episodes.keys()
+    assert len(load_frames(data)) == before.frames
+    assert [s["id"] for s in again.skipped] == ["ep3"]
 
 
 def test_converted_bags_are_not_converted_again(bags, tmp_path):

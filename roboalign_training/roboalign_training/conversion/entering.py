@@ -27,7 +27,11 @@ def enter_episodes(index: DatasetIndex, done: Converted) -> None:
     Until the index is saved, the episodes are found again by the footers of their files. Where a
     run was killed in between, some of the files have their places already.
     """
+    judged = {(e["source"], e["id"]) for e in (*done.skipped, *done.entries)}
+    index.skipped = [s for s in index.skipped if (s["source"], s["id"]) not in judged]
     index.skipped += done.skipped
+    for skipped in done.skipped:
+        _take_back(index, skipped)
     if done.balance is not None:
         index.balance[done.balance["bag_sha256"]] = done.balance
     for found in done.entries:
@@ -58,6 +62,17 @@ def enter_episodes(index: DatasetIndex, done: Converted) -> None:
             if held["bag_sha256"] != entry["bag_sha256"]:
                 index.balance.pop(held["bag_sha256"], None)
         index.episodes[entry["id"]] = entry
+
+
+def _take_back(index: DatasetIndex, skipped: dict) -> None:
+    """Removes an episode whose bag was judged again since, and is not wanted any more."""
+    held = index.episodes.get(skipped["id"])
+    if held is None or held["source"] != skipped["source"]:
+        return
+    if held["bag_sha256"] != skipped["bag_sha256"]:
+        (index.folder / held["file"]).unlink(missing_ok=True)
+        del index.episodes[held["id"]]
+        index.balance.pop(held["bag_sha256"], None)
 
 
 def remove_unnamed_videos(index: DatasetIndex) -> None:

@@ -74,7 +74,7 @@ class EpisodeJob:
             self._mark(finished["bad"])
         while True:
             plan = plan_frames(self._scan, contract, episode.bag.path)
-            if (reason := frames_fault(plan, contract, recipe)) is not None:
+            if (reason := frames_fault(plan, contract, recipe, episode.span.pauses)) is not None:
                 add_frames(self._balance, plan, taken=False)
                 return None, reason
             if finished is None:

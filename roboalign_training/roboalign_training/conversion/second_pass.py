@@ -22,6 +22,7 @@ from roboalign_training.data.frame_plan import FramePlan
 from roboalign_training.data.image_storage import VIDEO
 from roboalign_training.data.index import DATA
 from roboalign_training.data.scan import Scan
+from roboalign_training.provenance import tool_version
 
 
 class UndecodableError(Exception):
@@ -146,6 +147,9 @@ def _entry(episode: Episode, plan: FramePlan, base: dict, videos: dict[str, str]
         "instruction": span.instruction,
         "outcome": span.outcome,
         **base,
+        "start_ns": span.start_ns,
+        "end_ns": span.end_ns,
+        "tool": tool_version(),
         "content_sha256": "",
         "content_hash": CONTENT_VERSION,
         "dropped": plan.dropped,

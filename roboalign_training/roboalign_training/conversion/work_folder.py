@@ -6,13 +6,13 @@ import json
 import shutil
 import zlib
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import PIL
 
 from roboalign_policy.core.hashing import sha256_json
 from roboalign_training.data.index import write_json
+from roboalign_training.provenance import tool_version
 
 PARTS = ".parts"
 _FORMAT = 1  # of parts; another one makes old ones useless
@@ -21,15 +21,11 @@ _BAG, _RESULT = "bag.json", "result.json"
 
 def made_with(contract: str, recipe: dict) -> dict:
     """What all parts of a conversion depend on beside the bag: plain data."""
-    try:
-        tool = version("roboalign_training")
-    except PackageNotFoundError:
-        tool = "unknown"
     return {
         "format": _FORMAT,
         "contract": contract,
         "recipe": recipe,
-        "tool": tool,
+        "tool": tool_version(),
         "pillow": PIL.__version__,
         "zlib": zlib.ZLIB_RUNTIME_VERSION,
     }

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from roboalign_training.data.pauses import Pauses, paused_ns
+
 BLOCK = 1 << 14
 MOST_GAPS = 256
 """Longest intervals of a topic that are kept by place."""
@@ -30,6 +32,7 @@ class Arrivals:
         start_ns, end_ns: Range that `density` covers.
         bins: Number of its bins.
         count: Messages so far; exact, like rate, longest gap and density.
+        pauses: Of the recording: their time counts neither for the rate nor for gaps.
     """
 
     start_ns: int
@@ -38,12 +41,12 @@ class Arrivals:
     count: int = 0
     first_ns: int = 0
     last_ns: int = 0
-    longest_s: float = float("nan")
-    longest_after: int = 0
+    pauses: Pauses = ()
     _pending: array = field(default_factory=lambda: array("q"))
     _density: np.ndarray = field(init=False)
     _histogram: np.ndarray = field(init=False)
-    _gaps: list[tuple[int, int]] = field(default_factory=list)  # (length ns, start ns)
+    # (length ns, start ns, number of the message before)
+    _gaps: list[tuple[int, int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._density = np.zeros(self.bins, np.int64)
@@ -81,17 +84,16 @@ class Arrivals:
             return
         bins = np.log2(np.maximum(steps, 1)) * _PER_OCTAVE
         self._histogram += np.bincount(bins.astype(np.int64), minlength=_HISTOGRAM)
-        at = int(steps.argmax())
-        if not steps[at] / 1e9 <= self.longest_s:  # true of NaN
-            self.longest_s, self.longest_after = float(steps[at] / 1e9), max(before, 1) + at
         longest = np.argsort(-steps, kind="stable")[:MOST_GAPS]
-        self._gaps += [(int(steps[i]), int(times[i])) for i in longest]
+        first = max(before, 1)
+        self._gaps += [(int(steps[i]), int(times[i]), first + int(i)) for i in longest]
         self._gaps = sorted(self._gaps, key=lambda gap: (-gap[0], gap[1]))[:MOST_GAPS]
 
     @property
     def rate_hz(self) -> float:
         """Hz over the time between first and last message; NaN for fewer than two."""
-        span_s = (self.last_ns - self.first_ns) / 1e9
+        (paused,) = paused_ns(self.pauses, [self.first_ns], [self.last_ns])
+        span_s = (self.last_ns - self.first_ns - int(paused)) / 1e9
         return (self.count - 1) / span_s if self.count > 1 and span_s > 0 else float("nan")
 
     @property
@@ -117,5 +119,28 @@ class Arrivals:
 
     def gaps(self, longer_than_s: float) -> list[Gap]:
         """The gaps longer than so much, by time; of more than `MOST_GAPS` the longest."""
-        found = [Gap(start, ns / 1e9) for ns, start in self._gaps if ns / 1e9 > longer_than_s]
+        found = [Gap(start, ns / 1e9) for ns, start, _ in self._unpaused()]
+        found = [gap for gap in found if gap.length_s > longer_than_s]
         return sorted(found, key=lambda gap: gap.start_ns)
+
+    @property
+    def longest_s(self) -> float:
+        """s; the longest gap; NaN for fewer than two messages."""
+        return max((ns for ns, _, _ in self._unpaused()), default=float("nan")) / 1e9
+
+    @property
+    def longest_after(self) -> int:
+        """Number of the message before the longest gap, from 1; 0 for fewer than two."""
+        return max(self._unpaused(), key=lambda gap: (gap[0], -gap[1]), default=(0, 0, 0))[2]
+
+    def _unpaused(self) -> list[tuple[int, int, int]]:
+        """The longest gaps, each without the pauses in it."""
+        if not self.pauses:
+            return self._gaps
+        starts = [start for _, start, _ in self._gaps]
+        ends = [start + length for length, start, _ in self._gaps]
+        paused = paused_ns(self.pauses, starts, ends).tolist()
+        return [
+            (length - less, start, after)
+            for (length, start, after), less in zip(self._gaps, paused, strict=True)
+        ]

@@ -31,6 +31,7 @@ from roboalign_training.data.bags import Bag
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.framing import Frames, make_frames
 from roboalign_training.data.losses import recovered_losses
+from roboalign_training.data.pauses import Pauses, find_pauses
 from roboalign_training.data.topics import TopicMap, map_topics
 
 UNKNOWN = "unknown"
@@ -46,6 +47,7 @@ class Span:
         outcome: unknown, success, failure or discarded.
         start_ns, end_ns: First and last receive time that belong to it.
         fault: Why it must not be trained on (recorder's verdict, a part that is lost), or None.
+        pauses: When recording was interrupted on purpose.
     """
 
     episode_id: str
@@ -54,6 +56,7 @@ class Span:
     start_ns: int
     end_ns: int
     fault: str | None = None
+    pauses: Pauses = ()
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,9 @@ def find_spans(bag: Bag, topics: TopicMap, instruction: str | None = None) -> li
         EpisodeError: When there is no instruction, or two of them in one demonstration, an outcome
             that does not exist, or a marker that is none.
     """
+    stream = bag.messages([topics.episode] if topics.episode else [])
+    markers = [(receive_ns, marker) for _, receive_ns, marker in stream]
+    pauses = find_pauses(markers, bag.end_ns)
     if BAG_EPISODE_ID in bag.custom:
         verdict = bag.custom.get(BAG_VERDICT, FIT)
         spans = [
@@ -119,7 +125,7 @@ def find_spans(bag: Bag, topics: TopicMap, instruction: str | None = None) -> li
             )
         ]
     else:
-        spans = _marked(bag, topics)
+        spans = _marked(bag, markers)
         spans = spans or [Span(_name(bag), "", UNKNOWN, bag.start_ns, bag.end_ns)]
         spans = _with_losses(bag, spans)
     named = []
@@ -131,7 +137,8 @@ def find_spans(bag: Bag, topics: TopicMap, instruction: str | None = None) -> li
             raise EpisodeError(
                 bag.path, f"outcome: found {span.outcome!r}, expected one of {', '.join(OUTCOMES)}"
             )
-        named.append(replace(span, instruction=text.strip()))
+        within = tuple(p for p in pauses if p[0] <= span.end_ns and p[1] >= span.start_ns)
+        named.append(replace(span, instruction=text.strip(), pauses=within))
     return named
 
 
@@ -186,13 +193,13 @@ def _name(bag: Bag) -> str:
     return bag.path.resolve().name if bag.path.is_dir() else bag.path.stem
 
 
-def _marked(bag: Bag, topics: TopicMap) -> list[Span]:
+def _marked(bag: Bag, markers: list[tuple[int, Any]]) -> list[Span]:
     """Demonstrations between `episode` markers; the bag's messages between them belong to each."""
     spans: list[Span] = []
     start = None
-    for _, receive_ns, marker in bag.messages([topics.episode] if topics.episode else []):
+    for receive_ns, marker in markers:
         if marker.event in (PAUSE, RESUME):
-            continue  # nothing was recorded between them: those frames have no observations
+            continue
         if marker.event == START:
             if start is not None:
                 spans.append(_endless(start, receive_ns - 1))

@@ -14,6 +14,7 @@ from roboalign_training.data.channels import MISSING_STEP, Channel, Moment, Sink
 from roboalign_training.data.episodes import EpisodeFrames, Span, find_spans
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.light import light_frames
+from roboalign_training.data.pauses import Pauses
 from roboalign_training.data.recipe import Recipe, frames_fault, span_fault
 from roboalign_training.data.topics import map_topics
 
@@ -136,12 +137,15 @@ def inspect_bag(
                 first = _FirstImages()
                 frames = light_frames(bag, contract, span, topics, [first, *watch(spans, span)])
                 reasons = (span_fault(span, recipe), span.fault)
-                reasons += (frames_fault(frames, contract, recipe),)
+                reasons += (frames_fault(frames, contract, recipe, span.pauses),)
                 why = "; ".join(dict.fromkeys(filter(None, reasons)))
                 episodes.append(EpisodeReport(span, frames, why or None, first.images))
         except EpisodeError as error:
             fault = error.cause
-    reports = [_topic_report(bag, name, times[name], roles.get(name)) for name in sorted(times)]
+    pauses = tuple(pause for episode in episodes for pause in episode.span.pauses)
+    reports = [
+        _topic_report(bag, name, times[name], roles.get(name), pauses) for name in sorted(times)
+    ]
     return BagReport(bag, tuple(reports), tuple(episodes), fault)
 
 
@@ -188,10 +192,15 @@ def _roles(contract: Contract, names: dict[str, str]) -> dict[str, tuple[str, fl
 
 
 def _topic_report(
-    bag: Bag, name: str, arrivals: Arrivals, role: tuple[str, float, float] | None
+    bag: Bag,
+    name: str,
+    arrivals: Arrivals,
+    role: tuple[str, float, float] | None,
+    pauses: Pauses,
 ) -> TopicReport:
-    """Rate and gaps of one topic."""
+    """Rate and gaps of one topic, pauses not counted."""
     topic = bag.topics[name]
+    arrivals.pauses = pauses
     rate, longest = arrivals.rate_hz, arrivals.longest_s
     faults = [topic.fault] if topic.fault else []
     use, expected, max_gap = role or ("", 0.0, np.inf)

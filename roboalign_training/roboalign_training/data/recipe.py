@@ -11,6 +11,7 @@ from roboalign_policy.core.recording import OUTCOMES
 from roboalign_training.data.episodes import Span
 from roboalign_training.data.framing import Frames
 from roboalign_training.data.image_storage import AUTO, ImageStorage
+from roboalign_training.data.pauses import Pauses, paused_ns
 
 LIMIT_SLACK = 1e-3
 """Share of a dimension's range by which an action may lie outside: rounding of gains."""
@@ -24,8 +25,8 @@ class Recipe:
         outcomes: Outcomes that are taken.
         min_frames: Least number of frames; None for half a chunk, so that what is trained on is
             not mostly padding.
-        max_gap_s: s; longest time between two frames. Shorter gaps stay in the data, and no chunk
-            that crosses one is trained on.
+        max_gap_s: s; longest time between two frames, pauses not counted. Shorter gaps stay in
+            the data, and no chunk that crosses one is trained on.
         instruction: What was asked for, for all bags; None takes it from each.
         namespace: Namespace of the recorded topics; None finds it.
         images: How images are stored: auto, png, jpeg or video; see `image_storage`.
@@ -77,8 +78,17 @@ def span_fault(span: Span, recipe: Recipe) -> str | None:
     return span.fault
 
 
-def frames_fault(frames: Frames, contract: Contract, recipe: Recipe) -> str | None:
-    """Why a demonstration's frames are not fit for training; None if they are."""
+def frames_fault(
+    frames: Frames, contract: Contract, recipe: Recipe, pauses: Pauses = ()
+) -> str | None:
+    """Why a demonstration's frames are not fit for training; None if they are.
+
+    Args:
+        frames: The frames.
+        contract: The robot.
+        recipe: The rules.
+        pauses: Of the demonstration; what was left out in them is no gap.
+    """
     lost = {**frames.trimmed, **frames.dropped}
     causes = ", ".join(f"{why} ({count})" for why, count in sorted(lost.items()))
     if len(frames) == 0:
@@ -88,9 +98,11 @@ def frames_fault(frames: Frames, contract: Contract, recipe: Recipe) -> str | No
         return f"too short: {len(frames)} frames, expected at least {least}" + (
             f"; left out: {causes}" if causes else ""
         )
-    steps = np.diff(frames.indices)
-    if steps.size and (gap := steps.max() / contract.rate_hz) > recipe.max_gap_s:
-        at = int(steps.argmax())
+    gaps = np.diff(frames.indices) / contract.rate_hz
+    if pauses:
+        gaps = gaps - paused_ns(pauses, frames.stamps_ns[:-1], frames.stamps_ns[1:]) / 1e9
+    if gaps.size and (gap := gaps.max()) > recipe.max_gap_s:
+        at = int(gaps.argmax())
         return (
             f"gap of {gap:.2f} s after frame {frames.indices[at]}, expected at most "
             f"{recipe.max_gap_s:g} s; left out: {causes}"
