@@ -166,3 +166,19 @@ def test_cuts_follow_each_other(tmp_path, target):
         assert after.start_ns == before.end_ns + 1
         assert before.size >= target
     assert sum(s.size for s in segments) == bag.weights.sizes.sum()
+
+
+def test_a_stamp_of_another_age_is_refused_before_it_fills_memory(tmp_path):
+    from conversion_bags import RAW, START_NS, write_rows
+    from demo_bags import STORE
+
+    bag = read_bag(write_bag(tmp_path / "a.mcap", 1.0))
+    rows = [(ns, topic, msg) for topic, ns, msg in bag.messages()]
+    late = next(msg for _, topic, msg in reversed(rows) if topic == RAW)
+    late.header.stamp = STORE.types["builtin_interfaces/msg/Time"](4_000_000_000 // 2, 0)
+    rows.append((START_NS + 2 * 10**9, RAW, late))
+    write_rows(tmp_path / "b.mcap", rows)
+    bag, contract = read_bag(tmp_path / "b.mcap"), two_cameras()
+    plan = planned(bag, contract)
+    assert plan == reference(bag, contract)
+    assert "is a stamp of another clock among them?" in plan

@@ -23,6 +23,9 @@ from roboalign_training.data.errors import BagError, DataError, EpisodeError
 from roboalign_training.data.recipe import span_fault
 from roboalign_training.data.topics import map_topics
 
+LATEST_NS = 2**63 - 1
+"""Times are signed numbers from here on; this one is in the year 2262."""
+
 
 @dataclass(frozen=True)
 class SmallBagJob:
@@ -58,7 +61,7 @@ def convert_bag(path: Path, target: Target, pool: Pool, report: Report | None = 
     """
     try:
         return _Work(path, target, pool, report or (lambda share: None)).run()
-    except NoRoomError:
+    except NoRoomError:  # which the caller may have room for
         raise
     except DataError as error:
         return Converted(path, error=str(error))
@@ -101,6 +104,11 @@ class _Work:
     def run(self) -> Converted:
         """Does it; what was finished before is not done again."""
         bag = read_bag(self._path)
+        if bag.end_ns > LATEST_NS:
+            cause = (
+                f"its last message was received at {bag.end_ns} ns, expected at most {LATEST_NS}"
+            )
+            raise BagError(self._path, cause)
         base = made_with(self._target.contract.hash, self._target.recipe.to_dict())
         folder = work_folder(self._target.out, list(bag.files), base)
         with self._hashing(bag, folder) as begun:

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from roboalign_policy.core.contract import Contract
-from roboalign_policy.core.frames import Frame, frame_times
+from roboalign_policy.core.frames import Frame
 from roboalign_policy.core.recorded import rising
 from roboalign_policy.core.resample import commands_at, resample_tracks
 from roboalign_training.data.columns import StreamColumns
 from roboalign_training.data.errors import EpisodeError
-from roboalign_training.data.framing import JUMP_NS, Frames
+from roboalign_training.data.framing import JUMP_NS, Frames, episode_times
 from roboalign_training.data.scan import Scan
 
 _FIRST = 8  # images that are looked at at either end, so that many bad ones are soon found
@@ -101,7 +101,7 @@ def plan_frames(scan: Scan, contract: Contract, source: Path) -> FramePlan:
         for track, s in zip(tracks, contract.observations, strict=True)
     ]
     start, end = max(int(s.min()) for s in stamps), max(int(s.max()) for s in stamps)
-    times = frame_times(start, end, contract.rate_hz)
+    times = episode_times(start, end, contract, source)
     actions, lost = _actions(scan, contract, times)
     for stream in contract.observations:
         unreadable = _unreadable_at(scan.observed[stream.key], stream.align.clock, times)

@@ -29,6 +29,8 @@ from roboalign_training.data.topics import TopicMap
 
 JUMP_NS = 500_000_000
 """Stamps may be this much out of order; further back is another time (a simulator's reset)."""
+MOST_FRAMES = 20_000_000
+"""Frames of an episode, 23 days at 10 Hz: more of them come from a wrong stamp, and fill memory."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def make_frames(
     clocks = {s.key: s.align.clock for s in contract.observations}
     stamps = {k: [s.time_ns(clocks[k]) for s in t.samples] for k, t in observed.items()}
     start, end = max(min(s) for s in stamps.values()), max(max(s) for s in stamps.values())
-    times = frame_times(start, end, contract.rate_hz)
+    times = episode_times(start, end, contract, source)
     actions, reasons = _actions(contract, commands, times)
     for key, track in observed.items():
         for index in np.flatnonzero(track.unreadable_at(times)):
@@ -118,6 +120,22 @@ def make_frames(
             reasons[index] += [f"{key}: {_kind(why)}" for key, why in frame.reasons.items()]
     kept = [index for index in frames if index not in reasons]
     return _collect(contract, kept, frames, actions, reasons)
+
+
+def episode_times(start_ns: int, end_ns: int, contract: Contract, source: Path) -> np.ndarray:
+    """The frame times of an episode, (N,) int64, ns.
+
+    Raises:
+        EpisodeError: When there would be more than any recording has: a stamp is of another age.
+    """
+    seconds = (end_ns - start_ns) / 1e9
+    if seconds * contract.rate_hz > MOST_FRAMES:
+        raise EpisodeError(
+            source,
+            f"its stamps reach over {seconds:.0f} s, {seconds * contract.rate_hz:.0f} frames, "
+            f"expected at most {MOST_FRAMES}: is a stamp of another clock among them?",
+        )
+    return frame_times(start_ns, end_ns, contract.rate_hz)
 
 
 def _samples(

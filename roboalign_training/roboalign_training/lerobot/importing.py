@@ -143,6 +143,7 @@ def import_contract(source: LeRobotSource, given: Contract | None) -> Contract:
 def _recipe(out: Path, passport: Passport | None, given: Recipe | None) -> Recipe | None:
     """The rules for `open_index`, where None stands for those of the data set or the defaults."""
     if given is None and passport is not None and not (out / INDEX).exists():
-        # Images come in lossless, however they were stored before.
-        return replace(Recipe.from_dict(passport.recipe), images=AUTO, quality=None)
+        recipe = Recipe.from_dict(passport.recipe)
+        # Images come in without loss, however they were stored before.
+        return replace(recipe, images=AUTO, quality=None) if passport.lossy else recipe
     return given
