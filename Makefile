@@ -31,9 +31,14 @@ install/.built: .venv/roboalign.env $(BUILD_INPUTS)
 
 build: install/.built ## colcon build of the three packages
 
+# The tests of roboalign_training start no node: they run beside the pure ones of roboalign_policy.
 test: build ## every test, through colcon test; ends with "N passed, N failed, N skipped"
-	@rm -f $(addsuffix /pytest.xml,$(RESULTS))
-	@$(WITH_ENV) { colcon test; status=$$?; $(PYTHON) scripts/summarise_tests.py $(RESULTS) && exit $$status; }
+	@rm -f $(addsuffix /pytest.xml,$(RESULTS)) && mkdir -p log
+	@$(WITH_ENV) { \
+	    colcon --log-base log/training test --packages-select roboalign_training > log/training.txt 2>&1 & \
+	    colcon test --packages-skip roboalign_training; status=$$?; \
+	    wait $$! || status=$$?; cat log/training.txt; \
+	    $(PYTHON) scripts/summarise_tests.py $(RESULTS) && exit $$status; }
 
 demo: build ## record, learn and drive in the simulator; writes out/demo/report.html
 	@$(WITH_ENV) roboalign demo
