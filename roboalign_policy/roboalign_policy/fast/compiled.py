@@ -1,0 +1,232 @@
+"""The compiled loop of the FAST encoder: rows of codes to BPE tokens.
+
+Import this file only where something is encoded: it loads numba, and the very first time on a
+machine the compiler takes about two seconds (its result is kept on disk).
+
+Tokens are numbered by rank: base symbols first, then merged tokens in the order of their merges,
+so a merge and the token it makes have one number. A token that is made can only take part in later
+merges than its own (`Ranks.prove` sees to that). The merges of a text hence happen in ascending
+order, and the priority queue that BPE needs is one list of places for each merge and a set of bits
+that says which lists hold something; nothing is ever sorted by a heap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numba
+import numpy as np
+
+# Bits of a left and a right token in the keys of the table of merges.
+TOKEN_BITS = 20
+_TOKEN_MASK = (1 << TOKEN_BITS) - 1
+# An odd number near 2**64 / the golden ratio spreads the keys of the hash table.
+_SPREAD = -7046029254386353131
+# The place of the only set bit of a 64-bit number, by the top six bits of its product with a
+# De Bruijn sequence.
+_SEQUENCE = 0x03F79D71B4CB0A89
+_PLACES = np.zeros(64, dtype=np.int64)
+for _bit in range(64):
+    _PLACES[(_SEQUENCE << _bit) % (1 << 64) >> 58] = _bit
+
+
+def _compile(*signature: str, **options: str) -> Callable:
+    """Decorator: machine code without the GIL, kept on disk where there is a folder for it."""
+
+    def decorate(function: Callable) -> Callable:
+        try:
+            return numba.njit(*signature, cache=True, nogil=True, **options)(function)
+        except RuntimeError:  # numba found no folder that it may write to
+            return numba.njit(*signature, nogil=True, **options)(function)
+
+    return decorate
+
+
+@_compile(inline="always")
+def _merge_of(left, right, merges):
+    """The token that two make, or 0."""
+    key = np.int64(left) << TOKEN_BITS | np.int64(right)
+    mask = np.uint32(len(merges) - 1)
+    slot = np.uint32(key * _SPREAD >> 40) & mask
+    entry = merges[slot]
+    while entry != 0 and entry >> TOKEN_BITS != key:
+        slot = np.uint32(slot + 1) & mask
+        entry = merges[slot]
+    return np.uint32(entry & _TOKEN_MASK)
+
+
+@_compile("void(uint32, uint32[::1], uint32[::1])")
+def _sort(entry, places, links):
+    """Puts the places of a list in ascending order; they nearly always are."""
+    while entry != 0:
+        smallest, other = entry, links[entry]
+        while other != 0:
+            if places[other] < places[smallest]:
+                smallest = other
+            other = links[other]
+        places[entry], places[smallest] = places[smallest], places[entry]
+        entry = links[entry]
+
+
+@_compile("void(uint32[:, ::1], int64, int64[::1])")
+def fill_merges(halves, bases, merges):
+    """Makes the hash table of merges.
+
+    Args:
+        halves: uint32 (V, 2), the two tokens that each token is made of.
+        bases: Number of base symbols, at least 1; their halves are not looked at.
+        merges: int64 (a power of two above V,), all 0; is overwritten.
+    """
+    for token in range(bases, len(halves)):
+        key = np.int64(halves[token, 0]) << TOKEN_BITS | np.int64(halves[token, 1])
+        slot = np.uint32(key * _SPREAD >> 40) & np.uint32(len(merges) - 1)
+        while merges[slot] != 0:
+            slot = np.uint32(slot + 1) & np.uint32(len(merges) - 1)
+        merges[slot] = key << TOKEN_BITS | token
+
+
+@_compile(
+    "void(int64[:, ::1], uint32[:, ::1], int64[::1], uint32[:, ::1], uint32[:, ::1], uint8[::1],"
+    " int64[::1], int64[::1], int64[::1])"
+)
+def encode_rows(codes, spelling, powers, first, halves, sides, merges, tokens, counts):
+    """Writes the tokens of every row one after the other.
+
+    Indices are unsigned because numba then leaves out the handling of negative ones. 0 is the end
+    of a list and "no token" in the tables of merges: token 0 is a base symbol, which none makes.
+
+    Args:
+        codes: int64 (N, L), each a row of `spelling`.
+        spelling: uint32 (C, 4): number of base symbols of a code, 0 where the row must not be
+            encoded here, and the symbols.
+        powers: int64 (P,): a code, or -1; then the tokens for 1, 2, 4, ... of it in a row, which
+            the first merges make before any other looks at them.
+        first: uint32 (F, F + 1), the tokens that pairs of the tokens O, O + 1 ... O + F - 1 make,
+            or 0, where [0, F] is O; no other pair that a text begins with makes any.
+        halves: uint32 (V, 2), the two tokens that each token is made of.
+        sides: uint8 (V + 1,), 1 if a token is the left half of another, plus 2 if the right half;
+            0 for V, which stands where there is no token.
+        merges: int64, hash table as `fill_merges` makes it.
+        tokens: int64, room for every symbol; is overwritten.
+        counts: int64 (N,), is overwritten: tokens of each row, -1 for a row that is not encoded.
+    """
+    room = codes.shape[1] * 3 + 2
+    total = len(halves)
+    # The text begins at place 1; `nothing` stands before it, after it, and within tokens.
+    nothing = np.uint32(total)
+    symbol = np.full(room, nothing, dtype=np.uint32)
+    before = np.empty(room, dtype=np.uint32)
+    after = np.empty(room, dtype=np.uint32)
+    # Entry t is the head of the list of token t, and the entries from V on have places.
+    places = np.empty(total + 3 * room, dtype=np.uint32)
+    links = np.zeros(total + 3 * room, dtype=np.uint32)
+    tails = np.arange(total).astype(np.uint32)
+    waiting = np.zeros((total >> 6) + 1, dtype=np.uint64)
+    one, six, low = np.uint64(1), np.uint32(6), np.uint32(63)
+    origin, width = np.int64(first[0, len(first)]), len(first)
+    largest = len(powers) - 2
+    begin = 0
+    for row in range(len(codes)):
+        end, column = 1, 0
+        while column < codes.shape[1]:
+            code = codes[row, column]
+            column += 1
+            if code == powers[0]:
+                length = 1
+                while column < codes.shape[1] and codes[row, column] == code:
+                    length += 1
+                    column += 1
+                for _ in range(length >> largest):
+                    symbol[end] = powers[largest + 1]
+                    end += 1
+                for power in range(largest - 1, -1, -1):
+                    if length >> power & 1:
+                        symbol[end] = powers[power + 1]
+                        end += 1
+                continue
+            index = np.uint32(code)
+            symbols = spelling[index, 0]
+            if symbols == 0:
+                end = 0
+                break
+            symbol[end] = spelling[index, 1]
+            if symbols > 1:
+                symbol[end + 1] = spelling[index, 2]
+                symbol[end + 2] = spelling[index, 3]
+            end += np.int64(symbols)
+        if end == 0:
+            counts[row] = -1
+            continue
+        symbol[end] = nothing
+        entries = np.uint32(total)
+        left = np.int64(-1)
+        for index in range(1, end):
+            place = np.uint32(index)
+            right = np.int64(symbol[place]) - origin
+            before[place], after[place] = index - 1, index + 1
+            if left >= 0 and right >= 0:
+                token = first[np.uint32(left), np.uint32(right)]
+                if token != 0:
+                    places[entries], links[entries] = index - 1, 0
+                    links[tails[token]] = entries
+                    tails[token] = entries
+                    waiting[token >> six] |= one << np.uint64(token & low)
+                    entries = np.uint32(entries + 1)
+            left = right
+        before[np.uint32(end)] = end - 1
+        for word in range(len(waiting)):
+            while waiting[word] != 0:
+                bits = waiting[word]
+                waiting[word] = bits & (bits - one)
+                bit = (bits ^ waiting[word]) * np.uint64(_SEQUENCE) >> np.uint64(58)
+                made = np.uint32((word << 6) + _PLACES[bit])
+                beginning = links[made]
+                tails[made], links[made] = made, 0
+                left_half, right_half = halves[made, 0], halves[made, 1]
+                if left_half == right_half:
+                    # Of overlapping pairs the first counts, so the places have to ascend.
+                    entry, other = beginning, links[beginning]
+                    while other != 0 and places[other] > places[entry]:
+                        entry, other = other, links[other]
+                    if other != 0:
+                        _sort(beginning, places, links)
+                side = sides[made]
+                entry = beginning
+                while entry != 0:
+                    place = places[entry]
+                    entry = links[entry]
+                    gone = after[place]
+                    if symbol[place] != left_half or symbol[gone] != right_half:
+                        continue
+                    following = after[gone]
+                    symbol[place], symbol[gone] = made, nothing
+                    after[place] = following
+                    before[following] = place
+                    if side & 2:
+                        at = before[place]
+                        neighbour = symbol[at]
+                        if sides[neighbour] & 1:
+                            token = _merge_of(neighbour, made, merges)
+                            if token != 0:
+                                places[entries], links[entries] = at, 0
+                                links[tails[token]] = entries
+                                tails[token] = entries
+                                waiting[token >> six] |= one << np.uint64(token & low)
+                                entries = np.uint32(entries + 1)
+                    if side & 1:
+                        neighbour = symbol[following]
+                        if sides[neighbour] & 2:
+                            token = _merge_of(made, neighbour, merges)
+                            if token != 0:
+                                places[entries], links[entries] = place, 0
+                                links[tails[token]] = entries
+                                tails[token] = entries
+                                waiting[token >> six] |= one << np.uint64(token & low)
+                                entries = np.uint32(entries + 1)
+        place, count = np.uint32(1), begin
+        while place < end:
+            tokens[count] = symbol[place]
+            count += 1
+            place = after[place]
+        counts[row] = count - begin
+        begin = count
