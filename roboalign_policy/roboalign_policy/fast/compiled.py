@@ -17,11 +17,11 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
+# Entries of the table of merges that are looked at together.
+BUCKET = 4
 # Bits of a left and a right token in the keys of the table of merges.
 TOKEN_BITS = 20
 _TOKEN_MASK = (1 << TOKEN_BITS) - 1
-# An odd number near 2**64 / the golden ratio spreads the keys of the hash table.
-_SPREAD = -7046029254386353131
 # The place of the only set bit of a 64-bit number, by the top six bits of its product with a
 # De Bruijn sequence.
 _SEQUENCE = 0x03F79D71B4CB0A89
@@ -43,16 +43,21 @@ def _compile(*signature: str, **options: str) -> Callable:
 
 
 @_compile(inline="always")
-def _merge_of(left, right, merges):
-    """The token that two make, or 0."""
+def _bucket(key, factor, merges):
+    """Where the merge of a pair stands, if there is one."""
+    return np.uint32((key * factor >> 32) & (len(merges) - 1))
+
+
+@_compile(inline="always")
+def _merge_of(left, right, factor, merges):
+    """The token that two make, or 0; without branches, which could not be foreseen."""
     key = np.int64(left) << TOKEN_BITS | np.int64(right)
-    mask = np.uint32(len(merges) - 1)
-    slot = np.uint32(key * _SPREAD >> 40) & mask
-    entry = merges[slot]
-    while entry != 0 and entry >> TOKEN_BITS != key:
-        slot = np.uint32(slot + 1) & mask
-        entry = merges[slot]
-    return np.uint32(entry & _TOKEN_MASK)
+    bucket = _bucket(key, factor, merges)
+    token = np.int64(0)
+    for index in range(BUCKET):
+        entry = merges[bucket, np.uint32(index)]
+        token |= (entry & _TOKEN_MASK) * np.int64(entry >> TOKEN_BITS == key)
+    return np.uint32(token)
 
 
 @_compile("void(uint32, uint32[::1], uint32[::1])")
@@ -68,28 +73,33 @@ def _sort(entry, places, links):
         entry = links[entry]
 
 
-@_compile("void(uint32[:, ::1], int64, int64[::1])")
-def fill_merges(halves, bases, merges):
-    """Makes the hash table of merges.
+@_compile("boolean(uint32[:, ::1], int64, int64, int64[:, ::1])")
+def fill_merges(halves, bases, factor, merges):
+    """Makes the hash table of merges; returns whether they fit.
 
     Args:
         halves: uint32 (V, 2), the two tokens that each token is made of.
         bases: Number of base symbols, at least 1; their halves are not looked at.
-        merges: int64 (a power of two above V,), all 0; is overwritten.
+        factor: An odd number that spreads the keys.
+        merges: int64 (a power of two, BUCKET), all 0; is overwritten.
     """
     for token in range(bases, len(halves)):
         key = np.int64(halves[token, 0]) << TOKEN_BITS | np.int64(halves[token, 1])
-        slot = np.uint32(key * _SPREAD >> 40) & np.uint32(len(merges) - 1)
-        while merges[slot] != 0:
-            slot = np.uint32(slot + 1) & np.uint32(len(merges) - 1)
-        merges[slot] = key << TOKEN_BITS | token
+        bucket = _bucket(key, factor, merges)
+        index = 0
+        while index < BUCKET and merges[bucket, index] != 0:
+            index += 1
+        if index == BUCKET:
+            return False
+        merges[bucket, index] = key << TOKEN_BITS | token
+    return True
 
 
 @_compile(
-    "void(int64[:, ::1], uint32[:, ::1], int64[::1], uint32[:, ::1], uint32[:, ::1], uint8[::1],"
-    " int64[::1], int64[::1], int64[::1])"
+    "void(int64[:, ::1], uint32[:, ::1], int64[::1], uint32[:, ::1], uint32[:, ::1], int64,"
+    " int64[:, ::1], int64[::1], int64[::1])"
 )
-def encode_rows(codes, spelling, powers, first, halves, sides, merges, tokens, counts):
+def encode_rows(codes, spelling, powers, first, halves, factor, merges, tokens, counts):
     """Writes the tokens of every row one after the other.
 
     Indices are unsigned because numba then leaves out the handling of negative ones. 0 is the end
@@ -104,8 +114,7 @@ def encode_rows(codes, spelling, powers, first, halves, sides, merges, tokens, c
         first: uint32 (F, F + 1), the tokens that pairs of the tokens O, O + 1 ... O + F - 1 make,
             or 0, where [0, F] is O; no other pair that a text begins with makes any.
         halves: uint32 (V, 2), the two tokens that each token is made of.
-        sides: uint8 (V + 1,), 1 if a token is the left half of another, plus 2 if the right half;
-            0 for V, which stands where there is no token.
+        factor: As in `fill_merges`.
         merges: int64, hash table as `fill_merges` makes it.
         tokens: int64, room for every symbol; is overwritten.
         counts: int64 (N,), is overwritten: tokens of each row, -1 for a row that is not encoded.
@@ -123,7 +132,7 @@ def encode_rows(codes, spelling, powers, first, halves, sides, merges, tokens, c
     tails = np.arange(total).astype(np.uint32)
     waiting = np.zeros((total >> 6) + 1, dtype=np.uint64)
     one, six, low = np.uint64(1), np.uint32(6), np.uint32(63)
-    origin, width = np.int64(first[0, len(first)]), len(first)
+    origin = np.int64(first[0, len(first)])
     largest = len(powers) - 2
     begin = 0
     for row in range(len(codes)):
@@ -140,9 +149,8 @@ def encode_rows(codes, spelling, powers, first, halves, sides, merges, tokens, c
                     symbol[end] = powers[largest + 1]
                     end += 1
                 for power in range(largest - 1, -1, -1):
-                    if length >> power & 1:
-                        symbol[end] = powers[power + 1]
-                        end += 1
+                    symbol[end] = powers[power + 1]
+                    end += length >> power & 1
                 continue
             index = np.uint32(code)
             symbols = spelling[index, 0]
@@ -158,20 +166,18 @@ def encode_rows(codes, spelling, powers, first, halves, sides, merges, tokens, c
             counts[row] = -1
             continue
         symbol[end] = nothing
-        entries = np.uint32(total)
-        left = np.int64(-1)
+        entries, tails[0] = np.uint32(total), 0
+        left = np.uint32(0)
         for index in range(1, end):
             place = np.uint32(index)
-            right = np.int64(symbol[place]) - origin
+            right = np.uint32(max(np.int64(symbol[place]) - origin, 0))
             before[place], after[place] = index - 1, index + 1
-            if left >= 0 and right >= 0:
-                token = first[np.uint32(left), np.uint32(right)]
-                if token != 0:
-                    places[entries], links[entries] = index - 1, 0
-                    links[tails[token]] = entries
-                    tails[token] = entries
-                    waiting[token >> six] |= one << np.uint64(token & low)
-                    entries = np.uint32(entries + 1)
+            token = first[left, right]
+            places[entries], links[entries] = index - 1, 0
+            links[tails[token]] = entries
+            tails[token] = entries
+            waiting[token >> six] |= one << np.uint64(token & low)
+            entries = np.uint32(entries + 1)
             left = right
         before[np.uint32(end)] = end - 1
         for word in range(len(waiting)):
@@ -180,6 +186,8 @@ def encode_rows(codes, spelling, powers, first, halves, sides, merges, tokens, c
                 waiting[word] = bits & (bits - one)
                 bit = (bits ^ waiting[word]) * np.uint64(_SEQUENCE) >> np.uint64(58)
                 made = np.uint32((word << 6) + _PLACES[bit])
+                if made == 0:
+                    continue  # the list of the pairs that make nothing
                 beginning = links[made]
                 tails[made], links[made] = made, 0
                 left_half, right_half = halves[made, 0], halves[made, 1]
@@ -190,7 +198,6 @@ def encode_rows(codes, spelling, powers, first, halves, sides, merges, tokens, c
                         entry, other = other, links[other]
                     if other != 0:
                         _sort(beginning, places, links)
-                side = sides[made]
                 entry = beginning
                 while entry != 0:
                     place = places[entry]
@@ -202,27 +209,18 @@ def encode_rows(codes, spelling, powers, first, halves, sides, merges, tokens, c
                     symbol[place], symbol[gone] = made, nothing
                     after[place] = following
                     before[following] = place
-                    if side & 2:
-                        at = before[place]
-                        neighbour = symbol[at]
-                        if sides[neighbour] & 1:
-                            token = _merge_of(neighbour, made, merges)
-                            if token != 0:
-                                places[entries], links[entries] = at, 0
-                                links[tails[token]] = entries
-                                tails[token] = entries
-                                waiting[token >> six] |= one << np.uint64(token & low)
-                                entries = np.uint32(entries + 1)
-                    if side & 1:
-                        neighbour = symbol[following]
-                        if sides[neighbour] & 2:
-                            token = _merge_of(made, neighbour, merges)
-                            if token != 0:
-                                places[entries], links[entries] = place, 0
-                                links[tails[token]] = entries
-                                tails[token] = entries
-                                waiting[token >> six] |= one << np.uint64(token & low)
-                                entries = np.uint32(entries + 1)
+                    for side in range(2):
+                        if side == 0:
+                            at = before[place]
+                            token = _merge_of(symbol[at], made, factor, merges)
+                        else:
+                            at = place
+                            token = _merge_of(made, symbol[following], factor, merges)
+                        places[entries], links[entries] = at, 0
+                        links[tails[token]] = entries
+                        tails[token] = entries
+                        waiting[token >> six] |= one << np.uint64(token & low)
+                        entries = np.uint32(entries + 1)
         place, count = np.uint32(1), begin
         while place < end:
             tokens[count] = symbol[place]

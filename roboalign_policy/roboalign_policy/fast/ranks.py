@@ -17,7 +17,7 @@ class Ranks:
     """A vocabulary in the order of its merges.
 
     Attributes:
-        arrays: `spelling`, `powers`, `first`, `halves`, `sides` and `merges` of
+        arrays: `spelling`, `powers`, `first`, `halves`, `factor` and `merges` of
             `compiled.encode_rows`.
         ids: object (V,), the id of each token as an `int`.
     """
@@ -39,7 +39,7 @@ class Ranks:
             plain: bool (MAX_CODE + 1,), the characters that the pre-tokenizer never splits at.
         """
         # Here, because it imports numba.
-        from roboalign_policy.fast.compiled import TOKEN_BITS, fill_merges
+        from roboalign_policy.fast.compiled import TOKEN_BITS
 
         merges = [tuple(m.split(" ") if isinstance(m, str) else m) for m in model["merges"]]
         later = {left + right for left, right in merges}
@@ -49,7 +49,7 @@ class Ranks:
         # Symbols that merge stand last, so that they and the powers are neighbours.
         wanted = {half for pair in merges for half in pair}
         symbols.sort(key=wanted.__contains__)
-        origin = sum(symbol not in wanted for symbol in symbols)
+        origin = sum(symbol not in wanted for symbol in symbols) - 1
         ranks = {symbol: rank for rank, symbol in enumerate(symbols)}
         pairs = [(rank, rank) for rank in ranks.values()]
         for left, right in merges:
@@ -62,23 +62,19 @@ class Ranks:
                 pairs.append((ranks[left], ranks[right]))
         bases = len(symbols)
         powers = _powers(symbols, pairs, layout)
-        size = bases + len(powers) - 2 - origin
+        size = bases + len(powers) - 3 - origin
         if size > _MOST_FIRST:
             return None
         halves = np.array(pairs, dtype=np.uint32)
-        sides = np.zeros(len(pairs) + 1, dtype=np.uint8)
-        sides[halves[bases:, 0]] |= 1
-        sides[halves[bases:, 1]] |= 2
-        first = np.zeros((max(size, 1), max(size, 1) + 1), dtype=np.uint32)
+        first = np.zeros((size + 1, size + 2), dtype=np.uint32)
         first[0, -1] = origin
         for token, (left, right) in enumerate(pairs[bases:], bases):
-            if 0 <= left - origin < size and 0 <= right - origin < size:
+            if 0 < left - origin <= size and 0 < right - origin <= size:
                 first[left - origin, right - origin] = token
-        table = np.zeros(1 << (2 * len(pairs)).bit_length(), dtype=np.int64)
-        fill_merges(halves, bases, table)
+        factor, table = _table(halves, bases)
         spelling = _spelling(ranks, layout, plain)
         ids = np.array([model["vocab"][text] for text in ranks], dtype=object)
-        return cls((spelling, powers, first, halves, sides, table), ids)
+        return cls((spelling, powers, first, halves, factor, table), ids)
 
 
 def _symbols(model: dict, layout: str) -> list[str]:
@@ -86,6 +82,19 @@ def _symbols(model: dict, layout: str) -> list[str]:
     if layout == "bytes":
         return [symbol for symbol in byte_characters() if symbol in model["vocab"]]
     return [text for text in model["vocab"] if len(text) == 1 and ord(text) <= MAX_CODE]
+
+
+def _table(halves: np.ndarray, bases: int) -> tuple[int, np.ndarray]:
+    from roboalign_policy.fast.compiled import BUCKET, fill_merges
+    rng=np.random.default_rng(0)
+    size = 1 << (2 * len(halves)).bit_length()
+    while True:
+        for _ in range(20):
+            factor = int(rng.integers(1 << 62)) * 2 + 1
+            table = np.zeros((size, BUCKET), dtype=np.int64)
+            if fill_merges(halves, bases, factor, table):
+                return factor, table
+        size *= 2
 
 
 def _powers(symbols: list[str], pairs: list[tuple[int, int]], layout: str) -> np.ndarray:

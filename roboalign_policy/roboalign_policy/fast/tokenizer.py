@@ -28,10 +28,12 @@ from roboalign_policy.fast.errors import (
     UndecodableTokensError,
     UnknownTokenError,
 )
+from roboalign_policy.fast.threads import cores, spread
 from roboalign_policy.fast.vocabulary import MAX_CODE, Vocabulary, whole_codes
 
-# Coefficients given to the BPE at a time: small enough for the caches, large enough to share out.
+# Coefficients that are worked on at a time, small enough for the caches, and what threads are for.
 _BLOCK = 1 << 16
+_WORTH_SHARING = 6000
 
 
 class FastTokenizer:
@@ -129,17 +131,22 @@ class FastTokenizer:
         """
         if out_of_range not in ("raise", "clip"):
             raise ValueError(f"out_of_range is {out_of_range!r}, expected 'raise' or 'clip'")
-        coefficients = self.quantise(actions)
-        if out_of_range == "clip":
-            coefficients = np.clip(coefficients, *self.coefficient_range)
-        codes = coefficients - self.min_token
-        self._check_codes(codes)
-        flat = codes.reshape(len(codes), -1)
-        step = max(1, _BLOCK // flat.shape[1])
-        tokens: list[list[int]] = []
-        for start in range(0, len(flat), step):
-            tokens.extend(self._bpe.encode(flat[start : start + step]))
-        return tokens
+        actions = dct.check_actions(actions)
+        limits = self.coefficient_range if out_of_range == "clip" else None
+
+        def encode_from(start: int) -> list[list[int]]:
+            codes = dct.quantise(actions[start : start + step], self.scale)
+            if limits:
+                np.clip(codes, *limits, out=codes)
+            codes -= self.min_token
+            self._check_codes(codes, start)
+            return self._bpe.encode(codes.reshape(len(codes), -1))
+
+        pieces = -(-actions.size // _BLOCK)
+        if actions.size >= _WORTH_SHARING:
+            pieces = max(pieces, cores())
+        step = -(-len(actions) // pieces)
+        return list(chain(*spread(encode_from, range(0, len(actions), step))))
 
     def decode(
         self, tokens: Sequence[Sequence[int]] | np.ndarray, *, horizon: int, dims: int
@@ -175,7 +182,7 @@ class FastTokenizer:
             actions[first:last] = dct.dequantise(coefficients, self.scale)
         return actions
 
-    def _check_codes(self, codes: np.ndarray) -> None:
+    def _check_codes(self, codes: np.ndarray, start: int) -> None:
         low, high = self.coefficient_range
         if low <= codes.min() + self.min_token and codes.max() + self.min_token <= high:
             return
@@ -190,7 +197,7 @@ class FastTokenizer:
             f"DCT coefficient {value} (frequency {frequency}, dimension {dim}) is outside"
             f" {low}..{high}, what this tokenizer represents; normalise or clip the actions, fit"
             " with a wider range, or pass out_of_range='clip'",
-            chunk=chunk,
+            chunk=start + chunk,
         )
 
     def _check_ids(self, ids: np.ndarray, sizes: np.ndarray) -> None:
