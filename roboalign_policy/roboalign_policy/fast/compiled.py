@@ -1,7 +1,7 @@
 """The compiled loop of the FAST encoder: rows of codes to BPE tokens.
 
 Import this file only where something is encoded: it loads numba, and the very first time on a
-machine the compiler takes about two seconds (its result is kept on disk).
+machine the compiler takes some seconds (its result is kept on disk).
 
 Tokens are numbered by rank: base symbols first, then merged tokens in the order of their merges,
 so a merge and the token it makes have one number. A token that is made can only take part in later
@@ -31,7 +31,10 @@ for _bit in range(64):
 
 
 def _compile(*signature: str, **options: str) -> Callable:
-    """Decorator: machine code without the GIL, kept on disk where there is a folder for it."""
+    """Decorator: machine code that runs without the GIL, kept on disk where a folder is writable.
+
+    The signature makes numba compile when this file is imported, so never during a call.
+    """
 
     def decorate(function: Callable) -> Callable:
         try:
@@ -50,7 +53,7 @@ def _bucket(key, factor, merges):
 
 @_compile(inline="always")
 def _merge_of(left, right, factor, merges):
-    """The token that two make, or 0; without branches, which could not be foreseen."""
+    """The token that two make, or 0; without branches: no processor could foresee them."""
     key = np.int64(left) << TOKEN_BITS | np.int64(right)
     bucket = _bucket(key, factor, merges)
     token = np.int64(0)
@@ -111,8 +114,9 @@ def encode_rows(codes, spelling, powers, first, halves, factor, merges, tokens, 
             encoded here, and the symbols.
         powers: int64 (P,): a code, or -1; then the tokens for 1, 2, 4, ... of it in a row, which
             the first merges make before any other looks at them.
-        first: uint32 (F, F + 1), the tokens that pairs of the tokens O, O + 1 ... O + F - 1 make,
-            or 0, where [0, F] is O; no other pair that a text begins with makes any.
+        first: uint32 (F + 1, F + 2), in [i + 1, j + 1] the token that O + i and O + j make, or 0,
+            and in [0, F + 1] O. Row and column 0 are for tokens below O, which make none. From
+            O + F on are tokens that no text has before the first merge.
         halves: uint32 (V, 2), the two tokens that each token is made of.
         factor: As in `fill_merges`.
         merges: int64, hash table as `fill_merges` makes it.
@@ -132,7 +136,7 @@ def encode_rows(codes, spelling, powers, first, halves, factor, merges, tokens, 
     tails = np.arange(total).astype(np.uint32)
     waiting = np.zeros((total >> 6) + 1, dtype=np.uint64)
     one, six, low = np.uint64(1), np.uint32(6), np.uint32(63)
-    origin = np.int64(first[0, len(first)])
+    origin = np.int64(first[0, len(first)]) - 1
     largest = len(powers) - 2
     begin = 0
     for row in range(len(codes)):

@@ -1,4 +1,4 @@
-"""What the compiled encoder knows of a vocabulary, and the proof that it makes the BPE's tokens."""
+"""What the compiled encoder knows of a vocabulary, and the proof that its tokens are the BPE's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from roboalign_policy.fast.vocabulary import MAX_CODE, byte_characters
 
 # Side of the table of first merges; a larger one would push the rest out of the caches.
 _MOST_FIRST = 1 << 10
+# With more tokens than this, hardly any factor fills a table of sensible size.
+_MOST_TOKENS = 1 << 16
+_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -30,26 +33,23 @@ class Ranks:
         """The ranks of a vocabulary, or None where its merges need not happen in their order.
 
         They do where every token is made by one merge only, and this merge stands after those of
-        its halves: what a merge makes can then only be wanted by later ones. A vocabulary of a
-        million tokens or with more than a thousand symbols that merge has None as well.
+        its halves: what a merge makes can then only be wanted by later ones. A vocabulary of
+        more than 65,536 tokens, or of more than a thousand symbols that merge, has None as well.
 
         Args:
             model: The `model` object of tokenizer.json.
             layout: "bytes" or "characters" (see `Vocabulary`).
             plain: bool (MAX_CODE + 1,), the characters that the pre-tokenizer never splits at.
         """
-        # Here, because it imports numba.
-        from roboalign_policy.fast.compiled import TOKEN_BITS
-
         merges = [tuple(m.split(" ") if isinstance(m, str) else m) for m in model["merges"]]
         later = {left + right for left, right in merges}
         symbols = _symbols(model, layout)
-        if not symbols or len(later) < len(merges) or len(model["vocab"]) >> TOKEN_BITS:
+        if not symbols or len(later) < len(merges) or len(model["vocab"]) > _MOST_TOKENS:
             return None
         # Symbols that merge stand last, so that they and the powers are neighbours.
         wanted = {half for pair in merges for half in pair}
         symbols.sort(key=wanted.__contains__)
-        origin = sum(symbol not in wanted for symbol in symbols) - 1
+        origin = sum(symbol not in wanted for symbol in symbols)
         ranks = {symbol: rank for rank, symbol in enumerate(symbols)}
         pairs = [(rank, rank) for rank in ranks.values()]
         for left, right in merges:
@@ -62,15 +62,15 @@ class Ranks:
                 pairs.append((ranks[left], ranks[right]))
         bases = len(symbols)
         powers = _powers(symbols, pairs, layout)
-        size = bases + len(powers) - 3 - origin
+        size = bases + len(powers) - 2 - origin
         if size > _MOST_FIRST:
             return None
         halves = np.array(pairs, dtype=np.uint32)
         first = np.zeros((size + 1, size + 2), dtype=np.uint32)
         first[0, -1] = origin
         for token, (left, right) in enumerate(pairs[bases:], bases):
-            if 0 < left - origin <= size and 0 < right - origin <= size:
-                first[left - origin, right - origin] = token
+            if 0 <= left - origin < size and 0 <= right - origin < size:
+                first[left - origin + 1, right - origin + 1] = token
         factor, table = _table(halves, bases)
         spelling = _spelling(ranks, layout, plain)
         ids = np.array([model["vocab"][text] for text in ranks], dtype=object)
@@ -85,11 +85,14 @@ def _symbols(model: dict, layout: str) -> list[str]:
 
 
 def _table(halves: np.ndarray, bases: int) -> tuple[int, np.ndarray]:
+    """A factor and the hash table that it fills, as small as a few tries find."""
+    # Here, because it imports numba.
     from roboalign_policy.fast.compiled import BUCKET, fill_merges
-    rng=np.random.default_rng(0)
-    size = 1 << (2 * len(halves)).bit_length()
+
+    rng = np.random.default_rng(0)
+    size = 1 << (len(halves) - 1).bit_length()
     while True:
-        for _ in range(20):
+        for _ in range(_TRIES):
             factor = int(rng.integers(1 << 62)) * 2 + 1
             table = np.zeros((size, BUCKET), dtype=np.int64)
             if fill_merges(halves, bases, factor, table):

@@ -23,14 +23,18 @@ def cores() -> int:
 def spread(function: Callable[[_Piece], _Result], pieces: Sequence[_Piece]) -> list[_Result]:
     """Results of the pieces in their order; the first error in that order is raised.
 
-    The first piece is worked on by the caller.
+    The caller works as well, from the first piece on.
     """
     if len(pieces) == 1:
         return [function(pieces[0])]
     pool = _pool(os.getpid())
     others = [pool.submit(function, piece) for piece in pieces[1:]]
     try:
-        return [function(pieces[0]), *(other.result() for other in others)]
+        results = [function(pieces[0])]
+        for piece, other in zip(pieces[1:], others, strict=True):
+            # Where no thread has begun, as on a busy machine, the caller does not wait for one.
+            results.append(function(piece) if other.cancel() else other.result())
+        return results
     finally:
         for other in others:
             other.cancel()

@@ -31,9 +31,9 @@ from roboalign_policy.fast.errors import (
 from roboalign_policy.fast.threads import cores, spread
 from roboalign_policy.fast.vocabulary import MAX_CODE, Vocabulary, whole_codes
 
-# Coefficients that are worked on at a time, small enough for the caches, and what threads are for.
+# Coefficients worked on at a time, few enough for the caches, and the least that threads share.
 _BLOCK = 1 << 16
-_WORTH_SHARING = 6000
+_WORTH_SHARING = 1 << 15
 
 
 class FastTokenizer:
@@ -142,10 +142,8 @@ class FastTokenizer:
             self._check_codes(codes, start)
             return self._bpe.encode(codes.reshape(len(codes), -1))
 
-        pieces = -(-actions.size // _BLOCK)
-        if actions.size >= _WORTH_SHARING:
-            pieces = max(pieces, cores())
-        step = -(-len(actions) // pieces)
+        few = cores() if actions.size >= _WORTH_SHARING else 1
+        step = -(-len(actions) // max(few, -(-actions.size // _BLOCK)))
         return list(chain(*spread(encode_from, range(0, len(actions), step))))
 
     def decode(
@@ -186,9 +184,8 @@ class FastTokenizer:
         low, high = self.coefficient_range
         if low <= codes.min() + self.min_token and codes.max() + self.min_token <= high:
             return
-        encodable = self._vocabulary.encodable
         legal = (codes >= 0) & (codes <= MAX_CODE)
-        legal &= encodable[np.where(legal, codes, 0)]
+        legal &= self._vocabulary.encodable[np.where(legal, codes, 0)]
         if legal.all():
             return
         chunk, frequency, dim = (int(i) for i in np.argwhere(~legal)[0])
