@@ -18,6 +18,7 @@ from tokenizers.trainers import BpeTrainer
 
 from roboalign_policy.fast import FastTokenizer, bpe, errors, ranks
 from roboalign_policy.fast import tokenizer as tokenizer_module
+from roboalign_policy.fast.dct import quantise
 from roboalign_policy.fast.vocabulary import MAX_CODE, byte_characters
 
 ZERO = 354
@@ -310,3 +311,20 @@ assert tokenizer.encode(few) == tokens
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@settings(max_examples=100)
+@given(
+    values=st.lists(st.floats(-1e6, 1e6) | st.integers(-40, 40).map(lambda i: i / 20), min_size=1),
+    scale=st.sampled_from([1.0, 10.0, 7.3]),
+)
+def test_codes_are_the_quantised_coefficients_to_the_bit(fitted, values, scale):
+    # With T = 1 a coefficient is the value itself, so halves between two integers do come up.
+    assert fitted._bpe._ranks is not None
+    actions = np.array(values)[None, None]
+    expected = quantise(actions, scale)
+    for limits in ((-(10**8), 10**8), (-30, 30)):
+        codes = fitted._bpe.codes(actions, scale, -5, limits)
+        inside = limits[0] <= expected.min() and expected.max() <= limits[1]
+        assert (codes is not None) == inside
+        assert codes is None or (codes == expected + 5).all()

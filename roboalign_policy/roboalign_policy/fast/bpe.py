@@ -14,6 +14,7 @@ import unicodedata
 from functools import cached_property
 
 import numpy as np
+from scipy.fft import dct
 from tokenizers import Tokenizer
 
 from roboalign_policy.fast.errors import FastFormatError
@@ -51,6 +52,30 @@ class BatchBpe:
             letters = [unicodedata.category(chr(code))[0] == "L" for code in range(0x80, 0x250)]
             self._plain[:] = False
             self._plain[0x80:0x250] = letters
+
+    def codes(
+        self, actions: np.ndarray, scale: float, min_token: int, limits: tuple[int, int]
+    ) -> np.ndarray | None:
+        """What `quantise` gives, less `min_token`, in one pass.
+
+        Args:
+            actions: float64 (N, T, D), finite.
+            scale: Coefficients per unit of action.
+            min_token: Coefficient of character 0.
+            limits: Least and greatest coefficient.
+
+        Returns:
+            int64 (N, T, D); None if a coefficient is outside, or before the compiled loop is
+            loaded.
+        """
+        if self.__dict__.get("_ranks") is None:
+            return None
+        from roboalign_policy.fast.compiled import fill_codes
+
+        spectrum = np.ascontiguousarray(dct(actions, axis=-2, norm="ortho"))
+        codes = np.empty(spectrum.shape, np.int64)
+        good = fill_codes(spectrum.reshape(-1), scale, min_token, *limits, codes.reshape(-1))
+        return codes if good else None
 
     def encode(self, codes: np.ndarray) -> list[list[int]]:
         """Ids of every row.

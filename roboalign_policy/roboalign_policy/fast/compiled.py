@@ -45,6 +45,27 @@ def _compile(*signature: str, **options: str) -> Callable:
     return decorate
 
 
+@_compile("boolean(float64[::1], float64, int64, int64, int64, int64[::1])")
+def fill_codes(spectrum, scale, min_token, low, high, codes):
+    """Scales, rounds half to even and shifts; returns whether all is within low..high.
+
+    Args:
+        spectrum: float64 (n,).
+        scale: Coefficients per unit.
+        min_token: What is taken from each coefficient.
+        low: Least coefficient.
+        high: Greatest coefficient.
+        codes: int64 (n,), is overwritten; of no use if the result is False.
+    """
+    good = True
+    for index in range(len(spectrum)):
+        value = np.rint(spectrum[index] * scale)
+        inside = (value >= low) & (value <= high)  # False for NaN
+        good &= inside
+        codes[index] = np.int64(value if inside else 0.0) - min_token
+    return good
+
+
 @_compile(inline="always")
 def _bucket(key, factor, merges):
     """Where the merge of a pair stands, if there is one."""

@@ -22,18 +22,17 @@ from roboalign_policy.fast.bpe import BatchBpe
 from roboalign_policy.fast.errors import (
     CoefficientCountError,
     CoefficientRangeError,
-    EmptyInputError,
     FastFormatError,
-    TokenLayoutError,
     UndecodableTokensError,
     UnknownTokenError,
 )
+from roboalign_policy.fast.id_lists import flatten
 from roboalign_policy.fast.threads import cores, spread
 from roboalign_policy.fast.vocabulary import MAX_CODE, Vocabulary, whole_codes
 
 # Coefficients worked on at a time, few enough for the caches, and the least that threads share.
 _BLOCK = 1 << 16
-_WORTH_SHARING = 1 << 15
+_WORTH_SHARING = 1 << 17
 
 
 class FastTokenizer:
@@ -132,14 +131,17 @@ class FastTokenizer:
         if out_of_range not in ("raise", "clip"):
             raise ValueError(f"out_of_range is {out_of_range!r}, expected 'raise' or 'clip'")
         actions = dct.check_actions(actions)
-        limits = self.coefficient_range if out_of_range == "clip" else None
+        limits = self.coefficient_range
 
         def encode_from(start: int) -> list[list[int]]:
-            codes = dct.quantise(actions[start : start + step], self.scale)
-            if limits:
-                np.clip(codes, *limits, out=codes)
-            codes -= self.min_token
-            self._check_codes(codes, start)
+            part = actions[start : start + step]
+            codes = self._bpe.codes(part, self.scale, self.min_token, limits)
+            if codes is None:
+                codes = dct.quantise(part, self.scale)
+                if out_of_range == "clip":
+                    np.clip(codes, *limits, out=codes)
+                codes -= self.min_token
+                self._check_codes(codes, start)
             return self._bpe.encode(codes.reshape(len(codes), -1))
 
         few = cores() if actions.size >= _WORTH_SHARING else 1
@@ -167,7 +169,7 @@ class FastTokenizer:
             CoefficientCountError: Not exactly horizon x dims coefficients.
         """
         horizon, dims = dct.check_size(horizon, "horizon"), dct.check_size(dims, "dims")
-        ids, sizes = _flatten(tokens)
+        ids, sizes = flatten(tokens)
         self._check_ids(ids, sizes)
         bounds = np.concatenate([[0], np.cumsum(sizes)])
         actions = np.empty((len(sizes), horizon, dims))
@@ -245,56 +247,3 @@ class FastTokenizer:
                 chunk=chunk,
             )
         return codes
-
-
-def _flatten(tokens: object) -> tuple[np.ndarray, np.ndarray]:
-    """All ids in one int64 array, and the number of ids of each chunk."""
-    if isinstance(tokens, np.ndarray):
-        if tokens.ndim != 2 or tokens.dtype.kind not in "iu":
-            raise TokenLayoutError(
-                f"tokens are a {tokens.dtype} array of shape {tokens.shape}, expected integers"
-                " (N, L) or a list of lists of ids; one chunk is [tokens]"
-            )
-        tokens = list(tokens)
-    if isinstance(tokens, (str, bytes)) or not isinstance(tokens, Sequence):
-        raise TokenLayoutError(f"tokens are a {type(tokens).__name__}, expected a list of lists")
-    if not tokens:
-        raise EmptyInputError("no token sequence to decode")
-    if all(type(row) is list and row for row in tokens):
-        flat = list(chain.from_iterable(tokens))
-        if set(map(type, flat)) == {int} and -1 <= min(flat) and max(flat) < 1 << 31:
-            return np.array(flat, dtype=np.int64), np.fromiter(map(len, tokens), np.int64)
-    # Anything else is looked at row by row, so that a fault is named with its chunk.
-    arrays = []
-    for chunk, row in enumerate(tokens):
-        if isinstance(row, (numbers.Integral, np.integer)):
-            raise TokenLayoutError(
-                "tokens are one flat list of ids, expected a list of lists; one chunk is [tokens]"
-            )
-        if isinstance(row, (str, bytes)) or not isinstance(row, (Sequence, np.ndarray)):
-            raise TokenLayoutError(
-                f"a {type(row).__name__}, expected a sequence of integer ids", chunk=chunk
-            )
-        if len(row) == 0:
-            raise EmptyInputError("no tokens: nothing was generated", chunk=chunk)
-        arrays.append(_integers(row, chunk))
-    sizes = np.array([len(array) for array in arrays])
-    return np.concatenate(arrays), sizes
-
-
-def _integers(row: Sequence[int] | np.ndarray, chunk: int) -> np.ndarray:
-    try:
-        array = np.asarray(row)
-    except (ValueError, TypeError) as exc:
-        raise TokenLayoutError(f"token ids do not form one list: {exc}", chunk=chunk) from exc
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        if array.dtype == object and all(type(i) is int for i in row):
-            raise UnknownTokenError("a token id does not fit 64 bits", chunk=chunk)
-        raise TokenLayoutError(
-            f"token ids of dtype {array.dtype} and shape {array.shape}, expected a flat"
-            " sequence of integers",
-            chunk=chunk,
-        )
-    if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
-        raise UnknownTokenError(f"token {array.max()} is unknown", chunk=chunk)
-    return array.astype(np.int64)
