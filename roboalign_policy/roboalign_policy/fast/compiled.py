@@ -84,19 +84,6 @@ def _merge_of(left, right, factor, merges):
     return np.uint32(token)
 
 
-@_compile("void(uint32, uint32[::1], uint32[::1])")
-def _sort(entry, places, links):
-    """Puts the places of a list in ascending order; they nearly always are."""
-    while entry != 0:
-        smallest, other = entry, links[entry]
-        while other != 0:
-            if places[other] < places[smallest]:
-                smallest = other
-            other = links[other]
-        places[entry], places[smallest] = places[smallest], places[entry]
-        entry = links[entry]
-
-
 @_compile("boolean(uint32[:, ::1], int64, int64, int64[:, ::1])")
 def fill_merges(halves, bases, factor, merges):
     """Makes the hash table of merges; returns whether they fit.
@@ -213,17 +200,11 @@ def encode_rows(codes, spelling, powers, first, halves, factor, merges, tokens, 
                 made = np.uint32((word << 6) + _PLACES[bit])
                 if made == 0:
                     continue  # the list of the pairs that make nothing
-                beginning = links[made]
+                entry = links[made]
                 tails[made], links[made] = made, 0
                 left_half, right_half = halves[made, 0], halves[made, 1]
-                if left_half == right_half:
-                    # Of overlapping pairs the first counts, so the places have to ascend.
-                    entry, other = beginning, links[beginning]
-                    while other != 0 and places[other] > places[entry]:
-                        entry, other = other, links[other]
-                    if other != 0:
-                        _sort(beginning, places, links)
-                entry = beginning
+                # The places ascend, as BPE wants it: all of a list come from the text or from one
+                # earlier list, that of the later made half.
                 while entry != 0:
                     place = places[entry]
                     entry = links[entry]
