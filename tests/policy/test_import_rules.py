@@ -44,7 +44,7 @@ def rule(parts: str, packages: str, inside: str = "", ros: bool = False) -> Rule
 
 RULES = {
     "core": rule("", "numpy yaml", inside="PIL"),
-    "fast": rule("core", "numpy scipy tokenizers"),
+    "fast": rule("core", "numpy scipy tokenizers numba"),
     "models": rule(
         "core fast", "numpy yaml PIL torch transformers tokenizers safetensors huggingface_hub"
     ),

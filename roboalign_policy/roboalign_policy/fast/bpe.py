@@ -1,28 +1,29 @@
 """Characters to BPE ids for a batch in one call, without what FAST never needs of the pipeline.
 
 The published pipeline hands every chunk to a ByteLevel tokenizer that aligns each byte with the
-text, splits by a regular expression and keeps offsets. FAST wants only the ids, so the byte
-mapping and the first merges are done by numpy on the whole batch and the bare BPE gets the rest.
-Where the regular expression could split a chunk (characters that are not letters) the full
-pipeline is used instead, so the ids are the published ones in every case.
+text, splits by a regular expression, runs a general BPE and keeps offsets. FAST wants only the
+ids: a compiled loop makes them for the whole batch where `Ranks.prove` has shown that they are the
+same. A chunk that the regular expression could split (characters that are not letters) goes
+through the full pipeline, so the ids are the published ones in every case.
 """
 
 from __future__ import annotations
 
 import json
 import unicodedata
+from functools import cached_property
 
 import numpy as np
+from scipy.fft import dct
 from tokenizers import Tokenizer
-from tokenizers.models import BPE
 
 from roboalign_policy.fast.errors import FastFormatError
-from roboalign_policy.fast.reduction import LEADS, TRAILS, Reduction
+from roboalign_policy.fast.ranks import Ranks
+from roboalign_policy.fast.vocabulary import MAX_CODE, byte_characters
 
-# Fewer characters than this are encoded faster without the reduction's forty numpy calls.
-_WORTH_REDUCING = 1500
-# The table of run lengths grows with the square of the chunk.
-_LONGEST_CHUNK = 1 << 13
+# A batch of fewer characters does not load the compiled loop; later ones of any size use it.
+_WORTH_LOADING = 1500
+_BYTES = np.array([ord(character) for character in byte_characters()], dtype="<u4")
 
 
 class BatchBpe:
@@ -44,19 +45,37 @@ class BatchBpe:
             self._bare = Tokenizer.from_str(json.dumps(bare))
         except Exception as exc:  # the library raises nothing more specific
             raise FastFormatError(f"{source}: not a usable tokenizer.json: {exc}") from exc
-        self._characters = layout == "characters"
-        self._reduction = Reduction.prove(model["model"], layout)
-        if self._reduction is not None:
-            # A cache of whole words never hits: no two chunks are alike.
-            self._reduced = Tokenizer(
-                BPE(self._reduction.vocab, self._reduction.merges, cache_capacity=0)
-            )
-        splits = not self._characters and model["pre_tokenizer"].get("use_regex", True)
-        # Two-byte characters; of those, letters whose class is the same in every Unicode version.
-        codes = np.arange(0x80, 0x250 if splits else 0x800)
-        self._plain = np.zeros(0x800, dtype=bool)
-        self._plain[codes] = [not splits or unicodedata.category(chr(c))[0] == "L" for c in codes]
-        self._pairs = np.stack([LEADS, TRAILS], axis=-1)
+        self._model, self._layout = model["model"], layout
+        self._plain = np.ones(MAX_CODE + 1, dtype=bool)
+        if layout == "bytes" and model["pre_tokenizer"].get("use_regex", True):
+            # Of the two-byte characters, letters whose class is the same in every Unicode version.
+            letters = [unicodedata.category(chr(code))[0] == "L" for code in range(0x80, 0x250)]
+            self._plain[:] = False
+            self._plain[0x80:0x250] = letters
+
+    def codes(
+        self, actions: np.ndarray, scale: float, min_token: int, limits: tuple[int, int]
+    ) -> np.ndarray | None:
+        """What `quantise` gives, less `min_token`, in one pass.
+
+        Args:
+            actions: float64 (N, T, D), finite.
+            scale: Coefficients per unit of action.
+            min_token: Coefficient of character 0.
+            limits: Least and greatest coefficient.
+
+        Returns:
+            int64 (N, T, D); None if a coefficient is outside, or before the compiled loop is
+            loaded.
+        """
+        if self.__dict__.get("_ranks") is None:
+            return None
+        from roboalign_policy.fast.compiled import fill_codes
+
+        spectrum = np.ascontiguousarray(dct(actions, axis=-2, norm="ortho"))
+        codes = np.empty(spectrum.shape, np.int64)
+        good = fill_codes(spectrum.reshape(-1), scale, min_token, *limits, codes.reshape(-1))
+        return codes if good else None
 
     def encode(self, codes: np.ndarray) -> list[list[int]]:
         """Ids of every row.
@@ -67,14 +86,42 @@ class BatchBpe:
         Returns:
             N lists of ids.
         """
-        if not self._characters and (codes.max() >= 0x800 or not self._plain[codes].all()):
-            return _ids(self._full, _rows(codes))
-        worth = codes.size >= _WORTH_REDUCING and codes.shape[1] <= _LONGEST_CHUNK
-        if worth and self._reduction is not None:
-            return _ids(self._reduced, self._reduction.rows(codes))
-        if self._characters:
+        if "_ranks" not in self.__dict__ and codes.size < _WORTH_LOADING:
+            return self._library(codes)
+        if self._ranks is None:
+            return self._library(codes)
+        # Here, because it imports numba.
+        from roboalign_policy.fast.compiled import encode_rows
+
+        symbols = codes.size * (1 if self._layout == "characters" else 3)
+        tokens, counts = np.empty(symbols, np.int64), np.empty(len(codes), np.int64)
+        encode_rows(np.ascontiguousarray(codes), *self._ranks.arrays, tokens, counts)
+        left = np.flatnonzero(counts < 0)
+        counts[left] = 0
+        ends = counts.cumsum().tolist()
+        # Every occurrence of an id is the same object: several times faster than new integers.
+        flat = self._ranks.ids[tokens[: ends[-1]]].tolist()
+        rows, begin = [], 0
+        for end in ends:
+            rows.append(flat[begin:end])
+            begin = end
+        if len(left):
+            for row, ids in zip(left.tolist(), _ids(self._full, _rows(codes[left])), strict=True):
+                rows[row] = ids
+        return rows
+
+    @cached_property
+    def _ranks(self) -> Ranks | None:
+        return Ranks.prove(self._model, self._layout, self._plain)
+
+    def _library(self, codes: np.ndarray) -> list[list[int]]:
+        """The same ids from the BPE library."""
+        if self._layout == "characters":
             return _ids(self._bare, _rows(codes))
-        return _ids(self._bare, _rows(self._pairs[codes].reshape(len(codes), -1)))
+        if codes.min() < 0x80 or codes.max() >= 0x800 or not self._plain[codes].all():
+            return _ids(self._full, _rows(codes))
+        pairs = np.stack([_BYTES[0xC0 | codes >> 6], _BYTES[0x80 | codes & 0x3F]], axis=-1)
+        return _ids(self._bare, _rows(pairs.reshape(len(codes), -1)))
 
 
 def _rows(codes: np.ndarray) -> list[str]:

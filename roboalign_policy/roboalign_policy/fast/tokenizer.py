@@ -22,16 +22,17 @@ from roboalign_policy.fast.bpe import BatchBpe
 from roboalign_policy.fast.errors import (
     CoefficientCountError,
     CoefficientRangeError,
-    EmptyInputError,
     FastFormatError,
-    TokenLayoutError,
     UndecodableTokensError,
     UnknownTokenError,
 )
+from roboalign_policy.fast.id_lists import flatten
+from roboalign_policy.fast.threads import cores, spread
 from roboalign_policy.fast.vocabulary import MAX_CODE, Vocabulary, whole_codes
 
-# Coefficients given to the BPE at a time: small enough for the caches, large enough to share out.
+# Coefficients worked on at a time, few enough for the caches, and the least that threads share.
 _BLOCK = 1 << 16
+_WORTH_SHARING = 1 << 17
 
 
 class FastTokenizer:
@@ -129,17 +130,23 @@ class FastTokenizer:
         """
         if out_of_range not in ("raise", "clip"):
             raise ValueError(f"out_of_range is {out_of_range!r}, expected 'raise' or 'clip'")
-        coefficients = self.quantise(actions)
-        if out_of_range == "clip":
-            coefficients = np.clip(coefficients, *self.coefficient_range)
-        codes = coefficients - self.min_token
-        self._check_codes(codes)
-        flat = codes.reshape(len(codes), -1)
-        step = max(1, _BLOCK // flat.shape[1])
-        tokens: list[list[int]] = []
-        for start in range(0, len(flat), step):
-            tokens.extend(self._bpe.encode(flat[start : start + step]))
-        return tokens
+        actions = dct.check_actions(actions)
+        limits = self.coefficient_range
+
+        def encode_from(start: int) -> list[list[int]]:
+            part = actions[start : start + step]
+            codes = self._bpe.codes(part, self.scale, self.min_token, limits)
+            if codes is None:
+                codes = dct.quantise(part, self.scale)
+                if out_of_range == "clip":
+                    np.clip(codes, *limits, out=codes)
+                codes -= self.min_token
+                self._check_codes(codes, start)
+            return self._bpe.encode(codes.reshape(len(codes), -1))
+
+        few = cores() if actions.size >= _WORTH_SHARING else 1
+        step = -(-len(actions) // max(few, -(-actions.size // _BLOCK)))
+        return list(chain(*spread(encode_from, range(0, len(actions), step))))
 
     def decode(
         self, tokens: Sequence[Sequence[int]] | np.ndarray, *, horizon: int, dims: int
@@ -162,7 +169,7 @@ class FastTokenizer:
             CoefficientCountError: Not exactly horizon x dims coefficients.
         """
         horizon, dims = dct.check_size(horizon, "horizon"), dct.check_size(dims, "dims")
-        ids, sizes = _flatten(tokens)
+        ids, sizes = flatten(tokens)
         self._check_ids(ids, sizes)
         bounds = np.concatenate([[0], np.cumsum(sizes)])
         actions = np.empty((len(sizes), horizon, dims))
@@ -175,13 +182,12 @@ class FastTokenizer:
             actions[first:last] = dct.dequantise(coefficients, self.scale)
         return actions
 
-    def _check_codes(self, codes: np.ndarray) -> None:
+    def _check_codes(self, codes: np.ndarray, start: int) -> None:
         low, high = self.coefficient_range
         if low <= codes.min() + self.min_token and codes.max() + self.min_token <= high:
             return
-        encodable = self._vocabulary.encodable
         legal = (codes >= 0) & (codes <= MAX_CODE)
-        legal &= encodable[np.where(legal, codes, 0)]
+        legal &= self._vocabulary.encodable[np.where(legal, codes, 0)]
         if legal.all():
             return
         chunk, frequency, dim = (int(i) for i in np.argwhere(~legal)[0])
@@ -190,7 +196,7 @@ class FastTokenizer:
             f"DCT coefficient {value} (frequency {frequency}, dimension {dim}) is outside"
             f" {low}..{high}, what this tokenizer represents; normalise or clip the actions, fit"
             " with a wider range, or pass out_of_range='clip'",
-            chunk=chunk,
+            chunk=start + chunk,
         )
 
     def _check_ids(self, ids: np.ndarray, sizes: np.ndarray) -> None:
@@ -241,56 +247,3 @@ class FastTokenizer:
                 chunk=chunk,
             )
         return codes
-
-
-def _flatten(tokens: object) -> tuple[np.ndarray, np.ndarray]:
-    """All ids in one int64 array, and the number of ids of each chunk."""
-    if isinstance(tokens, np.ndarray):
-        if tokens.ndim != 2 or tokens.dtype.kind not in "iu":
-            raise TokenLayoutError(
-                f"tokens are a {tokens.dtype} array of shape {tokens.shape}, expected integers"
-                " (N, L) or a list of lists of ids; one chunk is [tokens]"
-            )
-        tokens = list(tokens)
-    if isinstance(tokens, (str, bytes)) or not isinstance(tokens, Sequence):
-        raise TokenLayoutError(f"tokens are a {type(tokens).__name__}, expected a list of lists")
-    if not tokens:
-        raise EmptyInputError("no token sequence to decode")
-    if all(type(row) is list and row for row in tokens):
-        flat = list(chain.from_iterable(tokens))
-        if set(map(type, flat)) == {int} and -1 <= min(flat) and max(flat) < 1 << 31:
-            return np.array(flat, dtype=np.int64), np.fromiter(map(len, tokens), np.int64)
-    # Anything else is looked at row by row, so that a fault is named with its chunk.
-    arrays = []
-    for chunk, row in enumerate(tokens):
-        if isinstance(row, (numbers.Integral, np.integer)):
-            raise TokenLayoutError(
-                "tokens are one flat list of ids, expected a list of lists; one chunk is [tokens]"
-            )
-        if isinstance(row, (str, bytes)) or not isinstance(row, (Sequence, np.ndarray)):
-            raise TokenLayoutError(
-                f"a {type(row).__name__}, expected a sequence of integer ids", chunk=chunk
-            )
-        if len(row) == 0:
-            raise EmptyInputError("no tokens: nothing was generated", chunk=chunk)
-        arrays.append(_integers(row, chunk))
-    sizes = np.array([len(array) for array in arrays])
-    return np.concatenate(arrays), sizes
-
-
-def _integers(row: Sequence[int] | np.ndarray, chunk: int) -> np.ndarray:
-    try:
-        array = np.asarray(row)
-    except (ValueError, TypeError) as exc:
-        raise TokenLayoutError(f"token ids do not form one list: {exc}", chunk=chunk) from exc
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        if array.dtype == object and all(type(i) is int for i in row):
-            raise UnknownTokenError("a token id does not fit 64 bits", chunk=chunk)
-        raise TokenLayoutError(
-            f"token ids of dtype {array.dtype} and shape {array.shape}, expected a flat"
-            " sequence of integers",
-            chunk=chunk,
-        )
-    if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
-        raise UnknownTokenError(f"token {array.max()} is unknown", chunk=chunk)
-    return array.astype(np.int64)
