@@ -50,6 +50,12 @@ class Pool:
                 process.kill()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
+    def warm_up(self) -> None:
+        """Starts the processes, so that they are ready when there is something to do."""
+        if self.processes > 1:
+            for _ in range(self.processes):
+                self._submit(_WarmUp())
+
     def results(
         self, jobs: Iterable[Job[Result]], processes: int | None = None
     ) -> Iterator[Result]:
@@ -95,6 +101,13 @@ class Pool:
                 self.processes, mp_context=get_context("spawn"), initializer=_begin
             )
         return self._executor.submit(_run, job)
+
+
+class _WarmUp:
+    """Loads what the jobs of a bag need."""
+
+    def run(self) -> None:
+        from roboalign_training.conversion import pictures, scanning  # noqa: F401
 
 
 def _run(job: Job) -> object:

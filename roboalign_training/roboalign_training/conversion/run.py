@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
+from os.path import relpath
 from pathlib import Path
 
 from roboalign_training.conversion.bag_job import SmallBagJob, convert_bag
@@ -48,6 +49,9 @@ def _converted(
     path: Path, target: Target, pool: Pool, tell: Callable[[Path, float], None]
 ) -> Converted:
     """Converts one bag with all processes."""
+    source = relpath(path, target.out)
+    if bag_bytes(path) >= target.budget.segment_bytes and source not in target.sources:
+        pool.warm_up()
     try:
         return convert_bag(path, target, pool, lambda share: tell(path, share))
     except NoRoomError as error:

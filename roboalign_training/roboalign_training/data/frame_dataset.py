@@ -9,11 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from roboalign_training.data.chunks import make_chunks, safe_action, unbroken
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.episode_tables import int_column, read_table, vector_column
 from roboalign_training.data.image_storage import VIDEO, decode_image, video_rate
 from roboalign_training.data.index import DatasetIndex, load_index
 from roboalign_training.data.png import encode_png
@@ -110,7 +108,7 @@ class FrameDataset:
         """
         self.folder, self.contract, self.index = index.folder, index.contract, index
         self.image_keys = tuple(stream.key for stream in self.contract.images)
-        tables = [_read(index, index.episodes[name]) for name in names]
+        tables = [read_table(index, index.episodes[name]) for name in names]
         starts = np.cumsum([0, *(len(table) for table in tables)]).tolist()
         self.episodes = tuple(
             Episode(name, starts[n], starts[n + 1], entry["instruction"], entry["outcome"])
@@ -127,10 +125,12 @@ class FrameDataset:
             from roboalign_training.data.video import VideoReader
 
             self._videos = VideoReader(video_rate(self.contract))
-        self.states = {s.key: _vectors(tables, s.key, len(s.fields)) for s in self.contract.states}
-        self.actions = _vectors(tables, "action", len(self.contract.action.dims))
-        self.stamps_ns = _column(tables, "stamp_ns")
-        self.frame_indices = _column(tables, "frame_index")
+        self.states = {
+            s.key: vector_column(tables, s.key, len(s.fields)) for s in self.contract.states
+        }
+        self.actions = vector_column(tables, "action", len(self.contract.action.dims))
+        self.stamps_ns = int_column(tables, "stamp_ns")
+        self.frame_indices = int_column(tables, "frame_index")
         self.usable = np.concatenate(
             [
                 unbroken(self.frame_indices[e.start : e.stop], self.contract.action.horizon)
@@ -262,39 +262,6 @@ def _draw(name: str, seed: int) -> float:
     """A number in [0, 1) that depends on an episode's id and the seed alone."""
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def _read(index: DatasetIndex, entry: dict) -> pa.Table:
-    """One episode's table, checked against its entry."""
-    path = index.folder / entry["file"]
-    keys = [s.key for s in index.contract.observations]
-    try:
-        # ParquetFile, not read_table: a dot in a column's name is no path into a struct here.
-        table = pq.ParquetFile(path).read()
-        table = table.select(["frame_index", "stamp_ns", *keys, "action"])
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise DatasetError(path, f"cannot be read: {error}") from error
-    if len(table) != entry["frames"]:
-        raise DatasetError(path, f"{len(table)} frames, but {entry['frames']} in dataset.json")
-    for name in entry.get("videos", {}).values():
-        if not (index.folder / name).is_file():
-            raise DatasetError(index.folder / name, f"is missing: {path.name} names it")
-    return table
-
-
-def _column(tables: list[pa.Table], name: str) -> np.ndarray:
-    """A column of integers over all tables, (N,) int64."""
-    parts = [table[name].to_numpy().astype(np.int64) for table in tables]
-    return np.concatenate(parts or [np.zeros(0, np.int64)])
-
-
-def _vectors(tables: list[pa.Table], name: str, width: int) -> np.ndarray:
-    """A column of vectors over all tables, (N, width) float32."""
-    parts = [
-        table[name].combine_chunks().flatten().to_numpy().reshape(len(table), width)
-        for table in tables
-    ]
-    return np.concatenate(parts or [np.zeros((0, width), np.float32)])
 
 
 __all__ = ["Episode", "FrameDataset", "FrameSample", "Future", "load_frames"]

@@ -30,7 +30,7 @@ from roboalign_training.data.topics import TopicMap
 JUMP_NS = 500_000_000
 """Stamps may be this much out of order; further back is another time (a simulator's reset)."""
 MOST_FRAMES = 20_000_000
-"""Frames of an episode, 23 days at 10 Hz: more of them come from a wrong stamp, and fill memory."""
+"""Frames of an episode, 23 days at 10 Hz: more come from a wrong stamp, and fill the memory."""
 
 
 @dataclass(frozen=True)
