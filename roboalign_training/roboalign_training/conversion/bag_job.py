@@ -13,7 +13,7 @@ from roboalign_training.conversion.balance import leave_out, new_balance, open_t
 from roboalign_training.conversion.episode import Episode
 from roboalign_training.conversion.episode_job import EpisodeJob
 from roboalign_training.conversion.memory import NoRoomError
-from roboalign_training.conversion.pool import Pool
+from roboalign_training.conversion.pool import Pool, WorkerLostError
 from roboalign_training.conversion.segments import BagPlace, keep_open
 from roboalign_training.conversion.target import Converted, Report, Target
 from roboalign_training.conversion.work_folder import WorkFolder, made_with, work_folder
@@ -58,10 +58,11 @@ def convert_bag(path: Path, target: Target, pool: Pool, report: Report | None = 
 
     Raises:
         NoRoomError: When the memory is too small for it.
+        WorkerLostError: When a process was killed.
     """
     try:
         return _Work(path, target, pool, report or (lambda share: None)).run()
-    except NoRoomError:  # which the caller may have room for
+    except (NoRoomError, WorkerLostError):  # no fault of the bag
         raise
     except DataError as error:
         return Converted(path, error=str(error))

@@ -19,6 +19,20 @@ Result = TypeVar("Result", covariant=True)
 _AHEAD = 2  # jobs that wait for each process
 
 
+class WorkerLostError(DataError):
+    """A process was killed; no bag is to blame, and what was finished is kept."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "conversion",
+            "a process was killed, perhaps for want of memory: the same command goes on where "
+            "this one ended; fewer --workers take less",
+        )
+
+    def __reduce__(self) -> tuple:
+        return (type(self), ())
+
+
 class Job(Protocol[Result]):
     """Something to do in any process."""
 
@@ -69,7 +83,7 @@ class Pool:
             The results in the order of the jobs.
 
         Raises:
-            DataError: When a process was killed.
+            WorkerLostError: When a process was killed.
         """
         count = min(self.processes, processes or self.processes)
         if count <= 1:
@@ -86,11 +100,7 @@ class Pool:
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
-            raise DataError(
-                "conversion",
-                "a process was killed, perhaps for want of memory: the same command goes on "
-                "where this one ended; fewer --workers take less",
-            ) from error
+            raise WorkerLostError from error
         finally:
             for future in waiting:
                 future.cancel()
@@ -100,7 +110,10 @@ class Pool:
             self._executor = ProcessPoolExecutor(
                 self.processes, mp_context=get_context("spawn"), initializer=_begin
             )
-        return self._executor.submit(_run, job)
+        try:
+            return self._executor.submit(_run, job)
+        except BrokenProcessPool as error:
+            raise WorkerLostError from error
 
 
 class _WarmUp:
