@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from roboalign_training.data.chunks import make_chunks, safe_action, unbroken
 from roboalign_training.data.episode_tables import int_column, read_table, vector_column
@@ -118,7 +119,8 @@ class FrameDataset:
         self._starts = np.array(starts[:-1], np.int64)
         # Encoded bytes of each image, or where it is in a video.
         self._images = {
-            key: [table[key].combine_chunks() for table in tables] for key in self.image_keys
+            key: [_fields(table[key].combine_chunks()) for table in tables]
+            for key in self.image_keys
         }
         self._videos = None
         if index.recipe.get("images") == VIDEO:
@@ -189,7 +191,7 @@ class FrameDataset:
         """A part of what the table holds of an image."""
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         column = self._images[key or self.image_keys[0]][number]
-        return column.field(name)[index - int(self._starts[number])].as_py()
+        return column[name][index - int(self._starts[number])].as_py()
 
     def chunk(self, index: int) -> np.ndarray:
         """The action chunk (T, A) float32 that starts at a frame, padded at the episode's end.
@@ -198,7 +200,9 @@ class FrameDataset:
         """
         episode = self.episode(index)
         horizon = self.contract.action.horizon
-        actions = self.actions[index : min(index + horizon, episode.stop)]
+        if index + horizon <= episode.stop:
+            return self.actions[index : index + horizon].copy()
+        actions = self.actions[index : episode.stop]
         padding = safe_action(self.contract, self.actions[episode.stop - 1])
         return make_chunks(actions, horizon, padding)[0]
 
@@ -221,6 +225,12 @@ class FrameDataset:
     def hashes(self) -> dict[str, str]:
         """SHA-256 of contract, data set, and, once fitted, of statistics and tokenizer."""
         return self.index.hashes
+
+
+def _fields(column: pa.StructArray) -> dict[str, pa.Array]:
+    """The fields of a column by name: looking one up costs more than reading a row of it."""
+    names = [column.type.field(index).name for index in range(column.type.num_fields)]
+    return {name: column.field(name) for name in names}
 
 
 def load_frames(
