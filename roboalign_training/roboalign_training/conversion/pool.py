@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
 from multiprocessing import connection, get_context, parent_process
 from typing import Protocol, TypeVar
 
@@ -65,8 +66,12 @@ class Pool:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def warm_up(self) -> None:
-        """Starts the processes, so that they are ready when there is something to do."""
+        """Starts the processes, so that they are ready when there is something to do.
+
+        Meanwhile this process loads what it writes with: it has nothing else to do then.
+        """
         if self.processes > 1:
+            threading.Thread(target=import_module, args=("datasets",), daemon=True).start()
             for _ in range(self.processes):
                 self._submit(_WarmUp())
 
