@@ -11,8 +11,9 @@ of the limit; `limit with encoding` has the encoding of the used images in it to
 
 Speed is megabytes of bag per CPU second of all processes (user and system), start-up included,
 and by the clock. Memory is the greatest sum over the process tree, sampled by psutil: PSS, which
-counts shared pages once, and USS. What a second process gives can only be seen where nothing else
-runs: rounds in which other processes took more than 0.1 cores are counted apart.
+counts shared pages once, and USS; sampling takes a good part of a core, so it has two rounds of
+its own, before and after those that are timed. What a second process gives can only be seen where
+nothing else runs: rounds in which other processes took more than 0.1 cores are counted apart.
 
     python bench/conversion.py --megabytes 2000 --repeats 5 --out out/bench
 """
@@ -95,54 +96,56 @@ def measure(kind: Kind, folder: Path, args: argparse.Namespace) -> dict:
     contract.write_text(bench_contract(kind).to_yaml())
     every = str(CAMERA_HZ // RATE_HZ)
 
-    def convert(workers: int) -> dict:
+    def convert(workers: int, watch: bool) -> dict:
         out = folder / "set"
         shutil.rmtree(out, ignore_errors=True)
         found = run(
             [sys.executable, "-m", "roboalign_training.cli", "convert", bag, "--contract",
-             contract, "--out", out, "--workers", workers, "--max-memory", args.max_memory]
+             contract, "--out", out, "--workers", workers, "--max-memory", args.max_memory],
+            watch,
         )  # fmt: skip
         entry = json.loads((out / "dataset.json").read_text())
         found["frames"] = entry["frames"]
         found["images"] = entry["balance"][0]["images"]["used"]
         return found
 
-    sides: dict[str, Callable[[], dict]] = {
-        "limit": lambda: run([sys.executable, "-c", LIMIT, bag, every, ""]),
-        "1 process": lambda: convert(1),
-        "2 processes": lambda: convert(2),
+    sides: dict[str, Callable[[bool], dict]] = {
+        "limit": lambda watch: run([sys.executable, "-c", LIMIT, bag, every, ""], watch),
+        "1 process": lambda watch: convert(1, watch),
+        "2 processes": lambda watch: convert(2, watch),
     }
     if kind.jpeg_quality is None:
         encoding = [sys.executable, "-c", LIMIT, bag, every, "encode"]
-        sides["limit with encoding"] = lambda: run(encoding)
+        sides["limit with encoding"] = lambda watch: run(encoding, watch)
     sides = {side: go for side, go in sides.items() if not args.sides or side in args.sides}
     runs: dict[str, list[dict]] = {side: [] for side in sides}
-    for number in range(args.repeats + 1):  # the first round fills the page cache
+    memory: dict[str, list[dict]] = {side: [] for side in sides}
+    for number in range(args.repeats + 2):  # the first round also fills the page cache
+        watch = number in (0, args.repeats + 1)
         for side, go in sides.items():
-            found = go()
-            if number:
-                runs[side].append(found)
+            (memory if watch else runs)[side].append(go(watch))
     bag.unlink()
     return {"bag": kind.name, **written, "repeats": args.repeats,
-            "max_memory": args.max_memory, "runs": runs}  # fmt: skip
+            "max_memory": args.max_memory, "runs": runs, "memory": memory}  # fmt: skip
 
 
-def run(command: Sequence[object]) -> dict:
-    """Seconds of a command by the clock and of CPU, and the memory of its process tree."""
+def run(command: Sequence[object], watch: bool) -> dict:
+    """Seconds of a command by the clock and of CPU; if watched, the memory of its process tree."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     busy, began = busy_seconds(), time.perf_counter()
     process = subprocess.Popen(
         list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    most = {"pss": 0, "uss": 0}
-    while process.poll() is None:
+    most = {"pss": 0, "uss": 0} if watch else {}
+    while watch and process.poll() is None:
         for key, value in memory_of_tree(process.pid).items():
             most[key] = max(most[key], value)
         time.sleep(_SAMPLE_S)
+    complaint = process.communicate()[1]
     seconds = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
-        raise RuntimeError(f"{command}: {process.stderr.read()}")
+        raise RuntimeError(f"{command}: {complaint}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     others = (busy_seconds() - busy - cpu) / seconds
     return {"seconds": seconds, "cpu_seconds": cpu, "others_cores": others, **most}
@@ -195,7 +198,8 @@ def report(result: dict) -> None:
     for side, found in runs.items():
         cpu = _shown([megabytes / r["cpu_seconds"] for r in found])
         clock = _shown([megabytes / r["seconds"] for r in found])
-        pss, uss = (max(r[key] for r in found) / 1e6 for key in ("pss", "uss"))
+        watched = result["memory"][side]
+        pss, uss = (max(r[key] for r in watched) / 1e6 for key in ("pss", "uss"))
         print(f"{side:24}{cpu:>24}{clock:>24}{pss:16.0f}{uss:10.0f}")
     cpu = {side: [r["cpu_seconds"] for r in found] for side, found in runs.items()}
     clock = {side: [r["seconds"] for r in found] for side, found in runs.items()}
