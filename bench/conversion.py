@@ -33,9 +33,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import psutil
 from conversion_bags import CAMERA_HZ, JPEG, RATE_HZ, RAW, Kind, bench_contract, write_bag
+from intervals import interval, shown
 
 _SAMPLE_S = 0.05
 _QUIET_CORES = 0.1
@@ -170,15 +170,6 @@ def memory_of_tree(pid: int) -> dict[str, int]:
     return total
 
 
-def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """Median, and its 95 % interval by the bootstrap."""
-    array = np.array(values)
-    rng = np.random.default_rng(seed)
-    draws = np.median(rng.choice(array, (2000, len(array))), axis=1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(np.median(array)), float(low), float(high)
-
-
 def ratios(one: Sequence[float], other: Sequence[float]) -> list[float]:
     """Ratios of the runs of one round."""
     return [a / b for a, b in zip(one, other, strict=True)]
@@ -196,8 +187,8 @@ def report(result: dict) -> None:
     )
     print(f"{'':24}{'MB per CPU s':>24}{'MB per s':>24}{'most PSS, MB':>16}{'USS, MB':>10}")
     for side, found in runs.items():
-        cpu = _shown([megabytes / r["cpu_seconds"] for r in found])
-        clock = _shown([megabytes / r["seconds"] for r in found])
+        cpu = shown([megabytes / r["cpu_seconds"] for r in found])
+        clock = shown([megabytes / r["seconds"] for r in found])
         watched = result["memory"][side]
         pss, uss = (max(r[key] for r in watched) / 1e6 for key in ("pss", "uss"))
         print(f"{side:24}{cpu:>24}{clock:>24}{pss:16.0f}{uss:10.0f}")
@@ -224,14 +215,9 @@ def report(result: dict) -> None:
     for name, values, wanted in targets:
         middle = interval(values)[0]
         verdict = "reached" if middle >= wanted else "MISSED"
-        print(f"{_shown(values, 2):>24} {name} (wanted: {wanted}, {verdict})")
+        print(f"{shown(values, 2):>24} {name} (wanted: {wanted}, {verdict})")
     load = os.getloadavg()[0]
     print(f"{'':25}load of the computer at the end: {load:.1f} on {os.cpu_count()} cores")
-
-
-def _shown(values: Sequence[float], digits: int = 1) -> str:
-    middle, low, high = interval(values)
-    return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 if __name__ == "__main__":

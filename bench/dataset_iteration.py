@@ -23,6 +23,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 from conversion_bags import JPEG, bench_contract, write_bag
+from intervals import interval, shown
 
 from roboalign_training.data.dataset import build_dataset
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         alike = [a / b for a, b in zip(ours, result["arrays"], strict=True)]
         verdict = "reached" if interval(share)[0] >= WANTED else "MISSED"
         print(
-            f"{result['images']:8}{shown(ours):>26}{shown(theirs):>26}{shown(share, 2):>24}"
+            f"{result['images']:8}{shown(ours, 0):>26}{shown(theirs, 0):>26}{shown(share, 2):>24}"
             f"{shown(alike, 2):>24}"
             f"   (wanted: {WANTED}, {verdict}; {result['frames']} frames of "
             f"{result['images_per_frame']} images, n = {args.repeats})"
@@ -115,21 +116,6 @@ def iterate_arrays(data: datasets.Dataset, keys: Sequence[str]) -> int:
         images = [np.asarray(row[key]) for key in keys]
         count += bool(images)
     return count
-
-
-def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """Median, and its 95 % interval by the bootstrap."""
-    array = np.array(values)
-    rng = np.random.default_rng(seed)
-    draws = np.median(rng.choice(array, (2000, len(array))), axis=1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(np.median(array)), float(low), float(high)
-
-
-def shown(values: Sequence[float], digits: int = 0) -> str:
-    """A median and its interval as text."""
-    middle, low, high = interval(values)
-    return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 if __name__ == "__main__":
