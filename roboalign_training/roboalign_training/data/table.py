@@ -45,7 +45,7 @@ def features(contract: Contract, images: str = "") -> Features:
         contract: The robot.
         images: How they are stored; in a video an image is the place of its frame.
     """
-    # Loading it takes half a second, in which workers have begun already.
+    # Not above: loading it takes half a second. `Pool.warm_up` does so beside the first pass.
     from datasets import Features, Image, List, Value
 
     columns = {
