@@ -110,10 +110,11 @@ def test_fitted_ids_are_those_of_the_library(fitted, width, zeros, spread, seed)
     size=st.integers(1, 400),
     zeros=st.floats(0, 1),
     width=st.integers(1, 70),
+    paired=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_any_trained_vocabulary_gives_the_ids_of_the_library(
-    layout, letters, size, zeros, width, seed
+    layout, letters, size, zeros, width, paired, seed
 ):
     # Few letters make ties: "aaa" holds the pair "aa" twice and only one of them is merged.
     rng = np.random.default_rng(seed)
@@ -134,7 +135,10 @@ def test_any_trained_vocabulary_gives_the_ids_of_the_library(
     with pytest.MonkeyPatch.context() as patch:
         plain = _plain(tokenizer, fresh)
         _only_the_loop(patch)
+        if not paired:  # as a vocabulary that is too large for a table of pairs
+            patch.setattr(ranks, "_MOST_PAIRED", 0)
         assert _compiled(tokenizer, fresh) == plain
+        assert (len(tokenizer._bpe._ranks.arrays[5]) > 0) == paired
 
 
 def test_runs_of_one_symbol_that_make_many_tokens(universal, fitted, monkeypatch):
@@ -223,9 +227,7 @@ def test_the_fall_back_is_needed():
     assert _plain(FastTokenizer(_model(*EARLY), 10, -ord("a")), codes) == [[4, 3]]
 
 
-def test_too_many_symbols_for_the_tables_are_left_to_the_library(monkeypatch):
-    monkeypatch.setattr(ranks, "_MOST_FIRST", 2)
-    assert ranks.Ranks.prove(_model(("a", "b"), ("c", "d"))["model"], "characters", ALL) is None
+def test_too_many_tokens_for_the_tables_are_left_to_the_library(monkeypatch):
     assert ranks.Ranks.prove(_model(("a", "b"))["model"], "characters", ALL) is not None
     monkeypatch.setattr(ranks, "_MOST_TOKENS", 4)
     assert ranks.Ranks.prove(_model(("a", "b"))["model"], "characters", ALL) is None

@@ -3,11 +3,16 @@
 Import this file only where something is encoded: it loads numba, and the very first time on a
 machine the compiler takes some seconds (its result is kept on disk).
 
-Tokens are numbered by rank: base symbols first, then merged tokens in the order of their merges,
-so a merge and the token it makes have one number. A token that is made can only take part in later
-merges than its own (`Ranks.prove` sees to that). The merges of a text hence happen in ascending
-order, and the priority queue that BPE needs is one list of places for each merge and a set of bits
-that says which lists hold something; nothing is ever sorted by a heap.
+Tokens are numbered by rank: symbols first, then merged tokens in the order of their merges, so a
+merge and the token it makes have one number. A token that is made can only take part in later
+merges than its own (`Ranks.prove` sees to that). Then a sequence of tokens is what BPE makes of
+its text if and only if BPE makes each token of its own text, and of the text of each two that
+follow each other just these two. So nothing is merged here: the longest token that stands at a
+place is taken if it may follow the one before, else a shorter one, and where none may, the one
+before is given up. What BPE makes of the text up to a place is unique, so a place that was given
+up is never tried again.
+
+Source: github/rust-gems, crates/bpe, whose encoder has the proof.
 """
 
 from __future__ import annotations
@@ -22,12 +27,9 @@ BUCKET = 4
 # Bits of a left and a right token in the keys of the table of merges.
 TOKEN_BITS = 20
 _TOKEN_MASK = (1 << TOKEN_BITS) - 1
-# The place of the only set bit of a 64-bit number, by the top six bits of its product with a
-# De Bruijn sequence.
-_SEQUENCE = 0x03F79D71B4CB0A89
-_PLACES = np.zeros(64, dtype=np.int64)
-for _bit in range(64):
-    _PLACES[(_SEQUENCE << _bit) % (1 << 64) >> 58] = _bit
+# Columns of the trie.
+PARENT, BASE, TOKEN = range(3)
+NONE = 0xFFFFFFFF
 
 
 def _compile(*signature: str, **options: str) -> Callable:
@@ -90,7 +92,7 @@ def fill_merges(halves, bases, factor, merges):
 
     Args:
         halves: uint32 (V, 2), the two tokens that each token is made of.
-        bases: Number of base symbols, at least 1; their halves are not looked at.
+        bases: Number of symbols, at least 1; their halves are not looked at.
         factor: An odd number that spreads the keys.
         merges: int64 (a power of two, BUCKET), all 0; is overwritten.
     """
@@ -106,49 +108,107 @@ def fill_merges(halves, bases, factor, merges):
     return True
 
 
+@_compile("boolean(uint32, uint32, uint32, uint32[:, ::1], int64, int64, int64[:, ::1])")
+def _border(left, right, before, halves, bases, factor, merges):
+    """Whether BPE leaves the border between two tokens alone, in merges before one.
+
+    Goes back through the merges, the last first, that made what stands at both sides of the
+    border. Of equal ones the left happens first.
+    """
+    limit = np.int64(before)
+    while True:
+        made = _merge_of(left, right, factor, merges)
+        if made != 0 and made < limit:
+            return False
+        if left >= bases and left > right:
+            limit = np.int64(left)
+            left = halves[left, 1]
+        elif right >= bases:
+            limit = np.int64(right) + 1
+            right = halves[right, 0]
+        else:
+            return True
+
+
+@_compile("void(uint32[:, ::1], int64, int64, int64[:, ::1], boolean[::1])")
+def fill_own(halves, bases, factor, merges, own):
+    """Finds the tokens that BPE makes of their own text.
+
+    Args:
+        halves: uint32 (V, 2), the two tokens that each token is made of.
+        bases: Number of symbols.
+        factor: As in `fill_merges`.
+        merges: Hash table as `fill_merges` makes it.
+        own: bool (V,), all True; is overwritten.
+    """
+    for token in range(bases, len(halves)):
+        left, right = halves[token, 0], halves[token, 1]
+        own[token] = own[left] and own[right]
+        own[token] &= _border(left, right, np.uint32(token), halves, bases, factor, merges)
+
+
+@_compile("void(uint32[:, ::1], int64, int64, int64[:, ::1], uint32[:, ::1])")
+def fill_pairs(halves, bases, factor, merges, pairs):
+    """Finds which token may follow which.
+
+    Args:
+        halves: uint32 (V, 2), the two tokens that each token is made of.
+        bases: Number of symbols.
+        factor: As in `fill_merges`.
+        merges: Hash table as `fill_merges` makes it.
+        pairs: uint32 (V + 1, at least V / 32), all 0; bit `right` of row `left` is set where it
+            may; in row V, for the begin of a text, all are.
+    """
+    total = len(halves)
+    for left in range(total + 1):
+        for right in range(total):
+            may = left == total or _border(
+                np.uint32(left), np.uint32(right), np.uint32(NONE), halves, bases, factor, merges
+            )
+            pairs[left, right >> 5] |= np.uint32(may) << np.uint32(right & 31)
+
+
 @_compile(
-    "void(int64[:, ::1], uint32[:, ::1], int64[::1], uint32[:, ::1], uint32[:, ::1], int64,"
-    " int64[:, ::1], int64[::1], int64[::1])"
+    "void(int64[:, ::1], uint32[:, ::1], int64[::1], uint32[:, ::1], uint32[::1], uint32[::1],"
+    " uint32[:, ::1], uint32[:, ::1], int64, int64, int64[:, ::1], int64[::1], int64[::1])"
 )
-def encode_rows(codes, spelling, powers, first, halves, factor, merges, tokens, counts):
+def encode_rows(
+    codes, spelling, powers, trie, shorter, sizes, pairs, halves, bases, factor, merges,
+    tokens, counts,
+):  # fmt: skip
     """Writes the tokens of every row one after the other.
 
-    Indices are unsigned because numba then leaves out the handling of negative ones. 0 is the end
-    of a list and "no token" in the tables of merges: token 0 is a base symbol, which none makes.
+    Indices are unsigned because numba then leaves out the handling of negative ones.
 
     Args:
         codes: int64 (N, L), each a row of `spelling`.
-        spelling: uint32 (C, 4): number of base symbols of a code, 0 where the row must not be
-            encoded here, and the symbols.
+        spelling: uint32 (C, 4): number of symbols of a code, 0 where the row must not be encoded
+            here, and the symbols.
         powers: int64 (P,): a code, or -1; then the tokens for 1, 2, 4, ... of it in a row, which
-            the first merges make before any other looks at them.
-        first: uint32 (F + 1, F + 2), in [i + 1, j + 1] the token that O + i and O + j make, or 0,
-            and in [0, F + 1] O. Row and column 0 are for tokens below O, which make none. From
-            O + F on are tokens that no text has before the first merge.
+            the first merges make before any other looks at them. They count as symbols.
+        trie: uint32 (S, 4), the tokens that BPE makes of their own text, by symbols, as a double
+            array; row 0 is the root, and the child of a row for a symbol is row BASE + symbol,
+            if its PARENT says so. TOKEN is NONE where the symbols up to there are no token.
+        shorter: uint32 (V,), the longest token that a token begins with, or NONE.
+        sizes: uint32 (V,), symbols of each token.
+        pairs: As `fill_pairs` makes it, or (0, 0): then it is found out each time.
         halves: uint32 (V, 2), the two tokens that each token is made of.
+        bases: Number of symbols; the `halves` of these are not looked at.
         factor: As in `fill_merges`.
         merges: int64, hash table as `fill_merges` makes it.
         tokens: int64, room for every symbol; is overwritten.
         counts: int64 (N,), is overwritten: tokens of each row, -1 for a row that is not encoded.
     """
-    room = codes.shape[1] * 3 + 2
-    total = len(halves)
-    # The text begins at place 1; `nothing` stands before it, after it, and within tokens.
-    nothing = np.uint32(total)
-    symbol = np.full(room, nothing, dtype=np.uint32)
-    before = np.empty(room, dtype=np.uint32)
-    after = np.empty(room, dtype=np.uint32)
-    # Entry t is the head of the list of token t, and the entries from V on have places.
-    places = np.empty(total + 3 * room, dtype=np.uint32)
-    links = np.zeros(total + 3 * room, dtype=np.uint32)
-    tails = np.arange(total).astype(np.uint32)
-    waiting = np.zeros((total >> 6) + 1, dtype=np.uint64)
-    one, six, low = np.uint64(1), np.uint32(6), np.uint32(63)
-    origin = np.int64(first[0, len(first)]) - 1
+    room = codes.shape[1] * 3 + 1
+    symbol = np.empty(room, dtype=np.uint32)
+    given_up = np.zeros(room, dtype=np.int64)  # number of the row, from 1, in which it was
+    nothing, start = np.uint32(len(halves)), np.uint32(trie[0, BASE])
+    five, low, one = np.uint32(5), np.uint32(31), np.uint32(1)
+    listed = len(pairs) > 0
     largest = len(powers) - 2
     begin = 0
     for row in range(len(codes)):
-        end, column = 1, 0
+        end, column = 0, 0
         while column < codes.shape[1]:
             code = codes[row, column]
             column += 1
@@ -177,60 +237,41 @@ def encode_rows(codes, spelling, powers, first, halves, factor, merges, tokens, 
         if end == 0:
             counts[row] = -1
             continue
-        symbol[end] = nothing
-        entries, tails[0] = np.uint32(total), 0
-        left = np.uint32(0)
-        for index in range(1, end):
-            place = np.uint32(index)
-            right = np.uint32(max(np.int64(symbol[place]) - origin, 0))
-            before[place], after[place] = index - 1, index + 1
-            token = first[left, right]
-            places[entries], links[entries] = index - 1, 0
-            links[tails[token]] = entries
-            tails[token] = entries
-            waiting[token >> six] |= one << np.uint64(token & low)
-            entries = np.uint32(entries + 1)
-            left = right
-        before[np.uint32(end)] = end - 1
-        for word in range(len(waiting)):
-            while waiting[word] != 0:
-                bits = waiting[word]
-                waiting[word] = bits & (bits - one)
-                bit = (bits ^ waiting[word]) * np.uint64(_SEQUENCE) >> np.uint64(58)
-                made = np.uint32((word << 6) + _PLACES[bit])
-                if made == 0:
-                    continue  # the list of the pairs that make nothing
-                entry = links[made]
-                tails[made], links[made] = made, 0
-                left_half, right_half = halves[made, 0], halves[made, 1]
-                # The places ascend, as BPE wants it: all of a list come from the text or from one
-                # earlier list, that of the later made half.
-                while entry != 0:
-                    place = places[entry]
-                    entry = links[entry]
-                    gone = after[place]
-                    if symbol[place] != left_half or symbol[gone] != right_half:
-                        continue
-                    following = after[gone]
-                    symbol[place], symbol[gone] = made, nothing
-                    after[place] = following
-                    before[following] = place
-                    for side in range(2):
-                        if side == 0:
-                            at = before[place]
-                            token = _merge_of(symbol[at], made, factor, merges)
-                        else:
-                            at = place
-                            token = _merge_of(made, symbol[following], factor, merges)
-                        places[entries], links[entries] = at, 0
-                        links[tails[token]] = entries
-                        tails[token] = entries
-                        waiting[token >> six] |= one << np.uint64(token & low)
-                        entries = np.uint32(entries + 1)
-        place, count = np.uint32(1), begin
-        while place < end:
-            tokens[count] = symbol[place]
-            count += 1
-            place = after[place]
-        counts[row] = count - begin
+        symbol[end] = bases  # no row of the trie has a child for it
+        place, count, last = np.uint32(0), begin, nothing
+        token, fresh = np.uint32(NONE), True
+        while place != end:
+            if fresh:
+                at, node = place, np.uint32(start + symbol[place])
+                token = np.uint32(trie[node, TOKEN])
+                while True:
+                    at = np.uint32(at + one)
+                    child = np.uint32(trie[node, BASE] + symbol[at])
+                    if trie[child, PARENT] != node:
+                        break
+                    node = child
+                    found = trie[node, TOKEN]
+                    token = np.uint32(token if found == NONE else found)
+            after = np.uint32(place + sizes[token])
+            fresh = given_up[after] != row + 1
+            if fresh:
+                if listed:
+                    fresh = pairs[last, token >> five] >> (token & low) & one != 0
+                elif last != nothing:
+                    fresh = _border(last, token, np.uint32(NONE), halves, bases, factor, merges)
+            if fresh:
+                tokens[count] = token
+                count += 1
+                place, last = after, token
+                continue
+            token = np.uint32(shorter[token])
+            if token == NONE:
+                if count == begin:  # never, of a vocabulary that was proved
+                    break
+                given_up[place] = row + 1
+                count -= 1
+                token = np.uint32(tokens[count])
+                place = np.uint32(place - sizes[token])
+                last = np.uint32(tokens[count - 1]) if count > begin else nothing
+        counts[row] = count - begin if place == end else -1
         begin = count

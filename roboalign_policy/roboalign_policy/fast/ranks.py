@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from roboalign_policy.fast.trie import token_trie
 from roboalign_policy.fast.vocabulary import MAX_CODE, byte_characters
 
-# Side of the table of first merges; a larger one would push the rest out of the caches.
-_MOST_FIRST = 1 << 10
 # With more tokens than this, hardly any factor fills a table of sensible size.
 _MOST_TOKENS = 1 << 16
+# Up to here there is a table of which token may follow which: 2 MB, and 0.3 s to make it.
+_MOST_PAIRED = 1 << 12
 _TRIES = 20
 
 
@@ -20,8 +21,8 @@ class Ranks:
     """A vocabulary in the order of its merges.
 
     Attributes:
-        arrays: `spelling`, `powers`, `first`, `halves`, `factor` and `merges` of
-            `compiled.encode_rows`.
+        arrays: `spelling`, `powers`, `trie`, `shorter`, `sizes`, `pairs`, `halves`, `bases`,
+            `factor` and `merges` of `compiled.encode_rows`.
         ids: object (V,), the id of each token as an `int`.
     """
 
@@ -46,10 +47,6 @@ class Ranks:
         symbols = _symbols(model, layout)
         if not symbols or len(later) < len(merges) or len(model["vocab"]) > _MOST_TOKENS:
             return None
-        # Symbols that merge stand last, so that they and the powers are neighbours.
-        wanted = {half for pair in merges for half in pair}
-        symbols.sort(key=wanted.__contains__)
-        origin = sum(symbol not in wanted for symbol in symbols)
         ranks = {symbol: rank for rank, symbol in enumerate(symbols)}
         pairs = [(rank, rank) for rank in ranks.values()]
         for left, right in merges:
@@ -60,21 +57,12 @@ class Ranks:
             if left in ranks and right in ranks:
                 ranks[left + right] = len(pairs)
                 pairs.append((ranks[left], ranks[right]))
-        bases = len(symbols)
         powers = _powers(symbols, pairs, layout)
-        size = bases + len(powers) - 2 - origin
-        if size > _MOST_FIRST:
-            return None
-        halves = np.array(pairs, dtype=np.uint32)
-        first = np.zeros((size + 1, size + 2), dtype=np.uint32)
-        first[0, -1] = origin
-        for token, (left, right) in enumerate(pairs[bases:], bases):
-            if 0 <= left - origin < size and 0 <= right - origin < size:
-                first[left - origin + 1, right - origin + 1] = token
-        factor, table = _table(halves, bases)
+        bases = len(symbols) + len(powers) - 2
+        tables = _tables(np.array(pairs, dtype=np.uint32), bases)
         spelling = _spelling(ranks, layout, plain)
         ids = np.array([model["vocab"][text] for text in ranks], dtype=object)
-        return cls((spelling, powers, first, halves, factor, table), ids)
+        return cls((spelling, powers, *tables), ids)
 
 
 def _symbols(model: dict, layout: str) -> list[str]:
@@ -84,7 +72,23 @@ def _symbols(model: dict, layout: str) -> list[str]:
     return [text for text in model["vocab"] if len(text) == 1 and ord(text) <= MAX_CODE]
 
 
-def _table(halves: np.ndarray, bases: int) -> tuple[int, np.ndarray]:
+def _tables(halves: np.ndarray, bases: int) -> tuple[np.ndarray | int, ...]:
+    """What the encoder needs to know of tokens (V, 2) by their halves, from `trie` on."""
+    # Here, because it imports numba.
+    from roboalign_policy.fast.compiled import fill_own, fill_pairs
+
+    total = len(halves)
+    merges = _merges(halves, bases)
+    own = np.ones(total, dtype=bool)
+    fill_own(halves, bases, *merges, own)
+    pairs = np.zeros((0, 0), dtype=np.uint32)
+    if total <= _MOST_PAIRED:
+        pairs = np.zeros((total + 1, total // 32 + 1), dtype=np.uint32)
+        fill_pairs(halves, bases, *merges, pairs)
+    return (*token_trie(halves, bases, own), pairs, halves, bases, *merges)
+
+
+def _merges(halves: np.ndarray, bases: int) -> tuple[int, np.ndarray]:
     """A factor and the hash table that it fills, as small as a few tries find."""
     # Here, because it imports numba.
     from roboalign_policy.fast.compiled import BUCKET, fill_merges
