@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 
 import datasets
@@ -15,7 +14,7 @@ from lerobot_sets import START_NS, arm_contract, make_dataset, psnr
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.data.index import load_index
-from roboalign_training.lerobot import export_cli, writer
+from roboalign_training.lerobot import assembly, export_cli
 from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.lerobot.importing import import_dataset
 
@@ -186,8 +185,8 @@ def test_crf_is_the_quality(dataset, tmp_path):
 
 def test_files_end_at_their_limits(dataset, tmp_path, monkeypatch):
     """Every episode in files of its own; and three in one chunk."""
-    monkeypatch.setattr(writer, "DATA_FILE_MB", 0.001)
-    monkeypatch.setattr(writer, "VIDEO_FILE_MB", 0.001)
+    monkeypatch.setattr(assembly, "DATA_FILE_MB", 0.001)
+    monkeypatch.setattr(assembly, "VIDEO_FILE_MB", 0.001)
     monkeypatch.setattr("roboalign_training.lerobot.files.FILES_PER_CHUNK", 2)
     export_dataset(dataset, tmp_path / "theirs")
     for folder, ending in (("data", "parquet"), ("videos/observation.images.front", "mp4")):
@@ -215,32 +214,6 @@ def test_the_same_export_is_left_alone_and_another_refused(dataset, exported, tm
     with pytest.raises(DatasetError, match="is no export of a RoboAlign data set"):
         export_dataset(dataset, tmp_path / "mine")
     assert (tmp_path / "mine/notes.txt").read_text() == "mine"
-
-
-def test_an_interrupted_export_leaves_nothing(dataset, tmp_path):
-    calls = []
-
-    def stop():
-        calls.append(1)
-        if len(calls) == 40:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        export_dataset(dataset, tmp_path / "theirs", on_frame=stop)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_a_killed_export_left_is_cleared_and_two_at_once_are_not_let_in(dataset, tmp_path):
-    left = tmp_path / ".theirs.partial"
-    (left / "data").mkdir(parents=True)
-    (left / "data/half.parquet").write_bytes(b"half")
-    with (left / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(DatasetError, match="another export is writing it"):
-            export_dataset(dataset, tmp_path / "theirs", images="png")
-    export_dataset(dataset, tmp_path / "theirs", images="png")
-    assert [p.name for p in tmp_path.iterdir()] == ["theirs"]
-    assert not list((tmp_path / "theirs").rglob("half*"))
 
 
 @pytest.mark.parametrize(

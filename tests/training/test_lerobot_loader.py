@@ -70,6 +70,38 @@ def test_every_item_is_ours(dataset, tmp_path, images, backend):
                 assert psnr(found, back.image(at, key)) > 45, "another decoder of the same video"
 
 
+@pytest.mark.parametrize("images", ["h264", "av1"])
+def test_an_export_that_was_interrupted_is_opened(dataset, tmp_path, images):
+    """All episodes in one video, which was joined from parts of two runs."""
+    left = [2 * 25 + 20]  # images, two a frame: within the second episode
+
+    def stop(count: int) -> None:
+        left[0] -= count
+        if left[0] <= 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_dataset(dataset, tmp_path / "kitchen", images=images, on_frame=stop)
+    done: list[int] = []
+    export_dataset(dataset, tmp_path / "kitchen", images=images, on_frame=done.append)
+    assert [count for count in done if count > 1] == [2 * 25]
+    assert len(list((tmp_path / "kitchen").rglob("*.mp4"))) == 2
+    ours = load_frames(dataset)
+    data = LeRobotDataset(
+        "lab/kitchen", root=tmp_path / "kitchen", video_backend="pyav", tolerance_s=1e-4
+    )
+    assert len(data) == len(ours)
+    for at in range(len(ours)):
+        item = data[at]
+        np.testing.assert_array_equal(item["action"].numpy(), ours.actions[at])
+        beside = at - 1 if at > ours.episode(at).start else at + 1
+        for key in ours.image_keys:
+            found = picture(item[f"observation.images.{key.removeprefix('image.')}"])
+            likeness = [psnr(found, ours.image(n, key)) for n in (at, beside)]
+            assert likeness[0] > 35
+            assert likeness[0] > likeness[1] + 5, "a frame of another time"
+
+
 def test_chunks_are_ours(dataset, tmp_path):
     export_dataset(dataset, tmp_path / "kitchen")
     ours = load_frames(dataset)

@@ -15,6 +15,7 @@ from pathlib import Path
 from struct import Struct
 from struct import error as StructError
 from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 
@@ -114,7 +115,7 @@ def read_part(path: Path, made_with: Mapping[str, object], *, check: bool) -> Pa
             crc, magic = _END.unpack(stream.read(_END.size))
             if magic != _MAGIC or blob + length + _LENGTHS.size > end:
                 return None
-            if check and _crc(stream, end) != crc:
+            if check and crc_of(stream, end) != crc:
                 return None
             stream.seek(end - _LENGTHS.size - length)
             document = json.loads(stream.read(length))
@@ -133,8 +134,8 @@ def read_part(path: Path, made_with: Mapping[str, object], *, check: bool) -> Pa
     return Part(path, arrays, document["facts"])
 
 
-def _crc(stream: object, count: int) -> int:
-    """CRC-32 of the first bytes of a file."""
+def crc_of(stream: BinaryIO, count: int) -> int:
+    """CRC-32 of the first `count` bytes of a file; -1 where it has fewer."""
     stream.seek(0)
     value = 0
     while count > 0:

@@ -17,7 +17,6 @@ from roboalign_training.data.errors import DatasetError
 
 _PIX_FMT = "yuv420p"
 _KEY_EVERY = 2  # frames; LeRobot's choice: training reads frames in any order
-_DELAY = 2  # images by which decoding may run ahead of showing
 _TIME_SHARE = 0.25  # of a period: a frame this near to its time is the one that is meant
 
 
@@ -125,39 +124,54 @@ class VideoWriter:
             self._container.mux(packet)
 
 
-def join_videos(parts: Sequence[tuple[Path, int]], rate: Fraction, out: Path) -> None:
+def join_videos(parts: Sequence[tuple[Path, int]], rate: Fraction | int, out: Path) -> None:
     """Puts videos of one writer's settings one behind the other, without encoding anew.
 
     Args:
         parts: Files and how many images are in each.
         rate: Images a second.
-        out: The file to make.
+        out: The file to make; image n stands at n / rate in it.
 
     Raises:
-        DatasetError: When one cannot be read.
+        DatasetError: When one cannot be read, or was made with other settings than the first.
     """
     start, number, path = 0, 0, out
     try:
+        # A file of one image has less delay than others: decode times are made anew.
+        delay = max(_delay(path := part, rate) for part, _ in parts)
         with av.open(str(out), "w", format="mp4", options={"movflags": "faststart"}) as target:
-            stream = None
+            stream = header = None
             for path, count in parts:
                 with av.open(str(path)) as source:
+                    found = source.streams.video[0]
                     if stream is None:
-                        stream = target.add_stream_from_template(source.streams.video[0])
-                        stream.time_base = source.streams.video[0].time_base
+                        # Opaque: there is no encoder of the name that its decoder has.
+                        stream = target.add_stream_from_template(found, opaque=True)
+                        stream.time_base = found.time_base
+                        header = found.codec_context.extradata
+                    if found.codec_context.extradata != header:
+                        raise DatasetError(path, f"was encoded otherwise than {parts[0][0].name}")
                     for packet in source.demux(video=0):
                         if packet.dts is None:
                             continue
                         ticks = 1 / (rate * packet.time_base)
                         packet.pts += round(start * ticks)
-                        # A file of one image has less delay than others: decode times anew.
-                        packet.dts = round((number - _DELAY) * ticks)
+                        packet.dts = round((number - delay) * ticks)
                         packet.stream = stream
                         target.mux(packet)
                         number += 1
                 start += count
     except av.error.FFmpegError as error:
         raise DatasetError(path, f"cannot be joined to {out.name}: {error}") from error
+
+
+def _delay(path: Path, rate: Fraction | int) -> int:
+    """Images by which decoding runs ahead of showing in a video."""
+    with av.open(str(path)) as source:
+        packet = next(source.demux(video=0))
+        if packet.dts is None:
+            raise DatasetError(path, "has no image in it")
+        return round((packet.pts - packet.dts) * packet.time_base * rate)
 
 
 _of_parent: list[object] = []

@@ -1,20 +1,22 @@
-"""A data set of ours as a LeRobot data set v3.0: an episode at a time, complete or not there."""
+"""A data set of ours as a LeRobot data set v3.0: an episode at a time, complete or not there.
+
+What an interrupted export has done is taken up by the next one.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import shutil
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.index import DatasetIndex, load_index
 from roboalign_training.data.video import CODECS
+from roboalign_training.lerobot.assembly import Assembly
 from roboalign_training.lerobot.layout import PNG
+from roboalign_training.lerobot.partial import partial_folder, partial_path
 from roboalign_training.lerobot.passport import load_passport
-from roboalign_training.lerobot.writer import EpisodeWriter
 
 
 @dataclass
@@ -41,16 +43,18 @@ def export_dataset(
     *,
     images: str = "h264",
     crf: int | None = None,
-    on_frame: Callable[[], None] | None = None,
+    on_frame: Callable[[int], None] | None = None,
 ) -> Exported:
     """Writes a data set as a LeRobot data set v3.0.
 
     Args:
         folder: The data set.
-        out: The folder to make; until it is complete it has the name `.<name>.partial`.
+        out: The folder to make. Until it is complete there is `.<name>.partial` beside it, and
+            what an interrupted export of the same data set left in there is not made again.
         images: `h264` or `av1` for videos, `png` for images in the data files, bit for bit.
         crf: Quality of videos, lower is better; None for the codec's default.
-        on_frame: Called for every image of every frame.
+        on_frame: Called with how many images of frames were done since the last call: one, or
+            all of an episode that was done before.
 
     Raises:
         DatasetError: When the data set is damaged or cannot be said in LeRobot's format, or `out`
@@ -70,16 +74,17 @@ def export_dataset(
         storage = {"storage": images, "crf": crf}
     _check(index, images)
     identity = {"dataset": index.hashes["dataset"], **storage}
-    if _is_there(out, identity):
-        return Exported(out, len(index.episodes), index.frames, existed=True)
     done = Exported(out, len(index.episodes), index.frames)
-    with _whole(out) as part:
-        with contextlib.closing(
-            EpisodeWriter(part, index, storage, on_frame or (lambda: None))
-        ) as w:
-            for name in sorted(index.episodes):
-                done.notes += w.add(name)
-            w.finish()
+    done.existed = _is_there(out, identity)
+    if done.existed and not partial_path(out).exists():
+        return done
+    with partial_folder(out) as folder:
+        done.existed = _is_there(out, identity)  # perhaps it was made in between
+        if not done.existed:
+            assembly = Assembly(folder, index, storage)
+            assembly.make_parts(on_frame or (lambda count: None))
+            done.notes += assembly.finish()
+            os.replace(assembly.tree, out)
     return done
 
 
@@ -114,27 +119,3 @@ def _is_there(out: Path, identity: dict) -> bool:
             out, f"exists and is another export: found {found.identity}, expected {identity}"
         )
     return True
-
-
-@contextlib.contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """A folder to write into that gets the name `out` at the end, and is gone after an error."""
-    part = out.with_name(f".{out.name}.partial")
-    part.mkdir(parents=True, exist_ok=True)
-    lock = part / ".lock"
-    with lock.open("w") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DatasetError(part, "another export is writing it") from error
-        for left in part.iterdir():  # by an export that was killed
-            if left != lock:
-                shutil.rmtree(left)
-        try:
-            (part / "meta").mkdir()
-            yield part
-        except BaseException:
-            shutil.rmtree(part)
-            raise
-        lock.unlink()
-        part.rename(out)

@@ -17,13 +17,17 @@ from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.lerobot.layout import PNG
 from roboalign_training.lerobot.progress import frame_progress
 
+STOPPED = 130
+"""Exit status after ctrl-C, as shells have it."""
+
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = argparse.ArgumentParser(
         prog="roboalign export",
         description="Write a data set as a LeRobot data set v3.0. Contract, hashes and frame "
-        "times travel along, so that `roboalign import` gives the same data set back.",
+        "times travel along, so that `roboalign import` gives the same data set back. The same "
+        "command finishes an interrupted run.",
     )
     p.add_argument("dataset", type=Path, help="folder of the data set")
     p.add_argument("--out", required=True, type=Path, help="folder of the LeRobot data set")
@@ -41,7 +45,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; 0 on success, also where the same export is there; 1 on an error."""
+    """Runs the command.
+
+    Returns:
+        0 on success, also where the same export is there; 1 on an error; 130 after ctrl-C.
+    """
     args = parser().parse_args(argv)
     console = Console(stderr=True)
     try:
@@ -54,6 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DataError, ValueError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         return 1
+    except KeyboardInterrupt:
+        console.print(
+            "stopped: the same command goes on where this one ended",
+            style="yellow",
+            soft_wrap=True,
+        )
+        return STOPPED
     for note in done.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     state = " (the same export was there)" if done.existed else ""

@@ -10,9 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextlib.contextmanager
-def frame_progress(console: Console, name: str, total: int) -> Iterator[Callable[[], None]]:
-    """Shows how many of `total` images are done; gives what to call after each."""
+def frame_progress(console: Console, name: str, total: int) -> Iterator[Callable[..., None]]:
+    """Shows how many of `total` images are done; gives what to call with how many more are."""
     columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(name, total=total)
-        yield lambda: progress.advance(task)
+        yield lambda count=1: progress.advance(task, count)
