@@ -98,6 +98,20 @@ def test_finished_files_are_kept_and_their_parts_are_gone(dataset, tmp_path, mon
     same(tmp_path / "whole", tmp_path / "theirs")
 
 
+@pytest.mark.parametrize(("images", "kinds"), [("h264", 3), ("png", 1)])
+def test_progress_reaches_every_frame_of_every_file(dataset, tmp_path, monkeypatch, images, kinds):
+    filed: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(assembly, "write_metadata", lambda *args: (_ for _ in ()).throw(Stop))
+        with pytest.raises(Stop):
+            export_dataset(dataset, tmp_path / "set", images=images, on_filed=filed.append)
+    assert len(filed) > 2 * kinds, "not file by file"
+    assert sum(filed) == kinds * IMAGES // 2
+    again: list[int] = []
+    export_dataset(dataset, tmp_path / "set", images=images, on_filed=again.append)
+    assert again == [IMAGES // 2] * kinds, "what is complete counts at once"
+
+
 def damage(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

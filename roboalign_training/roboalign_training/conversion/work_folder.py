@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import PIL
 
 from roboalign_policy.core.hashing import sha256_json
 from roboalign_training.data.index import write_json
+from roboalign_training.data.png import encoder_version
 from roboalign_training.provenance import tool_version
 
 PARTS = ".parts"
@@ -27,7 +27,7 @@ def made_with(contract: str, recipe: dict) -> dict:
         "recipe": recipe,
         "tool": tool_version(),
         "pillow": PIL.__version__,
-        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+        "png": encoder_version(),
     }
 
 

@@ -1,7 +1,7 @@
 """The content hash of an episode: over everything a model can see of it, before any encoding.
 
 It is made of one digest a frame, and these of one digest an image, so that several processes can
-work on one episode. The bytes of files depend on the versions of Parquet and zlib; this does not.
+work on one episode. The bytes of files depend on the versions of Parquet and ISA-L; this does not.
 """
 
 from __future__ import annotations

@@ -99,17 +99,22 @@ class Assembly:
             else:
                 part.make(on_frame)
 
-    def finish(self) -> list[str]:
+    def finish(self, on_filed: Callable[[int], None]) -> list[str]:
         """Writes the data set from the parts; returns what a user should know.
+
+        Args:
+            on_filed: Called with the number of frames in a data or video file that is complete.
 
         Raises:
             DatasetError: When pictures of the data set cannot be read.
         """
         for key in self._videos:
             self._fill(
-                self._videos[key], lambda path, first, key=key: self._join(key, path, first)
+                self._videos[key],
+                lambda path, first, key=key: self._join(key, path, first),
+                on_filed,
             )
-        self._fill(self._data, self._write_data)
+        self._fill(self._data, self._write_data, on_filed)
         shutil.rmtree(self.tree / "meta", ignore_errors=True)
         return write_metadata(
             self.tree,
@@ -120,10 +125,17 @@ class Assembly:
             {key: series.places() for key, series in self._videos.items()},
         )
 
-    def _fill(self, series: FileSeries, write: Callable[[Path, int], int]) -> None:
+    def _fill(
+        self,
+        series: FileSeries,
+        write: Callable[[Path, int], int],
+        on_filed: Callable[[int], None],
+    ) -> None:
         """Writes the missing files of a series; what went into one is not kept a second time."""
+        on_filed(sum(self._counts[: series.stop]))
         while series.stop < len(self._parts):
             held = series.add(write)
+            on_filed(sum(self._counts[number] for number in held))
             for name, other in self._media.items():
                 if other is series:
                     self._drop(name, held)

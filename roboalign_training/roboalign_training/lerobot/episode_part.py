@@ -20,6 +20,7 @@ from roboalign_training.conversion.parts import TEMPORARY, Part, PartWriter, rea
 from roboalign_training.data.episodes import EpisodeFrames
 from roboalign_training.data.image_storage import VIDEO
 from roboalign_training.data.index import DatasetIndex
+from roboalign_training.data.png import encoder_version
 from roboalign_training.data.video import CODECS, VideoWriter
 from roboalign_training.lerobot.files import checksum
 from roboalign_training.lerobot.layout import ACTION, PNG, STATE, image_feature
@@ -51,6 +52,7 @@ def made_with(index: DatasetIndex, storage: dict) -> dict:
             "av": av.__version__,
             "ffmpeg": av.library_versions,
             "numpy": np.__version__,
+            "png": encoder_version(),
             "pillow": PIL.__version__,
             "pyarrow": pa.__version__,
         },

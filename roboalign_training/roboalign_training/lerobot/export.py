@@ -44,6 +44,7 @@ def export_dataset(
     images: str = "h264",
     crf: int | None = None,
     on_frame: Callable[[int], None] | None = None,
+    on_filed: Callable[[int], None] | None = None,
 ) -> Exported:
     """Writes a data set as a LeRobot data set v3.0.
 
@@ -55,6 +56,8 @@ def export_dataset(
         crf: Quality of videos, lower is better; None for the codec's default.
         on_frame: Called with how many images of frames were done since the last call: one, or
             all of an episode that was done before.
+        on_filed: Called with how many frames stand in a file that is complete, for every kind of
+            file: data, and the video of each stream.
 
     Raises:
         DatasetError: When the data set is damaged or cannot be said in LeRobot's format, or `out`
@@ -83,7 +86,7 @@ def export_dataset(
         if not done.existed:
             assembly = Assembly(folder, index, storage)
             assembly.make_parts(on_frame or (lambda count: None))
-            done.notes += assembly.finish()
+            done.notes += assembly.finish(on_filed or (lambda count: None))
             os.replace(assembly.tree, out)
     return done
 

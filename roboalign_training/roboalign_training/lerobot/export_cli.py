@@ -54,10 +54,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     try:
         index = load_index(args.dataset)
-        total = index.frames * max(1, len(index.contract.images))
-        with frame_progress(console, "export", total) as on_frame:
+        streams = len(index.contract.images)
+        kinds = 1 if args.images == PNG else 1 + streams
+        totals = {"episodes": index.frames * streams, "files": index.frames * kinds}
+        with frame_progress(console, totals) as (on_frame, on_filed):
             done = export_dataset(
-                args.dataset, args.out, images=args.images, crf=args.crf, on_frame=on_frame
+                args.dataset,
+                args.out,
+                images=args.images,
+                crf=args.crf,
+                on_frame=on_frame,
+                on_filed=on_filed,
             )
     except (DataError, ValueError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)

@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             source = open_source(args.source)
         contract = import_contract(source, contract)
         total = source.frames * max(1, len(contract.images))
-        with frame_progress(console, "import", total) as on_frame:
+        with frame_progress(console, {"import": total}) as (on_frame,):
             done = import_dataset(
                 source,
                 args.out,

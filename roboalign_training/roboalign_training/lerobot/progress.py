@@ -1,18 +1,29 @@
-"""A progress bar that counts images."""
+"""Progress bars that count images or rows."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 @contextlib.contextmanager
-def frame_progress(console: Console, name: str, total: int) -> Iterator[Callable[..., None]]:
-    """Shows how many of `total` images are done; gives what to call with how many more are."""
-    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def frame_progress(
+    console: Console, totals: Mapping[str, int]
+) -> Iterator[list[Callable[..., None]]]:
+    """Shows a bar for each name with how many of its total are done.
+
+    Yields:
+        What to call with how many more are done, by default one; for each bar.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(name, total=total)
-        yield lambda count=1: progress.advance(task, count)
+        tasks = [progress.add_task(name, total=total) for name, total in totals.items()]
+        yield [lambda count=1, task=task: progress.advance(task, count) for task in tasks]
