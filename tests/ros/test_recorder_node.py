@@ -6,6 +6,7 @@ Nothing is lost in lock step.
 import json
 import signal
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_custom_data_and_markers(recorder, probe, health, tmp_path):
     assert custom["roboalign.episode_id"] == "first.one"
     assert custom["roboalign.operator"] == "test"
     assert custom["roboalign.verdict"] == "fit"
-    assert custom["roboalign.tool"].startswith("roboalign recorder_node")
+    assert custom["roboalign.tool"] == f"roboalign recorder_node {version('roboalign_policy')}"
     assert contract_from_yaml(custom["roboalign.contract"], source="bag").hash == CONTRACT.hash
     markers = topics["/episode"]
     assert [(m.event, m.outcome) for _, m in markers] == [(0, "unknown"), (1, "success")]

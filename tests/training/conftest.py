@@ -1,10 +1,20 @@
 """Fixtures of the training tests: synthetic demonstrations and a random, very small base."""
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_arrives():
+    """Has the commands that tests start hear SIGINT.
+
+    `make test` runs these tests in the background, where shells have it ignored; children inherit.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def make_demonstrations(folder: Path, episodes: int = 6, frames: int = 12):

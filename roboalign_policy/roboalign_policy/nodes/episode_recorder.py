@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from roboalign_policy.ros.qos import qos_to_dict, reliable_qos
 from roboalign_policy.ros.raw_streams import RawStreams, bag_topic
 from roboalign_policy.ros.recording_msgs import marker_to_msg
 
-TOOL = "roboalign recorder_node 0.1.0"
+TOOL = f"roboalign recorder_node {version('roboalign_policy')}"
 EPISODE_TYPE = "roboalign_msgs/msg/Episode"
 MB = 1_000_000
 
