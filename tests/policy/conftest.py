@@ -84,3 +84,14 @@ def checkpoint(tmp_path_factory, tiny_base):
 def wild_checkpoint(tmp_path_factory, tiny_base):
     """Checkpoint folder whose chunks leave the limits; not to be changed."""
     return write_checkpoint(tmp_path_factory.mktemp("wild"), tiny_base, MOVING)
+
+
+@pytest.fixture(scope="session")
+def universal():
+    """The universal FAST tokenizer, from the data beside this checkout."""
+    from roboalign_policy.fast import FastTokenizer
+
+    for parent in Path(__file__).resolve().parents:
+        if (parent / "shared" / "data" / "fast_universal").exists():
+            return FastTokenizer.load(parent / "shared" / "data" / "fast_universal")
+    pytest.skip("shared/data/fast_universal is not beside this checkout")

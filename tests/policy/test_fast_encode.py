@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,14 +22,6 @@ from roboalign_policy.fast.vocabulary import MAX_CODE, byte_characters
 
 ZERO = 354
 ALL = np.ones(MAX_CODE + 1, dtype=bool)
-
-
-@pytest.fixture(scope="module")
-def universal() -> FastTokenizer:
-    for parent in Path(__file__).resolve().parents:
-        if (parent / "shared" / "data" / "fast_universal").exists():
-            return FastTokenizer.load(parent / "shared" / "data" / "fast_universal")
-    pytest.skip("shared/data/fast_universal is not beside this checkout")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The grammar of a chunk: whatever a model prefers, what it writes decodes."""
 
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,14 +60,6 @@ def test_every_chunk_of_a_random_model_decodes(
     actions = tokenizer.decode([tokens], horizon=horizon, dims=dims)
     assert actions.shape == (1, horizon, dims)
     assert np.isfinite(actions).all()
-
-
-@pytest.fixture(scope="module")
-def universal() -> FastTokenizer:
-    for parent in Path(__file__).resolve().parents:
-        if (parent / "shared" / "data" / "fast_universal").exists():
-            return FastTokenizer.load(parent / "shared" / "data" / "fast_universal")
-    pytest.skip("shared/data/fast_universal is not beside this checkout")
 
 
 @settings(max_examples=40)

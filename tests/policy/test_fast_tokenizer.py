@@ -24,11 +24,6 @@ def _shared(name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def universal() -> FastTokenizer:
-    return FastTokenizer.load(_shared("fast_universal"))
-
-
-@pytest.fixture(scope="module")
 def vectors() -> list[dict]:
     return json.loads(gzip.decompress(_shared("fast_vectors.json.gz").read_bytes()))
 

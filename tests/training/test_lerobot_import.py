@@ -18,6 +18,7 @@ from lerobot_sets import (
     TOP,
     edit_info,
     edit_rows,
+    make_dataset,
     make_v21,
     psnr,
     so101_contract,
@@ -29,7 +30,9 @@ from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.data.index import load_index
 from roboalign_training.lerobot import import_cli
+from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.lerobot.importing import import_dataset
+from roboalign_training.lerobot.job import ImportJob
 
 SAMPLE = next(
     (
@@ -255,3 +258,23 @@ def test_command_line(v21, tmp_path, capsys):
     next(v21.glob("videos/*/*/episode_000001.mp4")).write_bytes(b"no video")
     assert import_cli.main(options) == 1
     assert "not read:" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_that_it_can_be_resumed(monkeypatch, tmp_path, capsys):
+    make_dataset(tmp_path / "ours")
+    export_dataset(tmp_path / "ours", tmp_path / "theirs", images="png")
+    left, real = [2], ImportJob.take
+
+    def take(*args):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    command = [str(tmp_path / "theirs"), "--out", str(tmp_path / "back")]
+    with monkeypatch.context() as patch:
+        patch.setattr(ImportJob, "take", take)
+        assert import_cli.main(command) == 130
+    assert "the same command goes on where this one ended" in capsys.readouterr().err
+    assert import_cli.main(command) == 0
+    assert load_index(tmp_path / "back").hashes == load_index(tmp_path / "ours").hashes

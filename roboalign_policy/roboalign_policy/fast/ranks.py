@@ -35,7 +35,7 @@ class Ranks:
 
         They do where every token is made by one merge only, and this merge stands after those of
         its halves: what a merge makes can then only be wanted by later ones. A vocabulary of
-        more than 65,536 tokens, or of more than a thousand symbols that merge, has None as well.
+        more than 65,536 tokens has None as well.
 
         Args:
             model: The `model` object of tokenizer.json.

@@ -33,11 +33,10 @@ from roboalign_training.data.balance_table import balance_tables
 from roboalign_training.data.errors import DataError
 from roboalign_training.data.image_storage import CHOICES
 from roboalign_training.data.recipe import Recipe
+from roboalign_training.resumable import say_stopped
 
 PARALLEL_FROM, PARALLEL_BYTES = 12, 200 * MB
 """Bags, or their bytes, from which on further processes pay for the time that starting takes."""
-STOPPED = 130
-"""Exit status after ctrl-C, as shells have it."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -98,12 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
-        console.print(
-            "stopped: the same command goes on where this one ended",
-            style="yellow",
-            soft_wrap=True,
-        )
-        return STOPPED
+        return say_stopped(console)
 
 
 def _recipe(args: argparse.Namespace) -> Recipe | None:

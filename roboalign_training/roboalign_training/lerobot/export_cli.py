@@ -16,9 +16,7 @@ from roboalign_training.data.video import CODECS
 from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.lerobot.layout import PNG
 from roboalign_training.lerobot.progress import frame_progress
-
-STOPPED = 130
-"""Exit status after ctrl-C, as shells have it."""
+from roboalign_training.resumable import say_stopped
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,12 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
-        console.print(
-            "stopped: the same command goes on where this one ended",
-            style="yellow",
-            soft_wrap=True,
-        )
-        return STOPPED
+        return say_stopped(console)
     for note in done.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     state = " (the same export was there)" if done.existed else ""

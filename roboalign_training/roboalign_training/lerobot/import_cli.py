@@ -17,6 +17,7 @@ from roboalign_training.data.recipe import Recipe
 from roboalign_training.lerobot.importing import Imported, import_contract, import_dataset
 from roboalign_training.lerobot.progress import frame_progress
 from roboalign_training.lerobot.source import open_source
+from roboalign_training.resumable import say_stopped
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 when every episode was taken or left out by the rules; 1 when one could not be read, or
-        the data sets do not fit.
+        the data sets do not fit; 130 after ctrl-C.
     """
     args = parser().parse_args(argv)
     console = Console(stderr=True)
@@ -91,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DataError, ContractError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         return 1
+    except KeyboardInterrupt:
+        return say_stopped(console)
     _report(args, done, console)
     return int(bool(done.failed))
 
