@@ -74,14 +74,18 @@ def terminal(start_node, tmp_path, probe):
         robot.publish(time.time_ns())
         probe.spin_for(0.05)
 
-    terminal.beat = beat
+    terminal.beat, terminal.robot = beat, robot
     yield terminal
     terminal.close()
 
 
 def bags(folder):
-    """Custom data of the finished bags, in order of time."""
-    found = [read_bag(path)[0] for path in sorted((folder / "bags").glob("2*"))]
+    """Instruction and outcome of the finished bags, in the order in which they were finished.
+
+    Names of bags that were begun in the same second stand in any order.
+    """
+    made = sorted((folder / "bags").glob("2*/metadata.yaml"), key=lambda p: p.stat().st_mtime_ns)
+    found = [read_bag(path.parent)[0] for path in made]
     return [(c["roboalign.instruction"], c["roboalign.outcome"]) for c in found]
 
 
@@ -89,6 +93,7 @@ def test_an_afternoon_of_demonstrations(terminal, tmp_path):
     wait = terminal.wait
     wait("ready", terminal.beat)
     wait("0 of 2 recorded", terminal.beat)
+    terminal.robot.wait_for_recorder()
     terminal.press(" ")
     wait("recording 0", terminal.beat)
     wait("camera/front/image_raw", terminal.beat)

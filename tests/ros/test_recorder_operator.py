@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 
@@ -143,6 +144,31 @@ def test_an_episode_is_judged_again(robot, probe, health, tmp_path):
     assert "outcome: found 'good'" in mark(probe, "good").message
     assert "expected a bag in" in mark(probe, "failure", "nothing").message
     assert "episode_id: found '../x'" in mark(probe, "failure", "../x").message
+
+
+def test_a_bag_that_cannot_grow_ends_its_episode_at_once(recorder, probe, health, tmp_path):
+    """As with a disk that is gone: said now, not when the episode is stopped."""
+    process = recorder(compression="none", sync_s=0.1)
+    robot = Robot(probe)
+    robot.wait_for_recorder()
+    begun = start(probe)
+    robot.publish(time.time_ns())
+    wait_for_messages(probe, health, FRAME)
+    (bag,) = (tmp_path / "bags").glob(f".{begun.episode_id}.partial/**/*.mcap")
+    probe.until(lambda: bag.stat().st_size > 40_000, what="the frame on the disk")
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (bag.stat().st_size, -1))
+    robot.publish(time.time_ns())
+    probe.until(lambda: not health[-1].recording, 5, "the end of the episode in the health")
+    probe.until(lambda: "bag not finished" in health[-1].reason, 5, "the fault in the health")
+    assert "File too large" in health[-1].reason
+    assert f".{begun.episode_id}.partial" in health[-1].reason
+    assert stop(probe).message == "no episode is being recorded"
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (-1, -1))
+    assert start(probe).ok
+    robot.publish(time.time_ns())
+    wait_for_messages(probe, health, FRAME)
+    assert "bag not finished" not in health[-1].reason
+    assert stop(probe).ok
 
 
 def test_messages_lost_on_the_way_are_counted(recorder, probe, health):

@@ -1,4 +1,4 @@
-"""Recording by `ros2 bag record`, which is played here: its command line, its words, its bag.
+"""Recording by `ros2 bag record`, which is played here (played_rosbag2.py).
 
 What is played is the seam to a program that is not installed with the test suite; everything on
 this side of it is the real recorder.
@@ -10,59 +10,17 @@ import os
 import stat
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from recorder_harness import CONTRACT, Robot, read_bag, start, stop, wait_for_messages
+from std_msgs.msg import String
+from std_srvs.srv import SetBool
 
 from roboalign_policy.nodes.node_process import NodeProcessError
+from roboalign_policy.ros.qos import reliable_qos
 
-PLAYED = '''#!{python}
-"""Plays `ros2 bag record`."""
-import os, signal, sys, time
-from pathlib import Path
-import rclpy
-from rclpy.node import Node
-from roboalign_policy.ros.bag_writer import BagWriter
-from roboalign_policy.ros.definitions import message_class, message_definition, type_hash
-from roboalign_policy.ros.bag_writer import BagTopic
-
-words = sys.argv[1:]
-assert words[:4] == ["bag", "record", "--storage", "mcap"], words
-out = Path(words[words.index("--output") + 1])
-topics = words[words.index("--topics") + 1 :]
-mode = os.environ.get("PLAYED_MODE", "")
-if mode == "fails":
-    print("[ERROR] no disk", flush=True)
-    sys.exit(1)
-rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
-ended = []
-signal.signal(signal.SIGINT, lambda *_: ended.append(1))
-node = Node("rosbag2_recorder")
-kinds = {{}}
-until = time.monotonic() + 10
-while len(kinds) < len(topics) - 1 and time.monotonic() < until:
-    kinds = {{n: t[0] for n, t in node.get_topic_names_and_types() if n in topics}}
-    rclpy.spin_once(node, timeout_sec=0.05)
-names = sorted(kinds)
-made = [
-    BagTopic(name, kind, message_definition(kind), type_hash(kind), ())
-    for name, kind in sorted(kinds.items())
-]
-bag = BagWriter(out.parent, out.name, made)
-for index, name in enumerate(names):
-    def take(data, index=index):
-        if mode == "loses" and names[index].endswith("joint_states"):
-            return
-        bag.write(index, time.time_ns(), time.time_ns(), data)
-    node.create_subscription(message_class(kinds[name]), name, take, 100, raw=True)
-    print(f"[INFO] [rosbag2_recorder]: Subscribed to topic '{{name}}'", flush=True)
-while not ended:
-    rclpy.spin_once(node, timeout_sec=0.05)
-until = time.monotonic() + 0.5
-while time.monotonic() < until:
-    rclpy.spin_once(node, timeout_sec=0.05)
-bag.finish({{}})
-'''
+PLAYED = Path(__file__).with_name("played_rosbag2.py")
 
 
 @pytest.fixture
@@ -71,30 +29,48 @@ def ros2(tmp_path, monkeypatch):
     folder = tmp_path / "bin"
     folder.mkdir()
     command = folder / "ros2"
-    command.write_text(PLAYED.format(python=sys.executable))
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{PLAYED}" "$@"\n')
     command.chmod(command.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
-def record(probe, health, count=4):
+FRAME = 6  # messages of one frame of the robot
+
+
+@pytest.fixture
+def robot(probe):
+    """A robot; ``frames(n)`` publishes n of them to the recorder and to `ros2 bag record`."""
+    made = Robot(probe)
+
+    def frames(count):
+        probe.until(
+            lambda: all(p.get_subscription_count() == 2 for p in made.publishers.values()),
+            what="recorder and ros2 bag record, known to every publisher",
+        )
+        for _ in range(count):
+            made.publish(time.time_ns())
+            probe.spin_for(0.05)
+
+    made.frames = frames
+    return made
+
+
+def record(probe, robot, health, count=4):
     """One episode of some frames; its end."""
-    robot = Robot(probe)
     robot.wait_for_recorder()
     begun = start(probe)
     if not begun.ok:
         return begun
-    for _ in range(count):
-        robot.publish(time.time_ns())
-        probe.spin_for(0.05)
-    wait_for_messages(probe, health, 6 * count)
+    robot.frames(count)
+    wait_for_messages(probe, health, FRAME * count)
     return stop(probe)
 
 
 def test_an_episode_of_ros2_bag_record_has_the_same_bookkeeping(
-    ros2, recorder, probe, health, tmp_path
+    ros2, recorder, probe, robot, health, tmp_path
 ):
     recorder(storage="rosbag2")
-    ended = record(probe, health)
+    ended = record(probe, robot, health)
     assert (ended.ok, ended.verdict) == (True, "fit"), ended.message
     assert [p.name for p in (tmp_path / "bags").iterdir()] == [ended.episode_id]
     custom, topics = read_bag(tmp_path / "bags" / ended.episode_id)
@@ -105,23 +81,94 @@ def test_an_episode_of_ros2_bag_record_has_the_same_bookkeeping(
     assert [m.event for _, m in topics["/episode"]] == [0, 1]
 
 
+def test_what_a_robot_sends_while_the_process_starts_is_not_missed_in_the_bag(
+    ros2, recorder, probe, robot, health
+):
+    """Robots do not wait: what came before the bag was open belongs to no episode."""
+    recorder(storage="rosbag2")
+    robot.wait_for_recorder()
+    timer = probe.node.create_timer(0.02, lambda: robot.publish(time.time_ns()))
+    begun = start(probe)
+    assert begun.ok, begun.message
+    wait_for_messages(probe, health, FRAME * 50)
+    ended = stop(probe)
+    probe.node.destroy_timer(timer)
+    assert (ended.ok, ended.verdict) == (True, "fit"), ended.message
+
+
+def test_a_pause_and_what_it_brings_again_are_not_missed_in_the_bag(
+    ros2, recorder, probe, robot, health, tmp_path
+):
+    """The process knows no pause, and a latched message comes to it once."""
+    recorder(storage="rosbag2")
+    task = probe.node.create_publisher(String, "task", reliable_qos(1, latched=True))
+    task.publish(String(data="put it there"))
+    robot.wait_for_recorder()
+    probe.until(lambda: task.get_subscription_count() == 1, what="the recorder on the task")
+    begun = start(probe)
+    assert begun.ok, begun.message
+    robot.frames(4)
+    assert probe.call(SetBool, "recorder_node/pause", data=True).success
+    robot.frames(3)
+    assert probe.call(SetBool, "recorder_node/pause", data=False).success
+    robot.frames(4)
+    wait_for_messages(probe, health, 8 * FRAME + 2)
+    ended = stop(probe)
+    assert (ended.ok, ended.verdict) == (True, "fit"), ended.message
+    _, topics = read_bag(tmp_path / "bags" / ended.episode_id)
+    assert [m.event for _, m in topics["/episode"]] == [0, 2, 3, 1]
+    assert len(topics["/joint_states"]) == 11 and len(topics["/task"]) == 1
+
+
+def test_a_pause_hides_no_loss(ros2, recorder, probe, robot, health, monkeypatch):
+    """What came meanwhile is counted, too: the bag has it and could make up for what is lost."""
+    monkeypatch.setenv("PLAYED_MODE", "loses")
+    recorder(storage="rosbag2")
+    robot.wait_for_recorder()
+    begun = start(probe)
+    assert begun.ok, begun.message
+    robot.frames(2)
+    assert probe.call(SetBool, "recorder_node/pause", data=True).success
+    robot.frames(3)
+    assert probe.call(SetBool, "recorder_node/pause", data=False).success
+    robot.frames(1)
+    wait_for_messages(probe, health, 3 * FRAME)
+    ended = stop(probe)
+    assert ended.verdict == "unfit: /joint_states: the bag holds 0 of 6 messages"
+
+
+def test_a_process_that_dies_ends_the_episode_at_once(
+    ros2, recorder, probe, robot, health, monkeypatch
+):
+    monkeypatch.setenv("PLAYED_MODE", "dies")
+    recorder(storage="rosbag2")
+    robot.wait_for_recorder()
+    begun = start(probe)
+    assert begun.ok, begun.message
+    probe.until(lambda: health[-1].recording, what="the episode in the health")
+    robot.frames(1)
+    probe.until(lambda: "ended by itself" in health[-1].reason, 5, "the fault in the health")
+    assert "the disk is gone" in health[-1].reason and not health[-1].recording
+    assert stop(probe).message == "no episode is being recorded"
+
+
 def test_a_bag_that_holds_less_than_was_counted_is_unfit(
-    ros2, recorder, probe, health, tmp_path, monkeypatch
+    ros2, recorder, probe, robot, health, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("PLAYED_MODE", "loses")
     recorder(storage="rosbag2")
-    ended = record(probe, health)
+    ended = record(probe, robot, health)
     custom, _ = read_bag(tmp_path / "bags" / ended.episode_id)
     assert custom["roboalign.verdict"] == "unfit: /joint_states: the bag holds 0 of 4 messages"
     assert ended.verdict == custom["roboalign.verdict"]
 
 
 def test_a_process_that_does_not_start_is_the_answer(
-    ros2, recorder, probe, health, tmp_path, monkeypatch
+    ros2, recorder, probe, robot, health, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("PLAYED_MODE", "fails")
     recorder(storage="rosbag2")
-    answer = record(probe, health)
+    answer = record(probe, robot, health)
     assert not answer.ok and "did not subscribe" in answer.message and "no disk" in answer.message
     assert list((tmp_path / "bags").iterdir()) == []
 

@@ -75,7 +75,7 @@ def write_demo(
     without_command: tuple[int, ...] = (),
     actions: np.ndarray | None = None,
     stamp_jump: tuple[int, int] | None = None,
-    pauses: tuple[int, ...] = (),
+    pauses: tuple[int | tuple[int, int], ...] = (),
     plugin: StoragePlugin = StoragePlugin.MCAP,
     twist_type: str = "geometry_msgs/msg/TwistStamped",
 ) -> Demo:
@@ -85,7 +85,8 @@ def write_demo(
     of `episode` markers; `prefix` is the namespace, ending in a slash; `without_image` and
     `without_command` name the frames at which that is missing; `stamp_jump` is (frame, ns), from
     where on all stamps are shifted by so much; a pause begins after each frame in `pauses` and
-    ends before the next one; `custom` says whether the recorder's custom data is there.
+    ends before the next one, or before the one that is named with it; `custom` says whether the
+    recorder's custom data is there.
     """
     rng = np.random.default_rng(seed)
     t = STORE.types
@@ -96,6 +97,7 @@ def write_demo(
     ee[:, :3] = np.array([0.4, 0.0, 0.3]) + np.cumsum(np.nan_to_num(actions[:, :3]), 0) * 0.05
     ee[:, 6] = 1
     stamps = start_ns + np.arange(count) * PERIOD_NS
+    breaks = dict(p if isinstance(p, tuple) else (p, p + 1) for p in pauses)
     if stamp_jump:
         stamps[stamp_jump[0] :] += stamp_jump[1]
 
@@ -130,7 +132,7 @@ def write_demo(
             for first, _, name, text, _ in markers:
                 if i == first:
                     mark(0, ns - 1, name, text, "unknown")
-            if i - 1 in pauses:
+            if i in breaks.values():
                 mark(3, ns - 1, "", "", "")
             if i not in without_image:
                 front = header(ns, "camera_front")
@@ -148,7 +150,7 @@ def write_demo(
             put("ee_pose", t["geometry_msgs/msg/PoseStamped"](header(ns), pose), ns + 30)
             if i not in without_command:
                 _command(put, t, header(ns), actions[i].astype(float), ns + 40, twist_type)
-            if i in pauses:
+            if i in breaks:
                 mark(2, ns + 49, "", "", "")
             for _, last, name, text, result in markers:
                 if i == last:

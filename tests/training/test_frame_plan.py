@@ -102,19 +102,21 @@ def test_a_scan_by_segments_is_the_whole_scan(tmp_path_factory, seed, target, lo
     bag = read_bag(write_bag(folder / "a.mcap", 2.0, seed=seed, trouble=trouble))
     contract = two_cameras()
     topics = map_topics(bag, contract)
-    whole = scan_messages(bag, contract, topics)
+    pauses = ((bag.start_ns + 400_000_000, bag.start_ns + 900_000_000),)
+    whole = scan_messages(bag, contract, topics, pauses=pauses)
     parts = []
     segments = cut(bag.weights, find_spans(bag, topics)[0], target)
     assert (len(segments) > 3) == (target < 10**9)
     for segment in segments:
-        job = ScanJob(
-            BagPlace.of(bag, 10**8), contract, topics, segment, folder / f"{segment.number}", {}
-        )
+        path = folder / f"{segment.number}"
+        place = BagPlace.of(bag, 10**8)
+        job = ScanJob(place, contract, topics, segment, pauses, path, {})
         job.run()
         parts.append(read_part(job.path, {}, check=True))
     close_last()
     joined = joined_scan(parts, contract, folder)
     assert joined.counts == whole.counts
+    assert joined.paused == whole.paused and min(whole.paused.values()) > 0
     for one, other in zip(
         [*joined.observed.values(), *joined.commands],
         [*whole.observed.values(), *whole.commands],

@@ -10,7 +10,9 @@ from demo_bags import sim_contract, write_demo
 
 from roboalign_training.data.bags import read_bag
 from roboalign_training.data.dataset import build_dataset, load_frames
+from roboalign_training.data.episodes import frames_from_bag
 from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.index import load_index
 from roboalign_training.data.inspect import inspect_bag
 from roboalign_training.data.pauses import find_pauses, paused_ns
 
@@ -59,6 +61,38 @@ def test_a_paused_demonstration_is_taken(tmp_path, custom):
     assert not [fault for topic in report.topics for fault in topic.faults]
     (joints,) = (topic for topic in report.topics if topic.name == "/joint_states")
     assert joints.rate_hz == pytest.approx(10, rel=0.05) and joints.max_gap_s < 0.2
+
+
+@pytest.mark.parametrize("custom", [True, False])
+def test_what_was_recorded_within_a_pause_is_left_out(tmp_path, custom):
+    """As by `ros2 bag record`, which knows no pause, beside a recorder that marks one."""
+    markers = () if custom else ((0, 29, "ep1", "stack it", "success"),)
+    demo = write_demo(
+        tmp_path / "bag", count=30, custom=custom, markers=markers, pauses=((14, 20),)
+    )
+    build_dataset([demo.folder], sim_contract(), tmp_path / "data", segment_bytes=200_000)
+    frames = load_frames(tmp_path / "data")
+    kept = [*range(15), *range(20, 30)]
+    assert frames.frame_indices.tolist() == kept
+    (sheet,) = load_index(tmp_path / "data").balance.values()
+    for topic in sheet["topics"].values():
+        assert (topic["promised"], topic["read"], topic["paused"]) == (30, 30, 5)
+    bag = read_bag(demo.folder)
+    made = frames_from_bag(bag, sim_contract())
+    assert made.indices.tolist() == kept
+    assert np.array_equal(made.values["image.front"], demo.images[kept])
+    report = inspect_bag(bag, sim_contract())
+    (episode,) = report.episodes
+    assert episode.fault is None and episode.frames.indices.tolist() == kept
+    (joints,) = (topic for topic in report.topics if topic.name == "/joint_states")
+    assert joints.rate_hz == pytest.approx(10, rel=0.05) and joints.max_gap_s < 0.2
+
+
+def test_what_comes_after_the_end_marker_is_left_out(tmp_path):
+    """As by `ros2 bag record`, which is told to end a moment later."""
+    demo = write_demo(tmp_path / "bag", count=30, markers=((0, 24, "bag", "stack it", "success"),))
+    build_dataset([demo.folder], sim_contract(), tmp_path / "data")
+    assert load_frames(tmp_path / "data").frame_indices.tolist() == list(range(25))
 
 
 def test_a_gap_beside_a_pause_still_counts(tmp_path):

@@ -91,7 +91,7 @@ class EpisodeRecorder:
             node.get_logger().warning(
                 f"{partial}: unfinished bag of an earlier run; `roboalign recover` rescues it"
             )
-        self.writer = make_writer(settings)
+        self.writer = make_writer(settings, node)
         self.session: EpisodeSession | None = None
         self.ring = Ring(settings.ring_s, settings.ring_mb * MB)
         self.ended: Future | None = None
@@ -116,9 +116,10 @@ class EpisodeRecorder:
             RecordingError: a value is not usable, or there is no space.
             OSError: the bag cannot be made.
         """
+        info = self._open(instruction, episode_id, operator)
         start_ns = self.now_ns()  # before that: nothing that arrives from now on is earlier
-        self.streams.drain()  # what came before belongs to no episode
-        return self._begin(instruction, episode_id, operator, start_ns, [])
+        self.streams.drain()  # what came before the bag was open belongs to no episode
+        return self._begin(info, start_ns, [])
 
     def keep_last(
         self, seconds: float, instruction: str, episode_id: str, operator: str, outcome: str
@@ -147,17 +148,11 @@ class EpisodeRecorder:
         before = self.ring.since(since_ns)
         # Not the first one's: what different topics brought was not taken in order of arrival.
         start_ns = min((arrival.receive_ns for arrival in before), default=self.now_ns())
-        self._begin(instruction, episode_id, operator, start_ns, before)
+        self._begin(self._open(instruction, episode_id, operator), start_ns, before)
         return self.finish(outcome, RecordEpisode.Result.REASON_STOPPED)
 
-    def _begin(
-        self,
-        instruction: str,
-        episode_id: str,
-        operator: str,
-        start_ns: int,
-        before: Sequence[Arrival],
-    ) -> str:
+    def _open(self, instruction: str, episode_id: str, operator: str) -> EpisodeInfo:
+        """Check everything and make the bag."""
         if self.session is not None:
             raise Busy(f"episode {self.episode_id} is being recorded: stop it first")
         if not instruction.strip():
@@ -182,6 +177,10 @@ class EpisodeRecorder:
         topics = [*self.streams.bag_topics(), self._marker_topic]
         sync_s, known = self._settings.sync_s, info.custom_data()
         self.writer.begin(self.root, episode_id, topics, sync_s, known)
+        return info
+
+    def _begin(self, info: EpisodeInfo, start_ns: int, before: Sequence[Arrival]) -> str:
+        """Start the episode whose bag is open."""
         self.ended = Future(executor=self._node.executor)
         marker = functools.partial(self._mark, info)
         self.session = EpisodeSession(info, self.topics, self.writer, start_ns, marker)
@@ -190,8 +189,8 @@ class EpisodeRecorder:
         for arrival in (*latched, *before):
             self.session.add(arrival)
         self.ring.clear()  # only now: an episode that cannot be begun costs nothing
-        self._node.get_logger().info(f"{episode_id}: recording ({instruction})")
-        return episode_id
+        self._node.get_logger().info(f"{info.episode_id}: recording ({info.instruction})")
+        return info.episode_id
 
     def pause(self, paused: bool) -> None:
         """Interrupt the present episode, or go on with it.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from roboalign_msgs.action import RecordEpisode
 from roboalign_msgs.msg import RecordingHealth
 
 from roboalign_policy.core.stream_stats import unhealthy_reason
@@ -43,6 +44,16 @@ class HealthReport:
             recorder.now_ns(),
             storage,
             faults,
+        )
+
+    def feedback(self, health: RecordingHealth) -> RecordEpisode.Feedback:
+        """The same for the client of an action."""
+        return RecordEpisode.Feedback(
+            episode_id=health.episode_id,
+            bag_path=str(self._recorder.root / health.episode_id),
+            messages=health.messages,
+            dropped=health.dropped,
+            elapsed_s=health.duration_s,
         )
 
     def unhealthy(self) -> frozenset[str]:

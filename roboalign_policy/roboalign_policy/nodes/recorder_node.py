@@ -22,6 +22,7 @@ from roboalign_policy.core.dataset_appender import AppendResult, DatasetAppender
 from roboalign_policy.core.node_parameters import RecorderParameters
 from roboalign_policy.core.recording import RecordingError, check_outcome
 from roboalign_policy.core.stream_stats import FIT
+from roboalign_policy.nodes.disk_guard import DiskGuard
 from roboalign_policy.nodes.episode_end import EpisodeEnd
 from roboalign_policy.nodes.episode_recorder import Busy, EpisodeRecorder
 from roboalign_policy.nodes.health_report import HealthReport
@@ -47,6 +48,7 @@ class RecorderNode(Node):
             self, self._settings, load_contract(contract_path), self._on_end
         )
         self._report = HealthReport(self._recorder)
+        self._disk = DiskGuard(self._recorder, self._settings.min_free_mb)
         self._goal: ServerGoalHandle | None = None
         # What became of each goal's request, in the order in which the goals are executed.
         self._begun: deque[RecordingError | OSError | None] = deque()
@@ -163,6 +165,7 @@ class RecorderNode(Node):
 
     def _on_end(self, end: EpisodeEnd) -> None:
         """Log the end of an episode and pass a bag that is fit on to the data set."""
+        self._disk.ended(end)
         text = f"{end.episode_id}: {end.outcome}, {end.messages} messages, {end.duration_s:.1f} s"
         text += f", {end.verdict} ({end.notes})" if end.notes else f", {end.verdict}"
         if not end.bag_path or end.verdict != FIT:
@@ -191,10 +194,11 @@ class RecorderNode(Node):
         return response
 
     def _look(self) -> None:
-        """Notice what has changed: publishers, the episode, streams that fall silent or return."""
+        """Notice what has changed: publishers, the episode, its bag, streams that fall silent."""
         self._looks += 1
         if self._looks % _ADAPT_EVERY == 0:
             self._recorder.adapt()
+        self._disk.look()
         unhealthy = self._report.unhealthy()
         for topic in sorted(unhealthy - self._unhealthy):
             self.get_logger().warning(f"{topic}: not as it should be, see ~/health")
@@ -206,22 +210,13 @@ class RecorderNode(Node):
             self._watch()
 
     def _watch(self) -> None:
-        """Publish health and feedback; end the episode before the disk is full."""
+        """Publish health and feedback."""
         self._told_s = time.monotonic()
-        health = self._report.message([self._append_fault] if self._append_fault else [])
+        faults = [text for text in (self._append_fault, self._disk.fault) if text]
+        health = self._report.message(faults)
         self._health.publish(health)
         if self._goal is not None:
-            feedback = RecordEpisode.Feedback(
-                episode_id=health.episode_id,
-                bag_path=str(self._recorder.root / health.episode_id),
-                messages=health.messages,
-                dropped=health.dropped,
-                elapsed_s=health.duration_s,
-            )
-            self._goal.publish_feedback(feedback)
-        if health.recording and not self._recorder.space_left():
-            message = f"less than {self._settings.min_free_mb} MB left in {self._recorder.root}"
-            self._recorder.finish("unknown", RESULT.REASON_DISK_FULL, message)
+            self._goal.publish_feedback(self._report.feedback(health))
 
     async def stop(self) -> None:
         """Finish the present episode; called once, before the node goes."""

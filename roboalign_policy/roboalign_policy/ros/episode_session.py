@@ -23,7 +23,7 @@ from roboalign_policy.core.recording import (
 )
 from roboalign_policy.core.ring import Arrival
 from roboalign_policy.core.stream_stats import FIT, StreamStats, notes, verdict
-from roboalign_policy.ros.writer_thread import WriterThread
+from roboalign_policy.ros.episode_writer import EpisodeWriter
 
 MarkerMaker = Callable[[int, str, int], bytes]
 """(event, outcome, time in ns) -> the serialised roboalign_msgs/msg/Episode."""
@@ -71,7 +71,7 @@ class EpisodeSession:
         self,
         info: EpisodeInfo,
         topics: Sequence[RecordedTopic],
-        writer: WriterThread,
+        writer: EpisodeWriter,
         start_ns: int,
         make_marker: MarkerMaker,
     ):
@@ -116,6 +116,7 @@ class EpisodeSession:
     def add(self, arrival: Arrival) -> None:
         """Take one message; while paused it is passed over."""
         if self.paused:
+            self._writer.skip(arrival.index)
             return
         self.stats[arrival.index].miss(arrival.lost)
         log_ns = self._clock.stamp(arrival.header_ns, arrival.receive_ns)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rclpy.node import Node
+
 from roboalign_policy.core.node_parameters import RecorderParameters
 from roboalign_policy.ros.rosbag2_process import Rosbag2Process
 from roboalign_policy.ros.writer_thread import WriterThread
@@ -10,8 +12,12 @@ MB = 1_000_000
 EpisodeWriter = WriterThread | Rosbag2Process
 
 
-def make_writer(settings: RecorderParameters) -> EpisodeWriter:
+def make_writer(settings: RecorderParameters, node: Node) -> EpisodeWriter:
     """What brings messages to the disk.
+
+    Args:
+        settings: what the node was told.
+        node: the recorder's.
 
     Raises:
         ValueError: `ros2 bag record` is asked for what it cannot do.
@@ -25,4 +31,4 @@ def make_writer(settings: RecorderParameters) -> EpisodeWriter:
             f"{settings.ring_s:g}, expected log_time receive and ring_s 0: it files messages "
             "under their arrival, and what came before it was started it never saw"
         )
-    return Rosbag2Process()
+    return Rosbag2Process(node)

@@ -3,6 +3,10 @@
 One process an episode, started and ended here; the recorder's own subscriptions then only count.
 The bag grows in a hidden folder and gets its name when everything is on disk, as with
 `bag_writer`. What it holds is compared with what was counted.
+
+Facts: rosbag2_transport/recorder.cpp and rosbag2_py of Jazzy. It says that it has subscribed when
+the subscription is made, which is before any publisher knows of it; told to stop, it drops what
+it has not taken yet.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
+from rclpy.node import Node
 
 from roboalign_policy.core.compression import ZSTD
 from roboalign_policy.core.recording import BAG_VERDICT
@@ -31,7 +36,9 @@ from roboalign_policy.ros.bag_writer import (
 from roboalign_policy.ros.writer_thread import Result
 
 START_S, END_S = 20.0, 30.0
+SETTLE_S = 0.5  # what was sent before the end has arrived and is taken by then
 _SUBSCRIBED = "Subscribed to topic '"
+_NODE_NAME = "rosbag2_recorder"
 
 
 class Rosbag2Process:
@@ -39,8 +46,11 @@ class Rosbag2Process:
 
     waiting_bytes = peak_bytes = limit_bytes = 0
 
-    def __init__(self) -> None:
+    def __init__(self, node: Node) -> None:
         """Find the command.
+
+        Args:
+            node: sees in the graph what the process subscribes to.
 
         Raises:
             FileNotFoundError: `ros2 bag` is not installed.
@@ -52,8 +62,16 @@ class Rosbag2Process:
                 "sudo apt install ros-$ROS_DISTRO-rosbag2 ros-$ROS_DISTRO-rosbag2-storage-mcap, "
                 "or storage:=mcap"
             )
+        self._node = node
         self._process: subprocess.Popen[str] | None = None
         self._closing: list[threading.Thread] = []
+
+    @property
+    def fault(self) -> OSError | None:
+        """What has gone wrong with the open bag: its process is gone."""
+        if self._process is None or self._process.poll() is None:
+            return None
+        return OSError(f"ros2 bag record ended by itself; it said: {self._last_words()}")
 
     def begin(
         self,
@@ -64,6 +82,8 @@ class Rosbag2Process:
         known: Mapping[str, str] | None = None,
     ) -> None:
         """Start recording; returns when every topic that has a publisher is subscribed to.
+
+        What arrived before that may not be in the bag.
 
         Args:
             root: folder of the episodes.
@@ -86,8 +106,14 @@ class Rosbag2Process:
         arguments += ["zstd_fast" if zstd else "fastwrite", "--output", str(partial / name)]
         self._path, self._partial, self._names = path, partial, names
         self._counts = dict.fromkeys(range(len(names)), 0)
+        self._latched = {
+            index
+            for index, topic in enumerate(topics)
+            if any(profile["durability"] == "transient_local" for profile in topic.qos)
+        }
+        self._last: dict[int, bytes] = {}
         self._said: list[str] = []
-        self._awaited = {topic.name for topic in topics if topic.qos}
+        awaited = {topic.name: self._listeners(topic.name) for topic in topics if topic.qos}
         self._process = subprocess.Popen(
             [self._command, "bag", "record", *arguments, "--topics", *names],
             stdout=subprocess.PIPE,
@@ -99,12 +125,23 @@ class Rosbag2Process:
         threading.Thread(
             target=self._listen, args=(self._process, self._said), daemon=True
         ).start()
-        self._wait_for_start()
+        self._wait_for_start(awaited)
 
     def put(self, index: int, log_ns: int, publish_ns: int, data: bytes) -> bool:
-        """Count a message that the process records by itself."""
+        """Count a message that the process records by itself.
+
+        A latched one that is delivered again, as after a pause, was sent to the process once.
+        """
+        if index in self._latched:
+            if self._last.get(index) == data:
+                return True
+            self._last[index] = data
         self._counts[index] += 1
         return True
+
+    def skip(self, index: int) -> None:
+        """Count a message of a pause: the process knows none and records it."""
+        self._counts[index] += 1
 
     def end(self, custom: Mapping[str, str] | None, done: Callable[[Result], None]) -> None:
         """End the process; ``done`` is called from a thread with what became of the bag.
@@ -113,9 +150,9 @@ class Rosbag2Process:
             custom: custom data for the metadata; None discards the bag.
             done: called once.
         """
+        fault = self.fault
         process, self._process = self._process, None
-        process.send_signal(signal.SIGINT)
-        job = (process, self._path, self._partial, self._names, self._counts, custom, done)
+        job = (process, fault, self._path, self._partial, self._names, self._counts, custom, done)
         thread = threading.Thread(target=self._finish, args=job, name="rosbag2")
         thread.start()
         self._closing = [t for t in self._closing if t.is_alive()] + [thread]
@@ -125,11 +162,27 @@ class Rosbag2Process:
         for thread in self._closing:
             thread.join()
 
-    def _wait_for_start(self) -> None:
+    def _listeners(self, topic: str) -> set[bytes]:
+        """Subscriptions of `ros2 bag record` that this process and its middleware know of."""
+        return {
+            bytes(info.endpoint_gid)
+            for info in self._node.get_subscriptions_info_by_topic(topic)
+            if info.node_name == _NODE_NAME
+        }
+
+    def _wait_for_start(self, before: Mapping[str, set[bytes]]) -> None:
+        """Until there is a subscription more on each topic, and it is known beyond its process.
+
+        Args:
+            before: the topics that have publishers, and who of rosbag2 listened already.
+        """
         until_s = time.monotonic() + START_S
         while time.monotonic() < until_s:
             text = "".join(self._said)
-            if all(f"{_SUBSCRIBED}{name}'" in text for name in self._awaited):
+            if all(
+                f"{_SUBSCRIBED}{name}'" in text and self._listeners(name) - listeners
+                for name, listeners in before.items()
+            ):
                 return
             if self._process.poll() is not None:
                 break
@@ -137,8 +190,13 @@ class Rosbag2Process:
         self._process.kill()
         self._process.wait()
         shutil.rmtree(self._partial)
-        said = "".join(self._said[-5:]).strip() or "nothing"
-        raise OSError(f"ros2 bag record did not subscribe within {START_S:g} s; it said: {said}")
+        raise OSError(
+            f"ros2 bag record did not subscribe within {START_S:g} s; it said: "
+            f"{self._last_words()}"
+        )
+
+    def _last_words(self) -> str:
+        return "".join(self._said[-5:]).strip() or "nothing"
 
     @staticmethod
     def _listen(process: subprocess.Popen[str], said: list[str]) -> None:
@@ -148,6 +206,7 @@ class Rosbag2Process:
     @staticmethod
     def _finish(
         process: subprocess.Popen[str],
+        fault: OSError | None,
         path: Path,
         partial: Path,
         names: Sequence[str],
@@ -157,6 +216,9 @@ class Rosbag2Process:
     ) -> None:
         try:
             try:
+                if custom is not None and fault is None:
+                    _settle()
+                process.send_signal(signal.SIGINT)
                 process.wait(END_S)
             except subprocess.TimeoutExpired:
                 process.kill()
@@ -165,10 +227,18 @@ class Rosbag2Process:
                 shutil.rmtree(partial)
                 done(None)
                 return
+            if fault is not None:
+                raise fault
             expected = {name: counts[index] for index, name in enumerate(names)}
             done(_named(path, partial, expected, custom))
         except OSError as error:
             done(error)
+
+
+def _settle() -> None:
+    """Wait for SETTLE_S; a machine that stands still meanwhile makes it longer."""
+    for _ in range(50):
+        time.sleep(SETTLE_S / 50)
 
 
 def _named(

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from roboalign_policy.ros.bag_writer import BagSummary, BagTopic, BagWriter
+from roboalign_policy.ros.bag_writer import BagSummary, BagTopic, BagWriter, partial_folder
 
 Result = BagSummary | OSError | None
 """What became of a bag: its summary, an error (the unfinished folder stays), None: discarded."""
@@ -39,6 +39,11 @@ class WriterThread:
         self._thread = threading.Thread(target=self._run, name="bag_writer", daemon=True)
         self._thread.start()
 
+    @property
+    def fault(self) -> OSError | None:
+        """What has gone wrong with the open bag: the rest of it is not written any more."""
+        return self._faults.get(self._bag)
+
     def begin(
         self,
         root: Path,
@@ -68,6 +73,9 @@ class WriterThread:
             self._jobs.append((self._bag, index, log_ns, publish_ns, data))
             self._changed.notify()
         return True
+
+    def skip(self, index: int) -> None:
+        """Pass over a message of a pause: there is nothing to do."""
 
     def end(self, custom: Mapping[str, str] | None, done: Callable[[Result], None]) -> None:
         """Close the open bag after all that was put.
@@ -123,6 +131,8 @@ class WriterThread:
         try:
             act(*values)
         except OSError as error:
+            if error.filename is None:  # writing a stream names none
+                error.filename = str(partial_folder(bag.path.parent, bag.path.name))
             self._faults[bag] = error
 
     def _finish(self, bag: BagWriter, custom: Mapping[str, str] | None) -> Result:

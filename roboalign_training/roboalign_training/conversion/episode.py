@@ -55,6 +55,7 @@ class Episode:
     def made_with(self, **more: object) -> dict:
         """What a part of it is made with."""
         span = [self.span.episode_id, self.span.start_ns, self.span.end_ns]
+        span += map(list, self.span.pauses)
         return {**self.folder.made_with, "span": span, **more}
 
     def path(self, name: str) -> Path:

@@ -107,8 +107,10 @@ class EpisodeJob:
         for segment in segments:
             path = episode.path(f"scan-{segment.number:06d}.part")
             made_with = episode.made_with(segment=[segment.start_ns, segment.end_ns])
-            contract = episode.target.contract
-            job = ScanJob(episode.place, contract, episode.topics, segment, path, made_with)
+            contract, pauses = episode.target.contract, episode.span.pauses
+            job = ScanJob(
+                episode.place, contract, episode.topics, segment, pauses, path, made_with
+            )
             todo.append(Todo(path, made_with, job))
         parts, done, total = [], 0, sum(segment.size for segment in segments) or 1
         for segment, part in zip(segments, episode.parts(todo), strict=True):

@@ -14,6 +14,7 @@ from roboalign_policy.core.contract import Contract
 from roboalign_training.conversion.parts import Part, PartWriter
 from roboalign_training.conversion.segments import BagPlace, Segment, open_place
 from roboalign_training.data.columns import StreamColumns
+from roboalign_training.data.pauses import Pauses
 from roboalign_training.data.scan import Scan, scan_messages
 from roboalign_training.data.topics import TopicMap
 
@@ -29,6 +30,7 @@ class ScanJob:
         contract: The robot.
         topics: Where its streams stand in the bag.
         segment: Which stretch.
+        pauses: Of the episode.
         path: The part to write.
         made_with: What the part says that it was made with.
     """
@@ -37,6 +39,7 @@ class ScanJob:
     contract: Contract
     topics: TopicMap
     segment: Segment
+    pauses: Pauses
     path: Path
     made_with: dict
 
@@ -47,7 +50,8 @@ class ScanJob:
             BagError: When the bag is damaged there.
         """
         times = (self.segment.start_ns, self.segment.end_ns)
-        scan = scan_messages(open_place(self.place), self.contract, self.topics, times)
+        bag = open_place(self.place)
+        scan = scan_messages(bag, self.contract, self.topics, times, self.pauses)
         arrays, faults = {}, {}
         for name, columns in _named(scan):
             faults[name] = columns.fault
@@ -55,14 +59,16 @@ class ScanJob:
                 if (array := getattr(columns, key)) is not None:
                     arrays[f"{name}/{key}"] = array
         with PartWriter(self.path, self.made_with) as part:
-            part.finish(arrays, {"faults": faults, "counts": scan.counts})
+            part.finish(arrays, {"faults": faults, "counts": scan.counts, "paused": scan.paused})
 
 
 def joined_scan(parts: Sequence[Part], contract: Contract, folder: Path) -> Scan:
     """The scan of an episode from those of its segments; long columns lie in files of `folder`."""
     counts: Counter[str] = Counter()
+    paused: Counter[str] = Counter()
     for part in parts:
         counts.update(part.facts["counts"])
+        paused.update(part.facts["paused"])
 
     def columns(name: str) -> StreamColumns:
         faults = [part.facts["faults"][name] for part in parts]
@@ -76,6 +82,7 @@ def joined_scan(parts: Sequence[Part], contract: Contract, folder: Path) -> Scan
         {s.key: columns(s.key) for s in contract.observations},
         [columns(f"command {n}") for n in range(len(contract.action.commands))],
         dict(counts),
+        dict(paused),
     )
 
 

@@ -10,6 +10,8 @@ from rich.table import Table
 
 MOST_ROWS = 40
 MOST_TOPIC_TABLES = 3
+# "paused" is not in sheets of data sets that were made before it was counted.
+_MESSAGES = ("promised", "read", "paused", "unreadable")
 
 
 def balance_rows(sheets: Sequence[dict]) -> list[list[str]]:
@@ -26,9 +28,9 @@ def balance_rows(sheets: Sequence[dict]) -> list[list[str]]:
 
 def topic_rows(sheet: dict) -> list[list[str]]:
     """One line a topic of a bag, with the header first."""
-    rows = [["topic", "promised", "read", "unreadable"]]
+    rows = [["topic", "promised", "read", "in pauses", "unreadable"]]
     for name, topic in sorted(sheet["topics"].items()):
-        rows.append([name, *(str(topic[key]) for key in ("promised", "read", "unreadable"))])
+        rows.append([name, *(str(topic.get(key, 0)) for key in _MESSAGES)])
     return rows
 
 
@@ -57,10 +59,12 @@ def _table(title: str, header: list[str], rows: list[list[str]]) -> Table:
 
 def _cells(sheet: dict) -> list[str]:
     topics = sheet["topics"].values()
-    read, promised, unreadable = (
-        sum(topic[key] for topic in topics) for key in ("read", "promised", "unreadable")
+    promised, read, paused, unreadable = (
+        sum(topic.get(key, 0) for topic in topics) for key in _MESSAGES
     )
-    messages = f"{read} of {promised}" + (f", {unreadable} unreadable" if unreadable else "")
+    messages = f"{read} of {promised}"
+    messages += f", {paused} in pauses" if paused else ""
+    messages += f", {unreadable} unreadable" if unreadable else ""
     episodes, frames, images = sheet["episodes"], sheet["frames"], sheet["images"]
     left_out = [f"{count} left out: {kind}" for kind, count in episodes["left_out"].items()]
     lost = [
@@ -109,7 +113,7 @@ def _total(sheets: Sequence[dict]) -> dict:
 
 def _added(parts: Sequence[dict]) -> dict:
     """Numbers added key by key."""
-    found = dict.fromkeys(("promised", "read", "unreadable"), 0) if not parts else {}
+    found = dict.fromkeys(_MESSAGES, 0) if not parts else {}
     for part in parts:
         for key, value in part.items():
             if isinstance(value, int):

@@ -31,7 +31,7 @@ from roboalign_training.data.bags import Bag
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.framing import Frames, make_frames
 from roboalign_training.data.losses import recovered_losses
-from roboalign_training.data.pauses import Pauses, find_pauses
+from roboalign_training.data.pauses import Pauses, find_pauses, unpaused
 from roboalign_training.data.topics import TopicMap, map_topics
 
 UNKNOWN = "unknown"
@@ -120,7 +120,8 @@ def find_spans(bag: Bag, topics: TopicMap, instruction: str | None = None) -> li
                 bag.custom.get(BAG_INSTRUCTION, ""),
                 bag.custom.get(BAG_OUTCOME, UNKNOWN),
                 bag.start_ns,
-                bag.end_ns,
+                # `ros2 bag record` goes on for a moment after the recorder's last marker.
+                max((t for t, m in markers if m.event == END), default=bag.end_ns),
                 None if verdict == FIT else f"recorder's verdict: {verdict}",
             )
         ]
@@ -177,7 +178,7 @@ def frames_from_bag(
     wanted = [*topics.observations, *topics.commands]
     whole = span.start_ns <= bag.start_ns and span.end_ns >= bag.end_ns
     times = {} if whole else {"start_ns": span.start_ns, "end_ns": span.end_ns}
-    messages = bag.messages(list(dict.fromkeys(wanted)), **times)
+    messages = unpaused(bag.messages(list(dict.fromkeys(wanted)), **times), span.pauses)
     frames = make_frames(messages, contract, topics, bag.path)
     return EpisodeFrames(
         **vars(frames),

@@ -14,7 +14,7 @@ from roboalign_training.data.channels import MISSING_STEP, Channel, Moment, Sink
 from roboalign_training.data.episodes import EpisodeFrames, Span, find_spans
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.light import light_frames
-from roboalign_training.data.pauses import Pauses
+from roboalign_training.data.pauses import Pauses, unpaused
 from roboalign_training.data.recipe import Recipe, frames_fault, span_fault
 from roboalign_training.data.topics import map_topics
 
@@ -117,15 +117,9 @@ def inspect_bag(
         BagError: When the bag is damaged.
     """
     recipe = recipe or Recipe()
-    times = {name: Arrivals(bag.start_ns, bag.end_ns) for name in bag.topics}
-    for number, message in enumerate(bag.raw_messages()):
-        times[message.topic].add(message.receive_ns)
-        if number % TELL_EVERY == 0:
-            tell(f"counting messages: {number} of {bag.message_count}")
-    for arrivals in times.values():
-        arrivals.flush()
     episodes: list[EpisodeReport] = []
     roles: dict[str, tuple[str, float, float]] = {}
+    spans: list[Span] = []
     fault = None
     if contract is not None:
         try:
@@ -142,11 +136,22 @@ def inspect_bag(
                 episodes.append(EpisodeReport(span, frames, why or None, first.images))
         except EpisodeError as error:
             fault = error.cause
-    pauses = tuple(pause for episode in episodes for pause in episode.span.pauses)
-    reports = [
-        _topic_report(bag, name, times[name], roles.get(name), pauses) for name in sorted(times)
-    ]
+    pauses = tuple(sorted({pause for span in spans for pause in span.pauses}))
+    times = _arrivals(bag, pauses, tell)
+    reports = [_topic_report(bag, name, times[name], roles.get(name)) for name in sorted(times)]
     return BagReport(bag, tuple(reports), tuple(episodes), fault)
+
+
+def _arrivals(bag: Bag, pauses: Pauses, tell: Callable[[str], None]) -> dict[str, Arrivals]:
+    """When messages of each topic arrived, those within pauses left out."""
+    times = {name: Arrivals(bag.start_ns, bag.end_ns, pauses=pauses) for name in bag.topics}
+    for number, message in enumerate(unpaused(bag.raw_messages(), pauses)):
+        times[message.topic].add(message.receive_ns)
+        if number % TELL_EVERY == 0:
+            tell(f"counting messages: {number} of {bag.message_count}")
+    for arrivals in times.values():
+        arrivals.flush()
+    return times
 
 
 class _FirstImages(Sink):
@@ -196,11 +201,9 @@ def _topic_report(
     name: str,
     arrivals: Arrivals,
     role: tuple[str, float, float] | None,
-    pauses: Pauses,
 ) -> TopicReport:
     """Rate and gaps of one topic, pauses not counted."""
     topic = bag.topics[name]
-    arrivals.pauses = pauses
     rate, longest = arrivals.rate_hz, arrivals.longest_s
     faults = [topic.fault] if topic.fault else []
     use, expected, max_gap = role or ("", 0.0, np.inf)

@@ -29,6 +29,7 @@ from roboalign_training.data.channels import HEADER, Moment, Sink, command_key, 
 from roboalign_training.data.episodes import EpisodeFrames, Span
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.framing import make_frames
+from roboalign_training.data.pauses import unpaused
 from roboalign_training.data.topics import TopicMap
 
 _MARKERS = {START: "starts", END: "ends", PAUSE: "pauses", RESUME: "goes on"}
@@ -81,7 +82,7 @@ def feed_messages(
             sink.declare(channel)
     texts = [t for t in (topics.task, topics.episode) if t and sinks]
     wanted = dict.fromkeys([*topics.observations, *topics.commands, *texts])
-    for message in bag.messages(wanted):
+    for message in unpaused(bag.messages(wanted), span.pauses):
         if not span.start_ns <= message.receive_ns <= span.end_ns:
             continue
         if message.topic in texts:

@@ -1,9 +1,12 @@
-"""Pauses of a recording: what lies in them was left out on purpose, and is no gap."""
+"""Pauses of a recording: what lies in them is left out on purpose, and is no gap.
+
+The suite's own writer records nothing in them; `ros2 bag record` knows none and goes on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,6 +14,32 @@ from roboalign_policy.core.recording import PAUSE, RESUME
 
 Pauses = tuple[tuple[int, int], ...]
 """(begin, end) of each, ns, in the time under which messages are filed."""
+
+Timed = TypeVar("Timed", bound=tuple)
+
+
+class Within:
+    """Tells whether times lie within a pause; they are asked for in rising order."""
+
+    def __init__(self, pauses: Pauses) -> None:
+        self._left = list(reversed(pauses))
+
+    def __call__(self, time_ns: int) -> bool:
+        """Whether it lies between a pause's markers; at one of them it does not."""
+        while self._left and self._left[-1][1] <= time_ns:
+            self._left.pop()
+        return bool(self._left) and self._left[-1][0] < time_ns
+
+
+def unpaused(messages: Iterable[Timed], pauses: Pauses) -> Iterator[Timed]:
+    """The messages that were not received within a pause.
+
+    Args:
+        messages: (topic, receive time in ns, ...), by time.
+        pauses: From `find_pauses`.
+    """
+    within = Within(pauses)
+    return (message for message in messages if not within(message[1]))
 
 
 def find_pauses(markers: Iterable[tuple[int, Any]], end_ns: int) -> Pauses:

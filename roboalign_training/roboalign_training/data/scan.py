@@ -27,6 +27,7 @@ from roboalign_training.data.bags import Bag
 from roboalign_training.data.cdr_layout import Layout, Numbers, Place, Tail, number
 from roboalign_training.data.columns import StreamCollector, StreamColumns
 from roboalign_training.data.errors import BagError
+from roboalign_training.data.pauses import Pauses, Within
 from roboalign_training.data.topics import TopicMap
 
 _ROWS = 1024  # messages that are taken apart together
@@ -41,15 +42,21 @@ class Scan:
         observed: By stream key.
         commands: In the contract's order.
         counts: Messages by topic, as named in the bag.
+        paused: Of these, the ones within a pause, which are in no stream.
     """
 
     observed: dict[str, StreamColumns]
     commands: list[StreamColumns]
     counts: dict[str, int] = field(default_factory=dict)
+    paused: dict[str, int] = field(default_factory=dict)
 
 
 def scan_messages(
-    bag: Bag, contract: Contract, topics: TopicMap, times: tuple[int, int] | None = None
+    bag: Bag,
+    contract: Contract,
+    topics: TopicMap,
+    times: tuple[int, int] | None = None,
+    pauses: Pauses = (),
 ) -> Scan:
     """Reads the observation and command topics of a bag.
 
@@ -58,6 +65,7 @@ def scan_messages(
         contract: The robot.
         topics: Where the contract's streams stand in it.
         times: ns; receive time of the first and last message wanted. None for all.
+        pauses: What was received within them is counted and not taken.
 
     Raises:
         BagError: When the bag is damaged, or a message is none of its topic's type.
@@ -72,8 +80,13 @@ def scan_messages(
     takers = {name: _Topic(bag, name, readers) for name, readers in by_topic.items()}
     span = {} if times is None else {"start_ns": times[0], "end_ns": times[1]}
     counts: Counter[str] = Counter()
+    paused: Counter[str] = Counter()
+    within = Within(pauses)
     for name, receive_ns, data in bag.raw_messages(list(by_topic), **span):
         counts[name] += 1
+        if within(receive_ns):
+            paused[name] += 1
+            continue
         takers[name].take(receive_ns, data)
     for taker in takers.values():
         taker.flush()
@@ -81,6 +94,7 @@ def scan_messages(
         {key: reader.collector.columns() for key, reader in observed.items()},
         [reader.collector.columns() for reader in commands],
         dict(counts),
+        dict(paused),
     )
 
 

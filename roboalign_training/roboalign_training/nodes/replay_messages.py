@@ -17,6 +17,7 @@ from roboalign_policy.core.selectors import (
     vector_from_msg,
 )
 from roboalign_policy.ros.definitions import message_class
+from roboalign_training.data.pauses import unpaused
 from roboalign_training.evaluate.replay import Recording
 
 
@@ -41,7 +42,8 @@ def selected_messages(recording: Recording, rows: Sequence[int]) -> Iterator[dic
     contract, frames, where = recording.contract, recording.frames, recording.bag.path
     samples: list[Sample] = []
     sources: dict[tuple[str, int], tuple[Any, np.ndarray]] = {}
-    for name, receive_ns, data in recording.bag.raw_messages(recording.topics.observations):
+    messages = recording.bag.raw_messages(recording.topics.observations)
+    for name, receive_ns, data in unpaused(messages, recording.span.pauses):
         if not recording.span.start_ns <= receive_ns <= recording.span.end_ns:
             continue
         kind = recording.bag.topics[name].type
