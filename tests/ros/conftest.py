@@ -122,9 +122,11 @@ def probe(ros_domain: int) -> Iterator[Probe]:
     """A node of the test's own in the test's domain."""
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=ros_domain)
+    made = Probe(context)
     try:
-        yield Probe(context)
+        yield made
     finally:
+        made.node.destroy_node()  # else its participant stays while anything refers to it
         rclpy.try_shutdown(context=context)
 
 

@@ -12,12 +12,12 @@ import time
 
 import numpy as np
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory
 
+from roboalign_policy.nodes.spinning import spin_until_shutdown
 from roboalign_policy.ros.conversions import image_to_msg, joint_state_to_msg
 
 JOINTS = ("joint1", "joint2", "joint3", "joint4")
@@ -74,9 +74,7 @@ def main() -> None:
     """Run until ctrl-C."""
     rclpy.init()
     try:
-        rclpy.spin(LabArm())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        spin_until_shutdown(LabArm())
     finally:
         rclpy.try_shutdown()
 

@@ -28,5 +28,6 @@ def test_no_call_leaves_work_to_the_next_one(start_node, ros_domain, monkeypatch
         for _ in range(CALLS):
             assert client._call(client._outcome, GetOutcome.Request()).steps == 0
         assert len(made) <= 2 * CALLS
+        client.close()
     finally:
         rclpy.try_shutdown(context=context)

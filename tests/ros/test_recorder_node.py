@@ -25,21 +25,28 @@ EXPERT = {"mode": "lockstep", "demonstrator": "expert"}
 STEP_NS = 100_000_000
 
 
-def test_lock_step_episodes_are_complete(start_node, recorder, probe, tmp_path):
+@pytest.fixture
+def record_client(probe):
+    """A client of recorder and simulator."""
+    client = RecordClient(probe.node.context, CONTRACT)
+    yield client
+    client.close()
+
+
+def test_lock_step_episodes_are_complete(start_node, recorder, record_client, tmp_path):
     """The expert's demonstrations over DDS.
 
     Every observation and command of every step, and their order in time.
     """
     start_node("sim_robot_node", **EXPERT)
     recorder(lossless=True, log_time="header")
-    client = RecordClient(probe.node.context, CONTRACT)
-    client.connect(60)
+    record_client.connect(60)
     jobs = [
         RecordJob("object", "", 0, 0.1),
         RecordJob("spatial", "", 1, 0.1),
         RecordJob("goal", "", 2),
     ]
-    results = [client.record(job) for job in jobs]
+    results = [record_client.record(job) for job in jobs]
     assert sorted(p.name for p in (tmp_path / "bags").iterdir()) == sorted(
         job.episode_id for job in jobs
     )
@@ -227,15 +234,14 @@ def test_missing_stream_makes_an_episode_unfit(recorder, probe, health):
     assert len(topics["/joint_states"]) == 1
 
 
-def test_episode_is_appended_to_the_data_set(start_node, recorder, probe, tmp_path):
+def test_episode_is_appended_to_the_data_set(start_node, recorder, record_client, probe, tmp_path):
     """On stop, by the worker: as many frames as the expert took steps."""
     pytest.importorskip("datasets", reason="the offline package is not installed")
     dataset = tmp_path / "dataset"
     start_node("sim_robot_node", **EXPERT)
     node = recorder(lossless=True, log_time="header", dataset_dir=str(dataset))
-    client = RecordClient(probe.node.context, CONTRACT)
-    client.connect(60)
-    result = client.record(RecordJob("object", "", 0))
+    record_client.connect(60)
+    result = record_client.record(RecordJob("object", "", 0))
     probe.until(lambda: "appended to the data set" in node.tail(), 120, "the worker")
     assert "not appended" not in node.tail(), node.tail()
     (episode,) = json.loads((dataset / "dataset.json").read_text())["episodes"]

@@ -59,6 +59,7 @@ class GateClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.node.destroy_node()  # else its participant stays for as long as anything refers to it
         rclpy.try_shutdown(context=self._context)
 
     def status(self) -> GateStatus:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,10 @@ class RecordClient:
         self._commanded = [
             node.resolve_topic_name(command.topic) for command in contract.action.commands
         ]
+
+    def close(self) -> None:
+        """Leave the graph: a participant stays for as long as anything refers to its node."""
+        self._node.destroy_node()
 
     def connect(self, timeout_s: float) -> None:
         """Wait for both nodes.
@@ -264,10 +269,10 @@ def record_episodes(
     """
     context = rclpy.Context()  # of its own, so that the caller's rclpy is left alone
     rclpy.init(context=context, domain_id=domain_id)
-    try:
+    with ExitStack() as stack:
+        stack.callback(rclpy.try_shutdown, context=context)
         client = RecordClient(context, load_contract(find_contract(contract)), namespace)
+        stack.callback(client.close)
         client.connect(connect_s)
         for job in jobs:
             yield client.record(job)
-    finally:
-        rclpy.try_shutdown(context=context)

@@ -102,6 +102,7 @@ class RecordingPanel:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._node.destroy_node()  # else its participant stays while anything refers to it
         rclpy.try_shutdown(context=self._context)
 
     @property

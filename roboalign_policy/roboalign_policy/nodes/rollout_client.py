@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,15 +122,15 @@ def run_rollouts(
     """
     context = rclpy.Context()  # of its own, so that the caller's rclpy is left alone
     rclpy.init(context=context, domain_id=domain_id)
-    try:
+    with ExitStack() as stack:
+        stack.callback(rclpy.try_shutdown, context=context)
         client = RolloutClient(
             context, namespace, load_contract(contract), keep_every, chunk_steps, stall_s
         )
+        stack.callback(client.close)
         client.connect(connect_s)
         for job in jobs:
             yield client.run(job)
-    finally:
-        rclpy.try_shutdown(context=context)
 
 
 class RolloutClient:
@@ -202,13 +203,14 @@ class RolloutClient:
         if not reset.ok:
             raise RolloutError(f"{job}: the simulator refused: {reset.message}")
         self._begun_ns = stamp_to_ns(reset.stamp)
-        self._scene, self._frames = (
-            {},
-            {k: v for k, v in self._frames.items() if k >= self._begun_ns},
-        )
+        self._scene = {}
+        self._frames = {k: v for k, v in self._frames.items() if k >= self._begun_ns}
         self._chunks.clear()
         end = self._drive(job, reset.instruction)
         outcome = self._call(self._outcome, GetOutcome.Request())
+        if self._keep_every and outcome.steps % self._keep_every == 0:
+            late_ns = self._begun_ns + round((outcome.steps - 0.5) * self._contract.period_ns)
+            self._until(lambda: max(self._frames, default=0) > late_ns, f"last image of {job}")
         refused = [c for c in self._chunks if c.decode_status != ActionChunk.DECODE_OK]
         seconds = [chunk.inference_s for chunk in self._chunks]
         return RolloutResult(
@@ -226,13 +228,15 @@ class RolloutClient:
             frames=self._kept_frames(),
         )
 
+    def close(self) -> None:
+        """Leave the graph: a participant stays for as long as anything refers to its node."""
+        self._node.destroy_node()
+
     def _kept_frames(self) -> tuple[tuple[int, np.ndarray], ...]:
         """Every k-th image of the episode with its step."""
         period_ns = self._contract.period_ns
         steps = {round((ns - self._begun_ns) / period_ns): ns for ns in self._frames}
-        kept = (
-            step for step in sorted(steps) if self._keep_every and step % self._keep_every == 0
-        )
+        kept = (s for s in sorted(steps) if self._keep_every and s % self._keep_every == 0)
         return tuple((step, self._frames[steps[step]]) for step in kept)
 
     def _drive(self, job: RolloutJob, instruction: str) -> str:
