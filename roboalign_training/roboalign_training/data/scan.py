@@ -84,7 +84,7 @@ def scan_messages(
     within = Within(pauses)
     for name, receive_ns, data in bag.raw_messages(list(by_topic), **span):
         counts[name] += 1
-        if within(receive_ns):
+        if pauses and within(receive_ns):
             paused[name] += 1
             continue
         takers[name].take(receive_ns, data)
