@@ -166,7 +166,8 @@ def judge(result: dict, sent: dict[str, list[int]], seconds: float) -> dict:
         got = set(stamps.get(topic, []))
         if not got:
             raise RuntimeError(f"{path}: nothing of {topic}")
-        wanted = [s for s in all_sent if min(got) <= s <= max(got)]
+        first, last = min(got), max(got)
+        wanted = [s for s in all_sent if first <= s <= last]
         lost[topic] = [len(set(wanted) - got), len(wanted)]
     rate = size / (max(max(s) - min(s) for s in stamps.values()) / 1e9)
     on_disk = sum(file.stat().st_size for file in files)
