@@ -55,6 +55,12 @@ def robot(probe):
     return made
 
 
+def begin(probe):
+    """Start an episode."""
+    begun = start(probe)
+    assert begun.ok, begun.message
+
+
 def record(probe, robot, health, count=4):
     """One episode of some frames; its end."""
     robot.wait_for_recorder()
@@ -88,8 +94,7 @@ def test_what_a_robot_sends_while_the_process_starts_is_not_missed_in_the_bag(
     recorder(storage="rosbag2")
     robot.wait_for_recorder()
     timer = probe.node.create_timer(0.02, lambda: robot.publish(time.time_ns()))
-    begun = start(probe)
-    assert begun.ok, begun.message
+    begin(probe)
     wait_for_messages(probe, health, FRAME * 50)
     ended = stop(probe)
     probe.node.destroy_timer(timer)
@@ -105,10 +110,10 @@ def test_a_pause_and_what_it_brings_again_are_not_missed_in_the_bag(
     task.publish(String(data="put it there"))
     robot.wait_for_recorder()
     probe.until(lambda: task.get_subscription_count() == 1, what="the recorder on the task")
-    begun = start(probe)
-    assert begun.ok, begun.message
+    begin(probe)
     robot.frames(4)
     assert probe.call(SetBool, "recorder_node/pause", data=True).success
+    task.publish(String(data="put it back"))  # comes in the pause, and again after it
     robot.frames(3)
     assert probe.call(SetBool, "recorder_node/pause", data=False).success
     robot.frames(4)
@@ -117,7 +122,7 @@ def test_a_pause_and_what_it_brings_again_are_not_missed_in_the_bag(
     assert (ended.ok, ended.verdict) == (True, "fit"), ended.message
     _, topics = read_bag(tmp_path / "bags" / ended.episode_id)
     assert [m.event for _, m in topics["/episode"]] == [0, 2, 3, 1]
-    assert len(topics["/joint_states"]) == 11 and len(topics["/task"]) == 1
+    assert len(topics["/joint_states"]) == 11 and len(topics["/task"]) == 2
 
 
 def test_a_pause_hides_no_loss(ros2, recorder, probe, robot, health, monkeypatch):
@@ -125,8 +130,7 @@ def test_a_pause_hides_no_loss(ros2, recorder, probe, robot, health, monkeypatch
     monkeypatch.setenv("PLAYED_MODE", "loses")
     recorder(storage="rosbag2")
     robot.wait_for_recorder()
-    begun = start(probe)
-    assert begun.ok, begun.message
+    begin(probe)
     robot.frames(2)
     assert probe.call(SetBool, "recorder_node/pause", data=True).success
     robot.frames(3)
@@ -143,8 +147,7 @@ def test_a_process_that_dies_ends_the_episode_at_once(
     monkeypatch.setenv("PLAYED_MODE", "dies")
     recorder(storage="rosbag2")
     robot.wait_for_recorder()
-    begun = start(probe)
-    assert begun.ok, begun.message
+    begin(probe)
     probe.until(lambda: health[-1].recording, what="the episode in the health")
     robot.frames(1)
     probe.until(lambda: "ended by itself" in health[-1].reason, 5, "the fault in the health")

@@ -116,7 +116,7 @@ class EpisodeSession:
     def add(self, arrival: Arrival) -> None:
         """Take one message; while paused it is passed over."""
         if self.paused:
-            self._writer.skip(arrival.index)
+            self._writer.skip(arrival.index, arrival.data)
             return
         self.stats[arrival.index].miss(arrival.lost)
         log_ns = self._clock.stamp(arrival.header_ns, arrival.receive_ns)

@@ -128,19 +128,19 @@ class Rosbag2Process:
         self._wait_for_start(awaited)
 
     def put(self, index: int, log_ns: int, publish_ns: int, data: bytes) -> bool:
-        """Count a message that the process records by itself.
+        """Count a message that the process records by itself; True: nothing is lost here."""
+        self.skip(index, data)
+        return True
+
+    def skip(self, index: int, data: bytes) -> None:
+        """Count a message of a pause: the process knows none and records it.
 
         A latched one that is delivered again, as after a pause, was sent to the process once.
         """
         if index in self._latched:
             if self._last.get(index) == data:
-                return True
+                return
             self._last[index] = data
-        self._counts[index] += 1
-        return True
-
-    def skip(self, index: int) -> None:
-        """Count a message of a pause: the process knows none and records it."""
         self._counts[index] += 1
 
     def end(self, custom: Mapping[str, str] | None, done: Callable[[Result], None]) -> None:

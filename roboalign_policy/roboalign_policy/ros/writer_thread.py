@@ -74,7 +74,7 @@ class WriterThread:
             self._changed.notify()
         return True
 
-    def skip(self, index: int) -> None:
+    def skip(self, index: int, data: bytes) -> None:
         """Pass over a message of a pause: there is nothing to do."""
 
     def end(self, custom: Mapping[str, str] | None, done: Callable[[Result], None]) -> None:
