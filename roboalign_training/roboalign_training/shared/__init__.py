@@ -1,0 +1,1 @@
+"""What several commands of the training package share; standard library only."""
