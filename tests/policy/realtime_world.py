@@ -30,8 +30,9 @@ class World:
 
     def __init__(
         self, contract="sim_panda", *, rate_hz=10.0, camera_hz=30.0, latency_s=0.05, horizon=8,
-        guarded=True, acceleration=None, send="step", **settings,
+        transport_s=0.0, guarded=True, acceleration=None, send="step", **settings,
     ):  # fmt: skip
+        """Start at rest; ``transport_s``: s from an image's stamp to its arrival."""
         self.contract = self._contract(contract, rate_hz, acceleration, send)
         action = self.contract.action
         space = ActionSpace(action.names, action.low, action.high, horizon)
@@ -46,6 +47,7 @@ class World:
         self.gate, self.latency_s, self.camera_s = NO_GATE, latency_s, 1.0 / camera_hz
         self.answer_with = lambda request: self.chunk()
         self.missing = ""
+        self.transport_s, self.exposures_s = transport_s, []
         self.now_s, self.image_s, self.next_image_s, self.next_tick_s = 0.0, -1.0, 0.0, 0.0
         self.pending = None
         self.sent, self.requests, self.ticks = [], [], 0
@@ -97,10 +99,14 @@ class World:
         return np.array([at_s for at_s, _ in moving]), [o for _, o in moving]
 
     def _moment(self):
-        if self.now_s >= self.next_image_s - TINY_S / 2:
-            self.image_s, self.next_image_s = self.now_s, self.next_image_s + self.camera_s
+        if self.now_s >= self.next_image_s + self.transport_s - TINY_S / 2:
+            self.image_s, self.next_image_s = self.next_image_s, self.next_image_s + self.camera_s
+            self.exposures_s.append(self.image_s)
             self._submit(self.realtime.image(self.gate, self._see, self.now_s))
             self._send(self.realtime.settle())
+            if self.realtime.begins(self.now_s):
+                self.next_tick_s = self.now_s + 1.0 / self.pace.rate_hz
+                self._tick()
         if self.pending and self.now_s >= self.pending[0] - TINY_S / 2:
             self._answer(self.pending[1])
         if self.now_s >= self.next_tick_s - TINY_S / 2:

@@ -114,6 +114,7 @@ class Drive:
         now_ns: int,
         steady_s: float,
         *,
+        seen_ns: int | None = None,
         ask: bool = True,
         take: bool = True,
     ) -> Step:
@@ -123,6 +124,7 @@ class Drive:
             frame: the observation of this step, or why there is none.
             now_ns: present time in the clock of the observations; in lock step the frame's stamp.
             steady_s: s; steady clock.
+            seen_ns: stamp of the newest image of the frame; None: that of the frame.
             ask: a request may be handed out.
             take: an action may be handed out; False between two steps, to ask earlier.
         """
@@ -136,8 +138,9 @@ class Drive:
         if self.state is State.OBSERVATION_HOLD:
             self.state, self.reason = State.RUNNING, ""
         self._drop_after_jump(frame.stamp_ns)
-        wanted = ask and not self.waiting and self.plan.wanted
-        request = self._request(frame, steady_s) if wanted else None
+        place = self.buffer.place_at(frame.stamp_ns if seen_ns is None else seen_ns)
+        wanted = ask and not self.waiting and self.plan.wanted(self.buffer.commanded - place)
+        request = self._request(frame, place, steady_s) if wanted else None
         if not take:
             return Step(request=request)
         if self._finished(request):
@@ -247,13 +250,15 @@ class Drive:
     def forget_frames(self, reason: str) -> None:
         """Drop everything that came from frames before a jump of the clock."""
         self._restart(reason)
+        self.buffer.forget_times()
         self._last_frame_ns = self._commanded_ns = None
 
-    def _request(self, frame: Frame, steady_s: float) -> Request | None:
+    def _request(self, frame: Frame, place: int, steady_s: float) -> Request | None:
         if self._max_chunks and self.run_chunks >= self._max_chunks:
             return None
-        self._asked_s, place = steady_s, self.buffer.commanded
-        asked = (frame.stamp_ns, frame.values, self.instruction, self.buffer.rest())
+        self._asked_s = steady_s
+        rest = self.buffer.rest_from(place)
+        asked = (frame.stamp_ns, frame.values, self.instruction, rest)
         self._in_flight = Request(self._epoch, place, *asked)
         return self._in_flight
 
@@ -272,6 +277,7 @@ class Drive:
             jumped |= stamp_ns != self._in_flight.observation_ns
         if jumped:
             self._restart("the clock of the observations jumped")
+            self.buffer.forget_times()
             self._commanded_ns = None
         self._last_frame_ns = stamp_ns
 

@@ -77,12 +77,13 @@ class Request:
 
     Attributes:
         epoch: number of the run, or of its restart; answers to an earlier one go.
-        place: steps commanded when the observation was taken.
+        place: steps commanded before the observation was taken.
         observation_ns: stamp of the frame.
         values: of the frame.
         instruction: the task in words.
-        remaining: (R, A) float32, units of the contract; the rest of the running chunk that is
-            not commanded yet, which a policy may continue (real-time chunking) or ignore.
+        remaining: (R, A) float32, units of the contract; what the arm does from the observation
+            on: what was commanded since it was taken, then the rest of the running chunk. A
+            policy may continue it (real-time chunking) or ignore it.
     """
 
     epoch: int

@@ -1,11 +1,11 @@
 """Decide which action of which chunk belongs to the next control step.
 
-The place of an action in its chunk is counted in *commanded steps since the chunk's observation*,
-not in
-seconds: while the arm holds still, waiting for the model, nothing moves and the chunk's first
-action is still the right one; steps that an older chunk commanded meanwhile are skipped. Counting
-makes the rule the same in real time and in lock step, and immune to timer jitter and to simulated
-clocks.
+The place of an action in its chunk is counted in *steps commanded after the chunk's observation
+was taken*, not in seconds: while the arm holds still, waiting for the model, nothing moves and the
+chunk's first action is still the right one; steps that an older chunk commanded meanwhile are
+skipped. An observation is older than the moment at which it is looked at (exposure, transport),
+so what was commanded between its stamp and that moment counts too: the image does not show it.
+Counting makes the rule the same in real time and in lock step, and immune to timer jitter.
 
 A chunk is checked when it is offered and refused as a whole. An empty buffer yields ``None``,
 never zeros: zero is a command too.
@@ -13,6 +13,7 @@ never zeros: zero is a command too.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -122,7 +123,7 @@ class Chunk:
     Attributes:
         sequence: counts up with every chunk.
         observation_ns: stamp of the observation it answers.
-        place: value of `ChunkBuffer.commanded` when that observation was taken.
+        place: steps commanded before that observation was taken, see `ChunkBuffer.place_at`.
         actions: (T, A) float32, units of the contract.
         names: dimension names the chunk claims; None when it comes from the contract's own policy.
     """
@@ -168,6 +169,7 @@ class ChunkBuffer:
         self._max_age_ns = int(max_age_s * 1e9)
         self._fade = fade
         self._chunk: Chunk | None = None
+        self._sent: deque[tuple[int, np.ndarray]] = deque(maxlen=space.horizon)
 
     @property
     def remaining(self) -> int:
@@ -181,6 +183,30 @@ class ChunkBuffer:
         if self._chunk is None:
             return np.empty((0, len(self.space.names)), np.float32)
         return self._chunk.actions[self.commanded - self._chunk.place :]
+
+    def place_at(self, stamp_ns: int) -> int:
+        """Return how many steps had been commanded when an observation was taken.
+
+        Args:
+            stamp_ns: stamp of the observation, in the clock of ``now_ns`` of `take`.
+        """
+        return self.commanded - self._unseen(stamp_ns)
+
+    def rest_from(self, place: int) -> np.ndarray:
+        """Return the actions from ``place`` on: commanded ones first, then those still to come.
+
+        Returns:
+            (R, A) float32; (0, A) where no chunk is there.
+        """
+        rest = self.rest()
+        unseen = self.commanded - place
+        if not unseen or self._chunk is None:
+            return rest
+        return np.vstack([*(values for _, values in list(self._sent)[-unseen:]), rest])
+
+    def forget_times(self) -> None:
+        """Forget when steps were commanded: the clock of the observations has jumped."""
+        self._sent.clear()
 
     def offer(self, chunk: Chunk, now_ns: int) -> Chunk:
         """Check ``chunk`` and make it the present one.
@@ -233,12 +259,17 @@ class ChunkBuffer:
             self.clear(f"chunk {chunk.sequence} is used up")
             return None
         self.commanded += 1
+        self._sent.append((now_ns, chunk.actions[index]))
         return Action(chunk.actions[index], chunk.sequence, index)
 
     def clear(self, reason: str) -> None:
         """Forget the present chunk; ``reason`` is what `empty_reason` will say."""
         self._chunk = None
         self.empty_reason = reason
+
+    def _unseen(self, stamp_ns: int) -> int:
+        """Steps commanded after ``stamp_ns``."""
+        return sum(sent_ns > stamp_ns for sent_ns, _ in self._sent)
 
     def _age_fault(self, chunk: Chunk, now_ns: int) -> str | None:
         age_ns = now_ns - chunk.observation_ns

@@ -103,7 +103,10 @@ class PolicyParameters:
     status_period_s: float = param(1.0, "period of ~/status", unit="s", low=0.1, high=60.0)
     device: str = param("auto", "torch device of the model: auto, cpu, cuda, cuda:1 ...")
     num_threads: int = param(
-        0, "torch threads of the inference; 0: torch's own choice", low=0, high=1024
+        0,
+        "torch threads of the inference; 0: as many as help, measured at the start",
+        low=0,
+        high=1024,
     )
     grammar: bool = param(True, "let the grammar of the tokenizer keep every chunk decodable")
     think: bool = param(True, "ask for the reasoning before the action")

@@ -137,22 +137,33 @@ class Realtime:
             return None
         return self._ask(see(), steady_s, take=False).request
 
+    def begins(self, steady_s: float) -> bool:
+        """Note that an image has arrived; True where a step begins with it: tick now.
+
+        Call it once an image, after `image`.
+        """
+        acts = self._drive.running and (self._fresh or not self._starved)
+        return self._pace.observed(steady_s, may_begin=acts)
+
     def answer(
         self, request: Request, prediction: Any, now_ns: int, elapsed_s: float, steady_s: float
     ) -> Chunk | None:
         """Take the model's answer; see `Drive.answer`. Call `settle` after it.
 
         Where the arm waits for the chunk its first step begins with the next tick, which may then
-        come at once: see `ready`.
+        come at once: see `ready`. Where the next chunk is computed while this one is driven, and
+        steps follow the images, it begins with the next image, or a period later.
         """
-        awaited = self._starved or (self._drive.settings.sync and self._drive.idle)
+        sync = self._drive.settings.sync
+        awaited = self._starved or (sync and self._drive.idle)
         try:
             chunk = self._drive.answer(request, prediction, now_ns, elapsed_s, steady_s)
         except ChunkError:
             self._points.forget()
             raise
         if chunk is not None and awaited:
-            self._pace.restart()
+            patience_s = 0.0 if sync else self._drive.settings.step_s
+            self._pace.restart(steady_s + patience_s)
             self._fresh = True
         return chunk
 
@@ -231,7 +242,10 @@ class Realtime:
         # and with one that lies there already only where none has come for a whole step.
         awaited = seen.image_ns != self._asked_ns and (self._starved or not take)
         ask, frame = awaited or not self._drive.idle, seen.frame
-        step = self._drive.step(frame, frame.stamp_ns, steady_s, ask=ask, take=take)
+        seen_ns = seen.image_ns or None
+        step = self._drive.step(
+            frame, frame.stamp_ns, steady_s, seen_ns=seen_ns, ask=ask, take=take
+        )
         if step.request is not None:
             self._asked_ns = seen.image_ns
         if self._drive.state in _DOUBT:

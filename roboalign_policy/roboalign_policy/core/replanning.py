@@ -31,9 +31,16 @@ class Replanning:
             return self._used >= self._steps
         return self._buffer.remaining == 0
 
-    @property
-    def wanted(self) -> bool:
-        """Whether the next chunk is to be asked for now."""
+    def wanted(self, unseen: int) -> bool:
+        """Whether the next chunk is to be asked for now.
+
+        Args:
+            unseen: steps commanded since the present observation was taken. With what will be
+                commanded of this chunk they overtake the next one, which must be longer.
+        """
+        overtaken = unseen + (0 if self._settings.sync else self._buffer.remaining)
+        if overtaken >= self._horizon:
+            return False
         if self._settings.sync:
             return self.used_up
         # Early enough that the next chunk is there when this one ends, but never so early that all

@@ -156,6 +156,11 @@ class MLLMPolicy:
             attempts=attempts,
         )
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the model computes on the processor's cores."""
+        return self._mllm.model.device.type == "cpu"
+
     @torch.inference_mode()
     def act(
         self,

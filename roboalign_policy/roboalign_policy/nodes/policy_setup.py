@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from rclpy.logging import get_logger
+
 from roboalign_policy.core.blend import make_cross_fade
+from roboalign_policy.core.cadence import load_note, too_slow
 from roboalign_policy.core.contract import Contract, load_contract
 from roboalign_policy.core.drive import Drive
-from roboalign_policy.core.drive_types import DriveSettings
+from roboalign_policy.core.drive_types import SYNC, DriveSettings
 from roboalign_policy.core.executor import ActionSpace
 from roboalign_policy.core.policy_parameters import PolicyParameters
 from roboalign_policy.remote.access import load_token
@@ -29,7 +32,7 @@ def load_policy(parameters: PolicyParameters) -> Any:
     # Here, so that the node starts (and is tested) without torch.
     from roboalign_policy.models.policy import MLLMPolicy
 
-    return MLLMPolicy.load(
+    policy = MLLMPolicy.load(
         parameters.policy,
         contract=contract,
         grammar=parameters.grammar,
@@ -39,6 +42,23 @@ def load_policy(parameters: PolicyParameters) -> Any:
         device=parameters.device,
         num_threads=parameters.num_threads,
     )
+    _settle_threads(policy, parameters)
+    return policy
+
+
+def _settle_threads(policy: Any, parameters: PolicyParameters) -> None:
+    """Choose the threads where none are given, and say whether the model keeps the cadence."""
+    if parameters.num_threads or not policy.on_cpu:
+        return
+    from roboalign_policy.models.threads import measure_threads
+
+    log, contract = get_logger("policy_node"), policy.contract
+    threads, measured = measure_threads(policy)
+    times = ", ".join(f"{count}: {seconds:.3f} s" for count, seconds in sorted(measured.items()))
+    log.info(f"num_threads: {threads}, chosen by the time of an answer ({times}; {load_note()})")
+    waits = parameters.mode == SYNC or parameters.execution == "lockstep"
+    if slow := too_slow(measured[threads], policy.horizon, 1.0 / contract.rate_hz, waits=waits):
+        log.warning(slow)
 
 
 def _connect(parameters: PolicyParameters, contract: Contract | None) -> RemotePolicy:

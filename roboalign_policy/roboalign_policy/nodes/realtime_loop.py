@@ -16,6 +16,7 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 
+from roboalign_policy.core.cadence import BeatWatch
 from roboalign_policy.core.candidate import CandidateKind
 from roboalign_policy.core.drive import Drive
 from roboalign_policy.core.drive_types import Request
@@ -93,6 +94,7 @@ class RealtimeLoop:
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(1.0 / pace.rate_hz, self._on_tick, clock=steady)
+        self._beat = BeatWatch(1.0 / pace.rate_hz)
 
     def start(self, instruction: str, max_chunks: int, patient: bool) -> None:
         """Begin a run; see `Drive.start`."""
@@ -102,11 +104,15 @@ class RealtimeLoop:
     def sample(self, sample: Sample) -> None:
         """Take a sample that `live` has got already."""
         if self._images.push(sample) and self._drive.running:
-            request = self._realtime.image(self._view(), self._see, time.monotonic())
+            steady_s = time.monotonic()
+            request = self._realtime.image(self._view(), self._see, steady_s)
             self._submit(request)
             self.settle()
             if request is not None:
                 self._on_event()
+            if self._realtime.begins(steady_s):
+                self._timer.reset()
+                self._on_tick()
 
     def answer(self, answer: Answer) -> Chunk | None:
         """Take an answer of the model; see `Drive.answer`.
@@ -141,8 +147,11 @@ class RealtimeLoop:
 
     def _on_tick(self) -> None:
         if not self._drive.running:
+            self._beat.restart()
             return
         steady_s = time.monotonic()
+        if late := self._beat.tick(steady_s):
+            self._node.get_logger().warning(late, throttle_duration_sec=_LOG_PERIOD_S)
         tick = self._realtime.tick(self._view(), self._see, steady_s)
         if tick.stepped:
             self._observed.add(steady_s)

@@ -1,0 +1,69 @@
+"""How many threads a model gets, and when machine or model are too slow for the arm."""
+
+import pytest
+
+from roboalign_policy.core.cadence import BeatWatch, choose_threads, too_slow
+
+
+def chosen(cores, seconds):
+    asked = []
+
+    def answer_s(threads):
+        asked.append(threads)
+        return seconds(threads)
+
+    threads, measured = choose_threads(cores, answer_s)
+    assert list(measured) == asked
+    return threads, asked
+
+
+@pytest.mark.parametrize(
+    ("cores", "seconds", "threads"),
+    [
+        (2, {1: 0.083, 2: 0.097}, 1),  # the embedded model
+        (2, {1: 0.083, 2: 0.57}, 1),  # the same beside other programs
+        (2, {1: 0.083, 2: 0.075}, 1),  # not worth a core
+        (1, {1: 0.1}, 1),
+        (16, {16: 2.0, 8: 2.1, 4: 3.0}, 8),  # a large one; four are not much worse, two hopeless
+        (16, {16: 2.0, 8: 3.9}, 16),
+        (12, {12: 1.0, 6: 0.95, 3: 1.5, 1: 4.0}, 6),
+    ],
+)
+def test_as_many_threads_as_help(cores, seconds, threads):
+    found, asked = chosen(cores, lambda count: seconds.get(count, 1000.0))
+    assert found == threads
+    assert asked[0] == cores
+
+
+def test_few_threads_are_not_tried_once_they_are_hopeless():
+    assert chosen(16, lambda count: 16.0 / count)[1] == [16, 8]
+
+
+def test_no_cores_are_refused():
+    with pytest.raises(ValueError, match="cores: found 0, expected 1 or more"):
+        choose_threads(0, lambda _: 1.0)
+
+
+def test_a_model_that_answers_within_half_a_chunk_keeps_the_cadence():
+    assert too_slow(0.39, 8, 0.1, waits=False) == ""
+    text = too_slow(1.0, 8, 0.1, waits=False)
+    assert "an answer takes 1.00 s" in text
+    assert "0.40 s before this one ends, so the arm will rest 0.60 s in every chunk" in text
+    assert "mode: sync" in text
+    assert too_slow(1.0, 8, 0.1, waits=True) == ""
+
+
+def test_a_late_beat_is_told_with_the_load_and_what_helps():
+    watch = BeatWatch(0.02)
+    assert [watch.tick(t) for t in (0.0, 0.02, 0.11)] == ["", "", ""]
+    text = watch.tick(0.265)
+    assert "0.155 s between two signs of life that are due every 0.020 s (load " in text
+    assert "taskset" in text
+    watch.restart()
+    assert watch.tick(9.0) == ""
+    assert watch.tick(9.02) == ""
+
+
+def test_a_slow_beat_by_design_is_not_late():
+    watch = BeatWatch(0.2)
+    assert [watch.tick(0.2 * k) for k in range(5)] == [""] * 5
