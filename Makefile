@@ -14,10 +14,10 @@ BUILD_INPUTS := $(shell find roboalign_msgs launch $(wildcard roboalign_*/config
     $(wildcard roboalign_*/bin/* roboalign_*/resource/*) colcon.meta scripts/colcon-defaults.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo lint format clean
+.PHONY: help setup build test test-busy demo lint format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## virtual environment, ROS 2 and system packages; repairs what is broken, does nothing when all is there
 	@$(PYTHON) scripts/setup_workspace.py
@@ -39,6 +39,9 @@ test: build ## every test, through colcon test; ends with "N passed, N failed, N
 	    colcon test --packages-skip roboalign_training; status=$$?; \
 	    wait $$! || status=$$?; cat log/training.txt; \
 	    $(PYTHON) scripts/summarise_tests.py $(RESULTS) && exit $$status; }
+
+test-busy: build ## make test beside three busy loops: tests hold on a machine that is busy
+	@$(PYTHON) scripts/beside_busy_loops.py 3 $(MAKE) test
 
 demo: build ## record, learn and drive in the simulator; writes out/demo/report.html
 	@$(WITH_ENV) roboalign demo
