@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from roboalign_policy.core.blend import make_cross_fade
+from roboalign_policy.core.blend import make_fade
 from roboalign_policy.core.candidate import CandidateKind
 from roboalign_policy.core.contract import load_contract
 from roboalign_policy.core.drive import Drive
@@ -37,7 +37,10 @@ class World:
         action = self.contract.action
         space = ActionSpace(action.names, action.low, action.high, horizon)
         values = DriveSettings(lockstep=False, step_s=1.0 / rate_hz, **settings)
-        fade = None if values.sync else make_cross_fade(action.names, action.control_mode, 2)
+        bounds = (action.low, action.high)
+        fade = (
+            make_fade(action.names, action.control_mode, 2, *bounds) if not values.sync else None
+        )
         self.drive = Drive(space, values, fade)
         self.drive.activate()
         ticks, _ = control_ticks(self.contract, 0.0)

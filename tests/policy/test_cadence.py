@@ -44,13 +44,12 @@ def test_no_cores_are_refused():
         choose_threads(0, lambda _: 1.0)
 
 
-def test_a_model_that_answers_within_half_a_chunk_keeps_the_cadence():
-    assert too_slow(0.39, 8, 0.1, waits=False) == ""
-    text = too_slow(1.0, 8, 0.1, waits=False)
-    assert "an answer takes 1.00 s" in text
-    assert "0.40 s before this one ends, so the arm will rest 0.60 s in every chunk" in text
-    assert "mode: sync" in text
-    assert too_slow(1.0, 8, 0.1, waits=True) == ""
+def test_an_arm_that_rests_longer_than_it_moves_is_told_what_helps():
+    assert too_slow(0.89, 8, 1, 0.1) == ""
+    text = too_slow(1.5, 8, 1, 0.1)
+    assert "an answer takes 1.50 s, so the arm will rest 1.40 s after each chunk of 0.80 s" in text
+    assert "device: cuda" in text
+    assert too_slow(1.5, 8, 100, 0.1) == ""  # 0.8 s of it the arm moves
 
 
 def test_a_late_beat_is_told_with_the_load_and_what_helps():

@@ -10,7 +10,7 @@ from roboalign_policy.core.drive_types import State, Step
 @pytest.mark.parametrize("latency_steps", [0, 1, 2, 3])
 def test_realtime_never_waits_and_joins_chunks_without_gap_or_repeat(latency_steps):
     """With a model faster than half a chunk every tick after the first answer commands."""
-    drive = make_drive(lockstep=False)
+    drive = make_drive(lockstep=False, overtake_steps=T)
     drive.start("go", 0.0)
     pending, commanded = [], []
     for number in range(40):
@@ -127,3 +127,21 @@ def test_a_note_stands_in_the_status_only_while_all_is_well():
     step(drive, 1, missing(1))
     drive.note("")
     assert "image.front" in drive.reason
+
+
+@pytest.mark.parametrize("overtake_steps", [0, 1, 2])
+def test_an_arm_waits_for_the_next_chunk_once_it_has_gone_far_enough(overtake_steps):
+    """The answer lies back by so many steps, and by no more."""
+    drive = make_drive(lockstep=False, overtake_steps=overtake_steps)
+    drive.start("go", 0.0)
+    pending, places = [], []
+    for number in range(40):
+        for due, request in [p for p in pending if p[0] <= number]:
+            chunk = answer(drive, request, number, elapsed_s=0.3)
+            places.append(drive.buffer.commanded - chunk.place)
+            pending.remove((due, request))
+        result = step(drive, number)
+        if result.request is not None:
+            pending.append((number + 3, result.request))
+    assert len(places) > 5
+    assert set(places[1:]) == {overtake_steps}

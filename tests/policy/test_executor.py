@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from roboalign_policy.core.blend import CrossFade, make_cross_fade
+from roboalign_policy.core.blend import make_fade
 from roboalign_policy.core.executor import ActionSpace, Chunk, ChunkBuffer, ChunkError
 
 NAMES = ("dx", "gripper")
@@ -122,8 +120,8 @@ def test_clear_forgets_and_keeps_the_count(buffer):
     assert (buffer.remaining, buffer.commanded, buffer.empty_reason) == (0, 1, "stop")
 
 
-def faded(steps=2):
-    return ChunkBuffer(SPACE, 1.0, make_cross_fade(NAMES, "ee_delta", steps))
+def faded(steps=2, mode="joint_position"):
+    return ChunkBuffer(SPACE, 1.0, make_fade(NAMES, mode, steps, SPACE.low, SPACE.high))
 
 
 def test_rest_is_what_is_still_to_come(buffer):
@@ -149,20 +147,6 @@ def test_new_chunk_fades_in_over_the_rest_of_the_old_one():
     np.testing.assert_allclose(values, [0.2 + 0.4 / 3, 0.3 + 0.8 / 3, 0.8], atol=1e-6)
 
 
-def test_fade_ends_where_the_old_chunk_does():
-    fade = CrossFade(3, np.zeros(2, bool))
-    joined = fade.join(actions()[3:], actions(0.5), 0)
-    np.testing.assert_allclose(joined[:, 0], [0.4, 0.6, 0.7, 0.8], atol=1e-6)
-
-
-def test_gripper_of_steps_switches_where_it_turns_and_joints_never_do():
-    old, new = np.float32([[0.0, -1.0], [0.0, 0.5]]), np.float32([[0.0, 1.0], [0.0, 1.0]])
-    steps = make_cross_fade(NAMES, "ee_delta", 2).join(old, new, 0)
-    np.testing.assert_allclose(steps[:, 1], [1.0, 5 / 6], atol=1e-6)
-    joints = make_cross_fade(NAMES, "joint_position", 2).join(old, new, 0)
-    np.testing.assert_allclose(joints[:, 1], [-1 / 3, 5 / 6], atol=1e-6)
-
-
 def test_nothing_is_faded_from_a_chunk_that_is_too_old():
     buffer = faded()
     buffer.offer(chunk(buffer), 0)
@@ -172,23 +156,43 @@ def test_nothing_is_faded_from_a_chunk_that_is_too_old():
     assert buffer.take(late_ns).values[0] == pytest.approx(0.5)
 
 
-@given(
-    st.lists(st.floats(-1, 1, width=32), min_size=4, max_size=4),
-    st.lists(st.floats(-1, 1, width=32), min_size=4, max_size=4),
-    st.integers(0, 3),
-    st.integers(0, 6),
-)
-def test_a_fade_stays_between_old_and_new(old, new, skipped, steps):
-    old, new = (np.repeat(np.float32(v)[:, None], 2, axis=1) for v in (old, new))
-    joined = make_cross_fade(NAMES, "ee_delta", steps).join(old, new, skipped)
-    assert joined.dtype == np.float32
-    count = min(steps, 4 - skipped)
-    untouched = np.ones(4, bool)
-    untouched[skipped : skipped + count] = False
-    np.testing.assert_array_equal(joined[untouched], new[untouched])
-    part, before = joined[skipped : skipped + count], old[:count]
-    after = new[skipped : skipped + count]
-    assert np.all((part >= np.minimum(before, after)) & (part <= np.maximum(before, after)))
+def test_steps_make_up_for_what_was_commanded_meanwhile():
+    buffer = faded(steps=0, mode="ee_delta")
+    buffer.offer(chunk(buffer), 0)  # 0, 0.1, 0.2, 0.3
+    place = buffer.commanded
+    buffer.take(0)
+    buffer.take(0)  # 0.1 in all, where the new one would have gone 1.1
+    given = buffer.offer(chunk(buffer, sequence=2, base=0.5, place=place), 0)
+    assert given.place == place
+    np.testing.assert_array_equal(given.actions, actions(0.5))  # the model's own answer
+    values = [buffer.take(0).values[0] for _ in range(2)]
+    np.testing.assert_allclose(values, [1.0, 1.0], atol=1e-6)  # 1.7 and 1.5, within the limits
+
+
+def test_a_switch_that_the_arm_has_not_made_is_not_left_out():
+    """A gripper that is to close needs all the steps that the chunk gives it."""
+    buffer = faded(steps=0, mode="ee_delta")
+    buffer.offer(chunk(buffer), 0)
+    place = buffer.commanded
+    for _ in range(3):
+        buffer.take(0)
+    closing = actions(0.0)
+    closing[:, 1] = [-1.0, 1.0, 1.0, 1.0]
+    given = buffer.offer(chunk(buffer, sequence=2, place=place, actions=closing), 0)
+    assert (buffer.commanded - given.place, buffer.remaining) == (1, 3)
+    action = buffer.take(0)
+    assert (action.index, action.values[1]) == (1, 1.0)
+
+
+def test_place_of_an_observation_is_before_what_it_does_not_show(buffer):
+    buffer.offer(chunk(buffer), 0)
+    for now_ns in (100, 200, 300):
+        buffer.take(now_ns)
+    assert [buffer.place_at(ns) for ns in (50, 100, 250, 300)] == [0, 1, 2, 3]
+    np.testing.assert_array_equal(buffer.rest_from(1), actions()[1:])
+    np.testing.assert_array_equal(buffer.rest_from(3), buffer.rest())
+    buffer.forget_times()
+    assert buffer.place_at(50) == 3
 
 
 def bad(index, value):
@@ -232,7 +236,6 @@ def test_values_at_the_limits_pass(buffer):
         (lambda: ActionSpace(NAMES, np.zeros(2), np.ones(2), 0), "horizon: found 0"),
         (lambda: ChunkBuffer(SPACE, 0.0), "max_age_s: found 0.0"),
         (lambda: ChunkError("odd", ""), "kind: found 'odd'"),
-        (lambda: CrossFade(-1, np.zeros(2, bool)), "steps: found -1"),
     ],
 )
 def test_impossible_values_fail_when_declared(make, text):

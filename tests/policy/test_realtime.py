@@ -52,7 +52,7 @@ def test_sync_holds_while_the_model_thinks(contract):
 
 
 def test_late_chunk_makes_the_arm_rest_and_the_status_says_so():
-    world = World(horizon=4, latency_s=0.05)
+    world = World(horizon=4, latency_s=0.05, overtake_steps=4)
     world.start()
     world.run(0.3)
     world.latency_s = 1.0
@@ -63,6 +63,14 @@ def test_late_chunk_makes_the_arm_rest_and_the_status_says_so():
     world.latency_s = 0.05
     world.run(0.4)
     assert (world.drive.reason, world.drive.running) == ("", True)
+
+
+def test_a_rest_that_the_settings_want_is_no_underrun():
+    world = driving(horizon=8, latency_s=0.3, overtake_steps=1)
+    kinds = world.kinds(3.0)
+    assert {MOTION, HOLD} <= set(kinds)
+    assert world.realtime.underruns == 0
+    assert world.drive.running
 
 
 def test_the_way_to_rest_is_motion_of_no_chunk():

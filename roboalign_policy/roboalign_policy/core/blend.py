@@ -1,4 +1,10 @@
-"""Joining a new chunk to the rest of the old one, so that the arm does not jump between them."""
+"""Joining a new chunk to the rest of the old one, so that the arm neither jumps nor strays.
+
+Positions are faded value by value. Steps of an end effector are not: a chunk of steps is a path
+that begins where its observation was taken, and by the time it comes the arm has gone another way,
+that of the old chunk. Its later steps alone would lead past its own goal by the difference, so the
+difference is made up for.
+"""
 
 from __future__ import annotations
 
@@ -11,47 +17,134 @@ from roboalign_policy.core import keys
 
 
 @dataclass(frozen=True, eq=False)
-class CrossFade:
-    """Fades linearly from the steps that the old chunk still held into the new chunk's.
+class Overtaken:
+    """What the arm does while a chunk is on its way.
+
+    Attributes:
+        sent: (I, A) float32; what was commanded in place of the new chunk's first I steps.
+        old: (R, A) float32; what the old chunk holds for the steps after those.
+    """
+
+    sent: np.ndarray
+    old: np.ndarray
+
+
+@dataclass(frozen=True)
+class ValueFade:
+    """Positions: fades linearly from the steps that the old chunk still held into the new ones.
 
     Attributes:
         steps: steps that are faded, at most.
-        switches: (A,) bool; dimensions that change over at once where old and new differ in sign:
-            half way between open and closed a gripper drops what it holds.
     """
 
     steps: int
-    switches: np.ndarray
 
-    def __post_init__(self) -> None:
-        """Refuse impossible values; ValueError names field, value and range."""
-        if self.steps < 0:
-            raise ValueError(f"steps: found {self.steps}, expected 0 or more")
+    def first(self, new: np.ndarray, overtaken: Overtaken) -> int:
+        """Return which step of the new chunk comes next: as many are left out as were commanded.
 
-    def join(self, old: np.ndarray, new: np.ndarray, index: int) -> np.ndarray:
+        Arguments as for `join`.
+        """
+        return len(overtaken.sent)
+
+    def join(self, new: np.ndarray, overtaken: Overtaken, index: int) -> np.ndarray:
         """Return the new chunk with its steps from ``index`` on faded in.
 
         Args:
-            old: (R, A) float32; what the old chunk holds for this step and the next ones.
             new: (T, A) float32; the new chunk.
-            index: place in ``new`` of the step that ``old`` begins with.
+            overtaken: what the arm did and would do meanwhile.
+            index: of the step that comes next, see `first`.
 
         Returns:
             (T, A) float32. Of K faded steps the i-th, from 1, is i / (K + 1) new: never more than
             the old chunk has, so the fade ends where the old chunk does.
         """
+        old = overtaken.old
         joined = np.array(new, np.float32)
         count = min(self.steps, len(old), len(new) - index)
-        if count > 0:
-            weight = (np.arange(1, count + 1) / (count + 1))[:, None]
-            before, after = old[:count], joined[index : index + count].copy()
-            mixed = (1.0 - weight) * before + weight * after
-            switch = self.switches & (np.sign(before) != np.sign(after))
-            joined[index : index + count] = np.where(switch, after, mixed)
+        weight = _rising(count, count + 1)
+        joined[index : index + count] *= weight
+        joined[index : index + count] += (1.0 - weight) * old[:count]
         return joined
 
 
-def make_cross_fade(names: Sequence[str], control_mode: str, steps: int) -> CrossFade:
-    """Make the cross-fade of a contract's action; ``names``: A dimension names in its order."""
-    switching = control_mode == keys.EE_DELTA
-    return CrossFade(steps, np.array([switching and keys.is_gripper(name) for name in names]))
+@dataclass(frozen=True, eq=False)
+class PathFade:
+    """End-effector steps: leads from the old chunk's path onto the new chunk's.
+
+    Attributes:
+        steps: steps until the new path is reached, one more than these.
+        switches: (A,) bool; dimensions that are no steps but settings, such as a gripper's. They
+            change over at once: half way between open and closed it drops what it holds.
+        low, high: (A,) float32; limits of a step. What does not fit into one goes into the next.
+    """
+
+    steps: int
+    switches: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def first(self, new: np.ndarray, overtaken: Overtaken) -> int:
+        """Return which step of the new chunk comes next; arguments as for `join`.
+
+        As many are left out as were commanded, but none from a switch on that the arm has not
+        made: a gripper that is to close needs all the steps which the chunk gives it.
+        """
+        sent = overtaken.sent
+        if not len(sent):
+            return 0
+        now = sent[-1][self.switches] > 0
+        turns = np.any((new[: len(sent), self.switches] > 0) != now, axis=1)
+        return int(np.argmax(turns)) if turns.any() else len(sent)
+
+    def join(self, new: np.ndarray, overtaken: Overtaken, index: int) -> np.ndarray:
+        """Return the new chunk with its path reached from where the arm will be.
+
+        Arguments and shape as for `ValueFade.join`. After ``steps`` + 1 steps the sum of what was
+        commanded since the observation is that of the new chunk, if the limits allow it.
+        """
+        old = overtaken.old
+        rest = np.array(new[index:], np.float64)
+        ahead = np.sum(new[:index], axis=0) - np.sum(overtaken.sent, axis=0)
+        path = ahead + np.cumsum(rest, axis=0)
+        # The way that the arm would go without the new chunk; at its end, beside the new path.
+        present = rest.copy()
+        present[: len(old)] = old[: len(rest)]
+        weight = _rising(len(rest), self.steps + 1)
+        wanted = (1.0 - weight) * np.cumsum(present, axis=0) + weight * path
+        joined, here = np.array(new, np.float32), np.zeros(len(self.low))
+        for step, place in enumerate(wanted, start=index):
+            joined[step] = np.clip(place - here, self.low, self.high)
+            here = here + joined[step]
+        joined[:, self.switches] = new[:, self.switches]
+        return joined
+
+
+Fade = ValueFade | PathFade
+
+
+def make_fade(
+    names: Sequence[str], control_mode: str, steps: int, low: np.ndarray, high: np.ndarray
+) -> Fade:
+    """Make what joins the chunks of a contract's action.
+
+    Args:
+        names: A dimension names in the contract's order.
+        control_mode: of the contract.
+        steps: steps that are faded.
+        low: (A,) float; lowest value of each dimension, in the contract's units.
+        high: (A,) float; highest value.
+
+    Raises:
+        ValueError: ``steps`` is negative.
+    """
+    if steps < 0:
+        raise ValueError(f"steps: found {steps}, expected 0 or more")
+    if control_mode != keys.EE_DELTA:
+        return ValueFade(steps)
+    switches = np.array([keys.is_gripper(name) for name in names])
+    return PathFade(steps, switches, np.asarray(low, np.float32), np.asarray(high, np.float32))
+
+
+def _rising(count: int, whole: int) -> np.ndarray:
+    """Weights (count, 1): 1 / whole, 2 / whole ... 1, and 1 from then on."""
+    return np.minimum(np.arange(1, count + 1) / whole, 1.0)[:, None]

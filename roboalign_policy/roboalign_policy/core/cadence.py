@@ -45,28 +45,28 @@ def choose_threads(cores: int, answer_s: Callable[[int], float]) -> tuple[int, d
     return chosen, measured
 
 
-def too_slow(answer_s: float, horizon: int, step_s: float, *, waits: bool) -> str:
-    """Say what is wrong where a model answers too slowly for its chunks; empty: nothing.
+def too_slow(answer_s: float, horizon: int, ahead: int, step_s: float) -> str:
+    """Say what is wrong where the arm rests longer than it moves; empty: nothing.
 
     Args:
         answer_s: s; time of an answer.
         horizon: steps of a chunk.
+        ahead: steps that the arm takes while the model answers.
         step_s: s; the contract's period.
-        waits: mode `sync`: the arm rests while the model thinks, however long.
     """
-    ahead_s = horizon // 2 * step_s
-    if waits or answer_s <= ahead_s:
+    rest_s = answer_s - min(ahead, horizon) * step_s
+    chunk_s = horizon * step_s
+    if rest_s <= chunk_s:
         return ""
     return (
-        f"too slow for the cadence: an answer takes {answer_s:.2f} s, and the next chunk is asked "
-        f"for {ahead_s:.2f} s before this one ends, so the arm will rest "
-        f"{answer_s - ahead_s:.2f} s in every chunk. {ADVICE_MODEL}"
+        f"too slow for the cadence: an answer takes {answer_s:.2f} s, so the arm will rest "
+        f"{rest_s:.2f} s after each chunk of {chunk_s:.2f} s. {ADVICE_MODEL}"
     )
 
 
 ADVICE_MODEL = (
     "What helps: device: cuda, inference: remote (`roboalign serve` on a faster machine), a "
-    "smaller model, think: false, or mode: sync, which rests by intention"
+    "smaller model, think: false, or a greater overtake_steps, which costs accuracy"
 )
 ADVICE_MACHINE = (
     "What helps: end other programs, or give policy_node and safety_gate_node cores of their own "

@@ -22,7 +22,7 @@ from roboalign_policy.core.latency import LatencyWindow
 from roboalign_policy.core.replanning import Replanning
 
 if TYPE_CHECKING:
-    from roboalign_policy.core.blend import CrossFade
+    from roboalign_policy.core.blend import Fade
     from roboalign_policy.core.frames import Frame, Missing
 
 _RUNNING = (State.RUNNING, State.OBSERVATION_HOLD, State.CHUNK_HOLD, State.GATE_HOLD)
@@ -32,7 +32,7 @@ class Drive:
     """State of one policy driving one arm."""
 
     def __init__(
-        self, space: ActionSpace, settings: DriveSettings, fade: CrossFade | None = None
+        self, space: ActionSpace, settings: DriveSettings, fade: Fade | None = None
     ) -> None:
         """Start idle; ``fade``: see `ChunkBuffer`."""
         self.space, self.settings = space, settings
@@ -72,6 +72,13 @@ class Drive:
     def idle(self) -> bool:
         """True while no action can come before the next chunk does."""
         return self.plan.used_up or (self.settings.sync and self.waiting)
+
+    @property
+    def held_back(self) -> bool:
+        """Whether the old chunk has gone as far as it may while the next one is on its way."""
+        if self.settings.sync or self._in_flight is None:
+            return False
+        return self.buffer.commanded - self._in_flight.place >= self.settings.overtake_steps
 
     def start(
         self, instruction: str, steady_s: float, max_chunks: int = 0, patient: bool = False
@@ -146,7 +153,7 @@ class Drive:
         if self._finished(request):
             self.stop("max_chunks", f"{self.run_chunks} chunks were executed")
             return Step()
-        if self.settings.sync and self.idle:
+        if (self.settings.sync and self.idle) or self.held_back:
             return Step(request=request)
         action = self.buffer.take(now_ns)
         if action is not None:

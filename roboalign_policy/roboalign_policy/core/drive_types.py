@@ -37,6 +37,8 @@ class DriveSettings:
             commanded meanwhile. Lock step is always `sync`.
         replan_after_steps: steps executed of a chunk before the next one is wanted; 0 = all of
             them.
+        overtake_steps: `async_blend`: steps of the old chunk that may be commanded after the
+            observation that the next one answers; then the arm rests until it is there.
         max_chunk_age_s: s; greatest age of a chunk's observation while it is executed.
         max_invalid_chunks: invalid chunks in a row after which the run ends.
         observation_timeout_s: s (steady clock); a run without any usable frame for this long ends,
@@ -49,6 +51,7 @@ class DriveSettings:
     step_s: float
     mode: str = ASYNC_BLEND
     replan_after_steps: int = 0
+    overtake_steps: int = 1
     max_chunk_age_s: float = 3.0
     max_invalid_chunks: int = 3
     observation_timeout_s: float = 2.0
@@ -61,7 +64,11 @@ class DriveSettings:
         for name in ("step_s", "max_chunk_age_s", "observation_timeout_s", "inference_timeout_s"):
             if not (value := getattr(self, name)) > 0:
                 raise ValueError(f"{name}: found {value}, expected a positive number")
-        for name, low in (("replan_after_steps", 0), ("max_invalid_chunks", 1)):
+        for name, low in (
+            ("replan_after_steps", 0),
+            ("overtake_steps", 0),
+            ("max_invalid_chunks", 1),
+        ):
             if (value := getattr(self, name)) < low:
                 raise ValueError(f"{name}: found {value}, expected {low} or more")
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from roboalign_policy.core.blend import CrossFade
+from roboalign_policy.core.blend import Fade, Overtaken
 
 #: Kinds of `ChunkError`; the first three are also `Prediction.status` values.
 FAULT_KINDS = (
@@ -147,16 +147,14 @@ class Action:
 class ChunkBuffer:
     """The one chunk that is being executed, and the count of steps commanded so far."""
 
-    def __init__(
-        self, space: ActionSpace, max_age_s: float, fade: CrossFade | None = None
-    ) -> None:
+    def __init__(self, space: ActionSpace, max_age_s: float, fade: Fade | None = None) -> None:
         """Start empty.
 
         Args:
             space: what a chunk must look like.
             max_age_s: s; greatest age of a chunk's observation while its actions are executed.
-            fade: joins a new chunk to the rest of the present one; None: the new one begins
-                at once.
+            fade: joins a new chunk to what was commanded meanwhile and to the rest of the present
+                one; None: the new one begins at once.
 
         Raises:
             ValueError: when ``max_age_s`` is not positive.
@@ -219,7 +217,7 @@ class ChunkBuffer:
             now_ns: present time in the clock of the observations.
 
         Returns:
-            The chunk, checked; without the cross-fade.
+            The chunk, checked; without the fade, and with the place at which it is executed.
 
         Raises:
             ChunkError: when it must not be executed; the present chunk is then untouched.
@@ -236,8 +234,11 @@ class ChunkBuffer:
                 f"it holds {self.space.horizon}",
             )
         joined = chunk.actions
-        if self._fade is not None and self._chunk and not self._age_fault(self._chunk, now_ns):
-            joined = self.space.checked(self._fade.join(self.rest(), chunk.actions, index))
+        if self._fade is not None:
+            overtaken = self._overtaken(index, now_ns)
+            index = self._fade.first(joined, overtaken)
+            joined = self.space.checked(self._fade.join(joined, overtaken, index))
+        chunk = replace(chunk, place=self.commanded - index)
         self._chunk = replace(chunk, actions=joined)
         return chunk
 
@@ -266,6 +267,13 @@ class ChunkBuffer:
         """Forget the present chunk; ``reason`` is what `empty_reason` will say."""
         self._chunk = None
         self.empty_reason = reason
+
+    def _overtaken(self, index: int, now_ns: int) -> Overtaken:
+        """What was commanded of the last ``index`` steps, and what the present chunk holds."""
+        none = np.empty((0, len(self.space.names)), np.float32)
+        sent = np.array([values for _, values in self._sent][-index:]) if index else none
+        fresh = self._chunk is not None and not self._age_fault(self._chunk, now_ns)
+        return Overtaken(sent, self.rest() if fresh else none)
 
     def _unseen(self, stamp_ns: int) -> int:
         """Steps commanded after ``stamp_ns``."""

@@ -59,6 +59,11 @@ class Pace:
         self._patience_s = -math.inf  # until then a restart waits for an observation
         self._observed_s: deque[float] = deque(maxlen=_OBSERVATIONS)
 
+    def just_observed(self, steady_s: float) -> bool:
+        """Whether an observation has come so shortly before that a step can begin with it."""
+        seen = self._observed_s
+        return bool(seen) and steady_s - seen[-1] <= EARLY * self._step_s
+
     def restart(self, patience_s: float = -math.inf) -> None:
         """Let the next step begin as soon as it may: see `ready`.
 

@@ -57,6 +57,13 @@ class PolicyParameters:
         "early and faded in; lock step is always sync",
         choices=MODES,
     )
+    overtake_steps: int = param(
+        1,
+        "async_blend: steps of the old chunk that may follow the observation of the next one; "
+        "then the arm holds until that is there",
+        low=0,
+        high=1000,
+    )
     blend_steps: int = param(
         2, "steps over which the old chunk is faded into the new one", low=0, high=100
     )

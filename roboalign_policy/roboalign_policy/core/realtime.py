@@ -84,7 +84,7 @@ class Realtime:
 
     Attributes:
         underruns: times since the start that the arm came to rest because no chunk was there in
-            time; not counted in mode `sync`, where it does so after every chunk.
+            time; not counted where the settings want it so (mode `sync`, `overtake_steps`).
     """
 
     def __init__(self, drive: Drive, points: SetPoints, pace: Pace, *, guarded: bool) -> None:
@@ -162,8 +162,8 @@ class Realtime:
             self._points.forget()
             raise
         if chunk is not None and awaited:
-            patience_s = 0.0 if sync else self._drive.settings.step_s
-            self._pace.restart(steady_s + patience_s)
+            at_once = sync or self._pace.just_observed(steady_s)
+            self._pace.restart(steady_s + (0.0 if at_once else self._drive.settings.step_s))
             self._fresh = True
         return chunk
 
@@ -269,8 +269,8 @@ class Realtime:
         if self._held:
             return
         self._held = True
-        if self._drive.settings.sync:
-            self._drive.note("holding: no chunk, the model is asked for the next one")
+        if self._drive.settings.sync or self._drive.held_back:
+            self._drive.note("holding: the next chunk is awaited, as the settings say")
             return
         self.underruns += 1
         why = self._drive.buffer.empty_reason

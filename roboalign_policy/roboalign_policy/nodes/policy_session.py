@@ -212,7 +212,7 @@ class PolicySession:
         now_ns = self._node.get_clock().now().nanoseconds
         if self._lockstep:
             now_ns = request.observation_ns if self._frame_ns is None else self._frame_ns
-        place = self.drive.buffer.commanded - request.place
+        commanded = self.drive.buffer.commanded
         try:
             if self._loop is not None:
                 chunk = self._loop.answer(answer)
@@ -221,12 +221,13 @@ class PolicySession:
             if chunk is None:
                 return
             outcome: Any = chunk.actions
+            overtaken = commanded - chunk.place
             self._accepted.add(steady_s)
         except ChunkError as fault:
             self._node.get_logger().warning(
                 f"chunk refused: {fault}", throttle_duration_sec=_LOG_PERIOD_S
             )
-            outcome = fault
+            outcome, overtaken = fault, commanded - request.place
         self.reasoning, self.inference_s = prediction.reasoning or "", answer.elapsed_s
         if isinstance(outcome, ChunkError) and outcome.kind == "too_old":
             self._on_chunk(
@@ -240,7 +241,7 @@ class PolicySession:
                 prediction,
                 outcome,
                 sequence=self.drive.sequence,
-                stamp_ns=max(0, now_ns - round(place * 1e9 / self._contract.rate_hz)),
+                stamp_ns=max(0, now_ns - round(overtaken * 1e9 / self._contract.rate_hz)),
                 policy_hash=self.policy.hash,
                 inference_s=answer.elapsed_s,
             )

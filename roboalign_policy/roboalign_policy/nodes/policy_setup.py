@@ -6,7 +6,7 @@ from typing import Any
 
 from rclpy.logging import get_logger
 
-from roboalign_policy.core.blend import make_cross_fade
+from roboalign_policy.core.blend import make_fade
 from roboalign_policy.core.cadence import load_note, too_slow
 from roboalign_policy.core.contract import Contract, load_contract
 from roboalign_policy.core.drive import Drive
@@ -57,7 +57,8 @@ def _settle_threads(policy: Any, parameters: PolicyParameters) -> None:
     times = ", ".join(f"{count}: {seconds:.3f} s" for count, seconds in sorted(measured.items()))
     log.info(f"num_threads: {threads}, chosen by the time of an answer ({times}; {load_note()})")
     waits = parameters.mode == SYNC or parameters.execution == "lockstep"
-    if slow := too_slow(measured[threads], policy.horizon, 1.0 / contract.rate_hz, waits=waits):
+    ahead = 0 if waits else parameters.overtake_steps
+    if slow := too_slow(measured[threads], policy.horizon, ahead, 1.0 / contract.rate_hz):
         log.warning(slow)
 
 
@@ -133,10 +134,12 @@ def drive_from_policy(policy: Any, parameters: PolicyParameters) -> Drive:
         step_s=1.0 / contract.rate_hz,
         mode=parameters.mode,
         replan_after_steps=parameters.replan_after_steps,
+        overtake_steps=parameters.overtake_steps,
         max_chunk_age_s=parameters.max_chunk_age_s,
         max_invalid_chunks=parameters.max_invalid_chunks,
         observation_timeout_s=parameters.observation_timeout_s,
         inference_timeout_s=parameters.inference_timeout_s,
     )
-    fade = make_cross_fade(action.names, action.control_mode, parameters.blend_steps)
+    mode, steps = action.control_mode, parameters.blend_steps
+    fade = make_fade(action.names, mode, steps, action.low, action.high)
     return Drive(space, settings, None if settings.sync else fade)
