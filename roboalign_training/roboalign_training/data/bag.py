@@ -19,7 +19,6 @@ from roboalign_training.data.errors import BagError
 from roboalign_training.data.merging import OPEN_BYTES, merged
 from roboalign_training.data.storage import ALL_TIMES, Message, StorageFile, Weights
 from roboalign_training.data.unpacking import UnpackError, unpack_message
-from roboalign_training.shared.left_out import LeftOut
 
 
 class Bag:
@@ -65,11 +64,20 @@ class Bag:
         """Time from the first to the last message, in seconds."""
         return (self.end_ns - self.start_ns) / 1e9
 
-    def count_left_out(self, left_out: LeftOut) -> None:
-        """Counts the topics that ROS 2 does not have: no command reads them."""
+    def foreign_topics(self) -> list[str]:
+        """The topics that ROS 2 does not have, with the reason: no command reads them."""
+        return [f"{t.name} ({t.fault})" for t in self.topics.values() if t.foreign]
+
+    def undecodable(self) -> dict[str, str]:
+        """Why the first message of a topic does not decode, by topic; of those that should."""
+        found = {}
         for topic in self.topics.values():
-            if topic.foreign:
-                left_out.add("topic", f"{topic.name}: {topic.fault}")
+            if topic.count and not topic.fault:
+                try:
+                    next(self.messages([topic.name]))
+                except BagError as error:
+                    found[topic.name] = error.cause.removeprefix(f"topic {topic.name}: ")
+        return found
 
     @cached_property
     def sha256(self) -> str:
