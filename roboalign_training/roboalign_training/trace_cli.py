@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
+from roboalign_training.data.definition_folder import add_definitions
 from roboalign_training.data.errors import DataError
 from roboalign_training.trace import AS_IT_WAS, CHANGED, LEROBOT, UNCHECKED, Step, trace
 
@@ -29,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--all", action="store_true", help="every episode, not only a few of each kind")
     p.add_argument("--fast", action="store_true", help="do not hash what is there to compare it")
     p.add_argument("--json", action="store_true", help="the whole way as JSON")
+    add_definitions(p)
     return p
 
 

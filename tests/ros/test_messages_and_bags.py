@@ -14,8 +14,9 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.serialization import deserialize_message, serialize_message
 from roboalign_msgs.msg import ActionChunk, Episode
 from rosbags.rosbag2 import Reader
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
 from roboalign_policy.core.contract import find_contract, load_contract
@@ -44,6 +45,8 @@ from roboalign_policy.ros.stamps import (
     stamp_to_ns,
 )
 from roboalign_policy.ros.writer_thread import WriterThread
+from roboalign_training.data.bags import read_bag
+from roboalign_training.data.recovery import recover
 
 NOW_NS = 1_700_000_000_123_456_789
 
@@ -240,6 +243,25 @@ def test_bag_opens_in_rosbags_with_everything(tmp_path):
     names = [topic.name for topic in _topics()]
     assert read == sorted((names[index], stamp, data) for index, stamp, data in written)
     assert sorted(texts) == sorted(f"step {k}: grasp" for k in range(400))
+
+
+@pytest.mark.parametrize("extra", [0, 8, 64])
+def test_what_rclpy_leaves_behind_a_message_changes_no_value(tmp_path, extra):
+    """It hands out more bytes than it wrote where sequences are empty; readers pass over them."""
+    written = JointState(name=["a", "b"], position=[0.25, -1.5])
+    data = serialize_message(written) + b"\xa5" * extra
+    with pytest.raises(SerdeError, match="size mismatch"):
+        get_typestore(Stores.ROS2_JAZZY).deserialize_cdr(data, "sensor_msgs/msg/JointState")
+    assert deserialize_message(data, JointState) == written
+    topic = _topics()[1]
+    bag = BagWriter(tmp_path, "e1", [topic])
+    bag.write(0, NOW_NS, NOW_NS, data)
+    bag.finish({})
+    (message,) = (m.message for m in read_bag(tmp_path / "e1").messages())
+    assert (message.name, message.position.tolist()) == (["a", "b"], [0.25, -1.5])
+    assert len(message.velocity) == len(message.effort) == 0
+    (raw,) = read_bag(recover(tmp_path / "e1").folder).raw_messages()
+    assert raw.message == data
 
 
 def test_unfinished_bag_has_no_name(tmp_path):

@@ -13,12 +13,15 @@ import time
 from pathlib import Path
 
 import pytest
+from mcap.reader import make_reader
+from played_rosbag2 import KILLED_AT
 from recorder_harness import CONTRACT, Robot, read_bag, start, stop, wait_for_messages
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 from roboalign_policy.nodes.node_process import NodeProcessError
 from roboalign_policy.ros.qos import reliable_qos
+from roboalign_training.data.recover_cli import main
 
 PLAYED = Path(__file__).with_name("played_rosbag2.py")
 
@@ -79,7 +82,12 @@ def test_an_episode_of_ros2_bag_record_has_the_same_bookkeeping(
     ended = record(probe, robot, health)
     assert (ended.ok, ended.verdict) == (True, "fit"), ended.message
     assert [p.name for p in (tmp_path / "bags").iterdir()] == [ended.episode_id]
-    custom, topics = read_bag(tmp_path / "bags" / ended.episode_id)
+    folder = tmp_path / "bags" / ended.episode_id
+    assert sorted(p.name for p in folder.iterdir()) == [
+        f"{ended.episode_id}_0.mcap",
+        "metadata.yaml",
+    ]
+    custom, topics = read_bag(folder)  # by `rosbags`, which needs chunks and an index
     assert custom["roboalign.outcome"] == "success" and custom["roboalign.verdict"] == "fit"
     assert custom["roboalign.instruction"] == "put it there"
     assert CONTRACT.name in custom["roboalign.contract"]
@@ -153,6 +161,42 @@ def test_a_process_that_dies_ends_the_episode_at_once(
     probe.until(lambda: "ended by itself" in health[-1].reason, 5, "the fault in the health")
     assert "the disk is gone" in health[-1].reason and not health[-1].recording
     assert stop(probe).message == "no episode is being recorded"
+
+
+def test_what_a_killed_ros2_bag_record_left_is_recovered_with_what_was_known(
+    ros2, recorder, probe, robot, health, tmp_path, monkeypatch
+):
+    """The file lies in a folder within the hidden one, and says nothing of the episode."""
+    monkeypatch.setenv("PLAYED_MODE", "killed")
+    recorder(storage="rosbag2")
+    robot.wait_for_recorder()
+    begun = start(probe, episode_id="r2")
+    assert begun.ok, begun.message
+    robot.frames(6)
+    probe.until(lambda: "ended by itself" in health[-1].reason, 5, "the fault in the health")
+    partial = tmp_path / "bags/.r2.partial"
+    assert (partial / "r2/r2_0.mcap").is_file()
+    assert main([str(partial), "--out", str(tmp_path / "rescued")]) == 0
+    custom, topics = read_bag(tmp_path / "rescued")
+    assert custom["roboalign.episode_id"] == "r2"
+    assert custom["roboalign.instruction"] == "put it there"
+    assert CONTRACT.name in custom["roboalign.contract"]
+    assert custom["roboalign.verdict"].startswith("unfit: recovered")
+    assert 10 < sum(len(messages) for messages in topics.values()) <= KILLED_AT
+
+
+@pytest.mark.parametrize("compression", ["auto", "zstd"])
+def test_no_profile_of_rosbag2_without_an_index_is_used(
+    ros2, recorder, probe, robot, health, tmp_path, compression
+):
+    recorder(storage="rosbag2", compression=compression)
+    ended = record(probe, robot, health)
+    file = next((tmp_path / "bags" / ended.episode_id).glob("*.mcap"))
+    with file.open("rb") as stream:
+        summary = make_reader(stream).get_summary()
+    assert summary.chunk_indexes and all(i.message_index_offsets for i in summary.chunk_indexes)
+    found = {index.compression for index in summary.chunk_indexes}
+    assert found == ({"zstd"} if compression == "zstd" else {""})
 
 
 def test_a_bag_that_holds_less_than_was_counted_is_unfit(

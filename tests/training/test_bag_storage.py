@@ -323,6 +323,30 @@ def test_custom_data_comes_from_the_file_where_metadata_has_none(tmp_path):
     assert read_bag(alone).custom["roboalign.instruction"] == "wave"
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_repeated_metadata_of_bags_old_and_new(tmp_path, monkeypatch, wrapped):
+    """Earlier recorders wrote it into the file with the key of metadata.yaml around it."""
+    from roboalign_policy.ros import bag_writer
+
+    if wrapped:
+        dump = bag_writer.dump_yaml
+        monkeypatch.setattr(
+            bag_writer,
+            "dump_yaml",
+            lambda value: dump(
+                {bag_writer.INFORMATION: value}
+                if isinstance(value, dict) and "storage_identifier" in value
+                else value
+            ),
+        )
+    topic = bag_writer.BagTopic("/text", "std_msgs/msg/String", "string data\n", "", ())
+    writer = bag_writer.BagWriter(tmp_path, "ep", [topic])
+    writer.write(0, 1, 1, make_rows(1)[0][2])
+    writer.finish({"roboalign.instruction": "wave"})
+    (tmp_path / "ep/metadata.yaml").unlink()
+    assert read_bag(tmp_path / "ep").custom == {"roboalign.instruction": "wave"}
+
+
 def test_metadata_that_leaves_out_a_topic(tmp_path):
     rows = make_rows(20)
     written = write_bag(tmp_path / "bag", rows)

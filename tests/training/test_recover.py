@@ -16,7 +16,9 @@ from test_bag_storage import in_time, patched, raw, sqlite_bag
 from test_bags import SHARED, needs_shared
 
 from roboalign_policy.ros.bag_writer import BagTopic, BagWriter
+from roboalign_policy.ros.begun import write_begun
 from roboalign_training.data.bags import read_bag
+from roboalign_training.data.damaged import profiles
 from roboalign_training.data.dataset import build_dataset
 from roboalign_training.data.episodes import find_spans
 from roboalign_training.data.errors import BagError, DatasetError
@@ -24,6 +26,7 @@ from roboalign_training.data.losses import Loss, joined, recovered_losses
 from roboalign_training.data.recover_cli import main
 from roboalign_training.data.recovery import recover
 from roboalign_training.data.topics import map_topics
+from roboalign_training.shared.left_out import STRICT_STATUS
 
 
 def state(folder: Path) -> dict[str, str]:
@@ -315,3 +318,70 @@ def test_losses_are_remembered_and_joined(tmp_path):
     assert not Loss("a", 0, 1, "c", 10, 20).touches(21, 30)
     assert Loss("a", 0, 1, "c", None, 20).touches(1, 2)
     assert in_time([("a", 2, b""), ("a", 1, b"")])[0][1] == 1
+
+
+def test_what_ros2_bag_record_left_in_the_hidden_folder(tmp_path, capsys):
+    """`storage: rosbag2`: the file lies one folder deeper, and says nothing of the episode."""
+    rows = make_rows(300)
+    inner = tmp_path / ".r2.partial/r2"
+    written = write_mcap(inner / "r2_0.mcap", rows)
+    written.path.write_bytes(written.path.read_bytes()[: written.data_end])
+    write_begun(tmp_path / ".r2.partial", {"roboalign.instruction": "stack it"})
+    assert main([str(tmp_path / ".r2.partial")]) == 0
+    bag = read_bag(tmp_path / "r2-recovered")
+    assert raw(bag) == rows
+    assert bag.custom["roboalign.episode_id"] == "r2"
+    assert bag.custom["roboalign.instruction"] == "stack it"
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "left out: 1 damaged part (how many messages were in it is not known)"
+    )
+    write_mcap(tmp_path / ".r2.partial/other/a.mcap", rows)
+    assert main([str(tmp_path / ".r2.partial"), "--out", str(tmp_path / "new")]) == 1
+    assert "holds 2 recordings (other, r2): name one" in " ".join(capsys.readouterr().err.split())
+
+
+def test_strict_is_a_status_when_something_is_left_out(tmp_path, capsys):
+    rows = make_rows(300)
+    written = write_bag(tmp_path / "bag", rows)
+    assert main([str(tmp_path / "bag"), "--out", str(tmp_path / "all"), "--strict"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "left out: nothing"
+    patched(written, written.parts[3][0] + 80, b"\xff\xff")
+    lost = len(written.parts[3][2])
+    out = ["--out", str(tmp_path / "new")]
+    assert main([str(tmp_path / "bag"), *out, "--strict"]) == STRICT_STATUS
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == f"left out: {lost} messages (damaged or missing)"
+    assert raw(read_bag(tmp_path / "new")) == [
+        row for row in rows if row not in written.parts[3][2]
+    ]
+
+
+def test_a_message_names_its_path_once(tmp_path, capsys):
+    (tmp_path / "noise.mcap").write_bytes(bytes(range(256)) * 100)
+    (tmp_path / "none.db3").write_bytes(bytes(5000))
+    (tmp_path / "bag").mkdir()
+    (tmp_path / "bag/metadata.yaml").mkdir()
+    for name in ("noise.mcap", "none.db3", "bag"):
+        assert main([str(tmp_path / name)]) == 1
+        said = "".join(capsys.readouterr().err.splitlines())
+        assert said.count(name) == 1, said
+
+
+def test_quality_of_service_of_older_bags_in_the_words_of_the_new_one():
+    """Version 9 reads numbers as unknown policies, and then nothing is played."""
+    text = "- {history: 3, depth: 0, reliability: 1, durability: 2, "
+    text += "liveliness: 1, deadline: {sec: 0}}"
+    assert profiles(text) == (
+        {
+            "history": "unknown",
+            "depth": 0,
+            "reliability": "reliable",
+            "durability": "volatile",
+            "liveliness": "automatic",
+            "deadline": {"sec": 0},
+        },
+    )
+    assert profiles("- {history: keep_last, reliability: 9}\n- 3\n") == (
+        {"history": "keep_last", "reliability": "unknown"},
+    )
+    assert profiles("{") == profiles("") == ()

@@ -6,6 +6,7 @@ import json
 import numbers
 from pathlib import Path
 
+from roboalign_policy.core.git_lfs import pointer_fault
 from roboalign_policy.fast.errors import FastFormatError
 
 TOKENIZER = "tokenizer.json"
@@ -94,7 +95,8 @@ def _read_json(path: Path) -> dict:
     except FileNotFoundError as exc:
         raise FastFormatError(f"{path}: missing, expected a FAST tokenizer folder") from exc
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as exc:
-        raise FastFormatError(f"{path}: not readable as JSON: {exc}") from exc
+        fault = pointer_fault(path) or f"not readable as JSON: {exc}"
+        raise FastFormatError(f"{path}: {fault}") from exc
     if not isinstance(document, dict):
         raise FastFormatError(f"{path}: found {type(document).__name__}, expected an object")
     return document

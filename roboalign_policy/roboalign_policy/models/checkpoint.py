@@ -12,7 +12,7 @@ from roboalign_policy.core.hashing import sha256_file, sha256_json
 from roboalign_policy.core.normalise import QuantileStats
 from roboalign_policy.core.prompt import PROMPT_VERSION
 from roboalign_policy.fast import FastError, FastTokenizer
-from roboalign_policy.models.loading import ModelError
+from roboalign_policy.models.loading import ModelError, refuse_pointers
 
 RECORD, CONTRACT, STATS, FAST = "roboalign.json", "contract.yaml", "stats.json", "fast"
 
@@ -52,6 +52,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
                 f"{folder}: found no {name}, expected a checkpoint of `roboalign sft` or "
                 "`roboalign grpo`"
             )
+    refuse_pointers(folder)
     record, document = _read_json(folder / RECORD), _read_json(folder / STATS)
     version = record.get("prompt_version", PROMPT_VERSION)
     if version != PROMPT_VERSION:

@@ -20,6 +20,7 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from roboalign_policy.core.git_lfs import first_pointer
 from roboalign_policy.core.keys import ACTION_END, ACTION_START, fast_token
 from roboalign_policy.models.processor import ImageTextProcessor
 from roboalign_policy.models.tiny import PACKAGED
@@ -83,6 +84,7 @@ def load_mllm(name_or_folder: str | Path, device: str = "auto", dtype: str = "au
             f"{source}: found no *.safetensors, expected the weights of a Qwen2.5-VL or Qwen3-VL "
             "model"
         )
+    refuse_pointers(Path(source))
     if dtype not in DTYPES:
         raise ModelError(f"dtype: found {dtype!r}, expected one of {', '.join(DTYPES)}")
     device = resolve_device(device)
@@ -101,6 +103,17 @@ def load_mllm(name_or_folder: str | Path, device: str = "auto", dtype: str = "au
         image_processor, tokenizer, chat_template=_chat_template(source, tokenizer)
     )
     return MLLM(model.to(device), processor, family, name)
+
+
+def refuse_pointers(folder: Path) -> None:
+    """Refuse a folder of a clone without git-lfs.
+
+    Raises:
+        ModelError: naming the first pointer in it, and how to get the file.
+    """
+    if found := first_pointer(folder):
+        path, fault = found
+        raise ModelError(f"{path}: {fault}")
 
 
 def resolve_device(device: str) -> str:

@@ -9,7 +9,7 @@ import yaml
 
 from roboalign_policy.core import keys
 from roboalign_policy.core.recording import RecordingError, check_episode_id, check_outcome
-from roboalign_policy.ros.bag_writer import dump_yaml, sync_folder, sync_stream
+from roboalign_policy.ros.bag_writer import INFORMATION, dump_yaml, sync_folder, sync_stream
 
 
 def mark_outcome(root: Path, episode_id: str, outcome: str) -> Path:
@@ -36,7 +36,7 @@ def mark_outcome(root: Path, episode_id: str, outcome: str) -> Path:
     if not path.is_file():
         raise RecordingError(f"episode_id: found {episode_id!r}, expected a bag in {root}")
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    custom = document.get("rosbag2_bagfile_information", {}).get("custom_data") or {}
+    custom = document.get(INFORMATION, {}).get("custom_data") or {}
     if keys.BAG_OUTCOME not in custom:
         raise RecordingError(
             f"{path}: found no {keys.BAG_OUTCOME}, expected a bag of recorder_node"

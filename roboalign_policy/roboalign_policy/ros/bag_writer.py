@@ -24,6 +24,8 @@ from roboalign_policy.core.keys import MCAP_BEGUN
 from roboalign_policy.ros.mcap_writer import McapWriter
 
 METADATA_VERSION = 9  # rosbag2 of ROS 2 Jazzy
+INFORMATION = "rosbag2_bagfile_information"
+"""The one key of metadata.yaml."""
 CHUNK_BYTES = 1 << 20
 FLUSH_S = 0.5
 PARTIAL = ".partial"
@@ -175,13 +177,14 @@ class BagWriter:
         """
         total = sum(self._counts)
         start, end = (self._start_ns, self._end_ns) if total else (0, 0)
-        text = dump_yaml(self._metadata(custom, start, end))
-        self._mcap.add_metadata("rosbag2", {"serialized_metadata": text})
+        information = self._information(custom, start, end)
+        # rosbag2 reads it without the key under which it stands in metadata.yaml.
+        self._mcap.add_metadata("rosbag2", {"serialized_metadata": dump_yaml(information)})
         self._mcap.finish()
         sync_stream(self._stream)
         self._stream.close()
         with (self._partial / "metadata.yaml").open("w", encoding="utf-8") as stream:
-            stream.write(text)
+            stream.write(dump_yaml({INFORMATION: information}))
             sync_stream(stream)
         sync_folder(self._partial)
         self._partial.rename(self.path)
@@ -196,16 +199,16 @@ class BagWriter:
         self._stream.close()
         shutil.rmtree(self._partial)
 
-    def _metadata(self, custom: Mapping[str, str], start_ns: int, end_ns: int) -> dict[str, Any]:
-        """The content of metadata.yaml.
+    def _information(
+        self, custom: Mapping[str, str], start_ns: int, end_ns: int
+    ) -> dict[str, Any]:
+        """What metadata.yaml says, and the MCAP file repeats.
 
         Source: rosbag2_storage/yaml.hpp of ROS 2 Jazzy.
         """
-        span = {
-            "starting_time": {"nanoseconds_since_epoch": start_ns},
-            "duration": {"nanoseconds": end_ns - start_ns},
-            "message_count": sum(self._counts),
-        }
+        begin = {"starting_time": {"nanoseconds_since_epoch": start_ns}}
+        duration = {"duration": {"nanoseconds": end_ns - start_ns}}
+        count = {"message_count": sum(self._counts)}
         topics = [
             {
                 "topic_metadata": {
@@ -219,19 +222,20 @@ class BagWriter:
             }
             for topic, count in zip(self._topics, self._counts, strict=True)
         ]
-        information = {
+        return {
             "version": METADATA_VERSION,
             "storage_identifier": "mcap",
-            **span,
+            **duration,
+            **begin,
+            **count,
             "topics_with_message_count": topics,
             "compression_format": "",
             "compression_mode": "",
             "relative_file_paths": [self._storage],
-            "files": [{"path": self._storage, **span}],
+            "files": [{"path": self._storage, **begin, **duration, **count}],
             "custom_data": dict(custom),
             "ros_distro": os.environ.get("ROS_DISTRO", "unknown"),
         }
-        return {"rosbag2_bagfile_information": information}
 
 
 def dump_yaml(value: Any) -> str:

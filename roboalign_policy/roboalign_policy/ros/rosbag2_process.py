@@ -26,6 +26,7 @@ from roboalign_policy.core.compression import ZSTD
 from roboalign_policy.core.recording import BAG_VERDICT
 from roboalign_policy.core.stream_stats import FIT, LOST_SHARE
 from roboalign_policy.ros.bag_writer import (
+    INFORMATION,
     BagSummary,
     BagTopic,
     dump_yaml,
@@ -33,6 +34,7 @@ from roboalign_policy.ros.bag_writer import (
     sync_folder,
     sync_stream,
 )
+from roboalign_policy.ros.begun import remove_begun, write_begun
 from roboalign_policy.ros.writer_thread import Result
 
 START_S, END_S = 20.0, 30.0
@@ -90,7 +92,7 @@ class Rosbag2Process:
             name: of the bag.
             topics: names; the last one is the marker's.
             sync_s: not used: `ros2 bag record` brings a bag to disk as it likes.
-            known: not used: it writes custom data only at the end.
+            known: custom data known by now, for whoever recovers the bag if it is never finished.
 
         Raises:
             FileExistsError: a bag of that name is there.
@@ -101,9 +103,11 @@ class Rosbag2Process:
             raise FileExistsError(f"{path}: exists already, expected a new episode id")
         partial.mkdir(parents=True)
         names = [topic.name for topic in topics]
-        zstd = all(topic.compression == ZSTD for topic in topics)
-        arguments = ["--storage", "mcap", "--storage-preset-profile"]
-        arguments += ["zstd_fast" if zstd else "fastwrite", "--output", str(partial / name)]
+        write_begun(partial, known or {})
+        # Not "fastwrite": that has neither chunks nor an index, and readers refuse it.
+        profile = "zstd_fast" if all(topic.compression == ZSTD for topic in topics) else "none"
+        arguments = ["--storage", "mcap", "--storage-preset-profile", profile]
+        arguments += ["--output", str(partial / name)]
         self._path, self._partial, self._names = path, partial, names
         self._counts = dict.fromkeys(range(len(names)), 0)
         self._latched = {
@@ -248,7 +252,7 @@ def _named(
     folder = partial / path.name
     file = folder / "metadata.yaml"
     document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    information = document["rosbag2_bagfile_information"]
+    information = document[INFORMATION]
     counts = {
         entry["topic_metadata"]["name"]: entry["message_count"]
         for entry in information["topics_with_message_count"]
@@ -268,6 +272,7 @@ def _named(
         sync_stream(stream)
     sync_folder(folder)
     folder.rename(path)
+    remove_begun(partial)
     partial.rmdir()
     sync_folder(path.parent)
     start_ns = information["starting_time"]["nanoseconds_since_epoch"]

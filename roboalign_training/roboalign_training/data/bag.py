@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
@@ -11,21 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.serde import SerdeError
 from rosbags.typesys.store import Typestore
 
 from roboalign_training.data.bag_checks import Topic
+from roboalign_training.data.cdr import DecodeError, decode_cdr
 from roboalign_training.data.cdr_layout import Layouts
 from roboalign_training.data.errors import BagError
 from roboalign_training.data.merging import OPEN_BYTES, merged
 from roboalign_training.data.storage import ALL_TIMES, Message, StorageFile, Weights
 from roboalign_training.data.unpacking import UnpackError, unpack_message
-
-# What a message that is none makes the generated decoders raise.
-_DECODE_FAULTS = (
-    *(SerdeError, struct.error, ValueError, TypeError, LookupError),
-    *(AssertionError, ArithmeticError, RecursionError, MemoryError),
-)
 
 
 class Bag:
@@ -70,6 +63,21 @@ class Bag:
     def duration_s(self) -> float:
         """Time from the first to the last message, in seconds."""
         return (self.end_ns - self.start_ns) / 1e9
+
+    def foreign_topics(self) -> list[str]:
+        """The topics that ROS 2 does not have, with the reason: no command reads them."""
+        return [f"{t.name} ({t.fault})" for t in self.topics.values() if t.foreign]
+
+    def undecodable(self) -> dict[str, str]:
+        """Why the first message of a topic does not decode, by topic; of those that should."""
+        found = {}
+        for topic in self.topics.values():
+            if topic.count and not topic.fault:
+                try:
+                    next(self.messages([topic.name]))
+                except BagError as error:
+                    found[topic.name] = error.cause.removeprefix(f"topic {topic.name}: ")
+        return found
 
     @cached_property
     def sha256(self) -> str:
@@ -222,9 +230,9 @@ class Bag:
         """
         kind = self.topics[topic].type
         try:
-            return self._stores[kind].deserialize_cdr(data, kind)
-        except _DECODE_FAULTS as error:
-            raise BagError(self.path, f"does not decode as {kind}: {error}") from error
+            return decode_cdr(self._stores[kind], kind, data)
+        except DecodeError as error:
+            raise BagError(self.path, str(error)) from error
 
     def layouts(self, topic: str) -> Layouts:
         """The ways in which the messages of a topic are built: to read them without decoding."""

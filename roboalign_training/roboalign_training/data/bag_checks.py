@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rosbags.typesys.store import Typestore
 
-from roboalign_training.data.bagmeta import BagMetadata, embedded_metadata
+from roboalign_policy.core.git_lfs import pointer_fault
+from roboalign_training.data.bagmeta import BagMetadata, embedded_metadata, foreign_fault
 from roboalign_training.data.errors import BagError
 from roboalign_training.data.folders import ZIPPED
 from roboalign_training.data.merging import merged
@@ -25,15 +26,28 @@ class Topic:
 
     Attributes:
         name: As recorded.
-        type: ROS 2 type name.
+        type: ROS 2 type name; "" where the bag does not say.
         count: Messages the bag holds.
         fault: Why its messages cannot be decoded, or None.
+        foreign: Whether ROS 2 has no such topic: another encoding, or a type that is none of its.
     """
 
     name: str
     type: str
     count: int
     fault: str | None = None
+    foreign: bool = False
+
+
+def refuse_pointers(files: Sequence[Path]) -> None:
+    """Refuses Git LFS pointers in place of a bag's files.
+
+    Raises:
+        BagError: Naming the first one, and how to get the file.
+    """
+    for file in files:
+        if fault := pointer_fault(file):
+            raise BagError(file, fault)
 
 
 def plain_files(
@@ -81,13 +95,19 @@ def join_topics(
     faults: list[str] = []
     for file, number, t in stored:
         known = topics.get(t.name)
+        store, fault = (
+            (None, t.foreign) if t.foreign else store_for(t.type, definitions, t.type_hash)
+        )
         if known and known.type != t.type:
-            faults.append(f"topic {t.name}: has two types, {known.type} and {t.type}")
-        store, fault = store_for(t.type, definitions, t.type_hash)
+            kinds = " and ".join(kind or "one that is unknown" for kind in (known.type, t.type))
+            store, fault = None, f"has two types, {kinds}"
+        elif known and known.fault:
+            fault = known.fault
         if store is not None:
             stores[t.type] = store
         count = file.counts.get(number, 0) + (known.count if known else 0)
-        topics[t.name] = Topic(t.name, t.type, count, fault)
+        foreign = bool(t.foreign) and (known is None or known.foreign)
+        topics[t.name] = Topic(t.name, t.type, count, fault, foreign)
     for file in opened:
         if orphans := sum(n for number, n in file.counts.items() if number not in file.topics):
             faults.append(f"{file.source.name}: {orphans} messages belong to no topic")
@@ -106,7 +126,7 @@ def disagreements(metadata: BagMetadata, topics: dict[str, Topic]) -> list[str]:
                 faults.append(
                     f"topic {record.name}: metadata promises {record.count}, storage has none"
                 )
-        elif topic.type != record.type:
+        elif topic.type != record.type and not topic.foreign:
             faults.append(
                 f"topic {record.name}: metadata says type {record.type}, storage says {topic.type}"
             )
@@ -117,6 +137,28 @@ def disagreements(metadata: BagMetadata, topics: dict[str, Topic]) -> list[str]:
                 f"storage holds {topic.count}"
             )
     return faults
+
+
+def mark_foreign(topics: dict[str, Topic], metadata: BagMetadata | None) -> list[str]:
+    """Takes in what the metadata says of the topics' encodings.
+
+    Args:
+        topics: By name; those that the metadata calls none of ROS 2 are replaced.
+        metadata: Of the bag.
+
+    Returns:
+        What is wrong with the bag where none of its topics is of ROS 2.
+    """
+    for record in metadata.topics if metadata else ():
+        fault = foreign_fault(record.type, record.encoding)
+        if fault and record.name in topics and not topics[record.name].foreign:
+            topics[record.name] = replace(
+                topics[record.name], fault=f"{fault} (by metadata.yaml)", foreign=True
+            )
+    if not topics or not all(topic.foreign for topic in topics.values()):
+        return []
+    listed = "; ".join(f"topic {t.name}: {t.fault}" for t in topics.values())
+    return [f"holds no topic of ROS 2 ({listed})"]
 
 
 def repeated_metadata(opened: Sequence[StorageFile]) -> tuple[str, dict[str, str]]:

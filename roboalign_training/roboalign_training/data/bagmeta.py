@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 
 import yaml
 
+from roboalign_policy.core.git_lfs import pointer_fault
 from roboalign_training.data.errors import BagError
 
 SUFFIXES = {"mcap": ".mcap", "sqlite3": ".db3"}
@@ -60,6 +61,13 @@ def type_name_fault(name: str) -> str | None:
     return f"type {name!r} is no ROS 2 interface name, expected 'package/msg/Name'"
 
 
+def foreign_fault(kind: str, encoding: str) -> str:
+    """Says why ROS 2 has no topic of a type whose messages are encoded so; "" where it may."""
+    if encoding != "cdr":
+        return f"message encoding {encoding!r}, expected 'cdr'"
+    return type_name_fault(kind) or ""
+
+
 def load_metadata(folder: Path) -> BagMetadata:
     """Reads and checks `<folder>/metadata.yaml`.
 
@@ -74,6 +82,8 @@ def load_metadata(folder: Path) -> BagMetadata:
             is not there, a storage, version, compression or encoding that is not supported.
     """
     path = folder / "metadata.yaml"
+    if fault := pointer_fault(path):
+        raise BagError(path, fault)
     try:
         info = bag_information(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, *YAML_FAULTS) as error:
@@ -89,6 +99,9 @@ def load_metadata(folder: Path) -> BagMetadata:
         faults.append(f"storage_identifier: found {storage!r}, expected 'mcap' or 'sqlite3'")
     count = _get(info, "message_count", int, faults)
     topics = _topics(info, faults)
+    foreign = [
+        f"topic {t.name}: {fault}" for t in topics if (fault := foreign_fault(t.type, t.encoding))
+    ]
     if count is not None and not faults and count != (total := sum(t.count for t in topics)):
         faults.append(f"message_count: found {count}, but its topics sum to {total}")
     mode = str(info.get("compression_mode") or "none").lower()
@@ -117,7 +130,10 @@ def load_metadata(folder: Path) -> BagMetadata:
         faults.append(f"custom_data: found {type(custom).__name__}, expected a mapping")
         custom = {}
     if faults:
-        raise BagError(path, "; ".join(faults))
+        # With all else, where no topic is of ROS 2: then that is what is wrong.
+        raise BagError(
+            path, "; ".join([*faults, *(foreign if len(foreign) == len(topics) else ())])
+        )
     return BagMetadata(
         storage, files, mode, count, tuple(topics), {str(k): str(v) for k, v in custom.items()}
     )
@@ -173,13 +189,6 @@ def _topics(info: dict, faults: list[str]) -> list[TopicRecord]:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             faults.append(f"topics_with_message_count: malformed entry ({error!r})")
             continue
-        if record.encoding != "cdr":
-            faults.append(
-                f"topic {record.name}: serialization_format: found {record.encoding!r}, "
-                "expected 'cdr'"
-            )
-        if fault := type_name_fault(record.type):
-            faults.append(f"topic {record.name}: {fault}")
         topics.append(record)
     return topics
 

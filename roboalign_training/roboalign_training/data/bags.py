@@ -17,7 +17,9 @@ from roboalign_training.data.bag_checks import (
     disagreements,
     first_compression,
     join_topics,
+    mark_foreign,
     plain_files,
+    refuse_pointers,
     remove,
     repeated_metadata,
 )
@@ -60,6 +62,7 @@ def read_bag(path: str | Path, checked: Sequence[Path] = ()) -> Bag:
         raise BagError(path, "does not exist")
     else:
         raise BagError(path, "is no bag: expected a folder, a .mcap or a .db3 file")
+    refuse_pointers(files)
     plain, folder = (list(checked), None) if checked else plain_files(files, metadata)
     try:
         bag = _opened_bag(path, files, plain, metadata, verify=not checked)
@@ -84,6 +87,7 @@ def _opened_bag(
         storage = metadata.storage if metadata else storage_of(source)
         opened.append(McapFile(file, source) if storage == "mcap" else SqliteFile(file, source))
     topics, stores, faults = join_topics(opened)
+    faults += mark_foreign(topics, metadata)
     if metadata is not None:
         faults += disagreements(metadata, topics)
     if faults:

@@ -47,7 +47,7 @@ class Layout:
 
     Attributes:
         message: Its stand-in: attributes as of the decoded message, but numbers are places.
-        length: Bytes of the message, or of all before the bytes at its end.
+        length: Bytes up to the end of its last field, or up to the bytes at its end.
         same: (begin, end, bytes) that another message built alike has too.
         tail: Whether a sequence of bytes stands at its end, whose length may differ.
     """
@@ -63,10 +63,9 @@ class Layout:
             if len(data) < self.length:
                 return False
             count = int.from_bytes(data[self.length - 4 : self.length], self.order)
-            rest = len(data) - self.length - count
-            if not 0 <= rest <= 3:  # what a decoder lets pass behind the message
+            if len(data) < self.length + count:
                 return False
-        elif len(data) != self.length:
+        elif len(data) < self.length:  # more may stand behind it and is no part of it
             return False
         return all(data[begin:end] == part for begin, end, part in self.same)
 
@@ -173,9 +172,7 @@ class _Walk:
         if tail:
             self._count(compared=False)
             found[fields[-1][0]] = Tail(self._at, "little" if self._mark == "<" else "big")
-            length = self._at
-        else:
-            length = len(self._data)
+        length = self._at
         same = tuple((begin, end, self._data[begin:end]) for begin, end in self._same)
         return Layout(_stand_in(kind, found), length, same, tail)
 

@@ -30,6 +30,7 @@ from roboalign_training.conversion.memory import (
     parse_bytes,
 )
 from roboalign_training.data.balance_table import balance_tables
+from roboalign_training.data.definition_folder import add_definitions
 from roboalign_training.data.errors import DataError
 from roboalign_training.data.image_storage import CHOICES
 from roboalign_training.data.recipe import Recipe
@@ -78,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"of all processes together, e.g. 1.5GB; default: {DEFAULT_BYTES // MB}MB, "
         f"least: {LEAST_BYTES // MB}MB",
     )
+    add_definitions(p)
     return p
 
 

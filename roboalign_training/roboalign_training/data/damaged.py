@@ -7,18 +7,31 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 import yaml
+from rosbags.typesys.store import Typestore
 
 from roboalign_policy.core.keys import BAG_EPISODE_ID
+from roboalign_policy.ros.begun import read_begun
+from roboalign_training.data.bag_checks import refuse_pointers
 from roboalign_training.data.bagmeta import SUFFIXES, YAML_FAULTS, bag_information
+from roboalign_training.data.definition_folder import handed_folder
+from roboalign_training.data.definition_text import plain_text
 from roboalign_training.data.errors import BagError
 from roboalign_training.data.folders import ZIPPED, storage_files, storage_of
 from roboalign_training.data.losses import Loss
 from roboalign_training.data.salvage_mcap import McapSalvage
 from roboalign_training.data.salvage_sqlite import SqliteSalvage
 from roboalign_training.data.storage import StoredTopic
-from roboalign_training.data.typestores import bag_store
+from roboalign_training.data.typestores import bag_store, store_for
 from roboalign_training.data.unpacking import unpack_file
 
+# rmw's numbers, which rosbag2 wrote before version 9.
+# Source: rmw/types.h of ROS 2 Jazzy.
+_POLICIES = {
+    "history": {0: "system_default", 1: "keep_last", 2: "keep_all", 3: "unknown"},
+    "reliability": {0: "system_default", 1: "reliable", 2: "best_effort", 3: "unknown"},
+    "durability": {0: "system_default", 1: "transient_local", 2: "volatile", 3: "unknown"},
+    "liveliness": {0: "system_default", 1: "automatic", 3: "manual_by_topic", 4: "unknown"},
+}
 PARTIAL = ".partial"
 """Ending of the hidden folder in which the recorder lets an episode grow."""
 
@@ -75,18 +88,21 @@ def find_damaged(path: Path) -> Damaged:
     """Finds the storage files of a recording, with or without readable metadata.
 
     Raises:
-        BagError: When there is none.
+        BagError: When there is none, or a Git LFS pointer in place of one.
     """
     if path.is_file() and storage_of(path):
+        refuse_pointers([path])
         return Damaged(path, (path,), (path.name,))
     if not path.is_dir():
         fault = "is no recording: expected a folder, a .mcap or a .db3 file"
         raise BagError(path, fault if path.exists() else "does not exist")
-    there = storage_files(path)
+    folder = _folder_of_files(path)
+    there = storage_files(folder)
+    refuse_pointers(there)
     found = Damaged(path, ())
     text = ""
     try:
-        text = (path / "metadata.yaml").read_text("utf-8", errors="replace")
+        text = (folder / "metadata.yaml").read_text("utf-8", errors="replace")
         info = bag_information(text) or {}
         listed = [PurePath(str(name)).name for name in info.get("relative_file_paths") or ()]
         found.promised = {
@@ -102,8 +118,27 @@ def find_damaged(path: Path) -> Damaged:
     if not found.files:
         raise BagError(path, "is no recording: no .mcap or .db3 file in it")
     if path.name.startswith(".") and path.name.endswith(PARTIAL):
+        for key, value in read_begun(path).items():
+            found.custom.setdefault(key, value)
         found.custom.setdefault(BAG_EPISODE_ID, found.name)
     return found
+
+
+def _folder_of_files(path: Path) -> Path:
+    """Where the files of a recording lie: in its folder, or in the only one below that has some.
+
+    `ros2 bag record` makes a folder of its own within the one that the recorder keeps hidden.
+
+    Raises:
+        BagError: When several folders below have some.
+    """
+    if storage_files(path):
+        return path
+    below = [p for p in sorted(path.iterdir()) if p.is_dir() and storage_files(p)]
+    if len(below) > 1:
+        names = ", ".join(p.name for p in below[:4]) + (" ..." if below[4:] else "")
+        raise BagError(path, f"holds {len(below)} recordings ({names}): name one")
+    return below[0] if below else path
 
 
 def open_salvage(
@@ -141,19 +176,35 @@ def open_salvage(
 
 
 def written_definition(topic: StoredTopic, definitions: frozenset[tuple[str, str, str]]) -> str:
-    """The type's definition as `ros2msg` text; "" where the recording has none."""
-    if topic.form != "IDL":
-        return topic.definition
-    store, faults = bag_store(definitions)
-    if topic.type in faults or topic.type not in store.fielddefs:
-        return ""
-    return store.generate_msgdef(topic.type, ros_version=2)[0]
+    """The type's definition as `ros2msg` text, else the one handed in; "" where there is none."""
+    if topic.form == "MSG":
+        return plain_text(topic.definition)
+    store: Typestore | None = None
+    if topic.form == "IDL":
+        store, faults = bag_store(definitions)
+        store = None if topic.type in faults or topic.type not in store.fielddefs else store
+    elif (folder := handed_folder()) and folder.has(topic.type):
+        store, _ = store_for(topic.type, definitions, topic.type_hash)
+    return store.generate_msgdef(topic.type, ros_version=2)[0] if store else ""
 
 
 def profiles(text: str) -> tuple[dict, ...]:
-    """QoS profiles as data; none where their text does not parse."""
+    """QoS profiles as data, in the words of metadata version 9; none where they do not parse."""
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError:
         return ()
-    return tuple(p for p in found if isinstance(p, dict)) if isinstance(found, list) else ()
+    if not isinstance(found, list):
+        return ()
+    return tuple(
+        {key: _policy(key, value) for key, value in profile.items()}
+        for profile in found
+        if isinstance(profile, dict)
+    )
+
+
+def _policy(key: object, value: object) -> object:
+    """A policy's word in place of its number."""
+    return (
+        _POLICIES[key].get(value, "unknown") if key in _POLICIES and type(value) is int else value
+    )

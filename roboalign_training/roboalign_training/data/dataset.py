@@ -238,12 +238,16 @@ def _check_images(index: DatasetIndex) -> None:
 
 def _first_contract(bags: Sequence[str | Path]) -> Contract:
     """The contract in the first bag that has one."""
+    unread: list[BagError] = []
     for path in bags:
         try:
             contract = bag_contract(read_bag(path))
-        except BagError:
-            continue  # reported when it is converted
+        except BagError as error:
+            unread.append(error)  # reported when it is converted
+            continue
         if contract is not None:
             return contract
+    if unread and len(unread) == len(bags):
+        raise unread[0]
     shown = ", ".join(map(str, bags[:3]))
     raise EpisodeError(shown or "no bags", "no contract in any bag: name one with --contract")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+from roboalign_policy.core.git_lfs import pointer_fault
 
 RESCUE = "`roboalign recover` can rescue what is in it"
 
@@ -10,12 +13,16 @@ RESCUE = "`roboalign recover` can rescue what is in it"
 class DataError(ValueError):
     """Something about recorded data or a data set that the user has to know.
 
+    A Git LFS pointer in place of the file is the cause, whatever reading it ran into.
+
     Args:
         path: The file or folder the fault is in.
-        cause: What was found and what was expected.
+        cause: What was found and what was expected; where it names the path too, as errors of the
+            system do, that is left out.
     """
 
     def __init__(self, path: Path | str, cause: str) -> None:
+        cause = pointer_fault(Path(path)) or _without(str(path), cause)
         super().__init__(f"{path}: {cause}")
         self.path = str(path)
         self.cause = cause
@@ -35,3 +42,13 @@ class EpisodeError(DataError):
 
 class DatasetError(DataError):
     """A data set folder that is missing something, broken, or made with another contract."""
+
+
+def _without(path: str, cause: str) -> str:
+    """A cause without the path that will stand before it."""
+    for name in dict.fromkeys((path, Path(path).name)):
+        if name:
+            cause = re.sub(rf"(^|; ){re.escape(name)}: ", r"\1", cause)
+    # As OSError and, of absolute paths, Arrow say it.
+    cause = cause.replace(f": {path!r}", "")
+    return cause.replace(f" {path!r}", "") if "/" in path else cause

@@ -14,6 +14,7 @@ from rich.table import Table
 from roboalign_policy.core.contract import Contract, ContractError, load_contract
 from roboalign_policy.fast.errors import FastError
 from roboalign_training.data.bags import Bag, read_bag
+from roboalign_training.data.definition_folder import add_definitions
 from roboalign_training.data.episodes import bag_contract
 from roboalign_training.data.errors import DataError
 from roboalign_training.data.index import INDEX, load_index
@@ -65,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="with --html: images of each camera in an episode, at most (default 300)",
     )
+    add_definitions(p)
     return p
 
 

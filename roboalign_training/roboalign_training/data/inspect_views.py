@@ -61,6 +61,7 @@ def bag_view(report: BagReport, contract: Contract | None) -> View:
         if t.role:
             view.faults += [f"{t.name}: {fault}" for fault in t.faults]
     view.tables.append(("topics", rows))
+    view.faults += [f"{name}: {fault}" for name, fault in bag.undecodable().items()]
     if report.fault:
         view.faults.append(report.fault)
     rows = [["episode", "instruction", "outcome", "frames", "s", "left out frames", "verdict"]]

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from roboalign_training.data import mcap_records as mcap
-from roboalign_training.data.bagmeta import type_name_fault
+from roboalign_training.data.bagmeta import foreign_fault
 from roboalign_training.data.errors import RESCUE, BagError
 from roboalign_training.data.mcap_content import (
     ChunkSegment,
@@ -32,6 +32,8 @@ from roboalign_training.data.mcap_records import (
 from roboalign_training.data.storage import Segment, StoredTopic, Weights
 
 _FORMS = {"ros2msg": "MSG", "ros2idl": "IDL"}
+# What rosbag2 writes where it did not find the definition: Humble's plugin, and from Iron on.
+_WITHOUT = ("", "unknown")
 
 
 class McapFile:
@@ -245,43 +247,36 @@ class McapFile:
                 )
 
     def _topics(self) -> dict[int, StoredTopic]:
-        """The channels as topics.
-
-        Raises:
-            BagError: Naming every one that ROS 2 cannot decode.
-        """
-        topics, faults = {}, []
-        for channel in self._channels.values():
-            schema = self._schemas.get(channel.schema)
-            if channel.encoding != "cdr":
-                faults.append(
-                    f"topic {channel.topic}: encoding {channel.encoding!r}, expected 'cdr'"
-                )
-            if schema is None:
-                faults.append(f"topic {channel.topic}: no schema, so its type is unknown")
-                continue
-            if schema.encoding not in _FORMS:
-                faults.append(
-                    f"topic {channel.topic}: schema encoding {schema.encoding!r}, "
-                    "expected 'ros2msg' or 'ros2idl'"
-                )
-            elif fault := type_name_fault(schema.name):
-                faults.append(f"topic {channel.topic}: {fault}")
-            topics[channel.id] = stored_topic(channel, schema)
-        if faults:
-            raise BagError(self.source, "; ".join(faults))
-        return topics
+        """The channels as topics; those that ROS 2 cannot decode say why."""
+        return {
+            channel.id: stored_topic(channel, self._schemas.get(channel.schema))
+            for channel in self._channels.values()
+        }
 
 
-def stored_topic(channel: Channel, schema: Schema) -> StoredTopic:
-    """A channel of ROS 2 and its schema, as a topic."""
-    written = bool(schema.text.strip())
+def stored_topic(channel: Channel, schema: Schema | None) -> StoredTopic:
+    """A channel and its schema, as a topic."""
+    form = _FORMS.get(schema.encoding, "") if schema else ""
+    written = bool(form and schema.data.strip())
     return StoredTopic(
         channel.topic,
-        schema.name,
+        schema.name if schema else "",
         channel.encoding,
-        _FORMS.get(schema.encoding, "") if written else "",
+        form if written else "",
         schema.text if written else "",
         channel.metadata.get("topic_type_hash", ""),
         channel.metadata.get("offered_qos_profiles", ""),
+        _foreign(channel, schema),
     )
+
+
+def _foreign(channel: Channel, schema: Schema | None) -> str:
+    """Why ROS 2 cannot decode a channel, or ""."""
+    if channel.encoding != "cdr":
+        told = f", schema encoding {schema.encoding!r}" if schema and schema.encoding else ""
+        return f"message encoding {channel.encoding!r}{told}, expected 'cdr'"
+    if schema is None:
+        return "no schema, so its type is unknown"
+    if schema.encoding not in _FORMS and schema.encoding not in _WITHOUT:
+        return f"schema encoding {schema.encoding!r}, expected 'ros2msg' or 'ros2idl'"
+    return foreign_fault(schema.name, channel.encoding)

@@ -42,12 +42,17 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True)
 class Schema:
-    """A type's definition: name, "ros2msg" or another encoding, text."""
+    """A type's definition: name, "ros2msg" or another encoding, bytes: of ROS 2 a text."""
 
     id: int
     name: str
     encoding: str
-    text: str
+    data: bytes
+
+    @property
+    def text(self) -> str:
+        """The definition as text; bytes that are none stand in comments."""
+        return self.data.decode("utf-8", errors="replace")
 
 
 @dataclass(frozen=True)
@@ -174,20 +179,24 @@ class _Fields:
         """The next number."""
         return form.unpack(self.take(form.size))[0]
 
+    def bytes(self) -> bytes:
+        """The next bytes, which their length precedes."""
+        return self.take(self.number(_U32))
+
     def text(self) -> str:
         """The next text, which its length precedes."""
         try:
-            return self.take(self.number(_U32)).decode("utf-8")
+            return self.bytes().decode("utf-8")
         except UnicodeDecodeError as error:
             raise RecordError(f"a text is no UTF-8: {error}") from error
 
-    def texts(self) -> dict[str, str]:
-        """The next map of texts."""
-        inner = _Fields(self.take(self.number(_U32)))
+    def entries(self) -> dict[str, str]:
+        """The next map of keys and values; applications put any bytes there."""
+        inner = _Fields(self.bytes())
         found = {}
         while inner._at < len(inner._data):
-            key = inner.text()
-            found[key] = inner.text()
+            key = inner.bytes().decode("utf-8", errors="replace")
+            found[key] = inner.bytes().decode("utf-8", errors="replace")
         return found
 
     def finish(self) -> None:
@@ -199,16 +208,21 @@ class _Fields:
 def parse_schema(data: bytes) -> Schema:
     """Reads a schema record."""
     fields = _Fields(data)
-    number, name, encoding, text = fields.number(_U16), fields.text(), fields.text(), fields.text()
+    number, name, encoding, data = (
+        fields.number(_U16),
+        fields.text(),
+        fields.text(),
+        fields.bytes(),
+    )
     fields.finish()
-    return Schema(number, name, encoding, text)
+    return Schema(number, name, encoding, data)
 
 
 def parse_channel(data: bytes) -> Channel:
     """Reads a channel record."""
     fields = _Fields(data)
     number, schema = fields.number(_U16), fields.number(_U16)
-    topic, encoding, metadata = fields.text(), fields.text(), fields.texts()
+    topic, encoding, metadata = fields.text(), fields.text(), fields.entries()
     fields.finish()
     return Channel(number, schema, topic, encoding, metadata)
 
@@ -216,7 +230,7 @@ def parse_channel(data: bytes) -> Channel:
 def parse_metadata(data: bytes) -> tuple[str, dict[str, str]]:
     """Reads a metadata record: its name and its entries."""
     fields = _Fields(data)
-    name, entries = fields.text(), fields.texts()
+    name, entries = fields.text(), fields.entries()
     fields.finish()
     return name, entries
 

@@ -12,9 +12,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from roboalign_training.data.definition_folder import add_definitions
 from roboalign_training.data.errors import DataError
 from roboalign_training.data.losses import Loss, joined
 from roboalign_training.data.recovery import Recovery, recover
+from roboalign_training.shared.left_out import add_strict
 
 MOST_LINES = 20
 
@@ -38,6 +40,8 @@ def parser() -> argparse.ArgumentParser:
         help="call the new bag fit, so that `roboalign convert` takes it; without this it is left "
         "out, with what was lost as the reason",
     )
+    add_definitions(p)
+    add_strict(p)
     return p
 
 
@@ -45,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0 when there is a new bag, 1 when nothing could be read or written.
+        0 when there is a new bag, 1 when nothing could be read or written; 3 with `--strict`
+        when something is not in the new bag.
     """
     args = parser().parse_args(argv)
     console = Console(stderr=True)
@@ -63,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         return 1
     show(recovery, Console())
-    return 0
+    print(recovery.left_out.line())
+    return recovery.left_out.status(args.strict)
 
 
 def show(recovery: Recovery, console: Console) -> None:

@@ -6,10 +6,8 @@ import contextlib
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-
-from rosbags.serde import SerdeError
 
 from roboalign_policy.core.compression import AUTO, CompressionChoice
 from roboalign_policy.core.hashing import sha256_file
@@ -17,6 +15,7 @@ from roboalign_policy.core.keys import BAG_EPISODE_ID, BAG_INSTRUCTION, BAG_OUTC
 from roboalign_policy.core.recording import BAG_VERDICT
 from roboalign_policy.core.stream_stats import FIT
 from roboalign_training.data.bags import read_bag
+from roboalign_training.data.cdr import DecodeError, decode_cdr
 from roboalign_training.data.damaged import (
     Damaged,
     find_damaged,
@@ -26,41 +25,18 @@ from roboalign_training.data.damaged import (
 )
 from roboalign_training.data.errors import BagError
 from roboalign_training.data.losses import Loss, joined, recovered_text
+from roboalign_training.data.rescue_report import Recovery, Rescued, count_losses, nothing_reads
 from roboalign_training.data.salvage_mcap import McapSalvage
 from roboalign_training.data.salvage_sqlite import SqliteSalvage
 from roboalign_training.data.storage import StoredTopic
 from roboalign_training.data.typestores import store_for
 from roboalign_training.data.unpacking import ZSTD_MAGIC, UnpackError, unpack_message
 from roboalign_training.provenance import tool_version
+from roboalign_training.shared.left_out import LeftOut
+
+__all__ = ["Recovery", "Rescued", "recover"]
 
 EPISODE_TYPE = "roboalign_msgs/msg/Episode"
-
-
-@dataclass(frozen=True)
-class Rescued:
-    """One topic: messages kept, and lost; None where nothing says how many there were."""
-
-    name: str
-    type: str
-    kept: int
-    lost: int | None
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """A recovered bag.
-
-    Attributes:
-        folder: The new bag.
-        topics: By name.
-        losses: What did not read.
-        duration_s: s; time from its first to its last message.
-    """
-
-    folder: Path
-    topics: tuple[Rescued, ...]
-    losses: tuple[Loss, ...]
-    duration_s: float
 
 
 def recover(
@@ -110,6 +86,8 @@ class _Work:
         self.salvages: list[McapSalvage | SqliteSalvage] = []
         self.kept: Counter[str] = Counter()
         self.topics: dict[str, StoredTopic] = {}
+        self.foreign: dict[str, str] = {}
+        self.left_out = LeftOut()
         self._done, self._on_share = 0, on_share
         for number, file in enumerate(damaged.files):
             try:
@@ -136,8 +114,8 @@ class _Work:
             self.losses += salvage.losses
         self._join(counted)
         if not self.kept.total():
-            causes = "; ".join(dict.fromkeys(f"{loss.file}: {loss.cause}" for loss in self.losses))
-            raise BagError(self.damaged.path, f"nothing in it can be read: {causes or 'empty'}")
+            cause = nothing_reads(self.damaged, self.losses, self.foreign.values())
+            raise BagError(self.damaged.path, cause)
         self._bound()
 
     def _join(self, counted: list[Counter[int]]) -> None:
@@ -150,6 +128,13 @@ class _Work:
         for _, _, counts, number, topic in sorted(found, key=lambda entry: not entry[0]):
             if self.topics.setdefault(topic.name, topic).type == topic.type:
                 self.kept[topic.name] += counts.pop(number, 0)
+        for salvage, counts in zip(self.salvages, counted, strict=True):
+            for number, topic in salvage.foreign.items():
+                self.foreign[topic.name] = f"{topic.name}: {topic.foreign}"
+                count = counts.pop(number, 0)
+                self.left_out.add("message", "on topics that ROS 2 does not have", count)
+        for cause in self.foreign.values():
+            self.left_out.add("topic", cause)
         for salvage, counts in zip(self.salvages, counted, strict=True):
             if left := counts.total():
                 cause = f"{left} messages whose topic is not known, or not its type"
@@ -199,7 +184,8 @@ class _Work:
             Rescued(t.name, t.type, self.kept[t.name], self._lost(t.name, promised))
             for t in sorted(self.topics.values(), key=lambda t: t.name)
         )
-        return Recovery(finished.path, rescued, tuple(self.losses), bag.duration_s)
+        count_losses(self.left_out, rescued, self.losses, len(self.damaged.missing))
+        return Recovery(finished.path, rescued, tuple(self.losses), bag.duration_s, self.left_out)
 
     def _messages(self) -> Iterator[tuple[str, int, int, bytes]]:
         """(topic, log time, publish time, data) of all that reads."""
@@ -277,8 +263,8 @@ class _Work:
             return  # a recording of many episodes
         store, fault = store_for(EPISODE_TYPE, definitions, "")
         if store is not None and fault is None:
-            with contextlib.suppress(SerdeError, ValueError):  # damaged like the rest
-                custom[BAG_INSTRUCTION] = store.deserialize_cdr(data, EPISODE_TYPE).instruction
+            with contextlib.suppress(DecodeError):  # damaged like the rest
+                custom[BAG_INSTRUCTION] = decode_cdr(store, EPISODE_TYPE, data).instruction
 
     def _progress(self, at: int) -> None:
         total = 2 * sum(salvage.size for salvage in self.salvages)

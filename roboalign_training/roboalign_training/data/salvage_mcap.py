@@ -15,7 +15,6 @@ from pathlib import Path
 
 from roboalign_policy.core.keys import MCAP_BEGUN
 from roboalign_training.data import mcap_records as mcap
-from roboalign_training.data.bagmeta import type_name_fault
 from roboalign_training.data.losses import Loss
 from roboalign_training.data.mcap_content import content, split
 from roboalign_training.data.mcap_file import stored_topic
@@ -48,6 +47,7 @@ class McapSalvage:
         name: The file's, for the report.
         size: Bytes of the file.
         topics: By channel; complete when `messages` was read to its end once.
+        foreign: As `topics`, of those that ROS 2 does not have.
         sure: The channels whose definition a CRC vouches for.
         promised: Messages by channel, by the file's statistics; None where these are lost.
         information: The metadata of the bag as the file repeats it (YAML), or "".
@@ -59,6 +59,7 @@ class McapSalvage:
     def __init__(self, path: Path, name: str, on_bytes: Callable[[int], None]) -> None:
         self.name = name
         self.topics: dict[int, StoredTopic] = {}
+        self.foreign: dict[int, StoredTopic] = {}
         self.sure: set[int] = set()
         self.promised: dict[int, int] | None = None
         self.information = ""
@@ -221,8 +222,11 @@ class McapSalvage:
         """Joins channels and schemas, and gives the losses the names of their topics."""
         for number, (channel, sure) in self._channels.items():
             schema, vouched = self._schemas.get(channel.schema, (None, False))
-            if schema and channel.encoding == "cdr" and not type_name_fault(schema.name):
-                self.topics[number] = stored_topic(channel, schema)
+            topic = stored_topic(channel, schema)
+            if topic.foreign and (schema or not channel.schema or channel.encoding != "cdr"):
+                self.foreign[number] = topic
+            elif not topic.foreign:
+                self.topics[number] = topic
                 if sure and vouched:
                     self.sure.add(number)
         for number, counts in self._missing.items():

@@ -1,19 +1,20 @@
 """What still reads of a damaged or unfinished SQLite file, row by row, from a copy of it.
 
-SQLite itself works in what an unfinished recording has beside it (write-ahead log, journal). Rows
-that it cannot read are passed over in growing steps until one reads again.
+SQLite itself works in what an unfinished recording has beside it (write-ahead log, journal). The
+rows are then read from the pages of the table, each by itself (`sqlite_pages`), so that one costs
+no other.
 """
 
 from __future__ import annotations
 
 import contextlib
+import mmap
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from roboalign_training.data.bagmeta import type_name_fault
 from roboalign_training.data.errors import BagError
 from roboalign_training.data.losses import Loss
 from roboalign_training.data.salvage_mcap import LEAST_DISORDER_NS, Row
@@ -24,14 +25,10 @@ from roboalign_training.data.sqlite_file import (
     read_information,
     read_topics,
 )
-from roboalign_training.data.storage import StoredTopic
+from roboalign_training.data.sqlite_pages import SqlitePages, TableRows
 from roboalign_training.data.unpacking import check_space
 
-MOST_STEPS = 2000
-"""Damaged places that are passed over; what comes after more of them is given up."""
-_ROWS = "FROM messages NOT INDEXED WHERE id"
-_FARTHEST = 1 << 40
-_REPORT_ROWS = 256
+_DAMAGED = "rows on pages that are damaged or missing"
 
 
 class SqliteSalvage:
@@ -66,10 +63,10 @@ class SqliteSalvage:
         folder.mkdir(parents=True, exist_ok=True)
         check_space(folder, sum(p.stat().st_size for p in (path, *self._beside)))
         shutil.copyfile(path, self._copy)
-        _cut_to_pages(self._copy)
         for file, ending in ((source.with_name(source.name + e), e) for e in SIDE_FILES):
             if file in self._beside:
                 shutil.copyfile(file, self._copy.with_name(self._copy.name + ending))
+        self._rows: TableRows | None = None
         try:
             with self._database() as database:
                 topics = read_topics(database)
@@ -77,50 +74,61 @@ class SqliteSalvage:
                     self.information = read_information(database)
                 except FAULTS:
                     self.information = ""  # only a repetition of metadata.yaml
+                self._columns, self._root, self._others = _table(database)
+                with contextlib.suppress(*FAULTS):  # nothing to work in, or damaged itself
+                    database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except FAULTS as error:
             raise BagError(source, f"its list of topics does not read: {error}") from error
-        self.topics: dict[int, StoredTopic] = {
-            number: topic
-            for number, topic in topics.items()
-            if topic.encoding == "cdr" and not type_name_fault(topic.type)
-        }
+        self.topics = {number: topic for number, topic in topics.items() if not topic.foreign}
+        self.foreign = {number: topic for number, topic in topics.items() if topic.foreign}
 
     def messages(self) -> Iterator[Row]:
         """Yields the messages in the order in which they were written."""
         self.losses, self.last, self._open = [], None, []
-        at, steps = -1, 0  # rows up to `at` were dealt with
-        with self._database() as database:
-            while True:
-                fault = None
-                try:
-                    for number, topic, stamp, data in database.execute(
-                        f"SELECT id, topic_id, timestamp, data {_ROWS} > ? ORDER BY id", (at,)
-                    ):
-                        if number <= at:
-                            raise ValueError("rows are out of order")
-                        at = number
-                        if type(data) is not bytes or type(stamp) is not int or stamp < 0:
-                            self._lose(at, 1, "a row that is no message")
-                            continue
-                        self._seen(stamp)
-                        if number % _REPORT_ROWS == 0:
-                            self._on_bytes(min(number * len(data), self.size))
-                        yield topic, stamp, stamp, data
-                except FAULTS as error:
-                    fault = str(error)
-                if fault is None:
-                    break
-                following = self._next_readable(database, at + 1)
-                steps += 1
-                if following is None or steps > MOST_STEPS:
-                    self._lose(at + 1, 0, f"rows from here on do not read: {fault}", tail=True)
-                    break
-                self._lose(at + 1, following - at - 1, fault)
-                at = following - 1
+        with (
+            self._copy.open("rb") as stream,
+            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            pages = SqlitePages(data)
+            if self._rows is None:
+                self._rows = pages.table(self._root, self._others)
+            yield from self._messages(pages, self._rows)
         self._on_bytes(self.size)
         if self._beside:
             names = ", ".join(p.name for p in self._beside)
-            self._lose(at, 0, f"its recorder was stopped: {names} lies beside it", tail=True)
+            self._lose(0, 0, f"its recorder was stopped: {names} lies beside it", tail=True)
+
+    def _messages(self, pages: SqlitePages, rows: TableRows) -> Iterator[Row]:
+        """Yields the rows of all leaves; notes what is lost before the row that follows it."""
+        waiting, at = list(reversed(rows.lost)), 0  # rows up to `at` were dealt with
+        columns = self._columns
+        for _, page in rows.leaves:
+            self._on_bytes(min(page * pages.page_size, self.size))
+            for number, values in pages.rows(page):
+                if values is None or number <= at:
+                    continue
+                while waiting and waiting[-1][0] < number:
+                    first, last = waiting[-1]
+                    first = max(first, at + 1)
+                    end = number - 1 if last is None else min(last, number - 1)
+                    if first <= end:
+                        self._lose(first, end - first + 1, _DAMAGED)
+                    if last is None or last >= number:
+                        break
+                    waiting.pop()
+                at = number
+                topic, stamp, data = (values[c] if c < len(values) else None for c in columns)
+                whole = type(topic) is int and type(data) is bytes
+                if not whole or type(stamp) is not int or stamp < 0:
+                    self._lose(number, 1, "a row that is no message")
+                    continue
+                self._seen(stamp)
+                yield topic, stamp, stamp, data
+        for first, last in reversed(waiting):
+            first = max(first, at + 1)
+            if last is None or first <= last:
+                count = 0 if last is None else last - first + 1
+                self._lose(first, count, _DAMAGED, tail=True)
 
     @contextlib.contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
@@ -145,44 +153,10 @@ class SqliteSalvage:
         if not tail:
             self._open.append(len(self.losses) - 1)
 
-    def _next_readable(self, database: sqlite3.Connection, bad: int) -> int | None:
-        """The first row behind `bad` that reads; None where none does."""
-        step = 1
-        while (found := _readable_from(database, bad + step)) is None:
-            bad, step = bad + step, step * 2
-            if step > _FARTHEST:
-                return None
-        if found < 0:  # no row is left behind the damage; there may be some within the step
-            found = bad + step
-        low, high = bad, min(found, bad + step)
-        while high - low > 1:
-            middle = (low + high) // 2
-            if (row := _readable_from(database, middle)) is None:
-                low = middle
-            else:
-                high = middle
-        row = _readable_from(database, high)
-        return row if row is not None and row >= 0 else None
 
-
-def _readable_from(database: sqlite3.Connection, number: int) -> int | None:
-    """The first row from a number on; -1 where there is none, None where it does not read."""
-    try:
-        row = database.execute(
-            f"SELECT id, topic_id, timestamp, data {_ROWS} >= ? ORDER BY id LIMIT 1", (number,)
-        ).fetchone()
-    except FAULTS:
-        return None
-    if row is None:
-        return -1
-    return row[0] if row[0] >= number else None
-
-
-def _cut_to_pages(file: Path) -> None:
-    """Cuts off a page that is there in part: SQLite would take zeros for the rest of its rows."""
-    with file.open("r+b") as stream:
-        page = int.from_bytes(stream.read(18)[16:], "big")
-        page = 65536 if page == 1 else page
-        size = file.stat().st_size
-        if page and size % page:
-            stream.truncate(size - size % page)
+def _table(database: sqlite3.Connection) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
+    """Of the table of messages: places of topic, time and data; its first page; that of others."""
+    found = [row[1] for row in database.execute("PRAGMA table_info(messages)")]
+    columns = tuple(found.index(name) for name in ("topic_id", "timestamp", "data"))
+    roots = dict(database.execute("SELECT name, rootpage FROM sqlite_master WHERE rootpage > 0"))
+    return columns, roots.pop("messages"), (1, *roots.values())

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from roboalign_training.data.bagmeta import type_name_fault
+from roboalign_training.data.bagmeta import foreign_fault
 from roboalign_training.data.errors import RESCUE, BagError
 from roboalign_training.data.storage import ALL_TIMES, Message, Segment, StoredTopic, Weights
 
@@ -50,14 +50,6 @@ class SqliteFile:
                 raise ValueError("a time or a topic is no number")
         self.counts = {topic: count for topic, count, _, _ in rows}
         self.span = (min(r[2] for r in rows), max(r[3] for r in rows)) if rows else None
-        faults = []
-        for topic in self.topics.values():
-            if fault := type_name_fault(topic.type):
-                faults.append(f"topic {topic.name}: {fault}")
-            elif topic.encoding != "cdr":
-                faults.append(f"topic {topic.name}: encoding {topic.encoding!r}, expected 'cdr'")
-        if faults:
-            raise BagError(source, "; ".join(faults))
 
     def segments(self, wanted: Collection[str], times: tuple[int, int]) -> list[Segment]:
         """See `storage.StorageFile`."""
@@ -252,7 +244,8 @@ def read_topics(database: sqlite3.Connection) -> dict[int, StoredTopic]:
         if not isinstance(number, int) or not all(isinstance(t, str) for t in texts):
             raise ValueError(f"topic {number} is described by {texts}, expected texts")
         form, text = definitions.get(kind, ("", ""))
-        topics[number] = StoredTopic(name, kind, encoding, form, text, type_hash, qos)
+        foreign = foreign_fault(kind, encoding)
+        topics[number] = StoredTopic(name, kind, encoding, form, text, type_hash, qos, foreign)
     return topics
 
 

@@ -27,12 +27,13 @@ class StoredTopic:
 
     Attributes:
         name: As recorded.
-        type: ROS 2 type name.
+        type: ROS 2 type name; "" where the file does not say.
         encoding: Of its messages; "cdr" in ROS 2.
         form: "MSG" or "IDL", the language of its definition; "" where the file has none.
         definition: Text of the type and of those it is made of, or "".
         type_hash: RIHS01 hash of the type, or "".
         qos: YAML of the profiles offered on it, or "".
+        foreign: Why ROS 2 has no such topic, or "".
     """
 
     name: str
@@ -42,6 +43,7 @@ class StoredTopic:
     definition: str
     type_hash: str
     qos: str
+    foreign: str = ""
 
 
 class Segment(Protocol):

@@ -1,20 +1,25 @@
-"""Message types of a bag: from its own definitions, else this suite's, else ROS 2 Jazzy's."""
+"""Message types of a bag: its own definitions, then those handed in, the suite's, Jazzy's."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.base import TypesysError
 from rosbags.typesys.store import Typestore
 
-_IDL_SEPARATOR = "=" * 80 + "\n"
-# What is included follows as a part of its own; rosbags has no preprocessor.
-_IDL_INCLUDE = re.compile(r"^\s*#include\b.*$", re.MULTILINE)
+from roboalign_training.data.definition_folder import handed_folder
+from roboalign_training.data.definition_text import parse_definition, parse_fault, plain_text
+from roboalign_training.data.jazzy_packages import package_types
+
+_OTHERS = (
+    *(Stores.ROS2_HUMBLE, Stores.ROS2_FOXY, Stores.ROS2_GALACTIC, Stores.ROS2_IRON),
+    *(Stores.ROS2_KILTED, Stores.ROS2_ELOQUENT, Stores.ROS2_DASHING),
+)
+"""Distributions whose types may be what a recording without definitions means."""
 
 
 @lru_cache(maxsize=1)
@@ -27,6 +32,17 @@ def jazzy_store() -> Typestore:
             get_types_from_msg(path.read_text("utf-8"), f"roboalign_msgs/msg/{path.stem}")
         )
     store.register(types)
+    return store
+
+
+def standard_store(name: str) -> Typestore:
+    """As `jazzy_store`; a type of a package that `rosbags` lacks is parsed when asked for."""
+    store = jazzy_store()
+    if name not in store.fielddefs:
+        types: dict = {}
+        for other, text in package_types(name.partition("/")[0]).items():
+            types.update(get_types_from_msg(text, other))
+        store.register(types)
     return store
 
 
@@ -55,37 +71,15 @@ def bag_store(definitions: frozenset[tuple[str, str, str]]) -> tuple[Typestore, 
     faults: dict[str, str] = {}
     for name, form, text in sorted(definitions):
         try:
-            store.register(_parse(name, form, text))
+            store.register(parse_definition(name, form, text))
         except Exception as error:  # noqa: BLE001 - a damaged text makes the parser raise anything
-            faults[name] = _parse_fault(text, error)
+            faults[name] = f"its definition in the bag does not parse {parse_fault(error)}"
+            if "\n---\n" in plain_text(text):
+                faults[name] = (
+                    "the bag holds the service's definition ('---' in it) in place of its event "
+                    "message's"
+                )
     return store, faults
-
-
-def _parse_fault(text: str, error: Exception) -> str:
-    """Says in one line why a definition does not parse."""
-    if "\n---\n" in text:
-        return (
-            "the bag holds the service's definition ('---' in it) in place of its event message's"
-        )
-    # rosbags prints "Could not parse:", the whole text, the position, and what stands there.
-    lines = str(error).splitlines()
-    where = f"near {lines[3]!r} (character {lines[2]})" if len(lines) > 3 else str(error)
-    return f"its definition in the bag does not parse {where}"
-
-
-def _parse(name: str, form: str, text: str) -> dict:
-    """Field definitions of one type and those it is made of."""
-    if form == "MSG" and not text.startswith(_IDL_SEPARATOR):
-        return get_types_from_msg(text, name)
-    if not text.startswith(_IDL_SEPARATOR):
-        return get_types_from_idl(_IDL_INCLUDE.sub("", text))
-    types: dict = {}
-    for part in text.split(_IDL_SEPARATOR)[1:]:
-        header, body = part.split("\n", 1)
-        if not header.startswith("IDL: "):
-            raise ValueError(f"expected a line 'IDL: type', found {header!r}")
-        types.update(get_types_from_idl(_IDL_INCLUDE.sub("", body)))
-    return types
 
 
 def store_for(
@@ -102,22 +96,71 @@ def store_for(
         (store, None), or (None, reason) where no trustworthy definition is known.
     """
     definitions = frozenset(definitions)
+    why = "no definition in the bag"
+    folder = handed_folder()
     if any(known == name for known, _, _ in definitions):
         store, faults = bag_store(definitions)
-        reason = faults.get(name) or _incomplete(store, name)
-        return (None, f"type {name}: {reason}") if reason else (store, None)
-    store = jazzy_store()
+        why = faults.get(name) or _incomplete(store, name)
+        if not why:
+            return store, None
+        if folder is None or not folder.has(name):
+            return None, f"type {name}: {why}"
+    if folder is not None and folder.has(name):
+        store, fault = folder.store(name, standard_store)
+        if fault is None and _differs(store, name, type_hash):
+            have = store.hash_rihs01(name)
+            fault = f"that of {folder.path} differs ({have[:15]}.. instead of {type_hash[:15]}..)"
+        return (None, f"type {name}: {why}, and {fault}") if fault else (store, None)
+    store = standard_store(name)
     if name not in store.fielddefs:
+        handed = f" nor {folder.path}" if folder else ""
+        neither = "neither ROS 2 Jazzy nor roboalign_msgs" + handed
         return None, (
-            f"type {name}: no definition in the bag, "
-            "and neither ROS 2 Jazzy nor roboalign_msgs has it"
+            f"type {name}: {why}, and {neither} has it: hand its .msg files in with "
+            "--definitions FOLDER"
         )
-    if type_hash.startswith("RIHS01_") and (have := store.hash_rihs01(name)) != type_hash:
+    if _differs(store, name, type_hash):
+        have = store.hash_rihs01(name)
         return None, (
-            f"type {name}: no definition in the bag, and Jazzy's differs "
-            f"({have[:15]}.. instead of {type_hash[:15]}..)"
+            f"type {name}: {why}, and Jazzy's differs ({have[:15]}.. instead of "
+            f"{type_hash[:15]}..): hand its .msg files in with --definitions FOLDER"
         )
     return store, None
+
+
+@lru_cache(maxsize=256)
+def rivals(store: Typestore, name: str) -> tuple[tuple[str, Typestore], ...]:
+    """Other definitions of a type, by which a message that does not fit may have been written.
+
+    Args:
+        store: By which it was read.
+        name: The type.
+
+    Returns:
+        (Whose, store) of those that differ from the one in `store`.
+    """
+    text = _layout(store, name)
+    found = {text: ("", store)}
+    for whose, other in [("Jazzy", standard_store(name)), *((_name(s), s) for s in _OTHERS)]:
+        other = other if isinstance(other, Typestore) else get_typestore(other)
+        if name in other.fielddefs:
+            found.setdefault(_layout(other, name), (whose, other))
+    del found[text]
+    return tuple(found.values())
+
+
+def _name(store: Stores) -> str:
+    return store.value.removeprefix("ros2_").capitalize()
+
+
+def _layout(store: Typestore, name: str) -> str:
+    """What decides about the bytes of a type's messages."""
+    return store.hash_rihs01(name)
+
+
+def _differs(store: Typestore, name: str, type_hash: str) -> bool:
+    """Whether a bag's hash of a type, if it has one, is another than that of a store's."""
+    return type_hash.startswith("RIHS01_") and store.hash_rihs01(name) != type_hash
 
 
 def _incomplete(store: Typestore, name: str) -> str | None:

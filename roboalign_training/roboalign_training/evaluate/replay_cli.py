@@ -17,6 +17,7 @@ from rich.progress import track
 
 from roboalign_policy.core.contract import load_contract
 from roboalign_training.data.bags import read_bag
+from roboalign_training.data.definition_folder import add_definitions
 from roboalign_training.data.episodes import bag_contract
 from roboalign_training.evaluate.replay import (
     ANSWERS,
@@ -57,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--every", type=int, default=1, help="ask in every N-th frame")
     p.add_argument("--max-frames", type=int, default=0, help="so many frames at most; 0: all")
     p.add_argument("--no-think", action="store_true", help="act without reasoning first")
+    add_definitions(p)
     return p
 
 
