@@ -23,6 +23,7 @@ from roboalign_training.lerobot.layout import (
     VERSION,
     VERSION_21,
 )
+from roboalign_training.shared.json_lines import read_json_lines
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def open_source(folder: str | Path) -> LeRobotSource:
 def _json(path: Path) -> dict[str, Any]:
     """A JSON object."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DatasetError(path, f"cannot be read: {error}") from error
     if not isinstance(found, dict):
@@ -146,12 +147,10 @@ def _lines(path: Path, *keys: str) -> list[dict[str, Any]]:
     """The objects of a JSON lines file, each with all `keys`."""
     found = []
     try:
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-            if line.strip():
-                item = json.loads(line)
-                if not isinstance(item, dict) or any(key not in item for key in keys):
-                    raise ValueError(f"line {number}: expected an object with {', '.join(keys)}")
-                found.append(item)
+        for number, item in read_json_lines(path):
+            if not isinstance(item, dict) or any(key not in item for key in keys):
+                raise ValueError(f"line {number}: expected an object with {', '.join(keys)}")
+            found.append(item)
     except (OSError, ValueError) as error:
         raise DatasetError(path, f"cannot be read: {error}") from error
     return found
