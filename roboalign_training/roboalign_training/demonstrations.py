@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from roboalign_policy.core.contract import Contract, find_contract, load_contract
 from roboalign_policy.core.hashing import sha256_json
+from roboalign_policy.core.instruction import instruction_fault
 from roboalign_policy.fast import FastTokenizer
 from roboalign_policy.fast.errors import FastError
 from roboalign_training.data.dataset import build_dataset, find_bags, load_frames
@@ -103,6 +104,27 @@ class Demonstrations:
         return np.array([span.start for span in self.episodes])
 
 
+def check_instructions(data: Demonstrations, special: Iterable[str] = ()) -> None:
+    """Makes sure that every instruction can be put into a prompt: before training, not within.
+
+    Args:
+        data: the demonstrations.
+        special: texts that the tokenizer holds for special, beside those that are known.
+
+    Raises:
+        DatasetError: naming the first episode whose instruction holds a tag, and how many do.
+    """
+    special = tuple(special)
+    bad = [(e.id, f) for e in data.episodes if (f := instruction_fault(e.instruction, special))]
+    if bad:
+        name, fault = bad[0]
+        more = f" (and {len(bad) - 1} more episodes)" if len(bad) > 1 else ""
+        raise DatasetError(
+            data.folder,
+            f"instruction of episode {name}: {fault}{more}: convert or import with --instruction",
+        )
+
+
 def load_demonstrations(
     folder: str | Path, bags: Sequence[str | Path] = (), contract: str = ""
 ) -> Demonstrations:
@@ -138,7 +160,7 @@ def load_demonstrations(
     except FastError as error:
         cause = f"its tokenizer cannot encode it ({error}): were episodes added?"
         raise DatasetError(folder, f"{cause} Run `roboalign fit-tokenizer` again") from error
-    return Demonstrations(
+    data = Demonstrations(
         folder=folder,
         contract=frames.contract,
         fast=fast,
@@ -149,6 +171,8 @@ def load_demonstrations(
         chunk_tokens=tokens,
         usable=frames.usable,
     )
+    check_instructions(data)
+    return data
 
 
 def convert(folder: Path, bags: Sequence[str | Path], contract: str) -> None:

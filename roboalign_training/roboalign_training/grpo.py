@@ -27,7 +27,11 @@ from roboalign_training.arguments import (
     run_main,
 )
 from roboalign_training.collate import PromptCollator
-from roboalign_training.demonstrations import Demonstrations, load_demonstrations
+from roboalign_training.demonstrations import (
+    Demonstrations,
+    check_instructions,
+    load_demonstrations,
+)
 from roboalign_training.dev_score import DevScore, dev_frames, score_frames
 from roboalign_training.mixture import grpo_dataset, split_episodes
 from roboalign_training.rewards import format_reward, prefix_accuracy_reward
@@ -177,6 +181,7 @@ def train(argv: Sequence[str]) -> Path:
     prompts = np.sort(rng.choice(train_frames, size=arguments.samples, replace=False))
 
     mllm = load_mllm(arguments.base)
+    check_instructions(data, mllm.tokenizer.get_added_vocab())
     present, wanted = count_fast_tokens(mllm.tokenizer), data.fast.vocab_size
     found = f"{arguments.base} with {present} FAST tokens"
     require("base", found, present == wanted, f"the {wanted} of {data.folder}: run SFT first")

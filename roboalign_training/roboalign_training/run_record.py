@@ -27,6 +27,7 @@ from roboalign_policy.core.prompt import PROMPT_VERSION
 from roboalign_training.demonstrations import Demonstrations
 from roboalign_training.provenance import write_origin
 from roboalign_training.run_layout import METRICS, POLICY
+from roboalign_training.shared.json_lines import read_json_lines
 
 PACKAGES = ("torch", "transformers", "trl", "datasets", "numpy")
 
@@ -77,8 +78,7 @@ class RunFolder:
         """The lines of `metrics.jsonl`; a last line cut by a kill is left out."""
         if not self.metrics_path.is_file():
             return []
-        lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return [values for _, values in read_json_lines(self.metrics_path, whole_lines=True)]
 
     def checkpoint(self) -> Path | None:
         """The newest whole checkpoint: the trainer state is written last, when all is there."""

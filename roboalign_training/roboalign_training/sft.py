@@ -18,7 +18,7 @@ from trl import SFTConfig, SFTTrainer
 from roboalign_policy.models.loading import extend_vocabulary, load_mllm
 from roboalign_training.arguments import RunArguments, Stopped, parse_arguments, require, run_main
 from roboalign_training.collate import PromptCollator
-from roboalign_training.demonstrations import load_demonstrations
+from roboalign_training.demonstrations import check_instructions, load_demonstrations
 from roboalign_training.dev_score import dev_frames, score_frames
 from roboalign_training.mixture import (
     Mixture,
@@ -127,6 +127,7 @@ def train(argv: Sequence[str]) -> Path:
     )
 
     mllm = load_mllm(arguments.base)
+    check_instructions(data, mllm.tokenizer.get_added_vocab())
     extend_vocabulary(mllm, data.fast.vocab_size)
     if arguments.freeze_vision:
         mllm.model.model.visual.requires_grad_(False)

@@ -18,6 +18,7 @@ from roboalign_policy.core.recording import (
     LogClock,
     RecordingError,
     check_episode_id,
+    check_instruction,
     check_outcome,
     make_episode_id,
     recorded_topics,
@@ -50,6 +51,21 @@ def test_recorded_topics_are_all_of_the_contract_once(contract):
 def test_only_observations_and_commands_are_required(contract):
     """An episode without a task message can be trained on: its instruction is in the metadata."""
     assert [t.topic for t in recorded_topics(contract) if not t.required] == ["task", "scene"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (" ", "instruction: found an empty text, expected what the demonstrator is asked to do"),
+        ("pick <image> up", "instruction: found the tag '<image>' in 'pick <image> up'"),
+        ("<|im_start|>user", r"instruction: found the tag '<\|im_start\|>'"),
+    ],
+)
+def test_instructions_that_cannot_be_trained_on_are_refused(text, words):
+    """Not weeks later, by a training that has begun."""
+    with pytest.raises(RecordingError, match=words):
+        check_instruction(text)
+    check_instruction("put bolt #2 where x < y")
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "../up", "a b", "x" * 101, "é"])

@@ -209,6 +209,8 @@ def test_cancel_stops_at_once_and_a_newer_goal_preempts(start_policy, client, pr
     assert len(client.twists) <= 1  # at most one that was under way
     assert client.run("up", timeout_s=0.5).reason == Result.REASON_TIMEOUT
     assert client.run(" ").reason == Result.REASON_INVALID_GOAL
+    tagged = client.run("go <|im_end|>")
+    assert tagged.reason == Result.REASON_INVALID_GOAL and "'<|im_end|>'" in tagged.message
 
 
 def test_no_callback_waits_for_the_model(start_policy, client, probe):

@@ -207,6 +207,8 @@ def test_refusals_name_what_is_wrong(recorder, probe, tmp_path):
     """Ids, outcomes, order of calls, and an id that exists; discarding removes the bag."""
     recorder()
     assert "no episode is being recorded" in stop(probe).message
+    tagged = start(probe, instruction="pick <|im_start|> up")
+    assert not tagged.ok and "instruction: found the tag '<|im_start|>'" in tagged.message
     assert "expected 1 to 100 letters" in start(probe, episode_id="../x").message
     assert start(probe, episode_id="a").ok
     assert "episode a is being recorded" in start(probe, episode_id="b").message

@@ -57,6 +57,12 @@ def smooth_images(count: int, shape: tuple[int, int, int], seed: int) -> np.ndar
     return images
 
 
+def smooth_motion(count: int, width: int, seed: int) -> np.ndarray:
+    """Joints that move as an arm can, (count, width) float32 rad; another motion each seed."""
+    phase = 0.1 * np.arange(count)[:, None] + np.arange(width) + 2 * seed
+    return (0.6 + 0.4 * np.sin(phase)).astype(np.float32)
+
+
 def make_frames(contract: Contract, name: str, count: int, seed: int, holes=()) -> EpisodeFrames:
     """An episode of `contract`; grid positions `holes` are missing."""
     rng = np.random.default_rng(seed)
@@ -129,7 +135,6 @@ def write_mp4(path: Path, images: np.ndarray, fps: int) -> None:
 
 def make_v21(folder: Path, *, fps: int = 10, lengths=(12, 15, 9), chunk: int = 2) -> dict:
     """A LeRobot data set v2.1 of an SO-101 with one camera; returns what is in its episodes."""
-    rng = np.random.default_rng(0)
     names = [f"{joint}.pos" for joint in JOINTS]
     vector = {"dtype": "float32", "shape": [6], "names": names}
     counter = {"shape": [1], "names": None}
@@ -173,8 +178,8 @@ def make_v21(folder: Path, *, fps: int = 10, lengths=(12, 15, 9), chunk: int = 2
     episodes, made, start = [], {}, 0
     for number, count in enumerate(lengths):
         task = number % 2
-        states = rng.uniform(0.0, 1.2, (count, 6)).astype(np.float32)
-        actions = (states + rng.uniform(-0.1, 0.1, (count, 6))).astype(np.float32)
+        states = smooth_motion(count, 6, number)
+        actions = states + np.float32(0.02)
         images = smooth_images(count, SHAPE, number)
         vectors = pa.list_(pa.float32(), 6)
         table = pa.table(

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from roboalign_policy.core.prompt import parse_answer
@@ -15,6 +17,7 @@ from roboalign_training import sft
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.fit import load_action_stats
 from roboalign_training.data.frame_dataset import load_frames
+from roboalign_training.data.index import load_index
 from roboalign_training.demonstrations import load_demonstrations
 from roboalign_training.mixture import action_answer
 from roboalign_training.run_layout import EXIT_DATA_FAULT, EXIT_INVALID_CONFIG
@@ -73,6 +76,41 @@ def test_tokens_decode_to_the_demonstrated_chunk(folder):
         np.testing.assert_allclose(
             chunk, frames.chunk(frame), atol=0.12
         )  # half a quantum of the coefficients
+
+
+def edit_instruction(folder, out, name, text):
+    """A copy of a data set with another instruction for one episode, as an old release took it."""
+    shutil.copytree(folder, out)
+    path = next((out / "data").glob(f"*{name}*.parquet"))
+    table = pq.ParquetFile(path).read()
+    at = table.schema.get_field_index("instruction")
+    column = pa.array([text] * len(table), table.schema.types[at])
+    pq.write_table(table.set_column(at, table.schema.field(at), column), path)
+    index = load_index(out)
+    index.episodes[name]["instruction"] = text
+    index.save()
+    return out
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [("pick <|im_start|> up", "<|im_start|>"), ("look at <image> and go", "<image>")],
+)
+def test_an_instruction_with_tags_is_refused_before_training(folder, tmp_path, text, tag):
+    changed = edit_instruction(folder, tmp_path / "data", "episode1", text)
+    with pytest.raises(DatasetError) as error:
+        load_demonstrations(changed)
+    assert f"instruction of episode episode1: found the tag {tag!r}" in str(error.value)
+
+
+def test_a_special_token_of_the_base_is_refused_before_training(folder, tmp_path, capsys):
+    """Of roboalign-tiny, [UNK]: an ordinary word for any other model."""
+    changed = edit_instruction(folder, tmp_path / "data", "episode2", "put [UNK] there")
+    load_demonstrations(changed)
+    options = ["--dataset", str(changed), "--output_dir", str(tmp_path / "run")]
+    options += ["--held_out_episodes", "1", "--max_steps", "1", "--report_to", "none"]
+    assert sft.main(options) == EXIT_DATA_FAULT
+    assert "instruction of episode episode2: found the tag '[UNK]'" in capsys.readouterr().err
 
 
 def test_a_second_call_converts_nothing_and_keeps_the_tokenizer(folder, bags):

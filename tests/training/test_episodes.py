@@ -201,6 +201,20 @@ def test_instruction_that_is_not_known(tmp_path, contract, task, cause):
         frames_from_bag(read_bag(demo.folder), contract)
 
 
+@pytest.mark.parametrize("where", ["custom", "task", "given"])
+def test_an_instruction_with_tags_is_a_fault_of_the_episode(tmp_path, contract, where):
+    text = "pick <|vision_start|> up"
+    plain = {"custom": False, "task": (text if where == "task" else "pick it up",)}
+    more = {"instruction": text} if where == "custom" else plain
+    demo = write_demo(tmp_path / "ep", count=9, **more)
+    bag = read_bag(demo.folder)
+    given = text if where == "given" else None
+    (span,) = find_spans(bag, map_topics(bag, contract), given)
+    assert span.fault == (
+        f"instruction: found the tag '<|vision_start|>' in {text!r}, expected words without tags"
+    )
+
+
 def test_markers_split_a_plain_recording(tmp_path, contract):
     demo = write_demo(
         tmp_path / "long",

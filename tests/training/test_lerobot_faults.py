@@ -218,7 +218,9 @@ def test_nothing_of_an_export_is_mapped(exported, tmp_path):
         import_dataset(exported, tmp_path / "ours", gains={"dx": (2.0, 0.0)})
 
 
-def test_an_episode_that_is_there_already_is_not_replaced(exported, tmp_path):
+def test_an_episode_that_is_there_already_is_known(exported, tmp_path):
+    before = {p: p.read_bytes() for p in (tmp_path / "kitchen").rglob("*") if p.is_file()}
     done = import_dataset(exported, tmp_path / "kitchen")
-    assert (done.added, len(done.skipped)) == ([], 3)
-    assert done.skipped[0]["reason"] == "episode id '2025-0' is already that of ../bags/2025-0"
+    assert (done.added, done.known, done.skipped, done.failed) == ([], 3, [], [])
+    after = {p: p.read_bytes() for p in (tmp_path / "kitchen").rglob("*") if p.is_file()}
+    assert {p: d for p, d in after.items() if p.name != ".lock"} == before

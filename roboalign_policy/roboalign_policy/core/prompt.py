@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from roboalign_policy.core.instruction import instruction_fault
 from roboalign_policy.core.keys import (
     ACTION_END,
     ACTION_START,
@@ -28,8 +29,6 @@ PROMPT_VERSION = 1
 
 # In the order in which an answer has them.
 _TAGS = (THINK_START, THINK_END, ANSWER_START, ACTION_START, ACTION_END, ANSWER_END)
-# An instruction comes from outside; what steers the model or its chat template must not be in it.
-_STEERING = re.compile("|".join(map(re.escape, _TAGS)) + r"|<\||\|>|<fast_")
 _FAST = re.compile(r"<fast_(0|[1-9][0-9]{0,5})>")
 _FAST_RUN = re.compile(rf"(?:\s*{_FAST.pattern})*\s*")
 
@@ -83,15 +82,10 @@ def build_prompt(instruction: str, state: str, think: bool) -> str:
     Raises:
         ValueError: the instruction is empty or holds tags of the answer or of a chat template.
     """
+    # An instruction comes from outside.
+    if fault := instruction_fault(instruction):
+        raise ValueError(f"instruction: {fault}")
     words = " ".join(instruction.split())
-    if not words:
-        raise ValueError(f"instruction: found {instruction!r}, expected words")
-    steering = _STEERING.search(words)
-    if steering:
-        raise ValueError(
-            f"instruction: found {steering.group()!r} in {instruction!r}, expected "
-            "words without tags"
-        )
     return f"task : {words} . state : {state} . {'think then act' if think else 'act'} ."
 
 

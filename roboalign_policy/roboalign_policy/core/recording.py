@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from roboalign_policy.core.compression import AUTO, CompressionChoice
+from roboalign_policy.core.instruction import instruction_fault
 from roboalign_policy.core.keys import STRING_TYPE
 
 OUTCOMES = ("unknown", "success", "failure", "discarded")
@@ -46,6 +47,20 @@ def check_episode_id(episode_id: str) -> None:
             f"episode_id: found {episode_id!r}, expected 1 to 100 letters, digits, '.', '_' or "
             "'-', not starting with '.'"
         )
+
+
+def check_instruction(instruction: str) -> None:
+    """Refuse a text that no policy could be asked to do.
+
+    Raises:
+        RecordingError: it is empty, or holds a tag of a chat template or an answer.
+    """
+    if not instruction.strip():
+        raise RecordingError(
+            "instruction: found an empty text, expected what the demonstrator is asked to do"
+        )
+    if fault := instruction_fault(instruction):
+        raise RecordingError(f"instruction: {fault}")
 
 
 def check_outcome(outcome: str) -> None:

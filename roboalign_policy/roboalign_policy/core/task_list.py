@@ -7,7 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_LINE = re.compile(r"(?:(\d+)\s*x\s+)?(.*)")
+from roboalign_policy.core.instruction import instruction_fault
+
+_LINE = re.compile(r"(?:(\d+)\s*[xX×]\s+)?(.*)", re.DOTALL)
+_COMMENT = re.compile(r"\s#(\s|$)")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_MARK = "\ufeff"  # byte order mark
 
 
 class TaskListError(ValueError):
@@ -51,7 +56,7 @@ class TaskList:
         """Begin at the first one.
 
         Raises:
-            TaskListError: there is none, or one stands there twice.
+            TaskListError: there is none, one stands there twice, or one is no instruction.
         """
         self.tasks, self.at = list(tasks), 0
         if not self.tasks:
@@ -62,6 +67,8 @@ class TaskList:
                 raise TaskListError(
                     f"task list: found {name!r} twice, expected it once: 20 x {name}"
                 )
+            if fault := instruction_fault(name):
+                raise TaskListError(f"instruction: {fault}")
 
     @property
     def present(self) -> Task:
@@ -104,24 +111,61 @@ class TaskList:
 
 
 def load_tasks(path: Path) -> TaskList:
-    """Read a task list: an instruction a line, ``20 x`` before it for a number; # is a comment.
+    """Read a task list: an instruction a line, ``20 x`` before it for a number.
+
+    The file is UTF-8, with or without a byte order mark, with line ends of any system. A line that
+    begins with # is a comment; a # after that belongs to the instruction.
 
     Raises:
         TaskListError: naming file and line.
         OSError: it cannot be read.
     """
     tasks = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        text = line.partition("#")[0].strip()
-        if not text:
+    for number, line in enumerate(_lines(path), start=1):
+        text = line.lstrip(_MARK).strip()
+        if not text or text.startswith("#"):
             continue
+        fault = None
         times, instruction = _LINE.fullmatch(text).groups()
         if not instruction or times == "0":
-            raise TaskListError(
-                f"{path}:{number}: found {text!r}, expected an instruction, or 20 x and one"
+            fault = f"found {text!r}, expected an instruction, or 20 x and one"
+        elif _COMMENT.search(text):
+            # Text or comment? Half of an instruction must not be lost by a guess.
+            fault = (
+                f"found {text!r}, expected a comment on a line of its own, or a # that touches "
+                "what it numbers, as in hole #2"
             )
+        elif why := instruction_fault(instruction):
+            fault = why
+        if fault:
+            raise TaskListError(f"{path}:{number}: {fault}")
         tasks.append(Task(instruction, int(times or 0)))
     try:
         return TaskList(tasks)
     except TaskListError as error:
         raise TaskListError(f"{path}: {error}") from None
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file; only what ends a line in every editor ends one here.
+
+    Raises:
+        TaskListError: its bytes are not UTF-8 text; the line is named.
+        OSError: it cannot be read.
+    """
+    lines = []
+    for number, line in enumerate(_LINE_END.split(path.read_bytes()), start=1):
+        try:
+            lines.append(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            found = " ".join(f"{byte:02x}" for byte in line[error.start : error.start + 2])
+            raise TaskListError(
+                f"{path}:{number}: found the bytes {found}, expected text in UTF-8: save the file "
+                "in that encoding"
+            ) from None
+        if "\0" in lines[-1]:  # UTF-16 without a mark reads as UTF-8 with zeros in it
+            raise TaskListError(
+                f"{path}:{number}: found a zero byte, expected text in UTF-8 (is it UTF-16?): "
+                "save the file in that encoding"
+            )
+    return lines

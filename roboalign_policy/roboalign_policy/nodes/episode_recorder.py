@@ -24,6 +24,7 @@ from roboalign_policy.core.node_parameters import RecorderParameters
 from roboalign_policy.core.recording import (
     RecordingError,
     check_episode_id,
+    check_instruction,
     check_outcome,
     make_episode_id,
     recorded_topics,
@@ -155,10 +156,7 @@ class EpisodeRecorder:
         """Check everything and make the bag."""
         if self.session is not None:
             raise Busy(f"episode {self.episode_id} is being recorded: stop it first")
-        if not instruction.strip():
-            raise RecordingError(
-                "instruction: found an empty text, expected what the demonstrator is asked to do"
-            )
+        check_instruction(instruction)
         episode_id = episode_id or make_episode_id()
         check_episode_id(episode_id)
         if not self.space_left():

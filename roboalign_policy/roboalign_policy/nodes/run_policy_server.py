@@ -14,6 +14,7 @@ from roboalign_msgs.action import RunPolicy
 from roboalign_msgs.msg import PolicyStatus
 
 from roboalign_policy.core.drive_types import State
+from roboalign_policy.core.instruction import instruction_fault
 from roboalign_policy.nodes.policy_session import PolicySession
 
 #: Ends that a client asked for; every other one aborts the goal.
@@ -94,6 +95,9 @@ class RunPolicyServer:
             return _refused(handle, RunPolicy.Result.REASON_NOT_ACTIVE, "the node is not active")
         if not goal.instruction.strip():
             text = "instruction: found an empty text, expected what the robot shall do"
+            return _refused(handle, RunPolicy.Result.REASON_INVALID_GOAL, text)
+        if fault := instruction_fault(goal.instruction):
+            text = f"instruction: {fault}"
             return _refused(handle, RunPolicy.Result.REASON_INVALID_GOAL, text)
         if not 0.0 <= goal.timeout_s < float("inf"):
             text = f"timeout_s: found {goal.timeout_s}, expected a finite number >= 0"

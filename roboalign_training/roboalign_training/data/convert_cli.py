@@ -21,6 +21,7 @@ from rich.progress import (
 )
 
 from roboalign_policy.core.contract import ContractError, load_contract
+from roboalign_policy.core.instruction import instruction_fault
 from roboalign_training.conversion.allocation import keep_freed_memory
 from roboalign_training.conversion.memory import (
     DEFAULT_BYTES,
@@ -114,6 +115,8 @@ def _recipe(args: argparse.Namespace) -> Recipe | None:
         "quality": args.quality,
     }
     given = {key: value for key, value in given.items() if value is not None}
+    if args.instruction is not None and (fault := instruction_fault(args.instruction)):
+        raise DataError("command line", f"--instruction: {fault}")
     try:
         return Recipe(**given) if given else None
     except ValueError as error:

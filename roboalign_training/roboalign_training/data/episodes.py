@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from roboalign_policy.core.contract import Contract, ContractError, contract_from_yaml
+from roboalign_policy.core.instruction import instruction_fault
 from roboalign_policy.core.keys import (
     BAG_CONTRACT,
     BAG_EPISODE_ID,
@@ -46,7 +47,8 @@ class Span:
         instruction: What the demonstrator was asked to do.
         outcome: unknown, success, failure or discarded.
         start_ns, end_ns: First and last receive time that belong to it.
-        fault: Why it must not be trained on (recorder's verdict, a part that is lost), or None.
+        fault: Why it must not be trained on (recorder's verdict, a part that is lost, an
+            instruction with tags), or None.
         pauses: When recording was interrupted on purpose.
     """
 
@@ -139,7 +141,10 @@ def find_spans(bag: Bag, topics: TopicMap, instruction: str | None = None) -> li
                 bag.path, f"outcome: found {span.outcome!r}, expected one of {', '.join(OUTCOMES)}"
             )
         within = tuple(p for p in pauses if p[0] <= span.end_ns and p[1] >= span.start_ns)
-        named.append(replace(span, instruction=text.strip(), pauses=within))
+        fault = span.fault
+        if fault is None and (why := instruction_fault(text)):
+            fault = f"instruction: {why}"
+        named.append(replace(span, instruction=text.strip(), pauses=within, fault=fault))
     return named
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from roboalign_training.shared.json_lines import read_json_lines
 from roboalign_training.statistics import wilson_interval
 
 RESULTS, FRAMES, JOBS = "results.jsonl", "frames", "jobs.json"
@@ -115,9 +116,8 @@ def run_closed_loop(
 def read_results(out: Path) -> dict[Episode, dict]:
     """Results of finished episodes in ``out``; a last line that a kill cut off is left out."""
     path = out / RESULTS
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    records = [json.loads(line) for line in lines if line.endswith("\n")]
-    return {Episode(r["suite"], r["task"], r["seed"]): r for r in records}
+    lines = read_json_lines(path, whole_lines=True) if path.is_file() else []
+    return {Episode(r["suite"], r["task"], r["seed"]): r for _, r in lines}
 
 
 def drop_torn_line(out: Path) -> None:

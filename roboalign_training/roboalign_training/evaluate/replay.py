@@ -25,6 +25,7 @@ from roboalign_training.data.bags import Bag
 from roboalign_training.data.episodes import EpisodeFrames, Span, find_spans, frames_from_bag
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.topics import TopicMap, map_topics
+from roboalign_training.shared.json_lines import read_json_lines
 
 JOB, ANSWERS, REPORT = "job.json", "answers.jsonl", "replay.json"
 LIMIT = 1e-6
@@ -159,8 +160,7 @@ class Answer:
 def read_answers(path: Path) -> list[Answer]:
     """Answers of a file with one `Answer.to_json` a line."""
     answers = []
-    for line in path.read_text("utf-8").splitlines():
-        data = json.loads(line)
+    for _, data in read_json_lines(path):
         actions = data.pop("actions")
         array = None if actions is None else np.array(actions, np.float32)
         answers.append(Answer(actions=array, **data))

@@ -18,6 +18,7 @@ from roboalign_training.evaluate.figures import (
     success_figure,
 )
 from roboalign_training.run_layout import METRICS
+from roboalign_training.shared.json_lines import read_json_lines
 
 ARMS = ("base", "sft", "grpo")
 STRIPS_PER_SUITE = 2
@@ -88,8 +89,8 @@ def write_report(out: Path, config: dict) -> Path:
 def read_metrics(run: Path) -> list[dict]:
     """Lines of a run's ``metrics.jsonl``; a last line that a kill cut off is left out."""
     path = run / METRICS
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    lines = read_json_lines(path, whole_lines=True) if path.is_file() else []
+    return [values for _, values in lines]
 
 
 def collect_strips(out: Path) -> list[dict]:

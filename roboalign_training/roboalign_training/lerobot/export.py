@@ -10,6 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.index import DatasetIndex, load_index
 from roboalign_training.data.video import CODECS
@@ -17,6 +21,10 @@ from roboalign_training.lerobot.assembly import Assembly
 from roboalign_training.lerobot.layout import PNG
 from roboalign_training.lerobot.partial import partial_folder, partial_path
 from roboalign_training.lerobot.passport import load_passport
+from roboalign_training.shared.left_out import LeftOut
+
+_REPLACED = "replaced"
+_GAP = "for which LeRobot has no place"
 
 
 @dataclass
@@ -28,6 +36,7 @@ class Exported:
         episodes, frames: How many are in it.
         existed: The same export was there already, and was left as it is.
         notes: What a user should know.
+        left_out: What LeRobot's own files have no place for.
     """
 
     folder: Path
@@ -35,6 +44,7 @@ class Exported:
     frames: int
     existed: bool = False
     notes: list[str] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def export_dataset(
@@ -43,6 +53,7 @@ def export_dataset(
     *,
     images: str = "h264",
     crf: int | None = None,
+    overwrite: bool = False,
     on_frame: Callable[[int], None] | None = None,
     on_filed: Callable[[int], None] | None = None,
 ) -> Exported:
@@ -54,6 +65,7 @@ def export_dataset(
             what an interrupted export of the same data set left in there is not made again.
         images: `h264` or `av1` for videos, `png` for images in the data files, bit for bit.
         crf: Quality of videos, lower is better; None for the codec's default.
+        overwrite: Whether another export of ours at `out` is replaced, once the new one is done.
         on_frame: Called with how many images of frames were done since the last call: one, or
             all of an episode that was done before.
         on_filed: Called with how many frames stand in a file that is complete, for every kind of
@@ -61,7 +73,7 @@ def export_dataset(
 
     Raises:
         DatasetError: When the data set is damaged or cannot be said in LeRobot's format, or `out`
-            is there and is anything but the same export.
+            is there and is anything but the same export, or with `overwrite` no export of ours.
     """
     index, out = load_index(Path(folder)), Path(out).absolute()
     if images not in (PNG, *CODECS):
@@ -78,17 +90,45 @@ def export_dataset(
     _check(index, images)
     identity = {"dataset": index.hashes["dataset"], **storage}
     done = Exported(out, len(index.episodes), index.frames)
-    done.existed = _is_there(out, identity)
+    done.existed = _is_there(out, identity, overwrite)
     if done.existed and not partial_path(out).exists():
+        _count_gaps(index, done)
         return done
     with partial_folder(out) as folder:
-        done.existed = _is_there(out, identity)  # perhaps it was made in between
+        # Perhaps it was made in between.
+        done.existed = _is_there(out, identity, overwrite)
         if not done.existed:
             assembly = Assembly(folder, index, storage)
             assembly.make_parts(on_frame or (lambda count: None))
             done.notes += assembly.finish(on_filed or (lambda count: None))
-            os.replace(assembly.tree, out)
+            _put(assembly.tree, out, folder / _REPLACED)
+    _count_gaps(index, done)
     return done
+
+
+def _put(tree: Path, out: Path, aside: Path) -> None:
+    """Gives a finished export its place; what was there goes when the new one stands there."""
+    there = out.exists() and any(out.iterdir())
+    if there:
+        os.replace(out, aside)
+    try:
+        os.replace(tree, out)
+    except OSError:
+        if there:
+            os.replace(aside, out)
+        raise
+
+
+def _count_gaps(index: DatasetIndex, done: Exported) -> None:
+    """Counts the stretches of missing frames inside episodes."""
+    for entry in index.episodes.values():
+        path = index.folder / entry["file"]
+        try:
+            column = pq.ParquetFile(path).read(columns=["frame_index"])["frame_index"]
+        except (OSError, pa.ArrowException, KeyError) as error:
+            raise DatasetError(path, f"cannot be read: {error}") from error
+        steps = np.diff(column.to_numpy())
+        done.left_out.add("gap", _GAP, int(np.count_nonzero(steps > 1)))
 
 
 def _check(index: DatasetIndex, images: str) -> None:
@@ -110,15 +150,19 @@ def _check(index: DatasetIndex, images: str) -> None:
         )
 
 
-def _is_there(out: Path, identity: dict) -> bool:
-    """Whether the same export is at `out`; what else is there is an error."""
+def _is_there(out: Path, identity: dict, overwrite: bool) -> bool:
+    """Whether the same export is at `out`; what else is there is an error, or to be replaced."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     found = load_passport(out) if out.is_dir() else None
     if found is None:
         raise DatasetError(out, "exists and is no export of a RoboAlign data set: choose another")
     if found.identity != identity:
+        if overwrite:
+            return False
         raise DatasetError(
-            out, f"exists and is another export: found {found.identity}, expected {identity}"
+            out,
+            f"exists and is another export: found {found.identity}, expected {identity}: choose "
+            "another folder, or replace it with --overwrite",
         )
     return True

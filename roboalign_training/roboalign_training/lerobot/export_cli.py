@@ -15,8 +15,9 @@ from roboalign_training.data.index import load_index
 from roboalign_training.data.video import CODECS
 from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.lerobot.layout import PNG
-from roboalign_training.lerobot.progress import frame_progress
+from roboalign_training.lerobot.progress import frame_progress, say_not_written
 from roboalign_training.resumable import say_stopped
+from roboalign_training.shared.left_out import add_strict
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,6 +40,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--crf", type=int, help=f"quality of videos, lower is better; default: {defaults}"
     )
+    p.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace another export that is at --out, once the new one is done",
+    )
+    add_strict(p)
     return p
 
 
@@ -46,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0 on success, also where the same export is there; 1 on an error; 130 after ctrl-C.
+        0 on success, also where the same export is there; 1 on an error; 3 with --strict when
+        something was left out; 130 after ctrl-C.
     """
     args = parser().parse_args(argv)
     console = Console(stderr=True)
@@ -61,11 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 args.out,
                 images=args.images,
                 crf=args.crf,
+                overwrite=args.overwrite,
                 on_frame=on_frame,
                 on_filed=on_filed,
             )
     except (DataError, ValueError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        return 1
+    except OSError as error:  # a full disk, a folder that may not be written
+        say_not_written(console, args.out, error)
         return 1
     except KeyboardInterrupt:
         return say_stopped(console)
@@ -73,7 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     state = " (the same export was there)" if done.existed else ""
     print(f"{args.out}: {done.episodes} episodes, {done.frames} frames{state}")
-    return 0
+    print(done.left_out.line())
+    return done.left_out.status(args.strict)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.png import encode_png
 from roboalign_training.data.table import episode_writer, frame_columns
 from roboalign_training.data.video import read_frames
-from roboalign_training.lerobot.source import LeRobotSource, SourceEpisode
+from roboalign_training.lerobot.listing import SourceEpisode
+from roboalign_training.lerobot.source import LeRobotSource
 
 _BATCH = 32  # encoded images in memory at a time
 
@@ -27,16 +28,22 @@ Picture = tuple[np.ndarray, bytes | None]
 
 
 def read_images(
-    source: LeRobotSource, episode: SourceEpisode, feature: str, rows: slice
+    source: LeRobotSource, episode: SourceEpisode, feature: str, rows: slice, start_s: float
 ) -> Iterator[Picture]:
-    """The images of a feature in one episode, which stands in `rows` of its data file.
+    """The images of a feature in one episode.
+
+    Args:
+        source: The data set.
+        episode: The episode.
+        feature: Stored as video, or as images in the data file.
+        rows: Where the episode stands in its data file.
+        start_s: s; when the first image is shown, where it is a video.
 
     Raises:
         DatasetError: When one is missing or cannot be decoded.
     """
     if feature in episode.videos:
-        file, start_s = episode.videos[feature]
-        path = source.folder / file
+        path = source.folder / episode.videos[feature].file
         for image in read_frames(path, start_s, episode.frames, source.fps):
             yield image, None
         return

@@ -12,12 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from roboalign_policy.core.contract import ContractError, load_contract
+from roboalign_policy.core.instruction import instruction_fault
 from roboalign_training.data.errors import DataError
 from roboalign_training.data.recipe import Recipe
 from roboalign_training.lerobot.importing import Imported, import_contract, import_dataset
-from roboalign_training.lerobot.progress import frame_progress
+from roboalign_training.lerobot.progress import frame_progress, say_not_written
 from roboalign_training.lerobot.source import open_source
 from roboalign_training.resumable import say_stopped
+from roboalign_training.shared.left_out import add_strict
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,8 +48,9 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         default=[],
-        metavar="THEIRS=OURS",
-        help="dimensions with other names in the contract, e.g. j0=shoulder_pan",
+        metavar="[FEATURE:]THEIRS=OURS",
+        help="dimensions with other names in the contract, e.g. j0=shoulder_pan; one without a "
+        "name of its own by its place, from 0 on, e.g. 6=gripper",
     )
     p.add_argument(
         "--gain",
@@ -60,6 +63,12 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--instruction", help="what was asked for; default: the episode's task")
     p.add_argument("--min-frames", type=int, help="least frames; default: half a chunk")
+    p.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace episodes that were imported before with other options or from other files",
+    )
+    add_strict(p)
     return p
 
 
@@ -68,12 +77,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 when every episode was taken or left out by the rules; 1 when one could not be read, or
-        the data sets do not fit; 130 after ctrl-C.
+        the data sets do not fit; 3 with --strict when something was left out; 130 after ctrl-C.
     """
     args = parser().parse_args(argv)
     console = Console(stderr=True)
     try:
         contract = load_contract(args.contract) if args.contract else None
+        options = {
+            "maps": _pairs(args.map, "--map"),
+            "renames": _pairs(args.rename, "--rename", many=True),
+            "gains": _gains(args.gain),
+            "recipe": _recipe(args),
+        }
         with console.status(f"reading {escape(str(args.source))}"):
             source = open_source(args.source)
         contract = import_contract(source, contract)
@@ -83,25 +98,28 @@ def main(argv: Sequence[str] | None = None) -> int:
                 source,
                 args.out,
                 contract,
-                maps=_pairs(args.map, "--map"),
-                renames=_pairs(args.rename, "--rename"),
-                gains=_gains(args.gain),
-                recipe=_recipe(args),
+                **options,
+                overwrite=args.overwrite,
                 on_frame=on_frame,
             )
     except (DataError, ContractError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         return 1
+    except OSError as error:  # a full disk, a folder that may not be written
+        say_not_written(console, args.out, error)
+        return 1
     except KeyboardInterrupt:
         return say_stopped(console)
     _report(args, done, console)
-    return int(bool(done.failed))
+    return 1 if done.failed else done.left_out.status(args.strict)
 
 
 def _recipe(args: argparse.Namespace) -> Recipe | None:
     """The rules that were given, or None."""
     given = {"instruction": args.instruction, "min_frames": args.min_frames}
     given = {key: value for key, value in given.items() if value is not None}
+    if args.instruction is not None and (fault := instruction_fault(args.instruction)):
+        raise DataError("command line", f"--instruction: {fault}")
     try:
         return Recipe(**given) if given else None
     except ValueError as error:
@@ -141,7 +159,7 @@ def _report(args: argparse.Namespace, done: Imported, console: Console) -> None:
     """Prints what came of it."""
     for note in done.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
-    for entry in done.skipped:
+    for entry in (*done.out_before, *done.skipped):
         text = escape(f"{entry['id']}: {entry['reason']}")
         console.print(f"[yellow]left out:[/] {text}", soft_wrap=True)
     for text in done.failed:
@@ -154,6 +172,7 @@ def _report(args: argparse.Namespace, done: Imported, console: Console) -> None:
         f"{args.out}: {len(done.index.episodes)} episodes, {done.index.frames} frames "
         f"({len(done.added)} new episodes, {done.known} known before)"
     )
+    print(done.left_out.line())
 
 
 if __name__ == "__main__":

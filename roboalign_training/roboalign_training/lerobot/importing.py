@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from os.path import relpath
 from pathlib import Path
 
 from roboalign_policy.core.contract import Contract
 from roboalign_training.data.dataset import enter_episodes, open_index
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.image_storage import AUTO, PNG
-from roboalign_training.data.index import INDEX, DatasetIndex, locked
+from roboalign_training.data.index import INDEX, DatasetIndex
 from roboalign_training.data.recipe import Recipe
+from roboalign_training.lerobot.causes import (
+    KEPT,
+    NO_EPISODE,
+    NOT_FINITE,
+    UNREADABLE,
+    cause_of,
+)
+from roboalign_training.lerobot.feature_map import FeatureMap
 from roboalign_training.lerobot.job import ImportJob
 from roboalign_training.lerobot.layout import PASSPORT
-from roboalign_training.lerobot.mapping import FeatureMap, make_map
+from roboalign_training.lerobot.mapping import make_map
 from roboalign_training.lerobot.passport import Passport, load_passport
 from roboalign_training.lerobot.source import LeRobotSource, open_source
+from roboalign_training.lerobot.target_folder import target_folder
+from roboalign_training.shared.left_out import LeftOut
 
 
 @dataclass
@@ -30,8 +39,10 @@ class Imported:
         added: Ids of the episodes that are new.
         known: Episodes that it had, or had left out, before.
         skipped: Entries of those left out now, with the reason.
-        failed: Why an episode could not be read, one text each.
+        out_before: Entries of those left out by an earlier call already.
+        failed: Why an episode could not be read or replaced, one text each.
         notes: What a user should know.
+        left_out: All that the data set lacks of the source, by cause.
     """
 
     index: DatasetIndex
@@ -39,8 +50,10 @@ class Imported:
     added: list[str] = field(default_factory=list)
     known: int = 0
     skipped: list[dict] = field(default_factory=list)
+    out_before: list[dict] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def import_dataset(
@@ -52,6 +65,7 @@ def import_dataset(
     renames: dict[str, str] | None = None,
     gains: dict[str, tuple[float, float]] | None = None,
     recipe: Recipe | None = None,
+    overwrite: bool = False,
     on_frame: Callable[[], None] | None = None,
 ) -> Imported:
     """Adds the episodes of a LeRobot data set to a data set, which is made where there is none.
@@ -61,10 +75,12 @@ def import_dataset(
         out: The data set.
         contract: The robot; None takes the one that an export of ours carries.
         maps: Feature -> contract key, where names do not say it; see `mapping.make_map`.
-        renames: Name of a dimension there -> in the contract.
+        renames: Name or place of a dimension there -> in the contract; see `mapping.make_map`.
         gains: Dimension of the contract -> gain and offset: ours = theirs * gain + offset.
         recipe: Which episodes are taken, and what was asked for; None for the data set's own
             rules, else those of the export, else the defaults.
+        overwrite: Whether an episode that was imported before may be replaced by one of another
+            content: other options, or files that were changed since.
         on_frame: Called for every image of every frame, looked at or passed over.
 
     Raises:
@@ -80,7 +96,7 @@ def import_dataset(
             "is an export of a RoboAlign data set: there is nothing to map or convert",
         )
     fmap = make_map(contract, source, maps, renames, gains)
-    with locked(out):
+    with target_folder(out):
         index = open_index(out, contract, (), _recipe(out, passport, recipe))
         if index.recipe["images"] not in (AUTO, PNG):
             raise DatasetError(
@@ -88,28 +104,55 @@ def import_dataset(
                 f"stores images as {index.recipe['images']}, but what is imported is stored "
                 "without loss: import into another folder",
             )
-        place = relpath(source.folder, out)
-        # What could not be read has no hash: it may be repaired, and is tried again.
-        index.skipped = [e for e in index.skipped if e["bag_sha256"] or e["source"] != place]
-        job = ImportJob(source, index, fmap, passport, on_frame or (lambda: None))
+        job = ImportJob(source, index, fmap, passport, on_frame or (lambda: None), overwrite)
+        if not overwrite:
+            job.identity.check_options(source.episodes)
         done = Imported(index, fmap, notes=list(fmap.notes))
-        for episode in source.episodes:
-            taken, before = job.take(episode), len(index.skipped)
-            enter_episodes(index, taken)
-            done.known += taken.known
-            done.skipped += index.skipped[before:]
-            refused = {entry["id"] for entry in index.skipped[before:]}
-            done.added += [e["id"] for e in taken.entries if e["id"] not in refused]
-            if taken.error:
-                done.failed.append(taken.error)
-                index.skipped.append({"id": f"episode {episode.number}", "source": place,
-                                      "bag_sha256": "", "reason": taken.error})  # fmt: skip
-        done.notes += job.ranges.notes(contract)
+        _take_all(source, index, job, done)
+        done.notes += [*job.places.notes(), *job.ranges.notes(contract)]
         if not index.episodes:
             why = "; ".join([*(e["reason"] for e in done.skipped), *done.failed][:10])
             raise DatasetError(out, f"no episode to put in it: {why or 'the source has none'}")
         index.save()
     return done
+
+
+def _take_all(source: LeRobotSource, index: DatasetIndex, job: ImportJob, done: Imported) -> None:
+    """Takes all episodes, and counts what is left out of them."""
+    place, left = job.identity.place, done.left_out
+    # What could not be read has no hash: it may be repaired, and is tried again.
+    index.skipped = [e for e in index.skipped if e["bag_sha256"] or e["source"] != place]
+    out_before = {e["bag_sha256"]: e for e in index.skipped}
+    for episode in source.episodes:
+        taken, before = job.take(episode), len(index.skipped)
+        for entry in taken.entries:
+            held = index.episodes.get(entry["id"])
+            if held is not None:  # by another path to the same source
+                index.episodes[entry["id"]] = {**held, "source": entry["source"]}
+        enter_episodes(index, taken)
+        new = index.skipped[before:]
+        if taken.known:
+            done.known += 1
+            new = [e for e in (out_before.get(job.known[episode.number]),) if e is not None]
+            done.out_before += new
+        else:
+            done.skipped += new
+            refused = {entry["id"] for entry in new}
+            done.added += [e["id"] for e in taken.entries if e["id"] not in refused]
+        for entry in new:
+            left.add("episode", cause_of(entry["reason"]))
+        if taken.error:
+            done.failed.append(taken.error)
+            kept = episode.number in job.kept
+            left.add("episode", KEPT if kept else UNREADABLE)
+            if not kept:
+                index.skipped.append({"id": f"episode {episode.number}", "source": place,
+                                      "bag_sha256": "", "reason": taken.error})  # fmt: skip
+        elif not new:
+            held = index.episodes.get(job.identity.episode_id(episode))
+            left.add("frame", NOT_FINITE, max(0, episode.frames - held["frames"]) if held else 0)
+    for files in job.places.surplus.values():
+        left.add("image", NO_EPISODE, sum(files.values()))
 
 
 def import_contract(source: LeRobotSource, given: Contract | None) -> Contract:

@@ -1,11 +1,13 @@
-"""Progress bars that count images or rows."""
+"""Progress bars that count images or rows, and the end of one that could not write."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
@@ -27,3 +29,14 @@ def frame_progress(
     with Progress(*columns, console=console, transient=True) as progress:
         tasks = [progress.add_task(name, total=total) for name, total in totals.items()]
         yield [lambda count=1, task=task: progress.advance(task, count) for task in tasks]
+
+
+def say_not_written(console: Console, out: Path, error: OSError) -> None:
+    """Says what could not be written, with its path, which not every OSError names."""
+    cause = error.strerror or str(error)
+    where = error.filename or out
+    console.print(
+        f"[red]error:[/] {escape(str(where))}: {escape(cause)}; the same command goes on where "
+        "this one ended",
+        soft_wrap=True,
+    )

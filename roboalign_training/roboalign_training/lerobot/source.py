@@ -4,47 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from functools import cached_property
-from os.path import normpath
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from roboalign_policy.core.hashing import sha256_file
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.lerobot.layout import (
-    EPISODES_21,
     INFO,
     TASKS,
     TASKS_21,
     VERSION,
     VERSION_21,
 )
-
-
-@dataclass(frozen=True)
-class SourceEpisode:
-    """One episode of a LeRobot data set.
-
-    Attributes:
-        number: Its episode_index.
-        frames: How many it has.
-        data: Its data file, relative to the data set.
-        videos: Video feature -> (file, s at which the episode begins in it).
-    """
-
-    number: int
-    frames: int
-    data: str
-    videos: dict[str, tuple[str, float]]
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """All its files, relative to the data set."""
-        return (self.data, *(self.videos[key][0] for key in sorted(self.videos)))
+from roboalign_training.lerobot.listing import Listing, SourceEpisode, read_objects
 
 
 @dataclass
@@ -58,6 +34,8 @@ class LeRobotSource:
         features: Feature -> dtype, shape, names, as in `info.json`.
         episodes: In order of their numbers.
         tasks: task_index -> what was asked for.
+        video_faults: Video feature -> why its videos cannot be found: no matter to who does not
+            want them.
         repo, revision: On the Hugging Face Hub, where the folder tells.
     """
 
@@ -67,6 +45,7 @@ class LeRobotSource:
     features: dict[str, dict]
     episodes: tuple[SourceEpisode, ...]
     tasks: dict[int, str]
+    video_faults: dict[str, str] = field(default_factory=dict)
     repo: str | None = None
     revision: str | None = None
     _hashes: dict[str, str] = field(default_factory=dict)
@@ -75,11 +54,6 @@ class LeRobotSource:
     def frames(self) -> int:
         """Frames over all episodes."""
         return sum(episode.frames for episode in self.episodes)
-
-    @cached_property
-    def video_features(self) -> tuple[str, ...]:
-        """Features that are stored as video."""
-        return tuple(key for key, f in self.features.items() if f.get("dtype") == "video")
 
     def sha256(self, file: str) -> str:
         """SHA-256 of one of its files, read once however many episodes are in it.
@@ -117,24 +91,32 @@ def open_source(folder: str | Path) -> LeRobotSource:
     if not isinstance(features, dict) or not all(isinstance(f, dict) for f in features.values()):
         raise DatasetError(path, "features: found none, expected a mapping of features")
     videos = [key for key, f in features.items() if f.get("dtype") == "video"]
+    listing = Listing(folder, info, videos)
     if version == VERSION:
-        episodes, tasks = _episodes_30(folder, info, videos), _tasks_30(folder)
+        listing.read_30()
+        tasks = _tasks_30(folder)
     else:
-        episodes, tasks = _episodes_21(folder, info, videos), _tasks_21(folder)
+        listing.read_21()
+        tasks = _tasks_21(folder)
+    episodes = sorted(listing.episodes, key=lambda e: e.number)
     total = info.get("total_episodes")
     if total != len(episodes):
         raise DatasetError(
             path, f"total_episodes: found {total}, but {len(episodes)} episodes are listed"
         )
+    for one, other in pairwise(episodes):
+        if one.number == other.number:
+            raise DatasetError(folder, f"episode_index {one.number} is listed twice")
     repo, revision = _hub(folder)
-    ordered = tuple(sorted(episodes, key=lambda e: e.number))
-    return LeRobotSource(folder, version, fps, features, ordered, tasks, repo, revision)
+    return LeRobotSource(
+        folder, version, fps, features, tuple(episodes), tasks, listing.faults, repo, revision
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:
     """A JSON object."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DatasetError(path, f"cannot be read: {error}") from error
     if not isinstance(found, dict):
@@ -142,95 +124,33 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _lines(path: Path, *keys: str) -> list[dict[str, Any]]:
-    """The objects of a JSON lines file, each with all `keys`."""
-    found = []
-    try:
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-            if line.strip():
-                item = json.loads(line)
-                if not isinstance(item, dict) or any(key not in item for key in keys):
-                    raise ValueError(f"line {number}: expected an object with {', '.join(keys)}")
-                found.append(item)
-    except (OSError, ValueError) as error:
-        raise DatasetError(path, f"cannot be read: {error}") from error
-    return found
-
-
-def _file(folder: Path, info: dict, key: str, **numbers: int | str) -> str:
-    """A file's name by the pattern `key` of `info.json`; it must lie in the data set."""
-    pattern = info.get(key)
-    try:
-        name = normpath(pattern.format(**numbers))
-    except (AttributeError, KeyError, IndexError, ValueError) as error:
-        raise DatasetError(
-            folder / INFO, f"{key}: found {pattern!r}, which names no file: {error!r}"
-        ) from error
-    if name.startswith(("..", "/")):
-        raise DatasetError(folder / INFO, f"{key}: found {pattern!r}, which leaves the data set")
-    return name
-
-
-def _episodes_30(folder: Path, info: dict, videos: list[str]) -> list[SourceEpisode]:
-    """Episodes of v3.0: rows of Parquet files."""
-    numbers = ["chunk_index", "file_index"]
-    wanted = ["episode_index", "length", *(f"data/{n}" for n in numbers)]
-    for key in videos:
-        wanted += [f"videos/{key}/{n}" for n in (*numbers, "from_timestamp")]
-    paths = sorted((folder / "meta/episodes").glob("*/*.parquet"))
-    if not paths:
-        raise DatasetError(folder, "no meta/episodes/*/*.parquet in it")
-    episodes = []
-    for path in paths:
-        try:
-            table = pq.ParquetFile(path).read(columns=wanted)
-            rows = table.select(wanted).to_pylist()
-        except (OSError, pa.ArrowException, KeyError) as error:
-            raise DatasetError(path, f"cannot be read: {error}") from error
-        for row in rows:
-            data = {n: row[f"data/{n}"] for n in numbers}
-            found = {}
-            for key in videos:
-                place = {n: row[f"videos/{key}/{n}"] for n in numbers}
-                file = _file(folder, info, "video_path", video_key=key, **place)
-                found[key] = (file, float(row[f"videos/{key}/from_timestamp"]))
-            data_file = _file(folder, info, "data_path", **data)
-            episodes.append(SourceEpisode(row["episode_index"], row["length"], data_file, found))
-    return episodes
-
-
-def _episodes_21(folder: Path, info: dict, videos: list[str]) -> list[SourceEpisode]:
-    """Episodes of v2.1: lines of JSON, a file of data and of each video an episode."""
-    size = info.get("chunks_size")
-    if not isinstance(size, int) or size < 1:
-        raise DatasetError(folder / INFO, f"chunks_size: found {size!r}, expected at least 1")
-    episodes = []
-    for row in _lines(folder / EPISODES_21, "episode_index", "length"):
-        number = row["episode_index"]
-        place = {"episode_index": number, "episode_chunk": number // size}
-        found = {
-            key: (_file(folder, info, "video_path", video_key=key, **place), 0.0) for key in videos
-        }
-        data = _file(folder, info, "data_path", **place)
-        episodes.append(SourceEpisode(number, row["length"], data, found))
-    return episodes
-
-
 def _tasks_30(folder: Path) -> dict[int, str]:
     """Tasks of v3.0: a pandas table whose index is the text."""
     path = folder / TASKS
     try:
         table = pd.read_parquet(path)
+        if "task_index" not in table.columns:  # the index may be either of the two
+            table = table.reset_index()
         texts = table["task"] if "task" in table.columns else table.index
-        return {int(n): str(t) for n, t in zip(table["task_index"], texts, strict=True)}
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("no texts in it, expected them in the index or a column 'task'")
+        return {int(n): t for n, t in zip(table["task_index"], texts, strict=True)}
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise DatasetError(path, f"cannot be read: {error!r}") from error
 
 
 def _tasks_21(folder: Path) -> dict[int, str]:
     """Tasks of v2.1: lines of JSON."""
-    rows = _lines(folder / TASKS_21, "task_index", "task")
-    return {int(row["task_index"]): str(row["task"]) for row in rows}
+    found = {}
+    for row in read_objects(folder / TASKS_21, "task_index", "task"):
+        number, task = row["task_index"], row["task"]
+        if not isinstance(number, int) or not isinstance(task, str):
+            raise DatasetError(
+                folder / TASKS_21,
+                f"found task {task!r} with number {number!r}, expected a text and a whole number",
+            )
+        found[number] = task
+    return found
 
 
 def _hub(folder: Path) -> tuple[str | None, str | None]:

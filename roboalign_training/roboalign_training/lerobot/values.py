@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from roboalign_training.data.errors import DatasetError, EpisodeError
-from roboalign_training.lerobot.mapping import FeatureMap
-from roboalign_training.lerobot.source import LeRobotSource, SourceEpisode
+from roboalign_training.lerobot.feature_map import FeatureMap
+from roboalign_training.lerobot.listing import SourceEpisode
+from roboalign_training.lerobot.source import LeRobotSource
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ class TrainingJob:
             text = stream.read()
         whole = text[: text.rfind(b"\n") + 1]
         self._read += len(whole)
-        for line in whole.splitlines():
+        for line in filter(None, whole.split(b"\n")):
             self.latest.update(json.loads(line))
 
     def last_output(self) -> str:
