@@ -114,7 +114,7 @@ class _Work:
         folder = work_folder(self._target.out, list(bag.files), base)
         with self._hashing(bag, folder) as begun:
             if not begun:
-                return Converted(self._path, known=True)
+                return Converted(self._path, known=True, bag_sha256=bag.sha256)
             if (done := folder.result()) is not None:
                 return replace(_from_result(done), path=self._path)
             balance = new_balance(bag, self._base["source"])
@@ -124,7 +124,7 @@ class _Work:
                 balance["episodes"]["found"] += 1
                 self._skip("", error.cause, balance)
         if bag.sha256 in self._target.known:
-            return Converted(self._path, known=True)
+            return Converted(self._path, known=True, bag_sha256=bag.sha256)
         identity = {"bag_sha256": bag.sha256}
         balance |= identity
         skipped = [{**entry, **identity} for entry in self._skipped]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from roboalign_training.data.image_storage import ImageStorage
 from roboalign_training.data.recipe import Recipe
 
 VIDEOS = "videos"
+LONGEST_NAME = 100
+"""Characters of an id that stand in file names; with what is added, far below 255 bytes."""
 _UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 
 Report = Callable[[float], None]
@@ -30,6 +33,8 @@ class Converted:
         skipped: Episodes that were left out, with the reason.
         error: Why the bag could not be read at all, or "".
         known: The data set had it already.
+        copy: It is the same recording as another one of the same run.
+        bag_sha256: Of a bag that is known or a copy; else "".
         balance: Its balance sheet; None where it was not read.
     """
 
@@ -38,6 +43,8 @@ class Converted:
     skipped: tuple[dict, ...] = ()
     error: str = ""
     known: bool = False
+    copy: bool = False
+    bag_sha256: str = ""
     balance: dict | None = None
 
 
@@ -68,5 +75,18 @@ class Target:
 
 
 def safe_name(episode_id: str) -> str:
-    """An episode's id as a part of file names."""
-    return _UNSAFE_IN_NAMES.sub("_", episode_id)
+    """An episode's id as a part of file names: another one for every id.
+
+    An id of up to `LONGEST_NAME` letters A-Z, digits, '.', '_' and '-' is its own name. Of any
+    other the name ends with the beginning of its SHA-256: ids in one script, or of one beginning,
+    would fall together otherwise.
+    """
+    clean = _UNSAFE_IN_NAMES.sub("_", episode_id)
+    if clean == episode_id and len(clean) <= LONGEST_NAME:
+        return clean
+    return f"{clean[:LONGEST_NAME]}-{name_digest(episode_id)}"
+
+
+def name_digest(episode_id: str) -> str:
+    """Beginning of an id's SHA-256, hex."""
+    return hashlib.sha256(episode_id.encode()).hexdigest()[:10]

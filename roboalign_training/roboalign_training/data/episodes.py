@@ -29,7 +29,8 @@ from roboalign_policy.core.recording import (
 from roboalign_policy.core.stream_stats import FIT
 from roboalign_training.data.bags import Bag
 from roboalign_training.data.errors import EpisodeError
-from roboalign_training.data.framing import Frames, make_frames
+from roboalign_training.data.framed import Frames
+from roboalign_training.data.framing import make_frames
 from roboalign_training.data.losses import recovered_losses
 from roboalign_training.data.pauses import Pauses, find_pauses, unpaused
 from roboalign_training.data.topics import TopicMap, map_topics

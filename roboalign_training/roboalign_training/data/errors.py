@@ -35,3 +35,7 @@ class EpisodeError(DataError):
 
 class DatasetError(DataError):
     """A data set folder that is missing something, broken, or made with another contract."""
+
+
+class NothingFitError(DatasetError):
+    """A data set that would hold no episode: all that was given was left out."""

@@ -9,12 +9,13 @@ import numpy as np
 from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.recording import OUTCOMES
 from roboalign_training.data.episodes import Span
-from roboalign_training.data.framing import Frames
+from roboalign_training.data.framed import Frames
 from roboalign_training.data.image_storage import AUTO, ImageStorage
+from roboalign_training.data.motion import notes, too_fast, unsafe
 from roboalign_training.data.pauses import Pauses, paused_ns
 
-LIMIT_SLACK = 1e-3
-"""Share of a dimension's range by which an action may lie outside: rounding of gains."""
+LEAVE_OUT, KEEP = "leave-out", "keep"
+JUMPS = (LEAVE_OUT, KEEP)
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Recipe:
             the data, and no chunk that crosses one is trained on.
         instruction: What was asked for, for all bags; None takes it from each.
         namespace: Namespace of the recorded topics; None finds it.
+        jumps: What becomes of an episode with actions or states that change faster than the
+            contract's `max_rate`: leave-out, or keep with a note.
         images: How images are stored: auto, png, jpeg or video; see `image_storage`.
         quality: Of a JPEG or video; None for the usual one.
     """
@@ -38,6 +41,7 @@ class Recipe:
     max_gap_s: float = 0.5
     instruction: str | None = None
     namespace: str | None = None
+    jumps: str = LEAVE_OUT
     images: str = AUTO
     quality: int | None = None
 
@@ -51,12 +55,14 @@ class Recipe:
             raise ValueError(f"min_frames: found {self.min_frames}, expected at least 1")
         if not self.max_gap_s > 0:
             raise ValueError(f"max_gap_s: found {self.max_gap_s}, expected more than 0")
+        if self.jumps not in JUMPS:
+            raise ValueError(f"jumps: found {self.jumps!r}, expected one of {', '.join(JUMPS)}")
         storage = ImageStorage.checked(self.images, self.quality)
         object.__setattr__(self, "quality", storage.quality)
 
     @classmethod
     def from_dict(cls, data: dict) -> Recipe:
-        """Reads what `to_dict` gave, also that of data sets before images could be chosen.
+        """Reads what `to_dict` gave, also that of older versions with fewer rules.
 
         Raises:
             ValueError: When it is not that.
@@ -107,19 +113,18 @@ def frames_fault(
             f"gap of {gap:.2f} s after frame {frames.indices[at]}, expected at most "
             f"{recipe.max_gap_s:g} s; left out: {causes}"
         )
-    return _unsafe(frames.actions, contract)
+    found = unsafe(frames, contract)
+    if recipe.jumps == LEAVE_OUT:
+        found += too_fast(frames, contract)
+    return f"unsafe: {'; '.join(found)}" if found else None
 
 
-def _unsafe(actions: np.ndarray, contract: Contract) -> str | None:
-    """Says which action, (N, A), lies outside the contract's limits first."""
-    low, high = contract.action.low, contract.action.high
-    slack = LIMIT_SLACK * (high - low)
-    outside = np.argwhere((actions < low - slack) | (actions > high + slack))
-    if not len(outside):
-        return None
-    frame, dim = outside[0]
-    return (
-        f"unsafe: action {contract.action.names[dim]} of frame {frame} is "
-        f"{actions[frame, dim]:.4g}, limits [{low[dim]:g}, {high[dim]:g}] "
-        f"({len(np.unique(outside[:, 0]))} frames outside)"
-    )
+def frames_notes(frames: Frames, contract: Contract, recipe: Recipe) -> list[str]:
+    """What is worth knowing of fit frames: what a policy that did the same would be stopped for.
+
+    Arguments are those of `frames_fault`.
+    """
+    if not len(frames):
+        return []
+    kept = too_fast(frames, contract) if recipe.jumps == KEEP else []
+    return [*kept, *notes(frames, contract)]

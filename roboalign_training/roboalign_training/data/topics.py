@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.keys import EPISODE_TOPIC
@@ -21,6 +21,7 @@ class TopicMap:
         task: Name in the bag, or None where it was not recorded.
         episode: As `task`, for the marker topic.
         names: Name in the contract -> name in the bag, of all that were found.
+        unread: Name in the bag of a task or marker topic that cannot be read -> why.
     """
 
     observations: Mapping[str, tuple[str, ...]]
@@ -28,6 +29,7 @@ class TopicMap:
     task: str | None
     episode: str | None
     names: Mapping[str, str]
+    unread: Mapping[str, str] = field(default_factory=dict)
 
 
 def map_topics(bag: Bag, contract: Contract, namespace: str | None = None) -> TopicMap:
@@ -73,13 +75,15 @@ def map_topics(bag: Bag, contract: Contract, namespace: str | None = None) -> To
         name = found[observation.topic]
         observations[name] = (*observations.get(name, ()), observation.key)
     commands = {found[c.topic]: index for index, c in enumerate(contract.action.commands)}
+    unread: dict[str, str] = {}
     for extra in (contract.task.topic, EPISODE_TOPIC):
         name = _find(bag, extra, prefix)
-        if name is not None and not bag.topics[name].fault:
+        if name is not None and bag.topics[name].fault:
+            unread[name] = bag.topics[name].fault
+        elif name is not None:
             found[extra] = name
-    return TopicMap(
-        observations, commands, found.get(contract.task.topic), found.get(EPISODE_TOPIC), found
-    )
+    task, episode = found.get(contract.task.topic), found.get(EPISODE_TOPIC)
+    return TopicMap(observations, commands, task, episode, found, unread)
 
 
 def _prefix(bag: Bag, names: list[str], namespace: str | None) -> str:
