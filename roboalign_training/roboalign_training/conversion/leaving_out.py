@@ -107,6 +107,8 @@ def reasons_of(skipped: Sequence[dict]) -> list[Reason]:
     for entry in skipped:
         key = entry["reason"].split(_THE_BAG_HAS)[0]
         source, name = entry["source"], entry["id"]
-        place = source if name in ("", Path(source).name, Path(source).stem) else f"{source}: {name}"
+        place = (
+            source if name in ("", Path(source).name, Path(source).stem) else f"{source}: {name}"
+        )
         found.setdefault(key, Reason(entry["reason"])).places.append(place)
     return sorted(found.values(), key=lambda reason: -len(reason.places))

@@ -26,7 +26,7 @@ from roboalign_policy.core.recording import (
     RESUME,
     START,
 )
-from roboalign_policy.core.stream_stats import FIT
+from roboalign_policy.core.stream_stats import BY_TIMES, FIT
 from roboalign_training.data.bags import Bag
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.framed import Frames
@@ -115,6 +115,8 @@ def find_spans(bag: Bag, topics: TopicMap, instruction: str | None = None) -> li
     pauses = find_pauses(markers, bag.end_ns)
     if BAG_EPISODE_ID in bag.custom:
         verdict = bag.custom.get(BAG_VERDICT, FIT)
+        # Of times the frames tell more, and by the rules that hold now.
+        judged_anew = verdict == FIT or verdict.startswith(BY_TIMES)
         spans = [
             Span(
                 bag.custom[BAG_EPISODE_ID],
@@ -123,7 +125,7 @@ def find_spans(bag: Bag, topics: TopicMap, instruction: str | None = None) -> li
                 bag.start_ns,
                 # `ros2 bag record` goes on for a moment after the recorder's last marker.
                 max((t for t, m in markers if m.event == END), default=bag.end_ns),
-                None if verdict == FIT else f"recorder's verdict: {verdict}",
+                None if judged_anew else f"recorder's verdict: {verdict}",
             )
         ]
     else:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.episode_fitness import MOST_FRAMES
 from roboalign_policy.core.frames import Frame, Sample, frame_times
 from roboalign_policy.core.resample import actions_at, resample
 from roboalign_policy.core.selectors import (
@@ -29,9 +30,6 @@ from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.framed import Frames
 from roboalign_training.data.motion import JUMP, jumping_frames
 from roboalign_training.data.topics import TopicMap
-
-MOST_FRAMES = 20_000_000
-"""Frames of an episode, 23 days at 10 Hz: more come from a wrong stamp, and fill the memory."""
 
 
 @dataclass

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
 from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.episode_fitness import MAX_GAP_S, frames_missing
 from roboalign_policy.core.recording import OUTCOMES
 from roboalign_training.data.episodes import Span
 from roboalign_training.data.framed import Frames
 from roboalign_training.data.image_storage import AUTO, ImageStorage
 from roboalign_training.data.motion import notes, too_fast, unsafe
-from roboalign_training.data.pauses import Pauses, paused_ns
+from roboalign_training.data.pauses import Pauses
 
 LEAVE_OUT, KEEP = "leave-out", "keep"
 JUMPS = (LEAVE_OUT, KEEP)
@@ -38,7 +37,7 @@ class Recipe:
 
     outcomes: tuple[str, ...] = ("success", "unknown")
     min_frames: int | None = None
-    max_gap_s: float = 0.5
+    max_gap_s: float = MAX_GAP_S
     instruction: str | None = None
     namespace: str | None = None
     jumps: str = LEAVE_OUT
@@ -95,24 +94,17 @@ def frames_fault(
         recipe: The rules.
         pauses: Of the demonstration; what was left out in them is no gap.
     """
-    lost = {**frames.trimmed, **frames.dropped}
-    causes = ", ".join(f"{why} ({count})" for why, count in sorted(lost.items()))
-    if len(frames) == 0:
-        return f"no frame has every stream and a command: {causes or 'no frame times'}"
-    least = recipe.min_frames or -(-contract.action.horizon // 2)
-    if len(frames) < least:
-        return f"too short: {len(frames)} frames, expected at least {least}" + (
-            f"; left out: {causes}" if causes else ""
-        )
-    gaps = np.diff(frames.indices) / contract.rate_hz
-    if pauses:
-        gaps = gaps - paused_ns(pauses, frames.stamps_ns[:-1], frames.stamps_ns[1:]) / 1e9
-    if gaps.size and (gap := gaps.max()) > recipe.max_gap_s:
-        at = int(gaps.argmax())
-        return (
-            f"gap of {gap:.2f} s after frame {frames.indices[at]}, expected at most "
-            f"{recipe.max_gap_s:g} s; left out: {causes}"
-        )
+    missing = frames_missing(
+        frames.stamps_ns,
+        frames.indices,
+        contract,
+        {**frames.trimmed, **frames.dropped},
+        least=recipe.min_frames,
+        max_gap_s=recipe.max_gap_s,
+        pauses=pauses,
+    )
+    if missing:
+        return missing
     found = unsafe(frames, contract)
     if recipe.jumps == LEAVE_OUT:
         found += too_fast(frames, contract)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.keys import EPISODE_TOPIC
+from roboalign_policy.core.recording import BAG_TOPICS
 from roboalign_training.data.bags import Bag
 from roboalign_training.data.errors import EpisodeError
 
@@ -48,11 +50,12 @@ def map_topics(bag: Bag, contract: Contract, namespace: str | None = None) -> To
             message (every such fault is named), or when several namespaces hold them all.
     """
     streams = [*contract.observations, *contract.action.commands]
-    prefix = _prefix(bag, [s.topic for s in streams], namespace)
+    remapped = _remapped(bag)
+    prefix = _prefix(bag, [s.topic for s in streams if s.topic not in remapped], namespace)
     found: dict[str, str] = {}
     faults = []
     for stream in streams:
-        name = _find(bag, stream.topic, prefix)
+        name = remapped.get(stream.topic) or _find(bag, stream.topic, prefix)
         if name is None:
             faults.append(f"{stream.topic} ({stream.type}) is missing")
             continue
@@ -77,13 +80,22 @@ def map_topics(bag: Bag, contract: Contract, namespace: str | None = None) -> To
     commands = {found[c.topic]: index for index, c in enumerate(contract.action.commands)}
     unread: dict[str, str] = {}
     for extra in (contract.task.topic, EPISODE_TOPIC):
-        name = _find(bag, extra, prefix)
+        name = remapped.get(extra) or _find(bag, extra, prefix)
         if name is not None and bag.topics[name].fault:
             unread[name] = bag.topics[name].fault
         elif name is not None:
             found[extra] = name
     task, episode = found.get(contract.task.topic), found.get(EPISODE_TOPIC)
     return TopicMap(observations, commands, task, episode, found, unread)
+
+
+def _remapped(bag: Bag) -> dict[str, str]:
+    """Name in the contract -> name in the bag, of what the recorder heard under another name."""
+    try:
+        found = json.loads(bag.custom.get(BAG_TOPICS, "{}"))
+        return {str(k): str(v) for k, v in found.items() if v in bag.topics}
+    except (ValueError, AttributeError) as error:
+        raise EpisodeError(bag.path, f"custom data {BAG_TOPICS}: {error}") from error
 
 
 def _prefix(bag: Bag, names: list[str], namespace: str | None) -> str:
