@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -117,6 +118,17 @@ def test_episodes_are_found_again_by_their_files(tmp_path, monkeypatch):
     (out / "dataset.json").unlink()
     monkeypatch.setattr(entering, "name_digest", lambda name: pytest.fail("nothing is in its way"))
     assert build_dataset([tmp_path / "a"], None, out).hashes == before
+
+
+def test_a_name_that_is_no_text(tmp_path, capsysbinary):
+    """As on a disk of another system: bytes that are no UTF-8."""
+    write_demo(tmp_path / "a", custom=False)
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    (tmp_path / "a").rename(odd)
+    words = [odd, "--contract", "sim_panda", "--instruction", "x", "--out", str(tmp_path / "set")]
+    assert convert_cli.main(words) == 0
+    assert list(load_index(tmp_path / "set").episodes) == ["caf\\xe9"]
+    assert convert_cli.main(words) == 0
 
 
 def test_one_recording_under_two_names_is_one(tmp_path, capsys):

@@ -20,6 +20,7 @@ from roboalign_training.conversion.work_folder import WorkFolder, made_with, wor
 from roboalign_training.data.bags import Bag, read_bag
 from roboalign_training.data.episodes import bag_contract, find_spans
 from roboalign_training.data.errors import BagError, DataError, EpisodeError
+from roboalign_training.data.folders import as_text
 from roboalign_training.data.recipe import span_fault
 from roboalign_training.data.topics import map_topics
 
@@ -98,7 +99,7 @@ class _Work:
 
     def __init__(self, path: Path, target: Target, pool: Pool, report: Report) -> None:
         self._path, self._target, self._pool, self._report = path, target, pool, report
-        self._base = {"source": relpath(path, target.out)}
+        self._base = {"source": as_text(relpath(path, target.out))}
         self._entries: list[dict] = []
         self._skipped: list[dict] = []
 
@@ -205,7 +206,7 @@ def _part_of(report: Report, number: int, count: int) -> Report:
 
 def _to_result(done: Converted) -> dict:
     return {
-        "path": str(done.path),
+        "path": as_text(str(done.path)),
         "entries": list(done.entries),
         "skipped": list(done.skipped),
         "balance": done.balance,

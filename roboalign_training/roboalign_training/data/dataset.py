@@ -25,7 +25,7 @@ from roboalign_training.conversion.work_folder import (
     unfinished_bags,
 )
 from roboalign_training.data.errors import BagError, DatasetError, NothingFitError
-from roboalign_training.data.folders import recordings, storage_of
+from roboalign_training.data.folders import as_text, recordings, storage_of
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
 from roboalign_training.data.index import DATA, LOCK, DatasetIndex, locked
 from roboalign_training.data.recipe import Recipe
@@ -162,8 +162,8 @@ def _built(
                 enter_episodes(index, done)
             entered |= {sha256} if sha256 else set()
             if done.error:
-                failed.append({"id": "", "source": relpath(done.path, out), "bag_sha256": "",
-                               "reason": done.error})  # fmt: skip
+                source = as_text(relpath(done.path, out))
+                failed.append({"id": "", "source": source, "bag_sha256": "", "reason": done.error})
             if on_bag is not None:
                 on_bag(done)
         # A bag without a hash could not be read; it may be repaired and tried again.

@@ -29,6 +29,7 @@ from roboalign_policy.core.recording import (
 from roboalign_policy.core.stream_stats import BY_TIMES, FIT
 from roboalign_training.data.bags import Bag
 from roboalign_training.data.errors import EpisodeError
+from roboalign_training.data.folders import as_text
 from roboalign_training.data.framed import Frames
 from roboalign_training.data.framing import make_frames
 from roboalign_training.data.losses import recovered_losses
@@ -194,7 +195,7 @@ def frames_from_bag(
 
 def _name(bag: Bag) -> str:
     """Name of a plain recording: that of its folder, or of the one file."""
-    return bag.path.resolve().name if bag.path.is_dir() else bag.path.stem
+    return as_text(bag.path.resolve().name if bag.path.is_dir() else bag.path.stem)
 
 
 def _marked(bag: Bag, markers: list[tuple[int, Any]]) -> list[Span]:
