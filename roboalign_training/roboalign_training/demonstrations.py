@@ -183,4 +183,4 @@ def convert(folder: Path, bags: Sequence[str | Path], contract: str) -> None:
         task = bar.add_task("reading bags", total=len(found))
         index = build_dataset(found, wanted, folder, on_bag=lambda done: bar.advance(task))
     if index.fitted.get("dataset") != index.hashes["dataset"]:
-        fit_dataset(folder)
+        fit_dataset(folder, overwrite=True)

@@ -9,6 +9,7 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from roboalign_policy.core.contract import find_contract, load_contract
+from roboalign_policy.core.stream_stats import BY_TIMES, FIT
 from roboalign_policy.ros.chunk_msgs import CommandWriter
 from roboalign_policy.ros.conversions import image_to_msg, joint_state_to_msg, pose_to_msg
 from roboalign_policy.ros.definitions import message_class
@@ -79,6 +80,11 @@ class Robot:
         for topic, msg in messages.items():
             if topic not in skip:
                 self.publishers[topic].publish(msg)
+
+
+def complete(verdict):
+    """Whether nothing was lost: what is left to object to are gaps and the like."""
+    return verdict == FIT or verdict.startswith(BY_TIMES)
 
 
 def start(probe, **values):

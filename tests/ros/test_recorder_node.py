@@ -95,7 +95,9 @@ def test_custom_data_and_markers(recorder, probe, health, tmp_path):
     assert custom["roboalign.outcome"] == "success"
     assert custom["roboalign.episode_id"] == "first.one"
     assert custom["roboalign.operator"] == "test"
-    assert custom["roboalign.verdict"] == "fit"
+    assert custom["roboalign.verdict"] == "unfit: by its times: too short: 1 frames, expected " + (
+        "at least 4"
+    )
     assert custom["roboalign.tool"] == f"roboalign recorder_node {version('roboalign_policy')}"
     assert contract_from_yaml(custom["roboalign.contract"], source="bag").hash == CONTRACT.hash
     markers = topics["/episode"]

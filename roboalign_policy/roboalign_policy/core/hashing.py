@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 _BLOCK = 1 << 20
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def _plain(value: object) -> object:
@@ -36,6 +38,11 @@ def canonical_json(value: object) -> str:
 def sha256_json(value: object) -> str:
     """Return the SHA-256 hex of a value's canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode("utf-8")).hexdigest()
+
+
+def short_name(name: str) -> str:
+    """Return the beginning of a SHA-256 (hex), which tells it apart; any other name is whole."""
+    return name[:12] if _SHA256.fullmatch(name) else name
 
 
 def sha256_file(path: str | Path) -> str:

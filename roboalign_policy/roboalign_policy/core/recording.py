@@ -17,6 +17,8 @@ BAG_OPERATOR = "roboalign.operator"
 BAG_VERDICT = "roboalign.verdict"
 BAG_LOG_TIME = "roboalign.log_time"
 BAG_NOTES = "roboalign.notes"
+#: JSON, name in the contract -> name in the bag, of topics that were remapped.
+BAG_TOPICS = "roboalign.topics"
 #: Markers of an episode, as of roboalign_msgs/msg/Episode.
 START, END, PAUSE, RESUME = range(4)
 _EPISODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -20,6 +20,7 @@ from roboalign_policy.core.gate_bounds import GateBounds
 from roboalign_policy.core.gate_inputs import OperatorInputs
 from roboalign_policy.core.gate_streams import StreamWatch
 from roboalign_policy.core.gate_types import GateFault, GateSettings, GateState, Passed, Reason
+from roboalign_policy.core.hashing import short_name
 
 if TYPE_CHECKING:
     from roboalign_policy.core.contract import Contract
@@ -144,12 +145,13 @@ class SafetyGate:
             if steady_s - self._heard_s > self.settings.candidate_timeout_s:
                 raise GateFault(
                     Reason.CANDIDATE_SILENT,
-                    f"{self.source[:12]}: nothing for {steady_s - self._heard_s:.3f} s "
+                    f"{short_name(self.source)}: nothing for {steady_s - self._heard_s:.3f} s "
                     f"> {self.settings.candidate_timeout_s:g} s",
                 )
             if steady_s > self._motion_until_s:
                 raise GateFault(
-                    Reason.CANDIDATE_SILENT, f"{self.source[:12]}: alive, but no step came in time"
+                    Reason.CANDIDATE_SILENT,
+                    f"{short_name(self.source)}: alive, but no step came in time",
                 )
         except GateFault as fault:
             self.stop(fault, steady_s)
@@ -199,7 +201,8 @@ class SafetyGate:
             if candidate.kind in (CandidateKind.END, CandidateKind.FAULT):
                 return None
             raise GateFault(
-                Reason.TWO_SENDERS, f"{candidate.source[:12]} beside {self.source[:12]}"
+                Reason.TWO_SENDERS,
+                f"{short_name(candidate.source)} beside {short_name(self.source)}",
             )
         self._check_order(candidate, now_ns, driving)
         if driving:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from roboalign_policy.core.recording import RecordedTopic
 
 FIT = "fit"
+BY_TIMES = "unfit: by its times: "
+"""Verdict on what was recorded in full: conversion judges that anew, by the rules it is given."""
 RATE_WINDOW_NS = 5_000_000_000
 RATE_TOLERANCE = 0.8  # a stream below this share of its expected rate is reported
 ALARM_PERIODS = 3.0  # a stream silent for so many of its periods is reported ...

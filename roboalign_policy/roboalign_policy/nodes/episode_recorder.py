@@ -171,6 +171,7 @@ class EpisodeRecorder:
             self._contract.hash,
             TOOL,
             self._settings.log_time,
+            self.streams.remapped(),
         )
         topics = [*self.streams.bag_topics(), self._marker_topic]
         sync_s, known = self._settings.sync_s, info.custom_data()
@@ -181,7 +182,9 @@ class EpisodeRecorder:
         """Start the episode whose bag is open."""
         self.ended = Future(executor=self._node.executor)
         marker = functools.partial(self._mark, info)
-        self.session = EpisodeSession(info, self.topics, self.writer, start_ns, marker)
+        self.session = EpisodeSession(
+            info, self.topics, self.writer, start_ns, marker, self._contract
+        )
         there = {arrival.index for arrival in before}
         latched = [a for a in self.streams.latched(start_ns) if a.index not in there]
         for arrival in (*latched, *before):

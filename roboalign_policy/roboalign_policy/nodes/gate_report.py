@@ -12,6 +12,7 @@ from rclpy.node import Node
 from roboalign_msgs.msg import GateStatus, LatencyReport
 
 from roboalign_policy.core.gate_parameters import GateParameters
+from roboalign_policy.core.hashing import short_name
 from roboalign_policy.core.safety_gate import SafetyGate
 from roboalign_policy.core.stage_latency import CAMERA_TO_COMMAND, StageLatency
 from roboalign_policy.ros.gate_msgs import gate_diagnostics, latency_to_msg, status_to_msg
@@ -42,7 +43,7 @@ class GateReport:
         if shown == self._shown:
             return
         self._shown = shown
-        what = f"{gate.state.value}, {gate.reason.value}: {gate.detail or gate.source[:12]}"
+        what = f"{gate.state.value}, {gate.reason.value}: {gate.detail or short_name(gate.source)}"
         if gate.state.latched:
             self._node.get_logger().warning(what)
         else:

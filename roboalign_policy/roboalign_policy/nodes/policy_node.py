@@ -21,6 +21,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 from roboalign_policy.core.drive_types import State
+from roboalign_policy.core.hashing import short_name
 from roboalign_policy.core.policy_parameters import PolicyParameters
 from roboalign_policy.nodes.policy_report import PolicyReport
 from roboalign_policy.nodes.policy_session import PolicySession
@@ -86,7 +87,9 @@ class PolicyNode(LifecycleNode):
         freeze_garbage()
         self._why_inactive = "configured, not active"
         policy = self._session.policy
-        self.get_logger().info(f"policy {policy.hash[:12]}, contract {policy.contract.name}")
+        self.get_logger().info(
+            f"policy {short_name(policy.hash)}, contract {policy.contract.name}"
+        )
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -5,14 +5,18 @@ Which time each message gets, the counts, the markers and the custom data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from roboalign_policy.core import keys
+from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.episode_fitness import TopicTimes, times_fault
 from roboalign_policy.core.recording import (
     BAG_LOG_TIME,
     BAG_NOTES,
     BAG_OPERATOR,
+    BAG_TOPICS,
     BAG_VERDICT,
     END,
     PAUSE,
@@ -22,7 +26,7 @@ from roboalign_policy.core.recording import (
     RecordedTopic,
 )
 from roboalign_policy.core.ring import Arrival
-from roboalign_policy.core.stream_stats import FIT, StreamStats, notes, verdict
+from roboalign_policy.core.stream_stats import BY_TIMES, FIT, StreamStats, notes, verdict
 from roboalign_policy.ros.episode_writer import EpisodeWriter
 
 MarkerMaker = Callable[[int, str, int], bytes]
@@ -31,7 +35,10 @@ MarkerMaker = Callable[[int, str, int], bytes]
 
 @dataclass(frozen=True)
 class EpisodeInfo:
-    """What is known about an episode when it starts."""
+    """What is known about an episode when it starts.
+
+    `remapped` has the topics that are recorded under another name than the contract's.
+    """
 
     episode_id: str
     instruction: str
@@ -40,10 +47,13 @@ class EpisodeInfo:
     contract_hash: str
     tool: str
     log_time: str
+    remapped: Mapping[str, str] = field(default_factory=dict)
 
     def custom_data(self) -> dict[str, str]:
         """The part of the bag's custom data that is known by now."""
+        remapped = {BAG_TOPICS: json.dumps(dict(self.remapped))} if self.remapped else {}
         return {
+            **remapped,
             keys.BAG_CONTRACT: self.contract_yaml,
             keys.BAG_INSTRUCTION: self.instruction,
             keys.BAG_EPISODE_ID: self.episode_id,
@@ -74,6 +84,7 @@ class EpisodeSession:
         writer: EpisodeWriter,
         start_ns: int,
         make_marker: MarkerMaker,
+        contract: Contract | None = None,
     ):
         """Begin; the writer's bag must be open.
 
@@ -84,19 +95,22 @@ class EpisodeSession:
             start_ns: the node's clock now; with ``log_time: header`` the first stamped message
                 sets the start instead.
             make_marker: serialises the marker messages.
+            contract: the verdict says whether its frames can be made; None: it counts only.
         """
         self.info = info
         self.start_ns = self.watched_ns = start_ns
         self.paused = False
         self.bytes = 0
         self.stats = [StreamStats() for _ in topics]
-        self._topics = topics
+        self._topics, self._contract = topics, contract
+        self._times = {topic.topic: TopicTimes() for topic in topics}
+        self._pauses: list[tuple[int, int]] = []
         self._writer = writer
         self._clock = LogClock(info.log_time)
         self._make_marker = make_marker
         # Messages without a time of their own wait here until the episode has a time (log_time:
         # header).
-        self._untimed: list[tuple[int, bytes]] = []
+        self._untimed: list[Arrival] = []
         self._started = False
 
     @property
@@ -121,12 +135,12 @@ class EpisodeSession:
         self.stats[arrival.index].miss(arrival.lost)
         log_ns = self._clock.stamp(arrival.header_ns, arrival.receive_ns)
         if log_ns is None:
-            self._untimed.append((arrival.index, arrival.data))
+            self._untimed.append(arrival)
             return
         self._open(log_ns)
         # In the time of the headers a time of sending in the system's clock would mean nothing.
         publish_ns = log_ns if self._clock.mode == "header" else arrival.send_ns or log_ns
-        self._put(arrival.index, log_ns, publish_ns, arrival.data)
+        self._put(arrival, log_ns, publish_ns)
 
     def pause(self, paused: bool, node_ns: int) -> None:
         """Pass over what comes from now on, or take it again; both are marked.
@@ -140,6 +154,8 @@ class EpisodeSession:
         now_ns = self._last_ns(node_ns)
         self._open(now_ns)
         self._mark(PAUSE if paused else RESUME, "", now_ns)
+        if not paused:
+            self._pauses.append((self.watched_ns, now_ns))
         self.paused, self.watched_ns = paused, now_ns
         for stat in self.stats:
             stat.pause()
@@ -155,6 +171,11 @@ class EpisodeSession:
         self._open(end_ns)
         complete = self._mark(END, outcome, end_ns)
         found = verdict(self._topics, self.stats)
+        if self.paused:
+            self._pauses.append((self.watched_ns, end_ns))
+        if found == FIT and complete and self._contract is not None:
+            fault = times_fault(self._contract, self._times, self._pauses)
+            found = f"{BY_TIMES}{fault}" if fault else found
         if not complete:
             before = "unfit:" if found == FIT else f"{found};"
             found = f"{before} end marker lost to a full write queue"
@@ -190,8 +211,8 @@ class EpisodeSession:
             self.start_ns = self.watched_ns = log_ns
         start_ns = min(self.start_ns, log_ns)
         self._mark(START, "", start_ns)
-        for index, data in self._untimed:
-            self._put(index, log_ns, log_ns, data)
+        for arrival in self._untimed:
+            self._put(arrival, log_ns, log_ns)
         self._untimed.clear()
 
     def _mark(self, event: int, outcome: str, stamp_ns: int) -> bool:
@@ -199,10 +220,12 @@ class EpisodeSession:
         marker = self._make_marker(event, outcome, stamp_ns)
         return self._writer.put(len(self._topics), stamp_ns, stamp_ns, marker)
 
-    def _put(self, index: int, log_ns: int, publish_ns: int, data: bytes) -> None:
+    def _put(self, arrival: Arrival, log_ns: int, publish_ns: int) -> None:
         """Count and hand over one message."""
-        if not self._writer.put(index, log_ns, publish_ns, data):
-            self.stats[index].dropped += 1
+        index, stats = arrival.index, self.stats[arrival.index]
+        if not self._writer.put(index, log_ns, publish_ns, arrival.data):
+            stats.dropped += 1
             return
-        self.stats[index].add(log_ns)
-        self.bytes += len(data)
+        stats.add(log_ns)
+        self._times[self._topics[index].topic].add(arrival.header_ns, log_ns)
+        self.bytes += len(arrival.data)

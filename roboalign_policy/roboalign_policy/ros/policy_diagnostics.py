@@ -5,6 +5,7 @@ from __future__ import annotations
 from diagnostic_msgs.msg import DiagnosticArray
 from roboalign_msgs.msg import PolicyStatus
 
+from roboalign_policy.core.hashing import short_name
 from roboalign_policy.ros.diagnostics import Level, diagnostic_status, diagnostics_to_msg
 from roboalign_policy.ros.stamps import stamp_to_ns
 
@@ -25,7 +26,7 @@ def policy_diagnostics(status: PolicyStatus, node_name: str) -> DiagnosticArray:
     state = _STATES[status.state]
     values = {
         "instruction": status.instruction,
-        "policy": status.policy_hash[:12],
+        "policy": short_name(status.policy_hash),
         "frames Hz": f"{status.observation_rate_hz:.1f}",
         "chunks Hz": f"{status.chunk_rate_hz:.2f}",
         "commands Hz": f"{status.command_rate_hz:.1f}",

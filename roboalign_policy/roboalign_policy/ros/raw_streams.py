@@ -140,6 +140,18 @@ class RawStreams:
             found.append(replace(topic, qos=tuple(profiles)))
         return found
 
+    def remapped(self) -> dict[str, str]:
+        """Topics that have another name than the contract's in the node's namespace."""
+        space = self._node.get_namespace().rstrip("/")
+        plain = [
+            t.topic if t.topic.startswith("/") else f"{space}/{t.topic}" for t in self._topics
+        ]
+        return {
+            topic.topic: name
+            for topic, name, expected in zip(self._topics, self.names, plain, strict=True)
+            if name != expected
+        }
+
     def drain(self) -> None:
         """Take everything that has arrived, through ``on_message``; a timer does so, too."""
         for index in range(len(self._subscriptions)):

@@ -24,7 +24,7 @@ from rclpy.node import Node
 
 from roboalign_policy.core.compression import ZSTD
 from roboalign_policy.core.recording import BAG_VERDICT
-from roboalign_policy.core.stream_stats import FIT, LOST_SHARE
+from roboalign_policy.core.stream_stats import BY_TIMES, FIT, LOST_SHARE
 from roboalign_policy.ros.bag_writer import (
     INFORMATION,
     BagSummary,
@@ -264,7 +264,9 @@ def _named(
         if counts.get(name, 0) < (1 - LOST_SHARE) * count
     ]
     if missing:
-        before = "unfit:" if custom[BAG_VERDICT] == FIT else f"{custom[BAG_VERDICT]};"
+        judged = custom[BAG_VERDICT]
+        complete = judged == FIT or judged.startswith(BY_TIMES)  # until now
+        before = "unfit:" if complete else f"{judged};"
         custom[BAG_VERDICT] = f"{before} {'; '.join(missing)}"
     information["custom_data"] = {**(information.get("custom_data") or {}), **custom}
     with file.open("w", encoding="utf-8") as stream:

@@ -20,6 +20,7 @@ from roboalign_training.conversion.work_folder import WorkFolder, made_with, wor
 from roboalign_training.data.bags import Bag, read_bag
 from roboalign_training.data.episodes import bag_contract, find_spans
 from roboalign_training.data.errors import BagError, DataError, EpisodeError
+from roboalign_training.data.folders import as_text
 from roboalign_training.data.recipe import span_fault
 from roboalign_training.data.topics import map_topics
 
@@ -98,7 +99,7 @@ class _Work:
 
     def __init__(self, path: Path, target: Target, pool: Pool, report: Report) -> None:
         self._path, self._target, self._pool, self._report = path, target, pool, report
-        self._base = {"source": relpath(path, target.out)}
+        self._base = {"source": as_text(relpath(path, target.out))}
         self._entries: list[dict] = []
         self._skipped: list[dict] = []
 
@@ -114,7 +115,7 @@ class _Work:
         folder = work_folder(self._target.out, list(bag.files), base)
         with self._hashing(bag, folder) as begun:
             if not begun:
-                return Converted(self._path, known=True)
+                return Converted(self._path, known=True, bag_sha256=bag.sha256)
             if (done := folder.result()) is not None:
                 return replace(_from_result(done), path=self._path)
             balance = new_balance(bag, self._base["source"])
@@ -125,7 +126,7 @@ class _Work:
                 balance["episodes"]["found"] += 1
                 self._skip("", error.cause, balance)
         if bag.sha256 in self._target.known:
-            return Converted(self._path, known=True)
+            return Converted(self._path, known=True, bag_sha256=bag.sha256)
         identity = {"bag_sha256": bag.sha256}
         balance |= identity
         skipped = [{**entry, **identity} for entry in self._skipped]
@@ -206,7 +207,7 @@ def _part_of(report: Report, number: int, count: int) -> Report:
 
 def _to_result(done: Converted) -> dict:
     return {
-        "path": str(done.path),
+        "path": as_text(str(done.path)),
         "entries": list(done.entries),
         "skipped": list(done.skipped),
         "balance": done.balance,

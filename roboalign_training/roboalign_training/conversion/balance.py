@@ -13,6 +13,7 @@ import numpy as np
 from roboalign_training.conversion.kinds import kind_of
 from roboalign_training.data.bags import Bag
 from roboalign_training.data.frame_plan import FramePlan
+from roboalign_training.data.index import DUPLICATE_ID
 from roboalign_training.data.scan import Scan
 from roboalign_training.data.topics import TopicMap
 
@@ -28,7 +29,7 @@ def new_balance(bag: Bag, source: str) -> dict:
         "messages": bag.message_count,
         "topics": {},
         "episodes": {"found": 0, "taken": 0, "left_out": {}},
-        "frames": {"times": 0, **dict.fromkeys(FRAME_KEYS, 0), "reasons": {}},
+        "frames": {"times": 0, **dict.fromkeys(FRAME_KEYS, 0), "reasons": {}, "causes": {}},
         "images": {"in_frames": 0, **dict.fromkeys(IMAGE_KEYS, 0)},
     }
 
@@ -41,7 +42,9 @@ def open_topics(balance: dict, bag: Bag, topics: TopicMap) -> None:
             "read": 0,
             "paused": 0,
             "unreadable": 0,
+            "off_clock": 0,
         }
+    balance["unread_topics"] = dict(topics.unread)
 
 
 def add_messages(balance: dict, scan: Scan, topics: TopicMap) -> None:
@@ -59,6 +62,15 @@ def add_messages(balance: dict, scan: Scan, topics: TopicMap) -> None:
         balance["topics"][name]["unreadable"] += unreadable
 
 
+def add_off_clock(balance: dict, plan: FramePlan, topics: TopicMap) -> None:
+    """Enters the messages of one episode that have a stamp of another time."""
+    for name, topic in balance["topics"].items():
+        streams = [*topics.observations.get(name, ())]
+        if name in topics.commands:
+            streams.append(next(n for n, found in topics.names.items() if found == name))
+        topic["off_clock"] += max((plan.off_clock.get(key, 0) for key in streams), default=0)
+
+
 def add_frames(balance: dict, plan: FramePlan, *, taken: bool) -> None:
     """Enters the frame times of one episode; of one that is left out all of them are."""
     frames = balance["frames"]
@@ -73,6 +85,7 @@ def add_frames(balance: dict, plan: FramePlan, *, taken: bool) -> None:
     reasons.update(plan.dropped)
     reasons.update(plan.trimmed)
     frames["reasons"] = dict(sorted(reasons.items()))
+    frames["causes"] = dict(sorted((Counter(frames["causes"]) + Counter(plan.causes)).items()))
 
 
 def add_images(balance: dict, plan: FramePlan, counts: dict) -> None:
@@ -94,12 +107,13 @@ def leave_out(balance: dict, reason: str) -> None:
 def turn_down(balance: dict, entry: dict) -> None:
     """Moves an episode that was taken to those left out: its id is another recording's."""
     balance["episodes"]["taken"] -= 1
-    leave_out(balance, "episode id is already that of another")
+    leave_out(balance, f"episode id {DUPLICATE_ID} another")
     frames, facts = balance["frames"], entry["frame_times"]
     frames["kept"] -= entry["frames"]
     frames["dropped"] -= facts["dropped"]
     frames["trimmed"] -= facts["trimmed"]
     frames["left_out"] += facts["times"]
+    frames["causes"] = dict(Counter(frames["causes"]) - Counter(facts["causes"]))
 
 
 def balance_faults(balance: dict, rows: int) -> list[str]:
@@ -134,6 +148,9 @@ def balance_faults(balance: dict, rows: int) -> list[str]:
         sum(frames[key] for key in FRAME_KEYS),
         frames["times"],
     )
+    if "causes" in frames:  # not in sheets of older versions
+        lost = frames["dropped"] + frames["trimmed"]
+        expect("frame times left out by cause", sum(frames["causes"].values()), lost)
     expect("frames in the files of the data set", rows, frames["kept"])
     expect("images decoded", images["decoded"], images["used"])
     stored = images["passed_through"] + images["encoded"]

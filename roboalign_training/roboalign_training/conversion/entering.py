@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from roboalign_training.conversion.balance import balance_faults, turn_down
-from roboalign_training.conversion.target import VIDEOS, Converted
+from roboalign_training.conversion.target import VIDEOS, Converted, name_digest
 from roboalign_training.data.errors import DatasetError
-from roboalign_training.data.index import DatasetIndex
+from roboalign_training.data.index import DATA, DUPLICATE_ID, DatasetIndex
 
 _NOT_LISTED = ("pending", "pending_videos", "contract", "recipe")
 
@@ -38,16 +38,19 @@ def enter_episodes(index: DatasetIndex, done: Converted) -> None:
         pending = index.folder / found["pending"]
         videos = {n: index.folder / p for n, p in found.get("pending_videos", {}).items()}
         entry = listed(found)
-        held = next((e for e in index.episodes.values() if e["file"] == entry["file"]), None)
+        held = index.episodes.get(entry["id"])
         if held is not None and held["source"] != entry["source"]:
             for path in (pending, *videos.values()):
                 path.unlink(missing_ok=True)
-            reason = f"episode id {entry['id']!r} is already that of {held['source']}"
+            reason = f"episode id {entry['id']!r} {DUPLICATE_ID} {held['source']}"
             keys = ("id", "source", "bag_sha256")
             index.skipped.append({**{k: entry[k] for k in keys}, "reason": reason})
             if done.balance is not None:
                 turn_down(done.balance, entry)
             continue
+        entry["file"] = _free_file(index, entry)
+        if held is not None and held["file"] != entry["file"]:  # named as older versions did
+            (index.folder / held["file"]).unlink(missing_ok=True)
         for name, path in videos.items():  # before the table that names them
             target = index.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +67,14 @@ def enter_episodes(index: DatasetIndex, done: Converted) -> None:
         index.episodes[entry["id"]] = entry
 
 
+def _free_file(index: DatasetIndex, entry: dict) -> str:
+    """The file of an episode; another one where an id of an older version has taken its name."""
+    taken = {e["file"] for e in index.episodes.values() if e["id"] != entry["id"]}
+    if entry["file"] not in taken:
+        return entry["file"]
+    return f"{DATA}/{Path(entry['file']).stem}-{name_digest(entry['id'])}.parquet"
+
+
 def _take_back(index: DatasetIndex, skipped: dict) -> None:
     """Removes an episode whose bag was judged again since, and is not wanted any more."""
     held = index.episodes.get(skipped["id"])
@@ -78,7 +89,7 @@ def _take_back(index: DatasetIndex, skipped: dict) -> None:
 def remove_unnamed_videos(index: DatasetIndex) -> None:
     """Removes videos of episodes that were replaced, or that a killed run left."""
     named = {Path(v).parent for e in index.episodes.values() for v in e.get("videos", {}).values()}
-    for folder in (index.folder / VIDEOS).glob("*"):
+    for folder in (index.folder / VIDEOS).glob("episode-*"):
         if folder.relative_to(index.folder) not in named:
             shutil.rmtree(folder)
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from roboalign_training.conversion.balance import add_frames, add_images, add_messages
+from roboalign_training.conversion.balance import (
+    add_frames,
+    add_images,
+    add_messages,
+    add_off_clock,
+)
 from roboalign_training.conversion.episode import Episode, Todo
 from roboalign_training.conversion.scanning import ScanJob, joined_scan
 from roboalign_training.conversion.second_pass import UndecodableError, write_frames
@@ -73,8 +78,10 @@ class EpisodeJob:
         if finished is not None:
             self._mark(finished["bad"])
         while True:
-            plan = plan_frames(self._scan, contract, episode.bag.path)
-            if (reason := frames_fault(plan, contract, recipe, episode.span.pauses)) is not None:
+            pauses = episode.span.pauses
+            plan = plan_frames(self._scan, contract, episode.bag.path, pauses)
+            if (reason := frames_fault(plan, contract, recipe, pauses)) is not None:
+                add_off_clock(self._balance, plan, episode.topics)
                 add_frames(self._balance, plan, taken=False)
                 return None, reason
             if finished is None:
@@ -84,6 +91,7 @@ class EpisodeJob:
                     self._mark(found.bad)
                     continue
                 finished = self._finish(entry, images)
+            add_off_clock(self._balance, plan, episode.topics)
             add_frames(self._balance, plan, taken=True)
             add_images(self._balance, plan, finished["images"])
             return finished["entry"], None

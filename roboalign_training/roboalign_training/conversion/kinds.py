@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-DUPLICATE, KNOWN = "duplicate id", "known already"
+DUPLICATE, OUTCOME = "duplicate id", "outcome"
 _KINDS = (
-    (r"^outcome (failure|discarded|success|unknown)$", "outcome"),
+    (r"^outcome (failure|discarded|success|unknown)$", OUTCOME),
     (r"^unsafe:", "unsafe"),
     (r"^recorder's verdict:", "unfit by the recorder's verdict"),
     (r"^too short:|^no frame has every stream", "too short"),
@@ -16,7 +16,7 @@ _KINDS = (
     (r"episode id .*already that of", DUPLICATE),
     (r"^episode .* (starts and never ends|ends and never started)", "without its other marker"),
     (r"^no instruction|^the instruction", "instruction"),
-    (r"the clock goes back", "clock"),
+    (r"the clock goes back|^clock: |a stamp of another clock|without header stamp", "clock"),
     (r"^no readable message", "unreadable"),
 )
 

@@ -12,6 +12,7 @@ from roboalign_training.conversion.bag_job import SmallBagJob, convert_bag
 from roboalign_training.conversion.memory import NoRoomError
 from roboalign_training.conversion.pool import Pool
 from roboalign_training.conversion.target import Converted, Target
+from roboalign_training.data.folders import as_text
 
 
 def converted_bags(
@@ -49,7 +50,7 @@ def _converted(
     path: Path, target: Target, pool: Pool, tell: Callable[[Path, float], None]
 ) -> Converted:
     """Converts one bag with all processes."""
-    source = relpath(path, target.out)
+    source = as_text(relpath(path, target.out))
     if bag_bytes(path) >= target.budget.segment_bytes and source not in target.sources:
         pool.warm_up()
     try:

@@ -21,6 +21,7 @@ from roboalign_training.data.episodes import EpisodeFrames
 from roboalign_training.data.frame_plan import FramePlan
 from roboalign_training.data.image_storage import VIDEO
 from roboalign_training.data.index import DATA
+from roboalign_training.data.recipe import frames_notes
 from roboalign_training.data.scan import Scan
 from roboalign_training.provenance import tool_version
 
@@ -78,9 +79,15 @@ def write_frames(
     ]
     todo = [_todo(episode, *item, base["bag_sha256"]) for item in chosen]
     frames = EpisodeFrames(
-        plan.indices, plan.stamps_ns, plan.values, plan.actions, plan.dropped, plan.trimmed,
-        span.episode_id, span.instruction, span.outcome, episode.bag.path,
-    )  # fmt: skip
+        plan.indices,
+        plan.stamps_ns,
+        plan.values,
+        plan.actions,
+        episode_id=span.episode_id,
+        instruction=span.instruction,
+        outcome=span.outcome,
+        source=episode.bag.path,
+    )
     videos = _video_names(episode, base["bag_sha256"])
     pending = episode.path("episode.parquet")
     bad: dict[str, dict[int, str]] = {}
@@ -138,7 +145,8 @@ def _video_names(episode: Episode, bag_sha256: str) -> dict[str, str]:
 
 def _entry(episode: Episode, plan: FramePlan, base: dict, videos: dict[str, str]) -> dict:
     """What is known of the episode, in the order in which it is shown."""
-    span = episode.span
+    span, target = episode.span, episode.target
+    noted = frames_notes(plan, target.contract, target.recipe)
     return {
         "id": span.episode_id,
         "file": f"{DATA}/episode-{safe_name(span.episode_id)}.parquet",
@@ -154,11 +162,13 @@ def _entry(episode: Episode, plan: FramePlan, base: dict, videos: dict[str, str]
         "content_hash": CONTENT_VERSION,
         "dropped": plan.dropped,
         "trimmed": plan.trimmed,
+        **({"notes": noted} if noted else {}),
         "frame_times": {
             "times": plan.frame_times,
             "dropped": plan.lost_inside,
             "trimmed": plan.lost_outside,
+            "causes": plan.causes,
         },
-        "contract": episode.target.contract.hash,
-        "recipe": episode.target.recipe.to_dict(),
+        "contract": target.contract.hash,
+        "recipe": target.recipe.to_dict(),
     }

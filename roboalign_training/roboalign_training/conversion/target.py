@@ -33,6 +33,8 @@ class Converted:
         skipped: Episodes that were left out, with the reason.
         error: Why the bag could not be read at all, or "".
         known: The data set had it already.
+        copy: It is the same recording as another one of the same run.
+        bag_sha256: Of a bag that is known or a copy; else "".
         balance: Its balance sheet; None where it was not read.
     """
 
@@ -41,6 +43,8 @@ class Converted:
     skipped: tuple[dict, ...] = ()
     error: str = ""
     known: bool = False
+    copy: bool = False
+    bag_sha256: str = ""
     balance: dict | None = None
 
 

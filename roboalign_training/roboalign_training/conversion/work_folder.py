@@ -15,7 +15,7 @@ from roboalign_training.data.png import encoder_version
 from roboalign_training.provenance import tool_version
 
 PARTS = ".parts"
-_FORMAT = 1  # of parts; another one makes old ones useless
+_FORMAT = 2  # of parts; another one makes old ones useless
 _BAG, _RESULT = "bag.json", "result.json"
 
 

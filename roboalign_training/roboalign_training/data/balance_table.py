@@ -10,8 +10,8 @@ from rich.table import Table
 
 MOST_ROWS = 40
 MOST_TOPIC_TABLES = 3
-# "paused" is not in sheets of data sets that were made before it was counted.
-_MESSAGES = ("promised", "read", "paused", "unreadable")
+# "paused" and "off_clock" are not in sheets of data sets that were made before they were counted.
+_MESSAGES = ("promised", "read", "paused", "unreadable", "off_clock")
 
 
 def balance_rows(sheets: Sequence[dict]) -> list[list[str]]:
@@ -28,7 +28,7 @@ def balance_rows(sheets: Sequence[dict]) -> list[list[str]]:
 
 def topic_rows(sheet: dict) -> list[list[str]]:
     """One line a topic of a bag, with the header first."""
-    rows = [["topic", "promised", "read", "in pauses", "unreadable"]]
+    rows = [["topic", "promised", "read", "in pauses", "unreadable", "stamp of another time"]]
     for name, topic in sorted(sheet["topics"].items()):
         rows.append([name, *(str(topic.get(key, 0)) for key in _MESSAGES)])
     return rows
@@ -59,12 +59,13 @@ def _table(title: str, header: list[str], rows: list[list[str]]) -> Table:
 
 def _cells(sheet: dict) -> list[str]:
     topics = sheet["topics"].values()
-    promised, read, paused, unreadable = (
+    promised, read, paused, unreadable, off_clock = (
         sum(topic.get(key, 0) for topic in topics) for key in _MESSAGES
     )
     messages = f"{read} of {promised}"
     messages += f", {paused} in pauses" if paused else ""
     messages += f", {unreadable} unreadable" if unreadable else ""
+    messages += f", {off_clock} with a stamp of another time" if off_clock else ""
     episodes, frames, images = sheet["episodes"], sheet["frames"], sheet["images"]
     left_out = [f"{count} left out: {kind}" for kind, count in episodes["left_out"].items()]
     lost = [

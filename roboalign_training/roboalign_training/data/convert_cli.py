@@ -23,6 +23,13 @@ from rich.progress import (
 from roboalign_policy.core.contract import ContractError, load_contract
 from roboalign_policy.core.instruction import instruction_fault
 from roboalign_training.conversion.allocation import keep_freed_memory
+from roboalign_training.conversion.kinds import OUTCOME
+from roboalign_training.conversion.leaving_out import (
+    MOST_REASONS,
+    left_out_of,
+    phrase,
+    reasons_of,
+)
 from roboalign_training.conversion.memory import (
     DEFAULT_BYTES,
     LEAST_BYTES,
@@ -30,12 +37,15 @@ from roboalign_training.conversion.memory import (
     Budget,
     parse_bytes,
 )
+from roboalign_training.conversion.target import Converted
 from roboalign_training.data.balance_table import balance_tables
 from roboalign_training.data.definition_folder import add_definitions
-from roboalign_training.data.errors import DataError
+from roboalign_training.data.errors import DataError, NothingFitError
 from roboalign_training.data.image_storage import CHOICES
-from roboalign_training.data.recipe import Recipe
+from roboalign_training.data.index import INDEX, DatasetIndex
+from roboalign_training.data.recipe import JUMPS, Recipe
 from roboalign_training.resumable import say_stopped
+from roboalign_training.shared.left_out import add_strict
 
 PARALLEL_FROM, PARALLEL_BYTES = 12, 200 * MB
 """Bags, or their bytes, from which on further processes pay for the time that starting takes."""
@@ -57,13 +67,19 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--append",
         action="store_true",
-        help="add what is fit; a data set without any episode is no error",
+        help="make the data set even where no episode is fit for it yet",
     )
     p.add_argument("--instruction", help="what was asked for; default: what the bag says")
     p.add_argument("--namespace", help="namespace of the recorded topics; default: found out")
     p.add_argument("--outcomes", nargs="+", help="outcomes to take; default: success unknown")
     p.add_argument("--min-frames", type=int, help="least frames; default: half a chunk")
     p.add_argument("--max-gap", type=float, help="longest gap in s; default: 0.5")
+    p.add_argument(
+        "--jumps",
+        choices=JUMPS,
+        help="episodes with actions or states that change faster than the contract's max_rate: "
+        "leave-out (default), or keep, with a note",
+    )
     p.add_argument(
         "--images",
         choices=CHOICES,
@@ -81,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
         f"least: {LEAST_BYTES // MB}MB",
     )
     add_definitions(p)
+    add_strict(p)
     return p
 
 
@@ -88,8 +105,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0 when every bag was converted or left out by the rules; 1 when something could not be
-        read, nothing was fit, or counts do not agree; 130 after ctrl-C.
+        0 when the data set holds an episode of the bags; 1 when a bag that was named could not be
+        read, none of the bags gave an episode (with --append: for another reason than its
+        outcome), or counts do not agree; with --strict 3 when anything was left out; 130 after
+        ctrl-C.
     """
     args = parser().parse_args(argv)
     console = Console(stderr=True)
@@ -111,6 +130,7 @@ def _recipe(args: argparse.Namespace) -> Recipe | None:
         "max_gap_s": args.max_gap,
         "instruction": args.instruction,
         "namespace": args.namespace,
+        "jumps": args.jumps,
         "images": args.images,
         "quality": args.quality,
     }
@@ -127,9 +147,10 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
     """Converts, reports, and gives the exit status."""
     # Not above: workers load this module when they are started as `python -m` was.
     from roboalign_training.conversion.run import bag_bytes
-    from roboalign_training.data.dataset import Converted, build_dataset, find_bags
+    from roboalign_training.data.dataset import build_dataset, find_bags
 
     contract = load_contract(args.contract) if args.contract else None
+    recipe = _recipe(args)
     bags = find_bags(args.bags)
     sizes = {path: bag_bytes(path) for path in bags}
     many = len(bags) >= PARALLEL_FROM or sum(sizes.values()) >= PARALLEL_BYTES
@@ -150,23 +171,23 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
             shares[path] = share
             progress.update(task, description=_short(path))
 
-        index = build_dataset(
-            bags,
-            contract,
-            args.out,
-            recipe=_recipe(args),
-            workers=workers,
-            max_memory=max_memory,
-            allow_empty=args.append,
-            on_bag=done.append,
-            on_progress=tell,
-        )
-    for result in done:
-        for entry in result.skipped:
-            text = escape(f"{result.path}: {entry['id']}: {entry['reason']}")
-            console.print(f"[yellow]left out:[/] {text}", soft_wrap=True)
-        if result.error:
-            console.print(f"[red]not read:[/] {escape(result.error)}", soft_wrap=True)
+        try:
+            index = build_dataset(
+                bags,
+                contract,
+                args.out,
+                recipe=recipe,
+                workers=workers,
+                max_memory=max_memory,
+                allow_empty=args.append,
+                on_bag=done.append,
+                on_progress=tell,
+            )
+        except NothingFitError as error:
+            progress.stop()
+            console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+            return _end(done, None, args)
+    _say_reasons(done, index, console)
     for table in balance_tables([result.balance for result in done if result.balance]):
         console.print(table)
     added = sum(len(result.entries) for result in done)
@@ -179,10 +200,44 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
         f"{args.out}: {len(index.episodes)} episodes, {index.frames} frames "
         f"({added} new episodes; {held} of {len(bags)} bags were in it before)"
     )
+    return _end(done, index, args)
+
+
+def _say_reasons(done: Sequence[Converted], index: DatasetIndex, console: Console) -> None:
+    """Says what was left out or noted now, and why: like reasons once."""
+    skipped = [{**e, "source": str(r.path)} for r in done for e in r.skipped]
+    taken = {(e["source"], e["id"]) for e in index.episodes.values()}
+    lost = [e for r in done for e in r.entries if (e["source"], e["id"]) not in taken]
+    held = {(e["source"], e["id"]): e["reason"] for e in index.skipped}
+    skipped += [{**e, "reason": held.get((e["source"], e["id"]), "")} for e in lost]
+    noted = [{**e, "reason": note} for r in done for e in r.entries for note in e.get("notes", ())]
+    for word, entries in (("left out", skipped), ("noted", noted)):
+        reasons = reasons_of(entries)
+        for reason in reasons[:MOST_REASONS]:
+            console.print(f"[yellow]{word}:[/] {escape(str(reason))}", soft_wrap=True)
+        if len(reasons) > MOST_REASONS:
+            console.print(f"... {len(reasons) - MOST_REASONS} more, see {INDEX} of the data set")
+    for result in done:
+        if result.error:
+            console.print(f"[red]not read:[/] {escape(result.error)}", soft_wrap=True)
+
+
+def _end(done: Sequence[Converted], index: DatasetIndex | None, args: argparse.Namespace) -> int:
+    """Prints the last line, and gives the exit status."""
+    left = left_out_of(done, index)
+    print(left.line())
+    bags = {r.bag_sha256 or (r.balance or {}).get("bag_sha256") for r in done}
+    held = () if index is None else index.episodes.values()
+    if not any(entry["bag_sha256"] in bags for entry in held):
+        # A recorder appends whatever was recorded: a demonstration that failed is no fault.
+        unwanted = {"episode": {phrase(OUTCOME): left.count("episode")}}
+        return left.status(args.strict) if args.append and left.to_dict() == unwanted else 1
     # A broken bag that was only found on the way is in the list of left-out ones; one that was
     # asked for by name is an error.
     named = set(args.bags)
-    return int(any(result.error and result.path in named for result in done))
+    if any(result.error and result.path in named for result in done):
+        return 1
+    return left.status(args.strict)
 
 
 def _progress(console: Console) -> Progress:

@@ -13,7 +13,9 @@ from roboalign_training.conversion.entering import (
     listed,
     remove_unnamed_videos,
 )
+from roboalign_training.conversion.leaving_out import reasons_of
 from roboalign_training.conversion.memory import DEFAULT_BYTES, SEGMENT_BYTES, Budget
+from roboalign_training.conversion.opening import check_images, checked_index
 from roboalign_training.conversion.run import converted_bags
 from roboalign_training.conversion.target import Converted, Target
 from roboalign_training.conversion.work_folder import (
@@ -22,15 +24,15 @@ from roboalign_training.conversion.work_folder import (
     remove_unfitting,
     unfinished_bags,
 )
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.episodes import bag_contract
-from roboalign_training.data.errors import BagError, DatasetError, EpisodeError
-from roboalign_training.data.folders import recordings, storage_of
+from roboalign_training.data.errors import BagError, DatasetError, NothingFitError
+from roboalign_training.data.folders import as_text, recordings, storage_of
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
-from roboalign_training.data.image_storage import VIDEO
-from roboalign_training.data.index import DATA, INDEX, DatasetIndex, load_index, locked
+from roboalign_training.data.index import DATA, LOCK, DatasetIndex, locked
 from roboalign_training.data.recipe import Recipe
 from roboalign_training.data.table import read_entry
+
+MOST_SAID = 10
+"""Reasons that an error names."""
 
 __all__ = [
     "Converted",
@@ -123,18 +125,45 @@ def build_dataset(
         ValueError: When `workers` or `max_memory` is too small.
     """
     out, budget = Path(out), Budget(max_memory, workers, segment_bytes=segment_bytes)
+    # Before anything is touched: a refused call leaves no trace.
+    check_images(checked_index(out, contract, bags, recipe))
+    made = not out.exists()
+    try:
+        return _built(out, contract, bags, recipe, budget, allow_empty, on_bag, on_progress)
+    except NothingFitError:
+        if made and [path.name for path in out.iterdir()] == [LOCK]:
+            (out / LOCK).unlink()
+            out.rmdir()
+        raise
+
+
+def _built(
+    out: Path,
+    contract: Contract | None,
+    bags: Sequence[str | Path],
+    recipe: Recipe | None,
+    budget: Budget,
+    allow_empty: bool,
+    on_bag: Callable[[Converted], None] | None,
+    on_progress: Callable[[Path, float], None] | None,
+) -> DatasetIndex:
+    """As `build_dataset`, of what was checked."""
     with locked(out):
         index, known = _opened(out, contract, bags, recipe)
-        _check_images(index)
         recipe = Recipe.from_dict(index.recipe)
         sources = frozenset(e["source"] for e in (*index.episodes.values(), *index.skipped))
         target = Target(out, index.contract, recipe, known, sources, budget)
-        failed = []
+        failed, entered = [], set()
         for done in converted_bags(list(map(Path, bags)), target, on_progress):
-            enter_episodes(index, done)
+            sha256 = (done.balance or {}).get("bag_sha256")
+            if sha256 in entered:  # the same recording under another name
+                done = Converted(done.path, copy=True, bag_sha256=sha256)
+            else:
+                enter_episodes(index, done)
+            entered |= {sha256} if sha256 else set()
             if done.error:
-                failed.append({"id": "", "source": relpath(done.path, out), "bag_sha256": "",
-                               "reason": done.error})  # fmt: skip
+                source = as_text(relpath(done.path, out))
+                failed.append({"id": "", "source": source, "bag_sha256": "", "reason": done.error})
             if on_bag is not None:
                 on_bag(done)
         # A bag without a hash could not be read; it may be repaired and tried again.
@@ -144,8 +173,11 @@ def build_dataset(
         ] + failed
         if not index.episodes and not allow_empty:
             remove_all(out)
-            why = "; ".join(f"{e['source']}: {e['reason']}" for e in index.skipped[:10])
-            raise DatasetError(out, f"no episode to put in it: {why or 'no bags given'}")
+            reasons = reasons_of(index.skipped)
+            why = "; ".join(map(str, reasons[:MOST_SAID]))
+            if len(reasons) > MOST_SAID:
+                why += f"; and {len(reasons) - MOST_SAID} more reasons"
+            raise NothingFitError(out, f"no episode to put in it: {why or 'no bags given'}")
         index.save()
         remove_all(out)
         remove_unnamed_videos(index)
@@ -178,20 +210,7 @@ def _opened(
     out: Path, contract: Contract | None, bags: Sequence[str | Path], recipe: Recipe | None
 ) -> tuple[DatasetIndex, frozenset[str]]:
     """As `open_index`; also the SHA-256 of all bags that need not be looked at again."""
-    if (out / INDEX).exists():
-        index = load_index(out)
-        if contract is not None and contract.hash != index.contract.hash:
-            raise DatasetError(
-                out,
-                f"holds episodes of contract {index.contract.name} ({index.contract.hash[:12]}), "
-                f"found {contract.name} ({contract.hash[:12]}): use another folder",
-            )
-        if recipe is not None and recipe.to_dict() != index.recipe:
-            raise DatasetError(out, _other_rules(recipe.to_dict(), index.recipe))
-    else:
-        index = DatasetIndex(
-            out, contract or _first_contract(bags), (recipe or Recipe()).to_dict()
-        )
+    index = checked_index(out, contract, bags, recipe)
     for unfinished in (*(out / DATA).glob(".*"), *out.glob(".*.part")):
         unfinished.unlink()
     remove_unfitting(out, made_with(index.contract.hash, index.recipe))
@@ -202,52 +221,9 @@ def _opened(
         rules = Recipe.from_dict(entry["recipe"]).to_dict()
         if (entry["contract"], rules) != (index.contract.hash, index.recipe):
             raise DatasetError(path, "was made with another contract or other rules")
+        entry["file"] = f"{DATA}/{path.name}"
         index.episodes.setdefault(entry["id"], listed(entry))
     for name, entry in list(index.episodes.items()):
         if not (out / entry["file"]).is_file():
             del index.episodes[name]
     return index, saved | (index.known_bags() - unfinished_bags(out))
-
-
-def _other_rules(found: dict, held: dict) -> str:
-    """Says which rules of a data set are not those that are wanted now."""
-    for key in ("images", "quality"):
-        if found[key] != held[key]:
-            wanted, stored = ([r["images"], r["quality"]] for r in (found, held))
-            described = [
-                f"images as {choice}" + (f" of quality {quality}" if quality is not None else "")
-                for choice, quality in (stored, wanted)
-            ]
-            return (
-                f"was made with {described[0]}, found {described[1]}: one data set stores all "
-                "images alike; leave the option out, or use another folder"
-            )
-    return f"was made with the rules {held}, found {found}"
-
-
-def _check_images(index: DatasetIndex) -> None:
-    """Refuses images that a video cannot hold, before any bag is read."""
-    odd = [s for s in index.contract.images if s.shape[0] % 2 or s.shape[1] % 2]
-    if index.recipe["images"] == VIDEO and odd:
-        raise DatasetError(
-            index.folder,
-            f"{odd[0].key}: {odd[0].shape[:2]} pixels, but videos take even numbers: store images "
-            "as auto, png or jpeg",
-        )
-
-
-def _first_contract(bags: Sequence[str | Path]) -> Contract:
-    """The contract in the first bag that has one."""
-    unread: list[BagError] = []
-    for path in bags:
-        try:
-            contract = bag_contract(read_bag(path))
-        except BagError as error:
-            unread.append(error)  # reported when it is converted
-            continue
-        if contract is not None:
-            return contract
-    if unread and len(unread) == len(bags):
-        raise unread[0]
-    shown = ", ".join(map(str, bags[:3]))
-    raise EpisodeError(shown or "no bags", "no contract in any bag: name one with --contract")

@@ -27,10 +27,12 @@ from roboalign_policy.core.recording import (
     RESUME,
     START,
 )
-from roboalign_policy.core.stream_stats import FIT
+from roboalign_policy.core.stream_stats import BY_TIMES, FIT
 from roboalign_training.data.bags import Bag
 from roboalign_training.data.errors import EpisodeError
-from roboalign_training.data.framing import Frames, make_frames
+from roboalign_training.data.folders import as_text
+from roboalign_training.data.framed import Frames
+from roboalign_training.data.framing import make_frames
 from roboalign_training.data.losses import recovered_losses
 from roboalign_training.data.pauses import Pauses, find_pauses, unpaused
 from roboalign_training.data.topics import TopicMap, map_topics
@@ -116,6 +118,8 @@ def find_spans(bag: Bag, topics: TopicMap, instruction: str | None = None) -> li
     pauses = find_pauses(markers, bag.end_ns)
     if BAG_EPISODE_ID in bag.custom:
         verdict = bag.custom.get(BAG_VERDICT, FIT)
+        # Of times the frames tell more, and by the rules that hold now.
+        judged_anew = verdict == FIT or verdict.startswith(BY_TIMES)
         spans = [
             Span(
                 bag.custom[BAG_EPISODE_ID],
@@ -124,7 +128,7 @@ def find_spans(bag: Bag, topics: TopicMap, instruction: str | None = None) -> li
                 bag.start_ns,
                 # `ros2 bag record` goes on for a moment after the recorder's last marker.
                 max((t for t, m in markers if m.event == END), default=bag.end_ns),
-                None if verdict == FIT else f"recorder's verdict: {verdict}",
+                None if judged_anew else f"recorder's verdict: {verdict}",
             )
         ]
     else:
@@ -196,7 +200,7 @@ def frames_from_bag(
 
 def _name(bag: Bag) -> str:
     """Name of a plain recording: that of its folder, or of the one file."""
-    return bag.path.resolve().name if bag.path.is_dir() else bag.path.stem
+    return as_text(bag.path.resolve().name if bag.path.is_dir() else bag.path.stem)
 
 
 def _marked(bag: Bag, markers: list[tuple[int, Any]]) -> list[Span]:

@@ -44,6 +44,10 @@ class DatasetError(DataError):
     """A data set folder that is missing something, broken, or made with another contract."""
 
 
+class NothingFitError(DatasetError):
+    """A data set that would hold no episode: all that was given was left out."""
+
+
 def _without(path: str, cause: str) -> str:
     """A cause without the path that will stand before it."""
     for name in dict.fromkeys((path, Path(path).name)):

@@ -15,6 +15,7 @@ from roboalign_policy.core.hashing import sha256_json
 from roboalign_policy.core.keys import EE_DELTA
 from roboalign_policy.core.normalise import QuantileStats
 from roboalign_policy.fast import FastTokenizer
+from roboalign_policy.fast.errors import FastError
 from roboalign_training.data.chunks import GRIPPER
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
@@ -101,8 +102,11 @@ def fit_dataset(
     scale: float = 10.0,
     held_out: float = 0.0,
     seed: int = 0,
+    overwrite: bool = False,
 ) -> dict:
     """Fits statistics and tokenizer to a data set and writes `stats.json` and `fast/` into it.
+
+    Where the same data was fitted with the same options before, nothing is done.
 
     Args:
         folder: The data set.
@@ -110,16 +114,23 @@ def fit_dataset(
         scale: DCT coefficients per unit of normalised action: the resolution of the tokens.
         held_out: Share of episodes, as in `load_frames`, that is not looked at.
         seed: Of that split.
+        overwrite: Whether a tokenizer of other options, or of the data before episodes were
+            added, is replaced.
 
     Returns:
         What was found, as stored in `dataset.json` under `fitted`: hashes, tokens per chunk,
         reconstruction error by dimension in the contract's units.
 
     Raises:
-        DatasetError: When there is no data set or no whole chunk in it.
+        DatasetError: When there is no data set or no whole chunk in it, or a tokenizer is there
+            that would be replaced.
         FastError: When the tokenizer cannot be fitted with these options.
+        ValueError: When an option is out of its range.
     """
     folder = Path(folder)
+    options = {"vocab_size": vocab_size, "scale": scale, "held_out": held_out, "seed": seed}
+    if (found := fitted_before(folder, options, overwrite=overwrite)) is not None:
+        return found
     with locked(folder):
         data = load_frames(folder, split="train", held_out=held_out, seed=seed)
         if not data.usable.any():
@@ -132,12 +143,11 @@ def fit_dataset(
             "stats": sha256_json(document),
             "tokenizer": tokenizer.hash,
             "dataset": data.hashes["dataset"],
-            "options": {
-                "vocab_size": vocab_size, "scale": scale, "held_out": held_out, "seed": seed
-            },
+            "options": options,
             "vocab_size": tokenizer.vocab_size,
+            "broken_chunks": int(np.count_nonzero(~data.usable)),
             **_token_statistics(tokenizer, stats, chunks, normalised, data.contract),
-        }  # fmt: skip
+        }
         fresh = folder / f".{TOKENIZER}.{os.getpid()}"
         tokenizer.save(fresh)
         shutil.rmtree(folder / TOKENIZER, ignore_errors=True)
@@ -147,6 +157,53 @@ def fit_dataset(
         index.fitted = found
         index.save()
     return found
+
+
+def fitted_before(folder: Path, options: dict, *, overwrite: bool) -> dict | None:
+    """What was found when the same data was fitted with the same options; None: fit it now.
+
+    Changes nothing.
+
+    Args:
+        folder: The data set.
+        options: Of `fit_dataset`, by name.
+        overwrite: As of `fit_dataset`.
+
+    Raises:
+        DatasetError, ValueError: As `fit_dataset`.
+    """
+    if not 0.0 <= options["held_out"] < 1.0:
+        raise ValueError(f"held_out: found {options['held_out']}, expected 0 to below 1")
+    index = load_index(folder)
+    fitted = index.fitted
+    if not fitted or not _fits_files(folder, fitted):
+        return None
+    same_data = fitted["dataset"] == index.hashes["dataset"]
+    if same_data and fitted["options"] == options:
+        return fitted
+    if overwrite:
+        return None
+    differing = [
+        f"{name} {fitted['options'].get(name)} (found {value})"
+        for name, value in options.items()
+        if fitted["options"].get(name) != value
+    ]
+    with_what = f"with {', '.join(differing)}" if differing else "before episodes were added"
+    raise DatasetError(
+        folder,
+        f"has a tokenizer, fitted {with_what}: policies trained with it could not be trained "
+        "further; give --overwrite to replace it",
+    )
+
+
+def _fits_files(folder: Path, fitted: dict) -> bool:
+    """Whether statistics and tokenizer are there, and are those that were fitted."""
+    try:
+        document = json.loads((folder / STATS).read_text("utf-8"))
+        tokenizer = FastTokenizer.load(folder / TOKENIZER)
+    except (OSError, ValueError, FastError):
+        return False
+    return (sha256_json(document), tokenizer.hash) == (fitted["stats"], fitted["tokenizer"])
 
 
 def _statistics(data: FrameDataset) -> tuple[dict, QuantileStats]:

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from roboalign_policy.fast.errors import FastError
 from roboalign_training.data.errors import DataError
-from roboalign_training.data.fit import fit_dataset
+from roboalign_training.data.fit import fit_dataset, fitted_before
+from roboalign_training.shared.left_out import LeftOut, add_strict
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,25 +29,42 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--scale", type=float, default=10.0, help="resolution, see docs (default 10)")
     p.add_argument("--held-out", type=float, default=0.0, help="share of episodes not looked at")
     p.add_argument("--seed", type=int, default=0, help="seed of the held-out share")
+    p.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a tokenizer of other options, or of the data before episodes were added",
+    )
+    add_strict(p)
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; 0 on success, 1 when data or options are at fault."""
+    """Runs the command.
+
+    Returns:
+        0; 1 when data or options are at fault; with --strict 3 when chunks were left out.
+    """
     args = parser().parse_args(argv)
     console, errors = Console(), Console(stderr=True)
+    options = {
+        "vocab_size": args.vocab_size,
+        "scale": args.scale,
+        "held_out": args.held_out,
+        "seed": args.seed,
+    }
     try:
+        before = fitted_before(args.dataset, options, overwrite=args.overwrite)
         with errors.status("fitting statistics and tokenizer"):
-            found = fit_dataset(
-                args.dataset,
-                vocab_size=args.vocab_size,
-                scale=args.scale,
-                held_out=args.held_out,
-                seed=args.seed,
-            )
-    except (DataError, FastError, ValueError) as error:
+            found = before or fit_dataset(args.dataset, **options, overwrite=args.overwrite)
+    except FastError as error:
+        said = f"--vocab-size {args.vocab_size}, --scale {args.scale:g}: {error}"
+        errors.print(f"[red]error:[/] {escape(said)}", soft_wrap=True)
+        return 1
+    except (DataError, ValueError, OSError) as error:
         errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         return 1
+    if before:
+        console.print(f"{args.dataset}: was fitted with these options before; nothing was changed")
     tokens = found["tokens_per_chunk"]
     console.print(
         f"{args.dataset}: {found['chunks']} chunks, {found['vocab_size']} tokens "
@@ -60,7 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, row in found["reconstruction"].items():
         table.add_row(name, row["unit"], f"{row['mean']:.4f}", f"{row['max']:.4f}")
     console.print(table)
-    return 0
+    left = LeftOut()
+    left.add("chunk", "a frame is missing within it", found.get("broken_chunks", 0))
+    console.print(left.line(), soft_wrap=True)
+    return left.status(args.strict)
 
 
 if __name__ == "__main__":

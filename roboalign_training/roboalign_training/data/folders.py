@@ -13,6 +13,11 @@ _STORAGES = {suffix: storage for storage, suffix in SUFFIXES.items()}
 _PART = re.compile(r"(.*)_(\d+)")
 
 
+def as_text(name: str) -> str:
+    """A file's name as text that can be written: bytes that are no UTF-8 stand as escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def storage_of(file: Path) -> str | None:
     """Tells "mcap" from "sqlite3" by a file's name; None for other files."""
     plain = file.name.removesuffix(ZIPPED)

@@ -6,9 +6,10 @@ The rules are those of `framing.make_frames`, and the frames come out of the sam
 from __future__ import annotations
 
 from array import array
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,11 +17,17 @@ from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.frames import Frame
 from roboalign_policy.core.recorded import rising
 from roboalign_policy.core.resample import commands_at, resample_tracks
+from roboalign_training.data.clocks import OFF_CLOCK, settled, stream_times
 from roboalign_training.data.columns import StreamColumns
 from roboalign_training.data.errors import EpisodeError
-from roboalign_training.data.framing import JUMP_NS, Frames, episode_times
+from roboalign_training.data.framed import Frames
+from roboalign_training.data.framing import episode_times
+from roboalign_training.data.motion import JUMP, jumping_frames
+from roboalign_training.data.pauses import Pauses
 from roboalign_training.data.scan import Scan
 
+IN_PAUSE = "in a pause"
+"""Cause of frame times that nobody wanted."""
 _FIRST = 8  # images that are looked at at either end, so that many bad ones are soon found
 
 
@@ -34,6 +41,8 @@ class FramePlan(Frames):
             about frames all the same, should their pixels turn out to be damaged.
         frame_times: Frame times there were, of which N are kept.
         lost_inside, lost_outside: Frame times left out between and beside the kept ones.
+        causes: Cause -> frame times left out for it, each counted once; those in a pause too.
+        off_clock: Stream key or command topic -> messages with a stamp of another time.
     """
 
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
@@ -41,56 +50,54 @@ class FramePlan(Frames):
     frame_times: int = 0
     lost_inside: int = 0
     lost_outside: int = 0
+    causes: dict[str, int] = field(default_factory=dict)
+    off_clock: dict[str, int] = field(default_factory=dict)
 
 
-def check_clocks(scan: Scan, contract: Contract, source: Path) -> None:
-    """Refuses a recording in which a clock goes back, as when a simulator is reset.
+def settle_clocks(
+    scan: Scan, contract: Contract, source: Path
+) -> tuple[Scan, dict[str, np.ndarray]]:
+    """The same recording with the messages taken out whose stamp is of another time.
+
+    Returns:
+        The streams, and by key or topic (N,) bool, which messages these are, where there are any.
 
     Raises:
-        EpisodeError: Naming the place that was received first; also where the contract wants the
-            header's time and the type has none.
+        EpisodeError: As `clocks.settled`.
     """
-    faults = []
-    for stream, columns in _streams(scan, contract):
-        if not len(columns):
-            continue
-        stamps = columns.stamps(stream.align.clock)
-        if stamps is None:
-            what = stream.key if hasattr(stream, "key") else stream.topic
-            cause = (
-                f"stream {what}: a sample without header stamp, but the contract says "
-                "align.clock: header (expected receive)"
-            )
-            faults.append((int(columns.receive_ns[0]), cause))
-        elif not rising(stamps):
-            back = np.flatnonzero(stamps[1:] < stamps[:-1] - JUMP_NS)
-            if len(back):
-                at = int(back[0])
-                cause = (
-                    f"{stream.topic}: the clock goes back by "
-                    f"{(int(stamps[at]) - int(stamps[at + 1])) / 1e9:.3f} s after message "
-                    f"{at + 1}, as when a simulator is reset: record one episode a bag"
-                )
-                faults.append((int(columns.receive_ns[at + 1]), cause))
-    if faults:
-        raise EpisodeError(source, min(faults)[1])
+    columns = [*(scan.observed[s.key] for s in contract.observations), *scan.commands]
+    streams = stream_times(contract, [(c.header_ns, c.receive_ns) for c in columns])
+    found = settled(streams, contract, source)
+    off = {
+        times.name: wrong for times, (wrong, _) in zip(streams, found, strict=True) if wrong.any()
+    }
+    if not off:
+        return scan, off
+    columns = [
+        replace(c, header_ns=stamps, readable=c.readable & ~wrong) if wrong.any() else c
+        for c, (wrong, stamps) in zip(columns, found, strict=True)
+    ]
+    keys = [s.key for s in contract.observations]
+    observed = dict(zip(keys, columns[: len(keys)], strict=True))
+    return replace(scan, observed=observed, commands=columns[len(keys) :]), off
 
 
-def plan_frames(scan: Scan, contract: Contract, source: Path) -> FramePlan:
+def plan_frames(scan: Scan, contract: Contract, source: Path, pauses: Pauses = ()) -> FramePlan:
     """Decides about the frames of an episode.
 
     Args:
         scan: Its messages.
         contract: The robot.
         source: What to name in errors.
+        pauses: Of the episode, which are no loss.
 
     Returns:
         The frames; frame times with a stream or a command missing are left out and counted.
 
     Raises:
-        EpisodeError: When a stream has no readable message, or its clock goes back.
+        EpisodeError: When a stream has no readable message, or a clock is of no use.
     """
-    check_clocks(scan, contract, source)
+    scan, off_clock = settle_clocks(scan, contract, source)
     empty = [key for key, found in scan.observed.items() if not found.readable.any()]
     if empty:
         why = "; ".join(found.fault for found in scan.observed.values() if found.fault)
@@ -104,17 +111,28 @@ def plan_frames(scan: Scan, contract: Contract, source: Path) -> FramePlan:
     times = episode_times(start, end, contract, source)
     actions, lost = _actions(scan, contract, times)
     for stream in contract.observations:
-        unreadable = _unreadable_at(scan.observed[stream.key], stream.align.clock, times)
-        if unreadable is not None:
-            lost[f"{stream.key}: unreadable"] = np.flatnonzero(unreadable)
+        columns = scan.observed[stream.key]
+        off = off_clock.get(stream.key, np.zeros(len(columns), bool))
+        for why, bad in (("unreadable", ~columns.readable & ~off), (OFF_CLOCK, off)):
+            if bad.any():
+                newest = _newest_at(columns.stamps(stream.align.clock), bad, times)
+                lost[f"{stream.key}: {why}"] = np.flatnonzero(newest)
     kept = np.ones(len(times), bool)
     for indices in lost.values():
         kept[indices] = False
-    states, pictures, missing = _resampled(contract, tracks, times, kept)
-    for key, indices in missing.items():
+    made = _resampled(contract, tracks, times, kept)
+    for key, indices in made.missing.items():
         lost[key] = np.concatenate([lost.get(key, np.zeros(0, np.int64)), indices])
         kept[indices] = False
-    plan = _collected(times, kept, states, pictures, actions, lost)
+    plan = _collected(times, kept, made, actions, lost)
+    jumps = jumping_frames(plan, contract)
+    for key, rows in jumps.items():
+        lost[f"{key}: {JUMP}"] = plan.indices[rows]
+        kept[plan.indices[rows]] = False
+    if jumps:
+        plan = _collected(times, kept, made, actions, lost)
+    plan.causes.update(_causes(times, kept, lost, pauses))
+    plan.off_clock.update({name: int(np.count_nonzero(w)) for name, w in off_clock.items()})
     sure_end = max(
         (int(s.max()) for s, track in zip(stamps, tracks, strict=True) if track.shape is None),
         default=0,
@@ -124,12 +142,6 @@ def plan_frames(scan: Scan, contract: Contract, source: Path) -> FramePlan:
         found = _doubtful(columns, stream.align.clock, (start, sure_end), plan.stamps_ns)
         plan.doubtful[stream.key] = np.setdiff1d(found, shown)
     return plan
-
-
-def _streams(scan: Scan, contract: Contract) -> list[tuple]:
-    """Streams and commands of the contract, with their columns."""
-    observed = [(s, scan.observed[s.key]) for s in contract.observations]
-    return [*observed, *zip(contract.action.commands, scan.commands, strict=True)]
 
 
 def _actions(
@@ -152,17 +164,31 @@ def _actions(
     return actions, lost
 
 
-def _unreadable_at(columns: StreamColumns, clock: str, times: np.ndarray) -> np.ndarray | None:
-    """(N,) bool, whether the newest message at or before each time is unreadable; None: never.
+def _newest_at(stamps: np.ndarray, bad: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """(N,) bool, whether the newest message at or before each time is a bad one, (M,) bool.
 
     The same rule as live: a stream whose newest message is unreadable is missing.
     """
-    if not columns.unreadable:
-        return None
-    stamps, readable = columns.stamps(clock), columns.readable
     order = np.argsort(stamps, kind="stable")
     newest = np.searchsorted(stamps[order], times, side="right") - 1
-    return (newest >= 0) & ~readable[order][newest]
+    return (newest >= 0) & bad[order][newest]
+
+
+def _causes(
+    times: np.ndarray, kept: np.ndarray, lost: dict[str, np.ndarray], pauses: Pauses
+) -> dict[str, int]:
+    """Frame times that are left out by cause, each counted once; several reasons are one cause."""
+    paused = np.zeros(len(times), bool)
+    for begin, end in pauses:
+        paused |= (times > begin) & (times < end)
+    found: Counter[str] = Counter()
+    why: defaultdict[int, list[str]] = defaultdict(list)
+    for reason in sorted(lost):
+        for index in np.unique(lost[reason]).tolist():
+            why[index].append(reason)
+    for index in np.flatnonzero(~kept).tolist():
+        found[IN_PAUSE if paused[index] else " and ".join(why[index])] += 1
+    return dict(sorted(found.items()))
 
 
 def _doubtful(
@@ -200,14 +226,22 @@ def _doubtful(
     return found
 
 
-def _resampled(
-    contract: Contract, tracks: list, times: np.ndarray, wanted: np.ndarray
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """States and places of images at all times, and by reason where there is no frame.
+class _Made(NamedTuple):
+    """What the resampler made at all frame times."""
+
+    states: dict[str, np.ndarray]
+    ages_s: dict[str, np.ndarray]
+    pictures: dict[str, np.ndarray]
+    missing: dict[str, np.ndarray]
+
+
+def _resampled(contract: Contract, tracks: list, times: np.ndarray, wanted: np.ndarray) -> _Made:
+    """States, their ages and places of images at all times; by reason where there is no frame.
 
     Rows that are not `wanted`, (N,) bool, are asked for their reasons only.
     """
     states = {s.key: np.empty((len(times), len(s.fields)), np.float32) for s in contract.states}
+    ages_s = {s.key: np.zeros(len(times)) for s in contract.states}
     pictures = {s.key: np.zeros(len(times), np.int64) for s in contract.images}
     reasons: defaultdict[str, array] = defaultdict(lambda: array("q"))
     for index, frame in enumerate(resample_tracks(contract, tracks, times)):
@@ -215,20 +249,20 @@ def _resampled(
             if wanted[index]:
                 for key, rows in states.items():
                     rows[index] = frame.values[key]
+                    ages_s[key][index] = frame.ages_s[key]
                 for key, places in pictures.items():
                     places[index] = frame.values[key].index
         else:
             for key, why in frame.reasons.items():
                 reasons[f"{key}: {why.split(':')[0]}"].append(index)
     missing = {why: np.frombuffer(found, np.int64) for why, found in reasons.items()}
-    return states, pictures, missing
+    return _Made(states, ages_s, pictures, missing)
 
 
 def _collected(
     times: np.ndarray,
     kept: np.ndarray,
-    states: dict[str, np.ndarray],
-    pictures: dict[str, np.ndarray],
+    made: _Made,
     actions: np.ndarray,
     lost: dict[str, np.ndarray],
 ) -> FramePlan:
@@ -246,11 +280,12 @@ def _collected(
     return FramePlan(
         indices=indices.astype(np.int64),
         stamps_ns=times[indices],
-        values={key: rows[indices] for key, rows in states.items()},
+        values={key: rows[indices] for key, rows in made.states.items()},
         actions=actions[indices],
         dropped=inside,
         trimmed=outside,
-        pictures={key: places[indices] for key, places in pictures.items()},
+        ages_s={key: rows[indices] for key, rows in made.ages_s.items()},
+        pictures={key: places[indices] for key, places in made.pictures.items()},
         frame_times=len(times),
         lost_inside=lost_inside,
         lost_outside=len(times) - len(indices) - lost_inside,

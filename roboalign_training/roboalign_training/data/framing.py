@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.episode_fitness import MOST_FRAMES
 from roboalign_policy.core.frames import Frame, Sample, frame_times
 from roboalign_policy.core.resample import actions_at, resample
 from roboalign_policy.core.selectors import (
@@ -24,58 +25,46 @@ from roboalign_policy.core.selectors import (
     vector_from_msg,
 )
 from roboalign_training.data.bags import Message
+from roboalign_training.data.clocks import OFF_CLOCK, settled, stream_times
 from roboalign_training.data.errors import EpisodeError
+from roboalign_training.data.framed import Frames
+from roboalign_training.data.motion import JUMP, jumping_frames
 from roboalign_training.data.topics import TopicMap
-
-JUMP_NS = 500_000_000
-"""Stamps may be this much out of order; further back is another time (a simulator's reset)."""
-MOST_FRAMES = 20_000_000
-"""Frames of an episode, 23 days at 10 Hz: more come from a wrong stamp, and fill the memory."""
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Frames of one episode that have every observation and an action.
-
-    Attributes:
-        indices: (N,) int64, position on the grid of frame times; a missing frame leaves a hole.
-        stamps_ns: (N,) int64, frame times.
-        values: Stream key -> (N, H, W, 3) uint8 RGB, or (N, D) float32 in the contract's units.
-        actions: (N, A) float32, in the contract's units.
-        dropped: Reason -> number of frame times left out between the first and the last frame.
-        trimmed: The same before the first and after the last frame.
-    """
-
-    indices: np.ndarray
-    stamps_ns: np.ndarray
-    values: dict[str, np.ndarray]
-    actions: np.ndarray
-    dropped: dict[str, int] = field(default_factory=dict)
-    trimmed: dict[str, int] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.stamps_ns)
 
 
 @dataclass
 class _Track:
-    """The messages of one stream in order of arrival, readable or not."""
+    """The messages of one stream in order of arrival; `samples` has None for unreadable ones."""
 
-    samples: list[Sample] = field(default_factory=list)
-    stamps: list[int] = field(default_factory=list)
-    readable: list[bool] = field(default_factory=list)
+    samples: list[Sample | None] = field(default_factory=list)
+    header_ns: list[int | None] = field(default_factory=list)
+    receive_ns: list[int] = field(default_factory=list)
     fault: str = ""
+    off_clock: np.ndarray | None = None
+    stamps: np.ndarray | None = None
 
-    def unreadable_at(self, times: np.ndarray) -> np.ndarray:
-        """(N,) bool: whether the newest message at or before each time could not be read.
+    @property
+    def columns(self) -> tuple[np.ndarray | None, np.ndarray]:
+        """Header stamps and times of receipt, (N,) int64, ns."""
+        bare = any(stamp is None for stamp in self.header_ns)
+        header = None if bare else np.array(self.header_ns, np.int64)
+        return header, np.array(self.receive_ns, np.int64)
+
+    @property
+    def readable(self) -> list[Sample]:
+        """The samples that frames may be made of."""
+        return [s for s, off in zip(self.samples, self.off_clock, strict=True) if s and not off]
+
+    def newest_at(self, times: np.ndarray, bad: np.ndarray) -> np.ndarray:
+        """(N,) bool: whether the newest message at or before each time is a bad one, (M,) bool.
 
         The same rule as live: a stream whose newest message is unreadable is missing.
         """
-        if all(self.readable):
+        if not bad.any():
             return np.zeros(len(times), bool)
         order = np.argsort(self.stamps, kind="stable")
-        newest = np.searchsorted(np.array(self.stamps)[order], times, side="right") - 1
-        return (newest >= 0) & ~np.array(self.readable)[order][newest]
+        newest = np.searchsorted(self.stamps[order], times, side="right") - 1
+        return (newest >= 0) & bad[order][newest]
 
 
 def make_frames(
@@ -98,28 +87,45 @@ def make_frames(
     Raises:
         EpisodeError: When a stream has no readable message, or its clock goes back.
     """
-    observed, commands = _samples(messages, contract, topics, source)
-    empty = [key for key, track in observed.items() if not track.samples]
+    observed, commands = _samples(messages, contract, topics)
+    tracks = [*observed.values(), *commands]
+    streams = stream_times(contract, [track.columns for track in tracks])
+    for track, found in zip(tracks, settled(streams, contract, source), strict=True):
+        track.off_clock, track.stamps = found
+    samples = {key: track.readable for key, track in observed.items()}
+    empty = [key for key, found in samples.items() if not found]
     if empty:
         why = "; ".join(t.fault for t in observed.values() if t.fault)
         raise EpisodeError(source, f"no readable message of {', '.join(empty)}. {why}".strip())
     clocks = {s.key: s.align.clock for s in contract.observations}
-    stamps = {k: [s.time_ns(clocks[k]) for s in t.samples] for k, t in observed.items()}
+    stamps = {k: [s.time_ns(clocks[k]) for s in found] for k, found in samples.items()}
     start, end = max(min(s) for s in stamps.values()), max(max(s) for s in stamps.values())
     times = episode_times(start, end, contract, source)
     actions, reasons = _actions(contract, commands, times)
     for key, track in observed.items():
-        for index in np.flatnonzero(track.unreadable_at(times)):
-            reasons[int(index)].append(f"{key}: unreadable")
-    samples = [s for track in observed.values() for s in track.samples]
+        unread = np.array([sample is None for sample in track.samples], bool)
+        for why, bad in (
+            ("unreadable", unread & ~track.off_clock),
+            (OFF_CLOCK, track.off_clock),
+        ):
+            for index in np.flatnonzero(track.newest_at(times, bad)):
+                reasons[int(index)].append(f"{key}: {why}")
     frames: dict[int, Frame] = {}
-    for index, frame in enumerate(resample(contract, samples, times)):
+    every = [sample for found in samples.values() for sample in found]
+    for index, frame in enumerate(resample(contract, every, times)):
         if isinstance(frame, Frame):
             frames[index] = frame
         else:
             reasons[index] += [f"{key}: {_kind(why)}" for key, why in frame.reasons.items()]
     kept = [index for index in frames if index not in reasons]
-    return _collect(contract, kept, frames, actions, reasons)
+    found = _collect(contract, kept, frames, actions, reasons)
+    jumps = jumping_frames(found, contract)
+    if not jumps:
+        return found
+    for key, rows in jumps.items():
+        for row in rows:
+            reasons[kept[row]].append(f"{key}: {JUMP}")
+    return _collect(contract, [i for i in kept if i not in reasons], frames, actions, reasons)
 
 
 def episode_times(start_ns: int, end_ns: int, contract: Contract, source: Path) -> np.ndarray:
@@ -139,7 +145,7 @@ def episode_times(start_ns: int, end_ns: int, contract: Contract, source: Path) 
 
 
 def _samples(
-    messages: Iterable[Message], contract: Contract, topics: TopicMap, source: Path
+    messages: Iterable[Message], contract: Contract, topics: TopicMap
 ) -> tuple[dict[str, _Track], list[_Track]]:
     """Samples of the observation streams by key, and of the commands in the contract's order."""
     observed = {stream.key: _Track() for stream in contract.observations}
@@ -155,7 +161,6 @@ def _samples(
                 lambda s=stream, m=msg: (
                     image_from_msg(m, s.shape) if s.is_image else vector_from_msg(m, s.fields)
                 ),
-                source,
             )
         if name in topics.commands:
             number = topics.commands[name]
@@ -167,32 +172,20 @@ def _samples(
                 lambda c=command, m=msg: np.array(
                     [values_from_command(m, c)[dim] for dim in c.fields]
                 ),
-                source,
             )
     return observed, commands
 
 
-def _take(track: _Track, stream, empty: Sample, read, source: Path) -> None:
+def _take(track: _Track, stream, empty: Sample, read) -> None:
     """Adds one message to a track: `empty` with the value that `read` gets out of it."""
-    try:
-        stamp = empty.time_ns(stream.align.clock)
-    except ValueError as error:
-        raise EpisodeError(source, str(error)) from error
-    if track.stamps and stamp < track.stamps[-1] - JUMP_NS:
-        back = (track.stamps[-1] - stamp) / 1e9
-        raise EpisodeError(
-            source,
-            f"{stream.topic}: the clock goes back by {back:.3f} s after message "
-            f"{len(track.stamps)}, as when a simulator is reset: record one episode a bag",
-        )
-    track.stamps.append(stamp)
+    track.header_ns.append(empty.header_ns)
+    track.receive_ns.append(empty.receive_ns)
     try:
         value = read()
     except SelectorError as error:
         track.fault = f"{stream.topic}: {error}"
-        track.readable.append(False)
+        track.samples.append(None)
         return
-    track.readable.append(True)
     track.samples.append(Sample(empty.key, empty.header_ns, empty.receive_ns, value))
 
 
@@ -205,8 +198,8 @@ def _actions(
     reasons: defaultdict[int, list[str]] = defaultdict(list)
     for command, track in zip(contract.action.commands, tracks, strict=True):
         found = np.zeros(len(times), bool)
-        if track.samples:
-            values, found = actions_at(track.samples, times, command.align)
+        if samples := track.readable:
+            values, found = actions_at(samples, times, command.align)
             actions[:, [names.index(dim) for dim in command.fields]] = values
         for index in np.flatnonzero(~found):
             reasons[int(index)].append(f"{command.topic}: no command")
@@ -245,4 +238,8 @@ def _collect(
         actions=actions[kept],
         dropped=dict(sorted(inside.items())),
         trimmed=dict(sorted(outside.items())),
+        ages_s={
+            s.key: np.array([frames[index].ages_s[s.key] for index in kept])
+            for s in contract.states
+        },
     )

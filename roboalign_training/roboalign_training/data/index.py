@@ -16,12 +16,15 @@ from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.recipe import Recipe
 
 SCHEMA = "roboalign-dataset/1"
-INDEX, CONTRACT, STATS, TOKENIZER, DATA = (
+DUPLICATE_ID = "is already that of"
+"""Stands in the reason of an episode that was left out because another one has its id."""
+INDEX, CONTRACT, STATS, TOKENIZER, DATA, LOCK = (
     "dataset.json",
     "contract.yaml",
     "stats.json",
     "fast",
     "data",
+    ".lock",
 )
 
 
@@ -62,11 +65,16 @@ class DatasetIndex:
         return {"contract": self.contract.hash, "dataset": digest.hexdigest(), **fitted}
 
     def known_bags(self) -> frozenset[str]:
-        """SHA-256 of every bag that was converted or deliberately left out."""
-        return frozenset(e["bag_sha256"] for e in (*self.episodes.values(), *self.skipped))
+        """SHA-256 of every bag that was converted or deliberately left out.
+
+        One that was left out for an id that no episode has (any more) is looked at again.
+        """
+        held = self.episodes
+        judged = (e for e in self.skipped if e["id"] in held or DUPLICATE_ID not in e["reason"])
+        return frozenset(e["bag_sha256"] for e in (*held.values(), *judged))
 
     def save(self) -> None:
-        """Writes `contract.yaml` and `dataset.json`, each whole or not at all."""
+        """Writes `contract.yaml` and `dataset.json`, if they differ; each whole or not at all."""
         document = {
             "schema": SCHEMA,
             "contract_name": self.contract.name,
@@ -141,7 +149,13 @@ def write_json(path: Path, document: object) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a text file so that readers see the old or the new content, never a part."""
+    """Writes a text file so that readers see the old or the new content, never a part.
+
+    A file that says the same already is not touched.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        if path.read_text("utf-8") == text:
+            return
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_text(text, "utf-8")
@@ -154,6 +168,6 @@ def write_whole(path: Path, text: str) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Keeps other processes from changing the data set; waits while one does."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

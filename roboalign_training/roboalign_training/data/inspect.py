@@ -15,8 +15,8 @@ from roboalign_training.data.episodes import EpisodeFrames, Span, find_spans
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.light import light_frames
 from roboalign_training.data.pauses import Pauses, unpaused
-from roboalign_training.data.recipe import Recipe, frames_fault, span_fault
-from roboalign_training.data.topics import map_topics
+from roboalign_training.data.recipe import Recipe, frames_fault, frames_notes, span_fault
+from roboalign_training.data.topics import TopicMap, map_topics
 
 RATE_SHARE = 0.8
 """A stream below this share of the contract's rate is reported; the recorder's measure too."""
@@ -64,14 +64,18 @@ class EpisodeReport:
 
     Attributes:
         span: Its marks.
-        frames: Its frames, each image in them one pixel (see `light`).
+        frames: Its frames, each image in them one pixel (see `light`); None where there are none.
         fault: Every reason why it would be left out, or None.
+        wrong: Of these reasons the ones that are something wrong with it: not its outcome.
+        notes: What is worth knowing of one that is fit.
         first_images: Image stream key -> (H, W, 3) uint8, the first that could be read.
     """
 
     span: Span
     frames: EpisodeFrames | None
     fault: str | None
+    wrong: str | None = None
+    notes: tuple[str, ...] = ()
     first_images: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -129,17 +133,43 @@ def inspect_bag(
             for number, span in enumerate(spans):
                 tell(f"reading episode {number + 1} of {len(spans)}: {span.episode_id}")
                 first = _FirstImages()
-                frames = light_frames(bag, contract, span, topics, [first, *watch(spans, span)])
-                reasons = (span_fault(span, recipe), span.fault)
-                reasons += (frames_fault(frames, contract, recipe, span.pauses),)
-                why = "; ".join(dict.fromkeys(filter(None, reasons)))
-                episodes.append(EpisodeReport(span, frames, why or None, first.images))
+                sinks = [first, *watch(spans, span)]
+                episodes.append(_episode_report(bag, contract, span, topics, recipe, sinks, first))
         except EpisodeError as error:
             fault = error.cause
     pauses = tuple(sorted({pause for span in spans for pause in span.pauses}))
     times = _arrivals(bag, pauses, tell)
     reports = [_topic_report(bag, name, times[name], roles.get(name)) for name in sorted(times)]
     return BagReport(bag, tuple(reports), tuple(episodes), fault)
+
+
+def _episode_report(
+    bag: Bag,
+    contract: Contract,
+    span: Span,
+    topics: TopicMap,
+    recipe: Recipe,
+    sinks: Sequence[Sink],
+    first: _FirstImages,
+) -> EpisodeReport:
+    """What a conversion would say of one demonstration; an unfit one does not hide the others."""
+    frames, noted = None, ()
+    try:
+        frames = light_frames(bag, contract, span, topics, sinks)
+        found = frames_fault(frames, contract, recipe, span.pauses)
+        noted = tuple(frames_notes(frames, contract, recipe))
+    except EpisodeError as error:
+        found = error.cause
+    reasons = dict.fromkeys(filter(None, (span_fault(span, recipe), span.fault, found)))
+    wrong = dict.fromkeys(filter(None, (span.fault, found)))
+    return EpisodeReport(
+        span,
+        frames,
+        "; ".join(reasons) or None,
+        "; ".join(wrong) or None,
+        noted,
+        first.images,
+    )
 
 
 def _arrivals(bag: Bag, pauses: Pauses, tell: Callable[[str], None]) -> dict[str, Arrivals]:

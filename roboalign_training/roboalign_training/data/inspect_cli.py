@@ -81,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0; 1 when the path cannot be read, or a bag is not what its contract says.
+        0; 1 when the path cannot be read, a bag is not what its contract says, or an episode in
+        it is not fit for training for another reason than its outcome.
     """
     options = parser()
     args = options.parse_args(argv)

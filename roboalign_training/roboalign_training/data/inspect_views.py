@@ -64,15 +64,20 @@ def bag_view(report: BagReport, contract: Contract | None) -> View:
     view.faults += [f"{name}: {fault}" for name, fault in bag.undecodable().items()]
     if report.fault:
         view.faults.append(report.fault)
-    rows = [["episode", "instruction", "outcome", "frames", "s", "left out frames", "verdict"]]
+    header = ["episode", "instruction", "outcome", "frames", "s", "left out frames", "verdict"]
+    rows = [[*header, "remarks"]]
     for episode in report.episodes:
         frames, span = episode.frames, episode.span
+        count = 0 if frames is None else len(frames)
         rows.append([
-            span.episode_id, span.instruction, span.outcome, str(len(frames)),
-            _number(len(frames) / contract.rate_hz),
-            lost_frames(frames.dropped, frames.trimmed), episode.fault or "fit",
+            span.episode_id, span.instruction, span.outcome, str(count),
+            _number(count / contract.rate_hz),
+            "-" if frames is None else lost_frames(frames.dropped, frames.trimmed),
+            episode.fault or "fit", "; ".join(episode.notes),
         ])  # fmt: skip
-        if len(frames):
+        if episode.wrong:
+            view.faults.append(f"episode {span.episode_id}: {episode.wrong}")
+        if count:
             view.actions.append(frames.actions)
             first = episode.first_images
             view.images += [first[s.key] for s in contract.images if s.key in first]
@@ -101,14 +106,16 @@ def dataset_view(
     contract = index.contract
     view = View(f"data set {index.folder}", contract=contract)
     usable = 0
-    rows = [["episode", "frames", "outcome", "instruction", "left out frames", "source"]]
+    rows = [
+        ["episode", "frames", "outcome", "instruction", "left out frames", "source", "remarks"]
+    ]
     for number, name in enumerate(sorted(index.episodes)):
         tell(f"reading episode {number + 1} of {len(index.episodes)}: {name}")
         entry, part = index.episodes[name], FrameDataset(index, [name])
         usable += int(part.usable.sum())
         lost = lost_frames(entry["dropped"], entry["trimmed"])
         row = [name, str(len(part)), entry["outcome"], entry["instruction"], lost, entry["source"]]
-        rows.append(row)
+        rows.append([*row, "; ".join(entry.get("notes", ()))])
         view.actions.append(part.actions)
         if number < MOST_PICTURES and len(part):
             view.images += [part.image(0, key) for key in part.image_keys]

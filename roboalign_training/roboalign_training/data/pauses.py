@@ -5,12 +5,13 @@ The suite's own writer records nothing in them; `ros2 bag record` knows none and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-import numpy as np
-
+from roboalign_policy.core.episode_fitness import paused_ns
 from roboalign_policy.core.recording import PAUSE, RESUME
+
+__all__ = ["Pauses", "Within", "find_pauses", "paused_ns", "unpaused"]
 
 Pauses = tuple[tuple[int, int], ...]
 """(begin, end) of each, ns, in the time under which messages are filed."""
@@ -59,21 +60,3 @@ def find_pauses(markers: Iterable[tuple[int, Any]], end_ns: int) -> Pauses:
     if begin is not None:
         found.append((begin, end_ns))
     return tuple(found)
-
-
-def paused_ns(pauses: Sequence[tuple[int, int]], starts: Any, ends: Any) -> np.ndarray:
-    """How much of each interval was a pause.
-
-    Args:
-        pauses: From `find_pauses`.
-        starts: (N,) int, ns.
-        ends: (N,) int, ns.
-
-    Returns:
-        (N,) int64, ns.
-    """
-    starts, ends = np.asarray(starts, np.int64), np.asarray(ends, np.int64)
-    total = np.zeros(len(starts), np.int64)
-    for begin, end in pauses:
-        total += np.clip(np.minimum(ends, end) - np.maximum(starts, begin), 0, None)
-    return total

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
 from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.episode_fitness import MAX_GAP_S, frames_missing
 from roboalign_policy.core.recording import OUTCOMES
 from roboalign_training.data.episodes import Span
-from roboalign_training.data.framing import Frames
+from roboalign_training.data.framed import Frames
 from roboalign_training.data.image_storage import AUTO, ImageStorage
-from roboalign_training.data.pauses import Pauses, paused_ns
+from roboalign_training.data.motion import notes, too_fast, unsafe
+from roboalign_training.data.pauses import Pauses
 
-LIMIT_SLACK = 1e-3
-"""Share of a dimension's range by which an action may lie outside: rounding of gains."""
+LEAVE_OUT, KEEP = "leave-out", "keep"
+JUMPS = (LEAVE_OUT, KEEP)
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,18 @@ class Recipe:
             the data, and no chunk that crosses one is trained on.
         instruction: What was asked for, for all bags; None takes it from each.
         namespace: Namespace of the recorded topics; None finds it.
+        jumps: What becomes of an episode with actions or states that change faster than the
+            contract's `max_rate`: leave-out, or keep with a note.
         images: How images are stored: auto, png, jpeg or video; see `image_storage`.
         quality: Of a JPEG or video; None for the usual one.
     """
 
     outcomes: tuple[str, ...] = ("success", "unknown")
     min_frames: int | None = None
-    max_gap_s: float = 0.5
+    max_gap_s: float = MAX_GAP_S
     instruction: str | None = None
     namespace: str | None = None
+    jumps: str = LEAVE_OUT
     images: str = AUTO
     quality: int | None = None
 
@@ -51,12 +54,14 @@ class Recipe:
             raise ValueError(f"min_frames: found {self.min_frames}, expected at least 1")
         if not self.max_gap_s > 0:
             raise ValueError(f"max_gap_s: found {self.max_gap_s}, expected more than 0")
+        if self.jumps not in JUMPS:
+            raise ValueError(f"jumps: found {self.jumps!r}, expected one of {', '.join(JUMPS)}")
         storage = ImageStorage.checked(self.images, self.quality)
         object.__setattr__(self, "quality", storage.quality)
 
     @classmethod
     def from_dict(cls, data: dict) -> Recipe:
-        """Reads what `to_dict` gave, also that of data sets before images could be chosen.
+        """Reads what `to_dict` gave, also that of older versions with fewer rules.
 
         Raises:
             ValueError: When it is not that.
@@ -89,37 +94,29 @@ def frames_fault(
         recipe: The rules.
         pauses: Of the demonstration; what was left out in them is no gap.
     """
-    lost = {**frames.trimmed, **frames.dropped}
-    causes = ", ".join(f"{why} ({count})" for why, count in sorted(lost.items()))
-    if len(frames) == 0:
-        return f"no frame has every stream and a command: {causes or 'no frame times'}"
-    least = recipe.min_frames or -(-contract.action.horizon // 2)
-    if len(frames) < least:
-        return f"too short: {len(frames)} frames, expected at least {least}" + (
-            f"; left out: {causes}" if causes else ""
-        )
-    gaps = np.diff(frames.indices) / contract.rate_hz
-    if pauses:
-        gaps = gaps - paused_ns(pauses, frames.stamps_ns[:-1], frames.stamps_ns[1:]) / 1e9
-    if gaps.size and (gap := gaps.max()) > recipe.max_gap_s:
-        at = int(gaps.argmax())
-        return (
-            f"gap of {gap:.2f} s after frame {frames.indices[at]}, expected at most "
-            f"{recipe.max_gap_s:g} s; left out: {causes}"
-        )
-    return _unsafe(frames.actions, contract)
-
-
-def _unsafe(actions: np.ndarray, contract: Contract) -> str | None:
-    """Says which action, (N, A), lies outside the contract's limits first."""
-    low, high = contract.action.low, contract.action.high
-    slack = LIMIT_SLACK * (high - low)
-    outside = np.argwhere((actions < low - slack) | (actions > high + slack))
-    if not len(outside):
-        return None
-    frame, dim = outside[0]
-    return (
-        f"unsafe: action {contract.action.names[dim]} of frame {frame} is "
-        f"{actions[frame, dim]:.4g}, limits [{low[dim]:g}, {high[dim]:g}] "
-        f"({len(np.unique(outside[:, 0]))} frames outside)"
+    missing = frames_missing(
+        frames.stamps_ns,
+        frames.indices,
+        contract,
+        {**frames.trimmed, **frames.dropped},
+        least=recipe.min_frames,
+        max_gap_s=recipe.max_gap_s,
+        pauses=pauses,
     )
+    if missing:
+        return missing
+    found = unsafe(frames, contract)
+    if recipe.jumps == LEAVE_OUT:
+        found += too_fast(frames, contract)
+    return f"unsafe: {'; '.join(found)}" if found else None
+
+
+def frames_notes(frames: Frames, contract: Contract, recipe: Recipe) -> list[str]:
+    """What is worth knowing of fit frames: what a policy that did the same would be stopped for.
+
+    Arguments are those of `frames_fault`.
+    """
+    if not len(frames):
+        return []
+    kept = too_fast(frames, contract) if recipe.jumps == KEEP else []
+    return [*kept, *notes(frames, contract)]

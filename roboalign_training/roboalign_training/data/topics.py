@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.keys import EPISODE_TOPIC
+from roboalign_policy.core.recording import BAG_TOPICS
 from roboalign_training.data.bags import Bag
 from roboalign_training.data.errors import EpisodeError
 
@@ -21,6 +23,7 @@ class TopicMap:
         task: Name in the bag, or None where it was not recorded.
         episode: As `task`, for the marker topic.
         names: Name in the contract -> name in the bag, of all that were found.
+        unread: Name in the bag of a task or marker topic that cannot be read -> why.
     """
 
     observations: Mapping[str, tuple[str, ...]]
@@ -28,6 +31,7 @@ class TopicMap:
     task: str | None
     episode: str | None
     names: Mapping[str, str]
+    unread: Mapping[str, str] = field(default_factory=dict)
 
 
 def map_topics(bag: Bag, contract: Contract, namespace: str | None = None) -> TopicMap:
@@ -46,11 +50,12 @@ def map_topics(bag: Bag, contract: Contract, namespace: str | None = None) -> To
             message (every such fault is named), or when several namespaces hold them all.
     """
     streams = [*contract.observations, *contract.action.commands]
-    prefix = _prefix(bag, [s.topic for s in streams], namespace)
+    remapped = _remapped(bag)
+    prefix = _prefix(bag, [s.topic for s in streams if s.topic not in remapped], namespace)
     found: dict[str, str] = {}
     faults = []
     for stream in streams:
-        name = _find(bag, stream.topic, prefix)
+        name = remapped.get(stream.topic) or _find(bag, stream.topic, prefix)
         if name is None:
             faults.append(f"{stream.topic} ({stream.type}) is missing")
             continue
@@ -73,13 +78,24 @@ def map_topics(bag: Bag, contract: Contract, namespace: str | None = None) -> To
         name = found[observation.topic]
         observations[name] = (*observations.get(name, ()), observation.key)
     commands = {found[c.topic]: index for index, c in enumerate(contract.action.commands)}
+    unread: dict[str, str] = {}
     for extra in (contract.task.topic, EPISODE_TOPIC):
-        name = _find(bag, extra, prefix)
-        if name is not None and not bag.topics[name].fault:
+        name = remapped.get(extra) or _find(bag, extra, prefix)
+        if name is not None and bag.topics[name].fault:
+            unread[name] = bag.topics[name].fault
+        elif name is not None:
             found[extra] = name
-    return TopicMap(
-        observations, commands, found.get(contract.task.topic), found.get(EPISODE_TOPIC), found
-    )
+    task, episode = found.get(contract.task.topic), found.get(EPISODE_TOPIC)
+    return TopicMap(observations, commands, task, episode, found, unread)
+
+
+def _remapped(bag: Bag) -> dict[str, str]:
+    """Name in the contract -> name in the bag, of what the recorder heard under another name."""
+    try:
+        found = json.loads(bag.custom.get(BAG_TOPICS, "{}"))
+        return {str(k): str(v) for k, v in found.items() if v in bag.topics}
+    except (ValueError, AttributeError) as error:
+        raise EpisodeError(bag.path, f"custom data {BAG_TOPICS}: {error}") from error
 
 
 def _prefix(bag: Bag, names: list[str], namespace: str | None) -> str:

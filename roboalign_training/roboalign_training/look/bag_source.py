@@ -75,6 +75,8 @@ def _judge(scenes: dict[Span, Scene], report: BagReport) -> None:
             continue
         scene.verdict = episode.fault or ""
         frames = episode.frames
+        if frames is None:
+            continue
         scene.about += [
             ("frames", str(len(frames))),
             ("left out between frames", lost_frames(frames.dropped, {})),

@@ -1,0 +1,103 @@
+"""What a data set must be before bags are added to it: all of it is found out beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from roboalign_policy.core.contract import Contract
+from roboalign_training.conversion.target import VIDEOS
+from roboalign_training.conversion.work_folder import PARTS
+from roboalign_training.data.bags import read_bag
+from roboalign_training.data.episodes import bag_contract
+from roboalign_training.data.errors import BagError, DatasetError, EpisodeError
+from roboalign_training.data.image_storage import VIDEO
+from roboalign_training.data.index import (
+    CONTRACT,
+    DATA,
+    INDEX,
+    STATS,
+    TOKENIZER,
+    DatasetIndex,
+    load_index,
+)
+from roboalign_training.data.recipe import Recipe
+
+
+def checked_index(
+    out: Path, contract: Contract | None, bags: Sequence[str | Path], recipe: Recipe | None
+) -> DatasetIndex:
+    """The index at `out`, or a new one; changes nothing. Errors are those of `build_dataset`."""
+    if not (out / INDEX).exists():
+        _check_new(out)
+        return DatasetIndex(out, contract or _first_contract(bags), (recipe or Recipe()).to_dict())
+    index = load_index(out)
+    if contract is not None and contract.hash != index.contract.hash:
+        raise DatasetError(
+            out,
+            f"holds episodes of contract {index.contract.name} ({index.contract.hash[:12]}), "
+            f"found {contract.name} ({contract.hash[:12]}): use another folder",
+        )
+    if recipe is not None and recipe.to_dict() != index.recipe:
+        raise DatasetError(out, _other_rules(recipe.to_dict(), index.recipe))
+    return index
+
+
+def _check_new(out: Path) -> None:
+    """Refuses a place that holds something else than a conversion that was stopped."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise DatasetError(out, "is a file, expected the folder of a data set, or a new one")
+    found = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+    begun = (out / PARTS).is_dir() or (out / DATA).is_dir()
+    ours = {CONTRACT, DATA, VIDEOS, STATS, TOKENIZER} if begun else set()
+    if foreign := [name for name in found if name not in ours]:
+        shown = ", ".join(foreign[:3]) + (" ..." if foreign[3:] else "")
+        raise DatasetError(
+            out, f"holds other files ({shown}) and no {INDEX}: name a new or an empty folder"
+        )
+
+
+def _other_rules(found: dict, held: dict) -> str:
+    """Says which rules of a data set are not those that are wanted now."""
+    for key in ("images", "quality"):
+        if found[key] != held[key]:
+            wanted, stored = ([r["images"], r["quality"]] for r in (found, held))
+            described = [
+                f"images as {choice}" + (f" of quality {quality}" if quality is not None else "")
+                for choice, quality in (stored, wanted)
+            ]
+            return (
+                f"was made with {described[0]}, found {described[1]}: one data set stores all "
+                "images alike; leave the option out, or use another folder"
+            )
+    return f"was made with the rules {held}, found {found}"
+
+
+def check_images(index: DatasetIndex) -> None:
+    """Refuses images that a video cannot hold, before any bag is read."""
+    odd = [s for s in index.contract.images if s.shape[0] % 2 or s.shape[1] % 2]
+    if index.recipe["images"] == VIDEO and odd:
+        raise DatasetError(
+            index.folder,
+            f"{odd[0].key}: {odd[0].shape[:2]} pixels, but videos take even numbers: store images "
+            "as auto, png or jpeg",
+        )
+
+
+def _first_contract(bags: Sequence[str | Path]) -> Contract:
+    """The contract in the first bag that has one."""
+    unread: list[BagError] = []
+    for path in bags:
+        try:
+            contract = bag_contract(read_bag(path))
+        except BagError as error:
+            unread.append(error)  # reported when it is converted
+            continue
+        if contract is not None:
+            return contract
+    if unread and len(unread) == len(bags):
+        raise unread[0]
+    shown = ", ".join(map(str, bags[:3]))
+    raise EpisodeError(shown or "no bags", "no contract in any bag: name one with --contract")
