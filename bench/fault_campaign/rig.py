@@ -92,14 +92,19 @@ class Rig:
         self.close()
 
     def start(self, name: str, *, wait: bool = True) -> None:
-        """Start a process (anew): controller, robot, gate, server, policy or sender."""
+        """Start a process (anew).
+
+        That is controller, robot, gate, server, policy, sender or observer; ``second_`` before the
+        name: another one beside it, a gate asking to be enabled.
+        """
         control = self._controls.setdefault(name, Control(self._sockets / name))
         control.close()
-        module, parameters = f"fault_campaign.{name}", {}
-        if name == "gate":
-            module, parameters = GATE_MODULE, {"contract": str(self._contract)}
+        kind, second = name.removeprefix("second_"), name.startswith("second_")
+        module, parameters = f"fault_campaign.{kind}", {}
+        if kind == "gate":
+            module, parameters = GATE_MODULE, {"contract": str(self._contract), "enabled": second}
             parameters.update(self._gate_parameters)
-        elif name == "policy":
+        elif kind == "policy":
             parameters = POLICY_PARAMETERS
         env = {
             SOCKET_VARIABLE: str(control.path),
@@ -133,12 +138,16 @@ class Rig:
             self.operator.wait(up, START_S, f"a status of the {name}")
 
     def runs(self, name: str) -> bool:
-        """Whether a process has not ended."""
+        """Whether a process was started and has not ended."""
         try:
             self._processes[name].check()
-        except NodeProcessError:
+        except (KeyError, NodeProcessError):
             return False
         return True
+
+    def said(self, name: str) -> str:
+        """The last lines that a process printed."""
+        return self._processes[name].tail()
 
     def ask(self, process: str, /, **request: Any) -> dict[str, Any]:
         """Ask a process over its control socket."""
@@ -161,7 +170,7 @@ class Rig:
         return t_ns
 
     def end(self, name: str) -> None:
-        """Wait until a process that was told to end has done so."""
+        """Tell a process to end (SIGINT), if nobody has, and wait until it has."""
         self._processes[name].stop()
 
     def heard(self, since_ns: int) -> list[dict[str, Any]]:

@@ -53,14 +53,6 @@ def listener(domain, name):
         rclpy.try_shutdown(context=context)
 
 
-def listening(name):
-    """The same as a process of its own, as `ros2 bag record` and `ros2 topic echo` are."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", LISTENER, name, TWIST], stdout=subprocess.PIPE, text=True
-    )
-    return process
-
-
 @pytest.fixture
 def patient(tmp_path):
     """Parameters of a gate that forgives this test's pauses: streams and sender may be late."""
@@ -104,7 +96,7 @@ def goes_on(gate, probe, seconds):
     assert len(gate.twists) > count and moves(gate.twists[-1])
 
 
-def test_who_only_listens_comes_and_goes(start_gate, probe, ros_domain):
+def test_who_only_listens_comes_and_goes(start_gate, probe, ros_domain, tmp_path):
     """A second recorder, a closed `topic hz`, a killed `topic echo`, a plotter: each twice."""
     with listener(ros_domain, "rosbag2_recorder"), contextlib.ExitStack() as early:
         gate = start_gate()
@@ -119,15 +111,15 @@ def test_who_only_listens_comes_and_goes(start_gate, probe, ros_domain):
             goes_on(gate, probe, 0.4)
         for name in ("_ros2cli_4711", "plotter"):
             for end in (signal.SIGKILL, signal.SIGINT):
-                process = listening(name)
-                heard = iter(process.stdout.readline, "")
-                until_s = time.monotonic() + 20.0
-                while name not in probe.node.get_node_names() and time.monotonic() < until_s:
-                    probe.spin_for(0.1)
-                probe.spin_for(0.3)
+                # A process of its own, as `ros2 topic echo` is.
+                log = tmp_path / "listener.log"
+                with log.open("w") as output:
+                    command = [sys.executable, "-c", LISTENER, name, TWIST]
+                    process = subprocess.Popen(command, stdout=output)
+                probe.until(lambda log=log: "heard" in log.read_text(), 60.0, "the listener")
+                goes_on(gate, probe, 0.3)
                 process.send_signal(end)
                 process.wait()
-                assert next(heard, "").strip() == "heard"  # it was a listener indeed
                 goes_on(gate, probe, 0.5)
 
 

@@ -21,6 +21,7 @@ from roboalign_policy.ros.stamps import ns_to_stamp
 ARMS = ("bimanual_so101", "franka_fr3", "so101", "ur5e")
 STEP_RAD, SPEED_RAD_S = 0.03, 0.05
 STEP = 0.1  # of an end-effector step, in its unit
+TRIES = 8
 
 
 def contract_of(name):
@@ -66,10 +67,20 @@ class Driver:
         names = contract.action.names
         self.start = np.array([self.values.get(n, 0.0) if self.joints else 0.0 for n in names])
         self.goal, self._here = None, self.start
+        self.silent, self.gate = False, None
         node.create_timer(0.03, self._publish)
         node.create_timer(1.0 / contract.rate_hz, self._lead)
 
+    def drive_again(self, probe):
+        """To the goal after a stop."""
+        probe.until(lambda: self.gate.reset().success, what="the reset")
+        self.gate.enable()
+        self.gate.state(GateStatus.STATE_ACTIVE)
+        probe.until(lambda: np.allclose(self.last(), self.goal, atol=1e-5), 60.0, "the goal")
+
     def _publish(self):
+        if self.silent:
+            return
         now_ns = time.time_ns()
         for stream, publisher in self._streams:
             if stream.is_image:
@@ -130,14 +141,38 @@ def arm(request, start_node, probe, tmp_path):
     return driver
 
 
-def test_a_person_moves_it_and_a_stop_holds_it(arm, probe):
+def held_by_a_stop(arm, probe):
+    """(A,) action values of what a stop sends last."""
     assert arm.gate.press().success
     probe.spin_for(0.3)
-    for name, held, start, goal in zip(
-        arm.contract.action.names, arm.last(), arm.start, arm.goal, strict=True
-    ):
-        # A gripper keeps its command; all else stands where it is measured.
-        assert held == pytest.approx(goal if "gripper" in name else start, abs=1e-5), name
+    return arm.last()
+
+
+def expected(arm, place):
+    """(A,) the place to hold; a gripper keeps its command."""
+    grips = ["gripper" in name for name in arm.contract.action.names]
+    return np.where(grips, arm.goal, place)
+
+
+def test_a_person_moves_it_and_a_stop_holds_it(arm, probe):
+    """Where it is measured; on a busy machine the joints may be older than 50 ms by then."""
+    for _ in range(TRIES):
+        held = held_by_a_stop(arm, probe)
+        if np.allclose(held, expected(arm, arm.start), atol=1e-5):
+            return
+        # Where it was a while ago is no place to hold: then it is where it is told to be.
+        np.testing.assert_allclose(held, expected(arm, arm.goal), atol=1e-5)
+        arm.drive_again(probe)
+    pytest.fail(f"none of {TRIES} stops held the arm where it is measured")
+
+
+def test_a_stop_without_fresh_joints_holds_what_the_arm_is_told(arm, probe):
+    arm.silent = True
+    probe.spin_for(0.3)  # well within max_age_s: no stop by itself
+    assert arm.gate.status[-1].state == GateStatus.STATE_ACTIVE
+    held = held_by_a_stop(arm, probe)
+    told = arm.goal if arm.joints else arm.start  # a step of the end effector is none
+    np.testing.assert_allclose(held, expected(arm, told), atol=1e-5)
 
 
 def test_the_workspace_is_where_the_contract_says(arm, probe):
