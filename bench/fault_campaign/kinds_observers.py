@@ -83,6 +83,21 @@ def _start_second_gate(rig: Rig) -> int:
     return t_ns
 
 
+def _launch_second(rig: Rig) -> int:
+    """Start a second gate and a second policy beside the first ones, as a second launch does."""
+
+    def launch() -> None:
+        for name in ("second_gate", "second_policy"):
+            rig.start(name, wait=False)
+
+    return rig.operator.second_sender(launch, _WAIT_S)
+
+
+def _end_second_launch(rig: Rig) -> None:
+    rig.end("second_policy")
+    rig.end("second_gate")
+
+
 def _observer(name: str, text: str, robot: str, inject, **options) -> Kind:
     """Somebody who only listens: motion goes on."""
     return Kind(name, text, inject, (), robot, check=GOES_ON, **options)
@@ -131,5 +146,12 @@ OBSERVERS: tuple[Kind, ...] = (
         T,
         _start_second_gate,
         heal=lambda rig: rig.end("second_gate"),
+    ),
+    Kind(
+        "second_launch",
+        "a second launch, gate and policy of the same names",
+        _launch_second,
+        ("SEQUENCE", "TWO_SENDERS"),
+        heal=_end_second_launch,
     ),
 )

@@ -27,7 +27,7 @@ class TeleopInput:
 
     def __init__(self, node: Node, contract: Any) -> None:
         """Subscribe to the teleoperation topics."""
-        self._node, self._names = node, list(contract.action.names)
+        self._names = list(contract.action.names)
         self._step_s = 1.0 / contract.rate_hz
         self._values: dict[str, float] = {}
         self._new = False
@@ -41,8 +41,14 @@ class TeleopInput:
                 functools.partial(self._on_message, command),
             )
 
-    def poll(self, steady_s: float) -> Candidate | None:
-        """Candidate of what the person commanded since the last one; at most one a period."""
+    def poll(self, now_ns: int, steady_s: float) -> Candidate | None:
+        """Candidate of what the person commanded since the last one; at most one a period.
+
+        Args:
+            now_ns: ns; ROS time, its stamp: a later look at the clock would be of the future to
+                the gate that is asked about it, where the machine paused in between.
+            steady_s: s; steady clock.
+        """
         if not self._new or steady_s - self._sent_s < 0.9 * self._step_s:
             return None
         missing = [name for name in self._names if name not in self._values]
@@ -55,7 +61,7 @@ class TeleopInput:
             CandidateKind.MOTION,
             self._sequence,
             TELEOPERATION,
-            self._node.get_clock().now().nanoseconds,
+            now_ns,
             names=tuple(self._names),
             step_s=self._step_s,
             data=np.array([[self._values[name] for name in self._names]]),

@@ -203,7 +203,7 @@ class SafetyGateNode(Node):
         self._send_safe()
         self._drain(steady_s)
         self.gate.tick(now_ns, steady_s)
-        if (candidate := self._teleop.poll(steady_s)) is not None:
+        if (candidate := self._teleop.poll(now_ns, steady_s)) is not None:
             self._consider(candidate, now_ns, steady_s)
         self._report.note = self._teleop.fault or self._around.note
         if self._awaits_enable and self._ticks % _LOOK_EVERY == 0:
