@@ -13,7 +13,7 @@ from roboalign_policy.nodes.gate_rivals import GateRivals
 _NO_DESCRIPTION = "no robot_description yet"
 #: s; nodes on one machine find each other in less. Before, this gate says and does nothing.
 _FIRST_LOOK_S = 0.5
-_LOOKING = "just started: still looking whether another gate is there"
+_LOOKING = "just started: still looking whether another gate is there; ask again"
 
 
 class GateSurroundings:
@@ -30,6 +30,7 @@ class GateSurroundings:
         self._rivals = GateRivals(node, report.sent)
         self._told = self.note = ""
         self._began_s: float | None = None
+        self._begins = True
         self.beside = False
         report.muted = True
 
@@ -48,15 +49,16 @@ class GateSurroundings:
         topics.look()
         self._rivals.look(topics.topics, steady_s)
         self._began_s = self._began_s or steady_s
-        known, begins = self._rivals.known, steady_s - self._began_s < _FIRST_LOOK_S
+        known = self._rivals.known
+        self._begins = steady_s - self._began_s < _FIRST_LOOK_S
         rival, self.beside = known.refusal(), known.heard_now()
-        gate.controllers(topics.missing(), rival or (_LOOKING if begins else ""))
+        gate.controllers(topics.missing(), rival)
         if lost := topics.lost():
             gate.doubt(GateFault(Reason.NO_CONTROLLER, lost), steady_s)
         if enabled := known.enabled():
             gate.doubt(GateFault(Reason.TWO_SENDERS, enabled), steady_s)
         self._report.muted = gate.state is GateState.DISABLED and (
-            begins or known.speaks_for_own()
+            self._begins or known.speaks_for_own()
         )
         strangers = known.strangers
         self.note = f"somebody else publishes: {strangers}" if strangers else ""
@@ -67,6 +69,8 @@ class GateSurroundings:
         was_disabled = self._gate.state is GateState.DISABLED
         if was_disabled:
             self.look(topics, steady_s)
+        if was_disabled and topics is not None and self._begins:
+            return _LOOKING
         refused = self._gate.enable(now_ns, steady_s)
         if was_disabled and topics is not None and self._gate.state is GateState.READY:
             topics.take()
