@@ -15,7 +15,7 @@ from fault_campaign.verdict import GOES_ON, SILENCE
 
 #: Names under which rosbag2 and ros2cli listen, and one that nobody knows.
 RECORDER, CLI, PLOTTER = "rosbag2_recorder", "_ros2cli_4711", "plotter"
-_STEADY_S, _WAIT_S = 0.5, 20.0
+_STEADY_S, _WAIT_S = 0.5, 60.0
 _REFUSED = "another safety gate, /safety_gate_node"
 
 
@@ -100,7 +100,7 @@ def _end_second_launch(rig: Rig) -> None:
 
 def _observer(name: str, text: str, robot: str, inject, **options) -> Kind:
     """Somebody who only listens: motion goes on."""
-    return Kind(name, text, inject, (), robot, check=GOES_ON, **options)
+    return Kind(name, text, inject, (), robot, "sender", check=GOES_ON, **options)
 
 
 def _visitor(name: str, text: str, robot: str, node: str, how) -> Kind:
@@ -126,6 +126,7 @@ OBSERVERS: tuple[Kind, ...] = (
         functools.partial(listen_as, "nothing"),
         ("NO_CONTROLLER",),
         T,
+        "sender",
         heal=functools.partial(_no_longer_beside, functools.partial(listen_as, "right")),
         before=_record_beside,
         check=SILENCE,
@@ -136,6 +137,7 @@ OBSERVERS: tuple[Kind, ...] = (
         functools.partial(kill, "controller"),
         ("NO_CONTROLLER",),
         J,
+        "sender",
         heal=functools.partial(_no_longer_beside, restart_controller),
         before=_record_beside,
         check=SILENCE,

@@ -17,6 +17,7 @@ from fault_campaign.control import SOCKET_VARIABLE, Control
 from fault_campaign.link import Link
 from fault_campaign.load import Load
 from fault_campaign.operator_node import Operator
+from fault_campaign.patience import patience
 from fault_campaign.policy import REMOTE_VARIABLE
 from fault_campaign.server import PORT_VARIABLE
 from roboalign_policy.core.shared_memory import abandoned, files_of, remove, shared_memory_files
@@ -60,7 +61,7 @@ class Rig:
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.robot, self.driver, self._folder, self._sockets = robot, driver, folder, sockets
-        self._gate_parameters = dict(gate)
+        self._gate_parameters = {"candidate_timeout_s": 0.15 * patience(), **gate}
         self._contract = folder / "contract.yaml"
         self._contract.write_text(yaml.safe_dump(contracts.contract(robot)), encoding="utf-8")
         self._processes: dict[str, NodeProcess] = {}
@@ -127,7 +128,7 @@ class Rig:
         """Wait until a process that was started runs."""
         alive, since_ns = self._processes[name].check, self._started_ns[name]
         if name != "gate" and not (name == "policy" and self.driver == "remote"):
-            self._controls[name].connect(START_S, alive)
+            self._controls[name].connect(START_S * patience(), alive)
         if name in ("gate", "policy"):
             said = self.operator.gate_since if name == "gate" else self.operator.policy_since
 
@@ -135,7 +136,7 @@ class Rig:
                 alive()
                 return bool(said(since_ns))
 
-            self.operator.wait(up, START_S, f"a status of the {name}")
+            self.operator.wait(up, START_S * patience(), f"a status of the {name}")
 
     def runs(self, name: str) -> bool:
         """Whether a process was started and has not ended."""

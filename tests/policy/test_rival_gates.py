@@ -62,6 +62,10 @@ def test_of_two_of_one_name_the_disabled_one_is_silent():
     rivals.heard(OWN, GateState.STOPPED, 10.1)
     assert rivals.speaks_for_own()
     seen(OWN, gates=[OWN], at_s=10.1 + SILENT_S, rivals=rivals)
+    assert rivals.speaks_for_own()  # it may only be late
+    seen(OWN, gates=[OWN], at_s=15.2, rivals=rivals)
+    assert not rivals.speaks_for_own()
+    seen(at_s=15.3, rivals=rivals)
     assert not rivals.speaks_for_own()
     other = seen(OTHER, gates=[OTHER])
     other.heard(OTHER, GateState.ACTIVE, 10.0)

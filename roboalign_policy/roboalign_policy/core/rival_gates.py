@@ -14,6 +14,8 @@ from roboalign_policy.core.gate_types import GateState
 
 #: s; a gate says its status 20 times a second. As long may take the first word of a new one.
 SILENT_S = 1.0
+#: s; longer: a word too much of this one would end what the other one's policy does.
+_TWIN_SILENT_S = 5.0
 _ENABLED = (GateState.READY, GateState.ACTIVE)
 
 
@@ -117,7 +119,7 @@ class RivalGates:
             twin
             and twin.is_gate
             and twin.heard_s is not None
-            and self._lives(twin)
+            and self._steady_s - twin.heard_s < _TWIN_SILENT_S
             and twin.state is not GateState.DISABLED
         )
 
