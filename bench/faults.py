@@ -28,6 +28,7 @@ from typing import Any
 from fault_campaign.campaign import Campaign
 from fault_campaign.kind import Kind
 from fault_campaign.kinds import KINDS
+from fault_campaign.patience import PATIENCE_VARIABLE, patience
 from fault_campaign.report import failures, kind_record, machine, save, table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -44,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     kinds = [KINDS[name] for name in options.kinds] if options.kinds else list(KINDS.values())
     os.environ["ROS_DOMAIN_ID"] = str(options.domain)
+    os.environ[PATIENCE_VARIABLE] = str(options.patience)
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     (options.out / "kinds").mkdir(parents=True, exist_ok=True)
@@ -53,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     records = [json.loads(f.read_text(encoding="utf-8")) for f in files.values() if f.exists()]
     failed = failures(records)
     where = {"machine": machine(), "seed": options.seed, "domain": options.domain}
+    where["patience"] = patience()
     save(options.out / "faults.json", {**where, "broken": broken, "kinds": records})
     text = table(records)
     (options.out / "faults.md").write_text(text + "\n", encoding="utf-8")
@@ -144,6 +147,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("out/bench/faults"))
     parser.add_argument("--seed", type=int, default=0, help="of the phases")
     parser.add_argument("--redo", action="store_true", help="run again what has been run")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=1.0,
+        help="1 to 30: time-outs and bounds so many times longer, for a busy machine",
+    )
     parser.add_argument("--list", action="store_true", help="say which kinds there are")
     parser.add_argument(
         "--domain",

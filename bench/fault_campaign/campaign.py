@@ -12,6 +12,7 @@ import numpy as np
 from fault_campaign.kind import Kind
 from fault_campaign.measures import moving_at
 from fault_campaign.operator_node import REASONS, STATES
+from fault_campaign.patience import patience
 from fault_campaign.rig import Rig
 from fault_campaign.verdict import LATCHED, NEVER, Watch, judge
 
@@ -116,7 +117,7 @@ class Campaign:
         """Reset and enable until the arm moves steadily; how long that took, s."""
         operator, begun_s = rig.operator, time.monotonic()
         said = ""
-        while time.monotonic() - begun_s < _REACH_S:
+        while time.monotonic() - begun_s < _REACH_S * patience():
             state = operator.gate_state()
             if state in LATCHED:
                 done, said = operator.reset()
@@ -134,7 +135,7 @@ class Campaign:
             if not done:
                 time.sleep(0.01)
         raise NotMovingError(
-            f"{kind.name}: no steady motion within {_REACH_S:g} s; gate "
+            f"{kind.name}: no steady motion within {_REACH_S * patience():g} s; gate "
             f"{operator.gate_state()}: {said or operator.gate[-1][1].detail}; "
             f"{len(rig.heard(time.monotonic_ns() - 10**9))} commands in the last second"
         )
@@ -142,7 +143,7 @@ class Campaign:
     @staticmethod
     def _moving(rig: Rig, kind: Kind) -> bool:
         now_ns = time.monotonic_ns()
-        heard = rig.heard(now_ns - 10**9)
+        heard = rig.heard(now_ns - round(patience() * 1e9))
         if kind.gate.get("dry_run"):
             heard = [{**m, "topic": m["topic"].removeprefix("dry_run/")} for m in heard]
         return moving_at(heard, now_ns)
@@ -174,7 +175,12 @@ class Campaign:
         except _BROKEN as error:
             broke = f"{type(error).__name__}: {error}"
         result = judge(
-            watch, kind.check, kind.bound_s, kind.reasons, kind.detail, kind.policy_says
+            watch,
+            kind.check,
+            kind.bound_s * patience(),
+            kind.reasons,
+            kind.detail,
+            kind.policy_says,
         )
         result.update(undisturbed=undisturbed, recovery_s=None)
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fault_campaign.patience import patience
+
 CONTRACT_VARIABLE = "FAULT_CAMPAIGN_CONTRACT"  # environment: file of the contract
 ROBOT_VARIABLE = "FAULT_CAMPAIGN_ROBOT"  # environment: TWIST_CONTRACT or JOINT_CONTRACT
 PLANT_TOPIC = "plant"  # from the controller to the robot
@@ -57,7 +59,7 @@ def _observations() -> list[dict[str, Any]]:
             "topic": topic,
             "type": "sensor_msgs/msg/Image",
             "shape": [HEIGHT, WIDTH, 3],
-            "max_age_s": MAX_AGE_S,
+            "max_age_s": MAX_AGE_S * patience(),
         }
         for key, topic in CAMERAS.items()
     ]
@@ -76,14 +78,14 @@ def _observations() -> list[dict[str, Any]]:
             }
             for name in JOINTS
         ],
-        "max_age_s": MAX_AGE_S,
+        "max_age_s": MAX_AGE_S * patience(),
     }
     pose = {
         "key": "state.ee",
         "topic": "ee_pose",
         "type": "geometry_msgs/msg/PoseStamped",
         "fields": [{"name": n, "path": f"pose.position.{n}", "unit": "m"} for n in "xyz"],
-        "max_age_s": MAX_AGE_S,
+        "max_age_s": MAX_AGE_S * patience(),
     }
     return [*cameras, joints, pose]
 

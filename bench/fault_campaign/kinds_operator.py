@@ -38,7 +38,8 @@ def disable(rig: Rig) -> None:
     time.sleep(0.3)
 
 
-def _listen(how: str, rig: Rig) -> int:
+def listen_as(how: str, rig: Rig) -> int:
+    """The controller listens as it is told, see `controller.Controller`."""
     return rig.ask("controller", do=how)["t_ns"]
 
 
@@ -46,7 +47,8 @@ def _listen_again(rig: Rig) -> None:
     rig.ask("controller", do="right")
 
 
-def _restart_controller(rig: Rig) -> None:
+def restart_controller(rig: Rig) -> None:
+    """Start it anew, and wait until motion must have returned."""
     restart("controller", rig)
     time.sleep(2 * DISCOVERY_S)  # motion must have had the time to return
 
@@ -152,8 +154,8 @@ OPERATOR: tuple[Kind, ...] = (
     ),
     Kind(
         "controller_gone",
-        "the controller unsubscribes, then returns",
-        functools.partial(_listen, "nothing"),
+        "the controller listen_ass, then returns",
+        functools.partial(listen_as, "nothing"),
         ("NO_CONTROLLER",),
         J,
         heal=_listen_again,
@@ -162,7 +164,7 @@ OPERATOR: tuple[Kind, ...] = (
     Kind(
         "controller_other_qos",
         "the controller subscribes with another QoS",
-        functools.partial(_listen, "other"),
+        functools.partial(listen_as, "other"),
         ("NO_CONTROLLER",),
         heal=_listen_again,
         check=SILENCE,
@@ -173,13 +175,13 @@ OPERATOR: tuple[Kind, ...] = (
         functools.partial(kill, "controller"),
         ("NO_CONTROLLER",),
         J,
-        heal=_restart_controller,
+        heal=restart_controller,
         check=SILENCE,
     ),
     Kind(
         "subscriber_beside",
         "a subscriber with another QoS beside the controller",
-        functools.partial(_listen, "both"),
+        functools.partial(listen_as, "both"),
         heal=_listen_again,
         check=GOES_ON,
     ),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fault_campaign.contracts import JOINT_TRAJECTORY, TWIST
+from fault_campaign.patience import patience
 
 #: A joint target this close to the held one is the held one, rad.
 _SAME_RAD = 1e-9
@@ -70,7 +71,7 @@ def moves(heard: Sequence[dict[str, Any]]) -> list[bool]:
 def moving_at(heard: Sequence[dict[str, Any]], t_ns: int) -> bool:
     """Whether a command that moves the arm came shortly before ``t_ns``."""
     before = [m for m in arm_commands(heard) if m["t_ns"] <= t_ns]
-    if len(before) < 2 or t_ns - before[-1]["t_ns"] > MOVING_WITHIN_S * 1e9:
+    if len(before) < 2 or t_ns - before[-1]["t_ns"] > MOVING_WITHIN_S * patience() * 1e9:
         return False
     if before[-1]["topic"] == TWIST:
         return any(value != 0.0 for value in before[-1]["values"])

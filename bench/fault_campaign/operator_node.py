@@ -15,7 +15,7 @@ from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import GetParameters
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from roboalign_msgs.msg import GateStatus, PolicyStatus
+from roboalign_msgs.msg import Candidate, GateStatus, PolicyStatus
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -146,6 +146,36 @@ class Operator:
         """Let a person drive (up, slowly) or let go; returns the instant (ns, monotonic)."""
         self._person_drives = drives
         return time.monotonic_ns()
+
+    def second_sender(self, sender: Callable[[], Any], timeout_s: float) -> int:
+        """Let a second sender begin; the instant of its first candidate (ns, monotonic).
+
+        Senders count their candidates from 1, so the second one's numbers fall behind.
+
+        Args:
+            sender: starts it.
+            timeout_s: s; how long its start may take.
+
+        Raises:
+            TimeoutError: it sends nothing.
+        """
+        begun: list[int] = []
+        highest = 0
+
+        def hear(msg: Candidate) -> None:
+            nonlocal highest
+            if msg.sequence_id < highest:
+                begun.append(time.monotonic_ns())
+            highest = max(highest, msg.sequence_id)
+
+        ear = self._node.create_subscription(Candidate, "candidate", hear, reliable_qos(100))
+        try:
+            self.wait(lambda: highest, timeout_s, "the first sender")
+            sender()
+            self.wait(lambda: begun, timeout_s, "the second sender")
+            return begun[0]
+        finally:
+            self._node.destroy_subscription(ear)
 
     def wait(
         self, condition: Callable[[], Any], timeout_s: float, what: str, step_s: float = 0.005

@@ -17,6 +17,7 @@ from fault_campaign.control import SOCKET_VARIABLE, Control
 from fault_campaign.link import Link
 from fault_campaign.load import Load
 from fault_campaign.operator_node import Operator
+from fault_campaign.patience import patience
 from fault_campaign.policy import REMOTE_VARIABLE
 from fault_campaign.server import PORT_VARIABLE
 from roboalign_policy.core.shared_memory import abandoned, files_of, remove, shared_memory_files
@@ -60,7 +61,7 @@ class Rig:
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.robot, self.driver, self._folder, self._sockets = robot, driver, folder, sockets
-        self._gate_parameters = dict(gate)
+        self._gate_parameters = {"candidate_timeout_s": 0.15 * patience(), **gate}
         self._contract = folder / "contract.yaml"
         self._contract.write_text(yaml.safe_dump(contracts.contract(robot)), encoding="utf-8")
         self._processes: dict[str, NodeProcess] = {}
@@ -92,14 +93,19 @@ class Rig:
         self.close()
 
     def start(self, name: str, *, wait: bool = True) -> None:
-        """Start a process (anew): controller, robot, gate, server, policy or sender."""
+        """Start a process (anew).
+
+        That is controller, robot, gate, server, policy, sender or observer; ``second_`` before the
+        name: another one beside it, a gate asking to be enabled.
+        """
         control = self._controls.setdefault(name, Control(self._sockets / name))
         control.close()
-        module, parameters = f"fault_campaign.{name}", {}
-        if name == "gate":
-            module, parameters = GATE_MODULE, {"contract": str(self._contract)}
+        kind, second = name.removeprefix("second_"), name.startswith("second_")
+        module, parameters = f"fault_campaign.{kind}", {}
+        if kind == "gate":
+            module, parameters = GATE_MODULE, {"contract": str(self._contract), "enabled": second}
             parameters.update(self._gate_parameters)
-        elif name == "policy":
+        elif kind == "policy":
             parameters = POLICY_PARAMETERS
         env = {
             SOCKET_VARIABLE: str(control.path),
@@ -122,7 +128,7 @@ class Rig:
         """Wait until a process that was started runs."""
         alive, since_ns = self._processes[name].check, self._started_ns[name]
         if name != "gate" and not (name == "policy" and self.driver == "remote"):
-            self._controls[name].connect(START_S, alive)
+            self._controls[name].connect(START_S * patience(), alive)
         if name in ("gate", "policy"):
             said = self.operator.gate_since if name == "gate" else self.operator.policy_since
 
@@ -130,15 +136,19 @@ class Rig:
                 alive()
                 return bool(said(since_ns))
 
-            self.operator.wait(up, START_S, f"a status of the {name}")
+            self.operator.wait(up, START_S * patience(), f"a status of the {name}")
 
     def runs(self, name: str) -> bool:
-        """Whether a process has not ended."""
+        """Whether a process was started and has not ended."""
         try:
             self._processes[name].check()
-        except NodeProcessError:
+        except (KeyError, NodeProcessError):
             return False
         return True
+
+    def said(self, name: str) -> str:
+        """The last lines that a process printed."""
+        return self._processes[name].tail()
 
     def ask(self, process: str, /, **request: Any) -> dict[str, Any]:
         """Ask a process over its control socket."""
@@ -161,7 +171,7 @@ class Rig:
         return t_ns
 
     def end(self, name: str) -> None:
-        """Wait until a process that was told to end has done so."""
+        """Tell a process to end (SIGINT), if nobody has, and wait until it has."""
         self._processes[name].stop()
 
     def heard(self, since_ns: int) -> list[dict[str, Any]]:

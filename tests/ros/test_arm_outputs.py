@@ -266,6 +266,45 @@ def test_a_stop_within_a_chunk_never_leads_on_to_its_end(after_s, told):
     assert list(gripper.points[0].positions) == pytest.approx([told])
 
 
+def controller_takes(msg, now_s):
+    """Whether a joint_trajectory_controller begins a trajectory, by its own clock.
+
+    Source: ros2_controllers, joint_trajectory_controller.cpp, validate_trajectory_msg.
+    """
+    start_s = msg.header.stamp.sec + msg.header.stamp.nanosec * 1e-9
+    last = msg.points[-1].time_from_start
+    return start_s == 0.0 or start_s + last.sec + last.nanosec * 1e-9 >= now_s
+
+
+@pytest.mark.parametrize(("send", "steps"), [("step", 1), ("chunk", 5)])
+@pytest.mark.parametrize("ahead_s", [-5.0, 0.0, 0.02, 0.05, 0.5, 3600.0])
+def test_a_stop_is_taken_whatever_the_controllers_clock_says(send, steps, ahead_s):
+    """Also where it took the motion, and its clock was set since."""
+    data = load_contract("so101").to_dict()
+    for command in data["action"]["commands"]:
+        command["send"] = send
+    contract = contract_from_dict(data)
+    outputs, streams = ArmOutputs(contract, None), StreamWatch(contract, 0.05)
+    streams.sample("state.joints", NOW_NS, NOW_NS, 0.0, np.full(6, 0.1))
+    motion = outputs.motion(passed(*[[0.1] * 6] * steps, step_s=1 / 30), NOW_NS, streams, 0.0)
+    now_s = NOW_NS * 1e-9 + ahead_s
+    taken = [controller_takes(msg, now_s) for msg in motion]
+    assert all(taken) == any(taken) == (send == "chunk" or ahead_s < 1 / 30)
+    for msg in outputs.safe(NOW_NS, streams, 0.01):
+        assert len(msg.points) == 1 and controller_takes(msg, now_s)
+        assert msg.points[0].time_from_start.nanosec > 0  # and it can be reached
+    again = outputs.motion(passed([0.1] * 6, step_s=1 / 30), NOW_NS, streams, 0.1)
+    assert all((msg.header.stamp.sec == 5) for msg in again)  # steps keep their time
+
+
+def test_a_stop_of_joints_by_kinematics_is_taken_whatever_the_controllers_clock_says():
+    contract = planar([JOINT_OUTPUT])
+    outputs, streams = ArmOutputs(contract, URDF), watched(contract)
+    outputs.motion(passed([1.0, 0.0, 0.0]), NOW_NS, streams, 0.0)
+    _, held = outputs.safe(NOW_NS, streams, 0.01)
+    assert controller_takes(held, NOW_NS * 1e-9 + 3600.0)
+
+
 def joint_arm(**safety):
     """The SO-101 by joint targets, one at a time; its outputs and streams."""
     data = load_contract("so101").to_dict()

@@ -146,3 +146,17 @@ def test_three_kinds_for_real(ros_domain, tmp_path):
     again = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert json.loads((tmp_path / "faults.json").read_text())["kinds"] == saved["kinds"]
     assert again.returncode == done.returncode
+
+
+def test_a_listener_and_a_second_gate_for_real(ros_domain, tmp_path):
+    """Whatever the machine is busy with: no stop where nothing was wrong."""
+    kinds = ["recorder_visits", "second_gate"]
+    command = [sys.executable, str(BENCH / "faults.py"), "--repeats", "1", "--out", str(tmp_path)]
+    command += ["--kinds", ",".join(kinds), "--domain", str(ros_domain), "--patience", "20"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    saved = json.loads((tmp_path / "faults.json").read_text())
+    assert done.returncode == 0 and not saved["broken"], done.stdout + done.stderr
+    assert saved["patience"] == 20
+    for record in saved["kinds"]:
+        (repeat,) = record["repeats"]
+        assert (repeat["reason"], repeat["failed"], repeat["state"]) == ("", [], "ACTIVE")

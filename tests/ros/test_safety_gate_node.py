@@ -12,7 +12,6 @@ import pytest
 from gate_harness import DOWN, GateClient, Sender, moves
 from geometry_msgs.msg import TwistStamped
 from policy_harness import GRIPPER, TWIST, Robot
-from rclpy.node import Node
 from roboalign_msgs.msg import GateStatus
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
@@ -234,28 +233,6 @@ def test_a_person_takes_over_and_hands_back(driving, probe):
         lambda: driving.status[-1].source == driving.sender.source, what="the policy to go on"
     )
     assert driving.status[-1].stops == 0
-
-
-def test_a_controller_that_is_started_anew_stops_the_arm_and_a_listener_does_not(driving, probe):
-    """The first of its name is still known when the second comes: killed, nobody signs off."""
-
-    def subscriber(name):
-        node = Node(name, context=probe.node.context)
-        node.create_subscription(TwistStamped, TWIST, lambda _: None, reliable_qos(1))
-        return node
-
-    nodes = [subscriber("arm_controller"), subscriber("plotter")]
-    probe.spin_for(1.0)
-    assert driving.status[-1].state == GateStatus.STATE_ACTIVE
-    nodes.append(subscriber("arm_controller"))
-    status = stopped(driving, probe, GateStatus.REASON_NO_CONTROLLER)
-    assert "/arm_controller on" in status.detail and "started anew" in status.detail
-    probe.spin_for(0.5)
-    assert driving.reset().success
-    driving.enable()
-    driving.state(GateStatus.STATE_ACTIVE)
-    for node in nodes:
-        node.destroy_node()
 
 
 def test_a_controller_that_is_killed_stops_the_arm_at_once(gate, probe, tmp_path):

@@ -13,6 +13,8 @@ from roboalign_policy.core.units import parse_unit
 
 Fault = Callable[..., None]  # (key, found, expected, hint="", severity="error")
 
+_NODE = re.compile(r"/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*\Z")
+
 # Source: LIBERO and BridgeV2 actions; 1.0 is a step of so many metres or radians.
 EE_DELTA_UNITS = {
     "dx": "m",
@@ -38,6 +40,22 @@ def check_clock(part: dict[str, Any], kind: str, at: str, fault: Fault) -> None:
     """Report an alignment by header stamps of a message that has none."""
     if part.get("align", {}).get("clock") == "header" and kind and not has_header(kind):
         fault(f"{at}.align.clock", "'header'", "receive", f"{kind} has no header")
+
+
+def check_controllers(part: dict[str, Any], at: str, fault: Fault) -> None:
+    """Report names of controllers that no node can have."""
+    for index, name in enumerate(part.get("controllers", ())):
+        where = f"{at}.controllers[{index}]"
+        if not _NODE.match(name):
+            fault(where, shown(name), "a node's name, as in `servo_node` or `left/servo_node`")
+        elif name.startswith("/"):
+            fault(
+                where,
+                shown(name),
+                "a relative name",
+                "an absolute one ignores the namespace: a second robot would take the first's",
+                WARNING,
+            )
 
 
 def check_action(data: dict[str, Any], fault: Fault) -> None:
@@ -110,6 +128,7 @@ def check_commands(data: dict[str, Any], fault: Fault) -> None:
         at, kind = f"action.commands[{index}]", command.get("type", "")
         check_clock(command, kind, at, fault)
         _joints(command, kind, at, fault)
+        check_controllers(command, at, fault)
         for name, field in command.get("fields", {}).items():
             where, path = f"{at}.fields.{name}", field.get("path", "")
             if name not in dims:

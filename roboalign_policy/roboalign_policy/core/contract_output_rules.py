@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from roboalign_policy.core import keys
-from roboalign_policy.core.contract_action_rules import Fault
+from roboalign_policy.core.contract_action_rules import Fault, check_controllers
 from roboalign_policy.core.contract_faults import did_you_mean, shown
 
 _JOINT_KEYS = ("stream", "joint_names", "base", "tip")
@@ -36,6 +36,7 @@ def check_outputs(data: dict[str, Any], fault: Fault) -> None:
         if not kind:
             continue
         _keys_of_kind(output, kind, at, fault)
+        check_controllers(output, at, fault)
         if kind == keys.GRIPPER_ACTION_OUTPUT:
             _covers({keys.GRIPPER_DIM}, commands, at, kind, fault)
             continue

@@ -5,6 +5,15 @@ from __future__ import annotations
 from roboalign_policy.core import keys
 from roboalign_policy.core.contract_key import Key
 
+_CONTROLLERS = Key(
+    "texts",
+    "nodes that control the arm by this topic (names as `ros2 node list` shows them, relative to "
+    "the namespace): the gate needs each of them, and whoever else listens may come and go; left "
+    "out: whoever listens when the gate is enabled, tools of ROS left out",
+    None,
+    least=1,
+)
+
 ACTION_SCHEMA: dict[str, dict[str, Key]] = {
     "action": {
         "control_mode": Key(
@@ -104,6 +113,7 @@ ACTION_SCHEMA: dict[str, dict[str, Key]] = {
             "step",
             choices=("step", "chunk"),
         ),
+        "controllers": _CONTROLLERS,
         "fields": Key(
             "named",
             "by action dimension: where it stands in the message",
@@ -176,6 +186,7 @@ ACTION_SCHEMA: dict[str, dict[str, Key]] = {
         "base": Key("text", "joint kinds: link of the URDF that is `base_frame`", None),
         "tip": Key("text", "joint kinds: link of the URDF that is moved", None),
         "urdf": Key("text", "joint kinds: URDF file; left out: topic robot_description", None),
+        "controllers": _CONTROLLERS,
         "frame_id": Key("text", "frame_id of the header; `base_frame` where left out", None),
         "gain": Key("number", "gripper: action = position * gain + offset", 1.0),
         "offset": Key("number", "see `gain`", 0.0, low=-1e9, high=1e9),

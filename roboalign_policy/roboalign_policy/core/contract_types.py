@@ -122,7 +122,10 @@ class CommandField:
 
 @dataclass(frozen=True)
 class Command:
-    """One command message: which action dimensions stand where in it."""
+    """One command message: which action dimensions stand where in it.
+
+    `controllers`: nodes that take it; empty: those that listen when the gate is enabled.
+    """
 
     topic: str
     type: str
@@ -133,6 +136,7 @@ class Command:
     joint_names: tuple[str, ...] = ()
     time_from_start_s: float | None = None
     send: str = "step"
+    controllers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,7 @@ class Output:
         urdf: file; None: the robot_description topic.
         gain, offset: gripper action = position * gain + offset.
         max_effort: of the gripper; N.
+        controllers: as in `Command`.
     """
 
     kind: str
@@ -164,6 +169,7 @@ class Output:
     gain: float = 1.0
     offset: float = 0.0
     max_effort: float = 0.0
+    controllers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,11 @@ GATE, POLICY, RECORDER = "safety_gate_node", "policy_node", "recorder_node"
 _BYSTANDERS = (RECORDER, "rosbag2_", "_ros2cli", "rqt", "rviz", "foxglove_bridge")
 
 
+def is_bystander(node: str) -> bool:
+    """Whether a node, by its full name, listens without being meant: a recorder, a tool of ROS."""
+    return node.rsplit("/", 1)[-1].startswith(_BYSTANDERS)
+
+
 @dataclass(frozen=True)
 class EndpointQos:
     """What a publisher offers or a subscription asks for.
@@ -56,7 +61,7 @@ class Endpoint:
     @property
     def is_bystander(self) -> bool:
         """Whether it listens without being meant: a recorder, a tool of ROS."""
-        return self.node.rsplit("/", 1)[-1].startswith(_BYSTANDERS)
+        return is_bystander(self.node)
 
 
 @dataclass(frozen=True)

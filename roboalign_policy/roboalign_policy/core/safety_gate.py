@@ -52,6 +52,7 @@ class SafetyGate:
         self._contract = contract
         self._blend = BlendIn(contract)
         self._no_controller = "no look at the command topics yet"
+        self._other_gate = ""
         self._sequences: dict[str, int] = {}
         self._heard_s = self._motion_until_s = 0.0
         self._stopped_s = 0.0
@@ -66,6 +67,8 @@ class SafetyGate:
             return ""
         try:
             self.inputs.check(steady_s, driving=False)
+            if self._other_gate:
+                raise GateFault(Reason.TWO_SENDERS, self._other_gate)
             self._check_world(now_ns, steady_s)
         except GateFault as fault:
             self.reason, self.detail = fault.reason, fault.detail
@@ -117,9 +120,14 @@ class SafetyGate:
         due, self._safe_due = self._safe_due, False
         return due
 
-    def controllers(self, missing: str) -> None:
-        """Note which command topics nobody listens to; empty: all are heard."""
-        self._no_controller = missing
+    def controllers(self, missing: str, other_gate: str = "") -> None:
+        """Note which controllers do not listen, and which other gate is there; empty: none."""
+        self._no_controller, self._other_gate = missing, other_gate
+
+    def doubt(self, fault: GateFault, steady_s: float) -> None:
+        """Stop where candidates may pass: what they would do is not known any more."""
+        if self.state in (GateState.READY, GateState.ACTIVE):
+            self.stop(fault, steady_s)
 
     def tighten(self, limits: Mapping[str, tuple[float, float]]) -> list[str]:
         """See `GateBounds.tighten`."""
@@ -182,8 +190,7 @@ class SafetyGate:
     def malformed(self, detail: str, steady_s: float) -> None:
         """A candidate could not even be read."""
         self.refused += 1
-        if self.state in (GateState.READY, GateState.ACTIVE):
-            self.stop(GateFault(Reason.WRONG_SHAPE, detail), steady_s)
+        self.doubt(GateFault(Reason.WRONG_SHAPE, detail), steady_s)
 
     def sent(self, passed: Passed, steady_s: float) -> None:
         """Note that ``passed`` went to the arm, so that what follows is held against it."""

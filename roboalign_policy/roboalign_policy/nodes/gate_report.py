@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ from roboalign_policy.ros.qos import reliable_qos
 
 
 class GateReport:
-    """Publishers of one gate; `teleop_fault` is shown where nothing else is wrong."""
+    """Publishers of one gate.
+
+    Attributes:
+        note: shown where nothing else is wrong.
+        sent: the newest statuses.
+        muted: no status is published: another gate of the same name speaks.
+    """
 
     def __init__(
         self, node: Node, gate: SafetyGate, latency: StageLatency, parameters: GateParameters
@@ -29,7 +36,8 @@ class GateReport:
         self._node, self._gate, self._latency = node, gate, latency
         self._parameters = parameters
         self._shown: Any = None
-        self.teleop_fault = ""
+        self.note, self.muted = "", False
+        self.sent: deque[GateStatus] = deque(maxlen=100)
         self._status = node.create_publisher(GateStatus, "~/status", reliable_qos(10))
         self._report = node.create_publisher(LatencyReport, "~/latency", reliable_qos(1))
         self._diagnostics = node.create_publisher(
@@ -52,17 +60,22 @@ class GateReport:
 
     def publish_status(self) -> None:
         """Publish the gate's sign of life."""
+        if self.muted:
+            return
         msg = status_to_msg(
             self._gate,
             self._parameters.dry_run,
-            self.teleop_fault,
+            self.note,
             self._node.get_clock().now().nanoseconds,
             time.monotonic(),
         )
+        self.sent.append(msg)
         self._status.publish(msg)
 
     def publish_report(self) -> None:
         """Publish latencies and diagnostics; call it at 1 Hz."""
+        if self.muted:
+            return
         now_ns = self._node.get_clock().now().nanoseconds
         self._report.publish(latency_to_msg(self._latency, now_ns))
         name = self._node.get_name()

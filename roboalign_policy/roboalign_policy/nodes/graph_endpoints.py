@@ -13,7 +13,8 @@ from roboalign_policy.core.graph_snapshot import UNNAMED, Endpoint, EndpointQos
 
 Endpoints = dict[str, tuple[Endpoint, ...]]
 
-_UNKNOWN = "_NODE_NAME_UNKNOWN_"  # Source: rmw_dds_common, graph cache
+# Source: rmw_dds_common, graph_cache.cpp: not known yet, and made without ROS.
+_UNKNOWN = ("_NODE_NAME_UNKNOWN_", "_CREATED_BY_BARE_DDS_APP_")
 _FOREVER_NS = 10**18
 
 
@@ -29,19 +30,20 @@ def subscribers_of_graph(node: Node) -> Endpoints:
 
 def full_node_name(namespace: str, name: str) -> str:
     """Return a node's full name, or `UNNAMED` while the middleware does not know it."""
-    return UNNAMED if name == _UNKNOWN else f"{namespace.rstrip('/')}/{name}"
+    return UNNAMED if name in _UNKNOWN else f"{namespace.rstrip('/')}/{name}"
 
 
 def _endpoints(node: Node, infos: Callable[[str], list[Any]]) -> Endpoints:
     own, found = node.get_fully_qualified_name(), {}
     for topic, _ in node.get_topic_names_and_types():
-        ends = tuple(end for info in infos(topic) if (end := _endpoint(info)).node != own)
+        ends = tuple(end for info in infos(topic) if (end := endpoint_of(info)).node != own)
         if ends:
             found[topic] = ends
     return found
 
 
-def _endpoint(info: Any) -> Endpoint:
+def endpoint_of(info: Any) -> Endpoint:
+    """One publisher or subscription as rclpy describes it."""
     profile = info.qos_profile
     deadline_ns = profile.deadline.nanoseconds
     return Endpoint(

@@ -29,14 +29,12 @@ from roboalign_policy.core.safety_gate import SafetyGate
 from roboalign_policy.core.stage_latency import StageLatency
 from roboalign_policy.core.udp_profile import udp_environment
 from roboalign_policy.kinematics.urdf import UrdfRobot
-from roboalign_policy.nodes.gate_io import (
-    ControllerTopics,
-    TeleopInput,
-    button_qos,
-    contract_of,
-)
+from roboalign_policy.nodes.gate_controllers import ControllerTopics
+from roboalign_policy.nodes.gate_io import TeleopInput, contract_of
 from roboalign_policy.nodes.gate_report import GateReport
+from roboalign_policy.nodes.gate_surroundings import GateSurroundings
 from roboalign_policy.nodes.observation_feed import ObservationFeed
+from roboalign_policy.nodes.operator_topic import OperatorTopic
 from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.arm_outputs import ArmOutputs
 from roboalign_policy.ros.candidate_msgs import candidate_from_msg
@@ -44,8 +42,7 @@ from roboalign_policy.ros.parameters import declare_parameters
 from roboalign_policy.ros.qos import reliable_qos
 
 TICK_S = 0.01
-_NO_DESCRIPTION = "no robot_description yet"
-_STATUS_EVERY, _REPORT_EVERY, _CONTROLLERS_EVERY = 5, 100, 10  # ticks
+_STATUS_EVERY, _REPORT_EVERY, _LOOK_EVERY = 5, 100, 10  # ticks
 #: The safe action is sent so many times, a tick apart: a command topic may be best effort.
 _SAFE_REPEATS = 4
 
@@ -86,6 +83,7 @@ class SafetyGateNode(Node):
         )
         self._teleop = TeleopInput(self, self._contract)
         self._report = GateReport(self, self.gate, self._latency, self._settings)
+        self._around = GateSurroundings(self, self.gate, self._report)
         self._open()
         mode = "dry run" if self._settings.dry_run else "live"
         self.get_logger().info(f"contract {self._contract.name}, {mode}, disabled")
@@ -103,9 +101,8 @@ class SafetyGateNode(Node):
         self.create_subscription(
             CandidateMsg, "candidate", guarded(self._on_candidate), reliable_qos(10)
         )
-        for qos in button_qos():
-            self.create_subscription(Bool, "estop", guarded(self._on_estop), qos)
-        self.create_subscription(Bool, "deadman", guarded(self._on_deadman), button_qos()[0])
+        self._estop = OperatorTopic(self, Bool, "estop", guarded(self._on_estop), latched=True)
+        OperatorTopic(self, Bool, "deadman", guarded(self._on_deadman))
         if self._awaits_description:
             self.create_subscription(
                 String,
@@ -200,20 +197,19 @@ class SafetyGateNode(Node):
 
     def _tick(self) -> None:
         now_ns, steady_s = self.get_clock().now().nanoseconds, time.monotonic()
-        if self._ticks % _CONTROLLERS_EVERY == 0:
-            topics = self._topics
-            missing = topics.lost() or topics.missing() if topics else _NO_DESCRIPTION
-            self.gate.controllers(missing)
+        if self._ticks % _LOOK_EVERY == 0:
+            self._around.look(self._topics, steady_s)
+            self._estop.look()
         self._send_safe()
         self._drain(steady_s)
         self.gate.tick(now_ns, steady_s)
-        if (candidate := self._teleop.poll(steady_s)) is not None:
+        if (candidate := self._teleop.poll(now_ns, steady_s)) is not None:
             self._consider(candidate, now_ns, steady_s)
-        self._report.teleop_fault = self._teleop.fault
-        if self._awaits_enable and self.gate.state is not GateState.DISABLED:
-            self._awaits_enable = False
-        elif self._awaits_enable and self._ticks % _CONTROLLERS_EVERY == 0:
-            self.gate.enable(now_ns, steady_s)
+        self._report.note = self._teleop.fault or self._around.note
+        if self._awaits_enable and self._ticks % _LOOK_EVERY == 0:
+            self._around.enable(self._topics, now_ns, steady_s)
+            # Were another gate's end enough, the end of one arm's motion would begin another one.
+            self._awaits_enable = self.gate.state is GateState.DISABLED and not self._around.beside
         if self._ticks % _STATUS_EVERY == 0:
             self._report.publish_status()
         if self._ticks % _REPORT_EVERY == 0:
@@ -244,7 +240,7 @@ class SafetyGateNode(Node):
         self._awaits_enable = False
         if request.data:
             now_ns = self.get_clock().now().nanoseconds
-            response.message = self.gate.enable(now_ns, time.monotonic())
+            response.message = self._around.enable(self._topics, now_ns, time.monotonic())
         else:
             self.gate.disable("by ~/enable")
         response.success = not response.message

@@ -22,17 +22,22 @@ from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.stamps import ns_to_stamp
 
 GRIPPER_ACTION_TYPE = "control_msgs/action/GripperCommand"
+#: Stamp of a trajectory that a joint_trajectory_controller begins when it receives it. Another
+#: one it refuses where by its own clock the trajectory has ended: a stop must not be.
+#: Source: ros2_controllers, joint_trajectory_controller.cpp, validate_trajectory_msg.
+AT_ONCE = ns_to_stamp(0)
 #: s; what the arm was told longer ago says nothing of where it is now.
 IN_FORCE_S = 2.0
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One topic, or action, that leads to a controller."""
+    """One topic, or action, that leads to a controller; `controllers`: see the contract."""
 
     topic: str
     type: str
     qos: Qos
+    controllers: tuple[str, ...] = ()
 
     @property
     def is_action(self) -> bool:
@@ -55,7 +60,7 @@ class CommandMessages:
         self._commands = [c for c in action.commands if not set(c.fields) <= replaced]
         chosen = replace(contract, action=replace(action, commands=tuple(self._commands)))
         self._writer = CommandWriter(chosen)
-        self.channels = [Channel(c.topic, c.type, c.qos) for c in self._commands]
+        self.channels = [Channel(c.topic, c.type, c.qos, c.controllers) for c in self._commands]
         self._passed: Passed | None = None
         self._passed_s = 0.0
         self._far = action.safety.first_pose
@@ -80,10 +85,13 @@ class CommandMessages:
         found = []
         self._passed = None  # the arm is told to hold; where it is from now on is for others too
         for command, msg in zip(self._commands, self._writer.write(known, stamp_ns), strict=True):
-            if self._action.safe == "stop" and command.type == keys.JOINT_TRAJECTORY_TYPE:
+            is_trajectory = command.type == keys.JOINT_TRAJECTORY_TYPE
+            if is_trajectory and self._action.safe == "stop":
                 found.append(message_class(command.type)(joint_names=list(command.joint_names)))
-            else:
-                found.append(msg if set(command.fields) <= set(values) else None)
+                continue
+            if is_trajectory:
+                msg.header.stamp = AT_ONCE
+            found.append(msg if set(command.fields) <= set(values) else None)
         return found
 
     def _held(self, streams: StreamWatch, steady_s: float) -> dict[str, float]:
@@ -133,7 +141,7 @@ class CommandMessages:
             seconds, nanoseconds = divmod(round(number * passed.step_s * 1e9), 10**9)
             point.time_from_start.sec, point.time_from_start.nanosec = seconds, nanoseconds
             points.append(point)
-        first.header.stamp = ns_to_stamp(0)  # joint_trajectory_controller: begin at once
+        first.header.stamp = AT_ONCE
         first.points = points
         return first
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -18,6 +19,7 @@ from roboalign_policy.kinematics.delta_integrator import DeltaIntegrator
 from roboalign_policy.kinematics.rotation import rotation_from_rotvec, rotvec_from_rotation
 from roboalign_policy.kinematics.urdf import UrdfRobot
 from roboalign_policy.ros.arm_messages import (
+    AT_ONCE,
     GRIPPER_ACTION_TYPE,
     IN_FORCE_S,
     Channel,
@@ -59,7 +61,10 @@ class ArmOutputs:
         ]
         self.channels = [
             *self._commands.channels,
-            *(Channel(o.topic, _TYPES[o.kind], o.qos) for o in contract.action.outputs),
+            *(
+                Channel(o.topic, _TYPES[o.kind], o.qos, o.controllers)
+                for o in contract.action.outputs
+            ),
         ]
 
     def motion(
@@ -125,7 +130,7 @@ class _JointWriter:
         if not result.reached:
             raise GateFault(Reason.UNREACHABLE, result.reason)
         self._last, self._last_s = result.q_target, steady_s
-        return self._message(result.q_target, stamp_ns)
+        return self._message(result.q_target, ns_to_stamp(stamp_ns))
 
     def safe(self, stamp_ns: int, streams: StreamWatch, steady_s: float) -> Any:
         """The present joints, or those commanded last where the present ones are in doubt."""
@@ -134,9 +139,9 @@ class _JointWriter:
         doubtful = measured is None or self._solver.bounds.outside(np.asarray(measured, float))
         in_force = steady_s - self._last_s <= IN_FORCE_S
         held, self._last = (self._last if in_force else None) if doubtful else measured, None
-        return None if held is None else self._message(np.asarray(held, float), stamp_ns)
+        return None if held is None else self._message(np.asarray(held, float), AT_ONCE)
 
-    def _message(self, joints: np.ndarray, stamp_ns: int) -> Any:
+    def _message(self, joints: np.ndarray, stamp: Time) -> Any:
         if self._output.kind == keys.JOINT_GROUP_OUTPUT:
             return Float64MultiArray(data=joints.tolist())
         point = JointTrajectoryPoint(positions=joints.tolist())
@@ -144,7 +149,7 @@ class _JointWriter:
         point.time_from_start.sec, point.time_from_start.nanosec = seconds, nanoseconds
         msg = JointTrajectory(joint_names=list(self._output.joint_names), points=[point])
         msg.header.frame_id = self._output.frame_id
-        msg.header.stamp = ns_to_stamp(stamp_ns)
+        msg.header.stamp = stamp
         return msg
 
 

@@ -13,21 +13,21 @@ from roboalign_policy.ros.stamps import ns_to_stamp
 
 
 def status_to_msg(
-    gate: SafetyGate, dry_run: bool, teleop_fault: str, stamp_ns: int, steady_s: float
+    gate: SafetyGate, dry_run: bool, note: str, stamp_ns: int, steady_s: float
 ) -> GateStatus:
     """Message of a gate's state.
 
     Args:
         gate: the gate.
         dry_run: whether its commands go to dry_run/... topics.
-        teleop_fault: why a person's commands are not taken; shown where nothing else is wrong.
+        note: shown where nothing else is wrong.
         stamp_ns: ROS clock.
         steady_s: s; steady clock.
     """
     msg = GateStatus(
         state=getattr(GateStatus, f"STATE_{gate.state.name}"),
         reason=getattr(GateStatus, f"REASON_{gate.reason.name}"),
-        detail=gate.detail or teleop_fault,
+        detail=gate.detail or note,
         source=gate.source,
         dry_run=dry_run,
         estop_pressed=bool(gate.inputs.pressed),
