@@ -41,7 +41,8 @@ class Program:
 
     def command(self, namespace: str) -> list[str]:
         """Command line that runs the node's module with this interpreter."""
-        command = [sys.executable, "-m", f"roboalign_policy.nodes.{self.executable}", "--ros-args"]
+        command = [sys.executable, "-m", "roboalign_policy.nodes.start", self.executable]
+        command += ["--ros-args"]
         if namespace:
             command += ["-r", f"__ns:=/{namespace.strip('/')}"]
         if self.params_file:
@@ -58,7 +59,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--policy",
         default="",
-        help="folder of the checkpoint that drives (default: $ROBOALIGN_POLICY, else what the demo "
+        help="folder of the checkpoint that drives (default: $ROBOALIGN_POLICY, else what demo "
         f"left in {DEMO_POLICY} here or in the checkout)",
     )
     parser.add_argument(

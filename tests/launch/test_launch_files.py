@@ -259,10 +259,7 @@ def test_launch_refuses_what_nobody_would_take(name, argument, said):
 @needs_launch
 @pytest.mark.parametrize("victim", ["safety_gate_node", "policy_node"])
 def test_a_launch_ends_when_one_of_its_nodes_has_died(untrained_policy, tmp_path, victim):
-    def ready(log):
-        return "]: policy " in log
-
-    with launch_of(untrained_policy, tmp_path, ready) as (process, nodes, log):
+    with launch_of(untrained_policy, tmp_path) as (process, nodes, log):
         os.kill(nodes[victim], signal.SIGKILL)
         assert process.wait(40) == 0
         wait_for(lambda: not any(map(alive, nodes.values())), 5, "the nodes to end")
@@ -273,25 +270,23 @@ def test_a_launch_ends_when_one_of_its_nodes_has_died(untrained_policy, tmp_path
 @needs_launch
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
 def test_the_nodes_end_when_their_launch_is_killed(untrained_policy, tmp_path, number):
-    def ready(log):
-        return "]: policy " in log
-
-    with launch_of(untrained_policy, tmp_path, ready) as (process, nodes, _):
+    with launch_of(untrained_policy, tmp_path) as (process, nodes, _):
         process.send_signal(number)
         process.wait(20)
         wait_for(lambda: not any(map(alive, nodes.values())), 20, "the nodes to end")
 
 
 @contextlib.contextmanager
-def launch_of(policy, tmp_path, ready):
-    """real_robot.launch.py with the simulated arm, once it is ready; its nodes by name."""
+def launch_of(policy, tmp_path):
+    """real_robot.launch.py with the simulated arm, once its nodes are up; these by name."""
     path, log = str(ROOT / "launch" / "real_robot.launch.py"), tmp_path / "log"
     command = [sys.executable, "-c", LAUNCH, path, "use_sim:=true", f"policy:={policy}"]
     env = {**os.environ, "ROS_DOMAIN_ID": domain(), "OMP_NUM_THREADS": "1"}
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env=env)
     try:
-        wait_for(lambda: ready(log.read_text()), 90, "the policy")
+        up = ("demonstrator: none", "contract sim_panda", "loading the policy")
+        wait_for(lambda: all(text in log.read_text() for text in up), 90, "the nodes")
         names = ("sim_robot_node", "safety_gate_node", "policy_node")
         lines = {p: Path(f"/proc/{p}/cmdline").read_text() for p in children(process.pid)}
         nodes = {name: pid for name in names for pid, line in lines.items() if name in line}

@@ -54,7 +54,7 @@ def test_up_drives_the_simulated_arm_and_the_stop_reaches_it(untrained_policy, t
     ("options", "said"),
     [
         (["--task", "red_cube_on_plat"], "did you mean red_cube_on_plate?"),
-        (["--task", "nonsense", "--suite", "goal"], "expected one of open_drawer"),
+        (["--task", "nonsense", "--suite", "goal"], "expected one of red_on_blue_plate, red_on_"),
         (["--gate-params", "~/none.yaml"], "--gate-params: found '~/none.yaml' (no such file)"),
         (["--params", "."], "--params: found '.' (a folder), expected a parameter file"),
     ],

@@ -52,13 +52,13 @@ def run_node(
     Raises:
         Exception: whatever a callback of the node raised.
     """
-    request = EndRequest()
     try:
+        request = EndRequest()
         check_parameter_files(sys.argv if args is None else args)
-    except ValueError as error:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except (ValueError, RuntimeError) as error:  # of ROS: an argument that is none
         _say(f"cannot start: {error}")
         return 1
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     runner = _Runner(make_node, request)
     try:
         why = request.wait()
