@@ -16,8 +16,6 @@ import argparse
 import itertools
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,17 +25,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from end_processes import Watcher, starter
+from end_processes import Watcher
+from end_trial import Trial
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from roboalign_policy.core.host_facts import free_domains
-from roboalign_policy.core.shared_memory import abandoned, files_of, remove
 from roboalign_training.statistics import wilson_interval
 
 HERE = Path(__file__).resolve()
 NODES = "roboalign_policy.nodes"
-END_S, START_S = 30.0, 60.0
+START_S = 180.0  # a busy machine is slow, not unclean
 #: Ways to end: to the process that starts the nodes, or to the nodes themselves.
 WAYS = ("SIGINT", "SIGTERM", "SIGHUP", "starter SIGKILL", "starter SIGTERM")
 
@@ -57,96 +55,6 @@ class State:
     commands: Callable[[Path], dict[str, list[str]]]
     ready: Callable[[Trial], None]
     check: Callable[[Trial], str] = lambda _: ""
-
-
-class Trial:
-    """One start and one end.
-
-    Attributes:
-        folder: of this trial.
-        watcher: what the graph tells.
-        rng: of phases.
-        pids: of the nodes.
-    """
-
-    def __init__(self, state: State, folder: Path, watcher: Watcher, rng: Any) -> None:
-        """Start the nodes, by a process of their own that can be killed."""
-        folder.mkdir(parents=True)
-        self.folder, self.watcher, self.rng = folder, watcher, rng
-        self._commands = state.commands(folder)
-        watcher.forget()
-        self._starter = starter(self._commands, folder)
-        self.pids = json.loads(self._starter.stdout.readline())
-
-    def log(self, name: str = "") -> str:
-        """What the nodes said."""
-        return "".join(
-            p.read_text(errors="replace") for p in sorted(self.folder.glob(f"{name}*.log"))
-        )
-
-    def until(self, condition: Callable[[], Any], seconds: float, what: str) -> None:
-        """Wait for a condition while the watcher listens.
-
-        Raises:
-            TimeoutError: it does not come true.
-        """
-        until_s = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > until_s:
-                raise TimeoutError(f"waited {seconds:g} s for {what}: {self.log()[-1500:]}")
-            self.watcher.spin(0.05)
-
-    def end(self, way: str) -> str:
-        """End it one way; what was not clean, empty where all was."""
-        number = getattr(signal, way.rpartition(" ")[2])
-        # Segments: ports are shared with all other processes of the machine, which come and go.
-        shared = {
-            path
-            for pid in self.pids.values()
-            for path in files_of(pid)
-            if "_port" not in path.name
-        }
-        if way.startswith("starter"):
-            self._starter.send_signal(number)
-        else:
-            for pid in self.pids.values():
-                os.kill(pid, number)
-        statuses: dict[str, int] = {}
-        try:
-            self.until(lambda: not any(map(runs, self.pids.values())), END_S, "the end")
-        except TimeoutError:
-            left = [name for name, pid in self.pids.items() if runs(pid)]
-            return f"{', '.join(left)} still ran after {END_S:g} s"
-        finally:
-            self.close()
-        if not way.startswith("starter"):
-            statuses = json.loads((self.folder / "statuses.json").read_text())
-        wrong = [f"{name} ended with {code}" for name, code in statuses.items() if code]
-        if "Traceback" in (log := self.log()):
-            wrong.append("traceback: " + log.strip().splitlines()[-1])
-        if left := abandoned(shared):
-            wrong.append(f"left in shared memory: {', '.join(sorted(p.name for p in left))}")
-            remove(left)
-        return "; ".join(wrong)
-
-    def close(self) -> None:
-        """Leave nothing running."""
-        if any(map(runs, self.pids.values())):
-            for pid in filter(runs, self.pids.values()):
-                os.kill(pid, signal.SIGKILL)
-        try:
-            self._starter.wait(5.0)
-        except subprocess.TimeoutExpired:
-            self._starter.kill()
-            self._starter.wait()
-
-
-def runs(pid: int) -> bool:
-    """True while the process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def node(name: str, **parameters: Any) -> list[str]:
@@ -241,15 +149,22 @@ def run(state: State, repeats: int, seed: int, out: Path) -> Iterator[dict[str, 
     """Trials of one state, the ways to end in turn.
 
     Yields:
-        ``way``, ``wrong`` (empty: a clean end), ``seconds`` from the asking to the end.
+        ``way``, ``wrong`` (empty: a clean end), ``seconds`` from the asking to the end, and
+        ``not_reached``, why the state was not reached; such a trial counts neither way.
     """
     rng = np.random.default_rng([seed, *state.text.encode()])
     with Watcher() as watcher, tempfile.TemporaryDirectory(prefix="ends-") as folder:
         for number in range(repeats):
             way = WAYS[number % len(WAYS)]
-            trial = Trial(state, Path(folder) / f"{number}", watcher, rng)
+            place = Path(folder) / f"{number}"
+            place.mkdir()
+            trial = Trial(state.commands(place), place, watcher, rng)
             try:
-                state.ready(trial)
+                try:
+                    state.ready(trial)
+                except (TimeoutError, RuntimeError) as error:
+                    yield {"way": way, "wrong": "", "seconds": 0.0, "not_reached": str(error)}
+                    continue
                 asked_s = time.monotonic()
                 wrong = trial.end(way)
                 seconds = time.monotonic() - asked_s
@@ -258,7 +173,7 @@ def run(state: State, repeats: int, seed: int, out: Path) -> Iterator[dict[str, 
                 trial.close()
             if wrong:
                 out.with_suffix(f".{number}.log").write_text(trial.log(), encoding="utf-8")
-            yield {"way": way, "wrong": wrong, "seconds": seconds}
+            yield {"way": way, "wrong": wrong, "seconds": seconds, "not_reached": ""}
 
 
 def table(records: dict[str, list[dict[str, Any]]], known: dict[str, State]) -> str:
@@ -267,13 +182,15 @@ def table(records: dict[str, list[dict[str, Any]]], known: dict[str, State]) -> 
         "| state | told to end by | clean | 95 % | seconds p50 / max |",
         "|---|---|---|---|---|",
     ]
-    every = []
-    for name, trials in records.items():
-        every += trials
+    every, missed = [], 0
+    for name, found in records.items():
+        trials = [t for t in found if not t["not_reached"]]
+        every, missed = every + trials, missed + len(found) - len(trials)
         for way in WAYS:
             if some := [t for t in trials if t["way"] == way]:
                 rows.append(_row(known[name].text, way, some))
-    return "\n".join([*rows, *([_row("all", "", every)] if every else [])])
+    rows += [_row("all", "", every)] if every else []
+    return "\n".join([*rows, *([f"\nNot reached, not counted: {missed}."] if missed else [])])
 
 
 def _row(text: str, way: str, trials: list[dict[str, Any]]) -> str:
@@ -308,8 +225,8 @@ def main(arguments: list[str] | None = None) -> int:
             for result in run(known[name], options.repeats, options.seed, options.out / name):
                 records[name].append(result)
                 progress.advance(task)
-                if result["wrong"]:
-                    console.print(f"{name}, {result['way']}: {result['wrong']}", markup=False)
+                if said := result["wrong"] or result["not_reached"]:
+                    console.print(f"{name}, {result['way']}: {said}", markup=False)
             text = json.dumps(records, indent=1)
             (options.out / "ends.json").write_text(text, encoding="utf-8")
     text = table(records, known)
