@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -59,6 +60,24 @@ def make(_):
 status = run_node(make)
 print("ended", flush=True)
 sys.exit(status)
+"""
+# The same with a log of its own: in a terminal that is gone nothing can be written.
+TERMINAL_NODE = """
+import sys
+from rclpy.node import Node
+from roboalign_policy.nodes.spinning import run_node
+
+class Idle(Node):
+    async def stop(self):
+        self.get_logger().info("stopping")
+        open(sys.argv[1], "w").write("stopped")
+
+def make(_):
+    node = Idle("idle")
+    print("ready", flush=True)
+    return node
+
+sys.exit(run_node(make))
 """
 # Begins by what nobody can interrupt, as the loading of a model is.
 LOADING_NODE = """
@@ -183,6 +202,20 @@ def _caught(pid):
     """Signals that a process has handlers for, as bits; Source: proc(5)."""
     with open(f"/proc/{pid}/status") as file:
         return int(next(line for line in file if line.startswith("SigCgt")).split()[1], 16)
+
+
+def test_a_closed_terminal_is_an_ordinary_end(ros_domain, tmp_path):
+    """The kernel sends SIGHUP, and every write to the terminal fails from then on."""
+    said = tmp_path / "said"
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", TERMINAL_NODE, str(said)])
+    seen = b""
+    while b"ready" not in seen:
+        seen += os.read(master, 1000)
+    os.close(master)
+    _, status = os.waitpid(pid, 0)
+    assert (os.waitstatus_to_exitcode(status), said.read_text()) == (0, "stopped")
 
 
 def test_nohup_holds(ros_domain):

@@ -206,6 +206,9 @@ class PolicyNode(LifecycleNode):
         shown = (session.drive.state, session.drive.end)
         if shown != self._shown:
             self._shown = shown
+            if (end := session.drive.end) is not None:
+                text = f"run ended: {end.message or end.reason}"
+                self.get_logger().info(f"{text}; {end.chunks} chunks, {end.steps} steps")
             self._report.publish()
 
     def _watch(self) -> None:
