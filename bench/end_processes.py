@@ -30,14 +30,18 @@ def starter(commands: dict[str, list[str]], folder: Path) -> subprocess.Popen:
 def _start(commands: dict[str, list[str]], folder: Path) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as launch: it does not end what it started
     env = {**os.environ, ENDS_WITH: ends_with_this_process()}
-    nodes = {}
+    nodes, bench = {}, os.getppid()
     for name, command in commands.items():
         with (folder / f"{name}.log").open("wb") as log:
             nodes[name] = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env
             )
     print(json.dumps({name: node.pid for name, node in nodes.items()}), flush=True)
-    statuses = {name: node.wait() for name, node in nodes.items()}
+    while any(node.poll() is None for node in nodes.values()):
+        if os.getppid() != bench:
+            return  # the bench was killed: the nodes end with this process
+        time.sleep(0.05)
+    statuses = {name: node.returncode for name, node in nodes.items()}
     beside = folder / "statuses.part"
     beside.write_text(json.dumps(statuses), encoding="utf-8")
     beside.replace(folder / "statuses.json")
