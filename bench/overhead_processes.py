@@ -113,7 +113,8 @@ def controller() -> None:
 def policy() -> None:
     """policy_node around a policy that answers at once."""
     from roboalign_policy.core.contract import load_contract
-    from roboalign_policy.nodes.policy_node import PolicyNode, spin
+    from roboalign_policy.nodes.policy_node import PolicyNode
+    from roboalign_policy.nodes.spinning import run_node
 
     class Instant:
         """Always the same small step."""
@@ -133,7 +134,7 @@ def policy() -> None:
                 inference_s=0.0,
             )
 
-    sys.exit(spin(PolicyNode(Instant)))
+    sys.exit(run_node(lambda _: PolicyNode(Instant)))
 
 
 def script(out: str, seconds: float) -> None:
@@ -171,13 +172,15 @@ def script(out: str, seconds: float) -> None:
 
 def main() -> None:
     """Run one of the processes."""
-    rclpy.init(args=sys.argv)
     name, *rest = sys.argv[1:]
+    if name == "policy":
+        policy()  # ends the process
+    rclpy.init(args=sys.argv)
     if name == "script":
         script(rest[0], float(rest[1]))
     else:
         try:
-            {"cameras": cameras, "controller": controller, "policy": policy}[name]()
+            {"cameras": cameras, "controller": controller}[name]()
         except (KeyboardInterrupt, rclpy.executors.ExternalShutdownException):
             pass
     rclpy.try_shutdown()

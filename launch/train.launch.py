@@ -6,6 +6,8 @@ from launch.conditions import IfCondition
 from launch.substitutions import EqualsSubstitution, LaunchConfiguration, OrSubstitution
 from launch_ros.actions import Node
 
+from roboalign_policy.nodes.ending import ENDS_WITH, ends_with_this_process
+
 
 def generate_launch_description():
     kind = LaunchConfiguration("kind")
@@ -34,6 +36,10 @@ def generate_launch_description():
                 namespace=LaunchConfiguration("namespace"),
                 arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
                 output="screen",
+                additional_env={ENDS_WITH: ends_with_this_process()},
+                # A running job writes its checkpoint before the end.
+                sigterm_timeout="180",
+                sigkill_timeout="30",
                 condition=IfCondition(
                     OrSubstitution(
                         EqualsSubstitution(kind, "sft"), EqualsSubstitution(kind, "both")
@@ -46,6 +52,10 @@ def generate_launch_description():
                 namespace=LaunchConfiguration("namespace"),
                 arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
                 output="screen",
+                additional_env={ENDS_WITH: ends_with_this_process()},
+                # A running job writes its checkpoint before the end.
+                sigterm_timeout="180",
+                sigkill_timeout="30",
                 condition=IfCondition(
                     OrSubstitution(
                         EqualsSubstitution(kind, "grpo"), EqualsSubstitution(kind, "both")

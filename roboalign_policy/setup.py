@@ -39,7 +39,7 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": [
-            f"{node} = {NAME}.nodes.{node}:main"
+            f"{node} = {NAME}.nodes.start:{node}"
             for node in ("policy_node", "recorder_node", "safety_gate_node", "sim_robot_node")
         ],
     },

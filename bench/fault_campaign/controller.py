@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 import time
 from collections import deque
 from typing import Any
 
 import numpy as np
-import rclpy
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy
 from std_msgs.msg import Float64MultiArray
@@ -28,7 +28,7 @@ from fault_campaign.contracts import (
     command_topics,
 )
 from fault_campaign.control import serve
-from roboalign_policy.nodes.spinning import spin_until_shutdown
+from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.qos import reliable_qos
 
@@ -118,14 +118,10 @@ class Controller(Node):
             self._plant.publish(Float64MultiArray(data=(np.array(values[:3]) * passed_s).tolist()))
 
 
-def main() -> None:
-    """Run until told to stop."""
-    rclpy.init()
-    try:
-        spin_until_shutdown(Controller())
-    finally:
-        rclpy.try_shutdown()
+def main() -> int:
+    """Run until told to stop; exit status."""
+    return run_node(lambda _: Controller())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

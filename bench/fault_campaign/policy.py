@@ -13,7 +13,6 @@ import time
 from typing import Any
 
 import numpy as np
-import rclpy
 
 from fault_campaign.contracts import (
     CONTRACT_VARIABLE,
@@ -27,7 +26,8 @@ from fault_campaign.control import serve
 from fault_campaign.motion import joint_targets, twist_steps
 from roboalign_policy.core.contract import load_contract
 from roboalign_policy.core.prediction import OK, UNDECODABLE, Prediction
-from roboalign_policy.nodes.policy_node import PolicyNode, spin
+from roboalign_policy.nodes.policy_node import PolicyNode
+from roboalign_policy.nodes.spinning import run_node
 
 REMOTE_VARIABLE = "FAULT_CAMPAIGN_SERVER"  # ws:// address; unset: the policy is in this process
 REMOTE_TIMEOUT_S = 0.3
@@ -116,11 +116,7 @@ def main() -> int:
 
         return RemotePolicy(url, policy_hash=POLICY_HASH, timeout_s=REMOTE_TIMEOUT_S)
 
-    rclpy.init()
-    try:
-        return spin(PolicyNode(load))
-    finally:
-        rclpy.try_shutdown()
+    return run_node(lambda _: PolicyNode(load))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +23,7 @@ from fault_campaign.patience import patience
 from fault_campaign.policy import REMOTE_VARIABLE
 from fault_campaign.server import PORT_VARIABLE
 from roboalign_policy.core.shared_memory import abandoned, files_of, remove, shared_memory_files
+from roboalign_policy.nodes.ending import ENDS_WITH
 from roboalign_policy.nodes.node_process import NodeProcess, NodeProcessError
 
 GATE_MODULE = "roboalign_policy.nodes.safety_gate_node"
@@ -39,6 +42,7 @@ class Rig:
     """One robot with its gate; a context manager.
 
     Attributes:
+        contract: file of the robot's contract.
         operator: the campaign's node.
         link: between policy and policy server; None without a server.
         load: what else the machine has to do.
@@ -62,9 +66,10 @@ class Rig:
         folder.mkdir(parents=True, exist_ok=True)
         self.robot, self.driver, self._folder, self._sockets = robot, driver, folder, sockets
         self._gate_parameters = {"candidate_timeout_s": 0.15 * patience(), **gate}
-        self._contract = folder / "contract.yaml"
-        self._contract.write_text(yaml.safe_dump(contracts.contract(robot)), encoding="utf-8")
+        self.contract = folder / "contract.yaml"
+        self.contract.write_text(yaml.safe_dump(contracts.contract(robot)), encoding="utf-8")
         self._processes: dict[str, NodeProcess] = {}
+        self._starters: dict[str, subprocess.Popen] = {}
         self._controls: dict[str, Control] = {}
         self._started_ns: dict[str, int] = {}
         self._before = shared_memory_files()
@@ -103,13 +108,13 @@ class Rig:
         kind, second = name.removeprefix("second_"), name.startswith("second_")
         module, parameters = f"fault_campaign.{kind}", {}
         if kind == "gate":
-            module, parameters = GATE_MODULE, {"contract": str(self._contract), "enabled": second}
+            module, parameters = GATE_MODULE, {"contract": str(self.contract), "enabled": second}
             parameters.update(self._gate_parameters)
         elif kind == "policy":
             parameters = POLICY_PARAMETERS
         env = {
             SOCKET_VARIABLE: str(control.path),
-            contracts.CONTRACT_VARIABLE: str(self._contract),
+            contracts.CONTRACT_VARIABLE: str(self.contract),
             contracts.ROBOT_VARIABLE: self.robot,
             "PYTHONPATH": os.pathsep.join(
                 [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
@@ -118,11 +123,28 @@ class Rig:
         if self.link is not None:
             env[REMOTE_VARIABLE] = f"ws://127.0.0.1:{self.link.port}"
             env[PORT_VARIABLE] = str(self._server_port)
+        if name in ("gate", "policy"):
+            env[ENDS_WITH] = str(self._new_starter(name))
         self._started_ns[name] = time.monotonic_ns()
         log = self._folder / f"{name}.log"
         self._processes[name] = NodeProcess(module, parameters, log, env=env)
         if wait:
             self.wait_for(name)
+
+    def _new_starter(self, name: str) -> int:
+        """A process in the place of a launch: the node ends with it. Ends when this one does."""
+        if name in self._starters:
+            self.kill_starter(name)
+        waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+        self._starters[name] = subprocess.Popen(waits, stdin=subprocess.PIPE)
+        return self._starters[name].pid
+
+    def kill_starter(self, name: str) -> int:
+        """Kill who started gate or policy (SIGKILL); returns the instant before it."""
+        t_ns = time.monotonic_ns()
+        with self._starters[name] as starter:
+            starter.kill()
+        return t_ns
 
     def wait_for(self, name: str) -> None:
         """Wait until a process that was started runs."""
@@ -197,6 +219,8 @@ class Rig:
             process.stop(_END_S)
         for control in self._controls.values():
             control.close()
+        for name in self._starters:
+            self.kill_starter(name)
         if self.link is not None:
             self.link.close()
         remove(abandoned(used | shared_memory_files() - self._before))

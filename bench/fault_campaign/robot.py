@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import time
 from array import array
 from collections import deque
 from typing import Any
 
 import numpy as np
-import rclpy
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import Bool, Float64MultiArray
@@ -36,7 +36,7 @@ from fault_campaign.contracts import (
 from fault_campaign.control import serve
 from fault_campaign.motion import home, way_out
 from roboalign_policy.core.contract import load_contract
-from roboalign_policy.nodes.spinning import spin_until_shutdown
+from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.conversions import joint_state_to_msg, pose_to_msg
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.qos import qos_from_contract, reliable_qos
@@ -174,14 +174,10 @@ class Robot(Node):
         return pose_to_msg(position, np.zeros(3), stamp_ns, "base_link")
 
 
-def main() -> None:
-    """Run until told to stop."""
-    rclpy.init()
-    try:
-        spin_until_shutdown(Robot())
-    finally:
-        rclpy.try_shutdown()
+def main() -> int:
+    """Run until told to stop; exit status."""
+    return run_node(lambda _: Robot())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

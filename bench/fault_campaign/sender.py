@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 import time
 from typing import Any
 
 import numpy as np
-import rclpy
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from roboalign_msgs.msg import Candidate as CandidateMsg
@@ -31,7 +31,7 @@ from fault_campaign.control import serve
 from fault_campaign.motion import home, joint_targets, twist_steps
 from roboalign_policy.core.candidate import Candidate, CandidateKind
 from roboalign_policy.core.contract import load_contract
-from roboalign_policy.nodes.spinning import spin_until_shutdown
+from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.candidate_msgs import candidate_to_msg
 from roboalign_policy.ros.qos import qos_from_contract, reliable_qos
 
@@ -196,14 +196,10 @@ class Sender(Node):
             self._target = None  # begin again from where the arm is
 
 
-def main() -> None:
-    """Run until told to stop."""
-    rclpy.init()
-    try:
-        spin_until_shutdown(Sender())
-    finally:
-        rclpy.try_shutdown()
+def main() -> int:
+    """Run until told to stop; exit status."""
+    return run_node(lambda _: Sender())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

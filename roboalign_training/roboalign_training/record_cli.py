@@ -49,7 +49,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Record until the operator quits; 0, or 2 where the options cannot be used."""
+    """Record until the operator quits.
+
+    Returns:
+        0; 2 where the options cannot be used; 128 and the signal's number after ctrl-C during the
+        start, SIGTERM, or a closed terminal. The recorder of this command's own ends its episode
+        then as unknown and brings it to the disk.
+    """
     options = parser().parse_args(argv)
     try:
         keys, buttons = keys_from_text(options.keys), buttons_from_text(options.joy)
@@ -66,9 +72,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    count_recorded(tasks, Path(options.bag_dir))
-    with _recorder(options):
-        return _run(options, tasks, keys, buttons)
+    try:
+        with _told_to_end() as told:
+            count_recorded(tasks, Path(options.bag_dir))
+            try:
+                with _recorder(options):
+                    return _run(options, tasks, keys, buttons, told)
+            except OSError:
+                if not told:  # else the terminal is gone, and with it the last picture
+                    raise
+                return 128 + told[0]
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 def count_recorded(tasks: TaskList, bag_dir: Path) -> None:
@@ -96,6 +111,7 @@ def _run(
     tasks: TaskList,
     keys: dict[str, Ask],
     buttons: dict[int, Ask],
+    told: Sequence[int],
 ) -> int:
     from rich.live import Live
 
@@ -112,6 +128,8 @@ def _run(
     with panel, _keyboard() as keyboard, Live(auto_refresh=False, screen=False) as live:
         while True:
             panel.spin(_FRAME_S)
+            if told:
+                return 128 + told[0]
             for key in keyboard():
                 if key == _INTERRUPT:
                     if not panel.recording:
@@ -121,6 +139,19 @@ def _run(
                     return 0
             picture = screen(tasks, panel.health, panel.ready, panel.said, keys)
             live.update(picture, refresh=True)
+
+
+@contextlib.contextmanager
+def _told_to_end() -> Iterator[list[int]]:
+    """Signals that have come: they wait for the next picture, and cut nothing short."""
+    told: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.signal(n, lambda number, _: told.append(number)) for n in numbers}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -140,7 +171,8 @@ def _keyboard() -> Iterator:
         termios.tcsetattr(descriptor, termios.TCSANOW, mode)
         yield pressed
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        with contextlib.suppress(termios.error):  # the terminal is gone
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 @contextlib.contextmanager
@@ -160,11 +192,9 @@ def _recorder(options: argparse.Namespace) -> Iterator[None]:
     process = NodeProcess(
         "roboalign_policy.nodes.recorder_node", parameters, log, namespace=options.namespace
     )
-    handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, handler)
         process.stop()
 
 

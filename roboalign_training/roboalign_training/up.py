@@ -1,27 +1,33 @@
 """`roboalign up`: starts what real_robot.launch.py starts, where launch is not installed.
 
 Each node is a process in a group of its own, so that ctrl-C reaches this program alone, which
-then ends them in order: SIGINT, in time SIGTERM, at last SIGKILL. When one node ends, all end.
-Should this program itself be killed, the kernel sends its nodes SIGINT.
+then ends them in order: SIGTERM, at last SIGKILL. When one node ends, all end. Should this program
+itself be killed, its nodes notice and end by themselves, the gate with the safe action.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from roboalign_policy.core.parameter_files import find_parameter_file
+from roboalign_policy.core.parameters import ParameterError
+from roboalign_policy.core.policy_place import DEMO_POLICY, find_policy
+from roboalign_policy.nodes.ending import ENDS_WITH, EndRequest, ends_with_this_process
+
+STOP_TIMEOUT_S = 40.0  # a gate ends in less than a second; a recorder brings its bag to the disk
 _PR_SET_PDEATHSIG = 1  # Source: prctl(2), <linux/prctl.h>
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may be loaded
 _POLL_S = 0.1
 
 
@@ -35,7 +41,8 @@ class Program:
 
     def command(self, namespace: str) -> list[str]:
         """Command line that runs the node's module with this interpreter."""
-        command = [sys.executable, "-m", f"roboalign_policy.nodes.{self.executable}", "--ros-args"]
+        command = [sys.executable, "-m", "roboalign_policy.nodes.start", self.executable]
+        command += ["--ros-args"]
         if namespace:
             command += ["-r", f"__ns:=/{namespace.strip('/')}"]
         if self.params_file:
@@ -51,8 +58,9 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="roboalign up", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--policy",
-        default=os.environ.get("ROBOALIGN_POLICY", "out/demo/grpo/policy"),
-        help="folder of the checkpoint that drives (default: $ROBOALIGN_POLICY, else %(default)s)",
+        default="",
+        help="folder of the checkpoint that drives (default: $ROBOALIGN_POLICY, else what demo "
+        f"left in {DEMO_POLICY} here or in the checkout)",
     )
     parser.add_argument(
         "--contract",
@@ -95,13 +103,25 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         if not options.contract:
             parser.error("--remote: found no --contract, expected the contract that is served")
         options.policy = ""
-    elif not Path(options.policy).is_dir():
-        parser.error(f"--policy: found no folder {options.policy!r}, expected a checkpoint")
+    else:
+        try:
+            options.policy = str(find_policy(options.policy))
+        except FileNotFoundError as error:
+            parser.error(f"--policy: {error}")
     for option in ("params", "gate_params"):
-        path = getattr(options, option)
-        if path and not Path(path).is_file():
-            flag = f"--{option.replace('_', '-')}"
-            parser.error(f"{flag}: found no file {path!r}, expected a parameter file")
+        flag = f"--{option.replace('_', '-')}"
+        if text := getattr(options, option):
+            try:
+                setattr(options, option, str(find_parameter_file(text, flag)))
+            except ParameterError as error:
+                parser.error(str(error))
+    if options.task:
+        from roboalign_policy.sim import find_task
+
+        try:
+            find_task(options.suite, options.task)
+        except ValueError as error:
+            parser.error(f"--task: {error}")
     if options.enabled is None:
         options.enabled = options.sim
     return options
@@ -139,12 +159,23 @@ def programs_from_options(options: argparse.Namespace) -> list[Program]:
     return programs
 
 
-def _follow_parent() -> None:
-    """Runs in the child before exec: SIGINT from the kernel when the parent dies.
+def _follow(parent: int) -> None:
+    """Runs in the child before exec: SIGTERM from the kernel when the parent dies.
+
+    The nodes look for it themselves too (`nodes.ending`), once they have come so far. The signal
+    comes with the end of the *thread* that started the child: here that is the main one.
 
     Source: prctl(2), PR_SET_PDEATHSIG.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(0)  # it died before it was asked to be told
+
+
+def _say(text: str) -> None:
+    """A line on the terminal, if that is still there."""
+    with contextlib.suppress(OSError):
+        print(f"roboalign up: {text}", file=sys.stderr, flush=True)
 
 
 class Processes:
@@ -156,7 +187,11 @@ class Processes:
     def start(self, name: str, command: Sequence[str]) -> None:
         """Start one; it writes to this terminal."""
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_follow_parent
+            command,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, ENDS_WITH: ends_with_this_process()},
+            preexec_fn=functools.partial(_follow, os.getpid()),
         )
         self._running.append((name, process))
 
@@ -167,11 +202,13 @@ class Processes:
                 return name, code
         return None
 
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """End all, none is left: SIGINT, then SIGTERM, then SIGKILL, each after ``timeout_s``."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-            for _, process in reversed(self._running):
+    def stop(self, timeout_s: float) -> None:
+        """End all, none is left: SIGTERM, and SIGKILL after ``timeout_s``."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for name, process in reversed(self._running):
                 if process.poll() is None:
+                    if number == signal.SIGKILL:
+                        _say(f"{name} did not end within {timeout_s:g} s: killed")
                     os.killpg(process.pid, number)
             until_s = time.monotonic() + timeout_s
             while self._alive() and time.monotonic() < until_s:
@@ -183,34 +220,32 @@ class Processes:
         return any(process.poll() is None for _, process in self._running)
 
 
-def supervise(commands: Sequence[tuple[str, Sequence[str]]], stop_timeout_s: float = 10.0) -> int:
+def supervise(
+    commands: Sequence[tuple[str, Sequence[str]]], stop_timeout_s: float = STOP_TIMEOUT_S
+) -> int:
     """Run named commands until a signal comes or one of them ends.
 
     Args:
         commands: name and command line of each.
-        stop_timeout_s: s; time for each of the three signals when stopping.
+        stop_timeout_s: s; time to end in order.
 
     Returns:
         0 when stopped by a signal; else the exit code of the one that ended, 1 if that was 0.
     """
-    asked = threading.Event()
-    before = {number: signal.signal(number, lambda *_: asked.set()) for number in _SIGNALS}
-    processes = Processes()
+    request, processes = EndRequest(), Processes()
     try:
         for name, command in commands:
             processes.start(name, command)
-            print(f"roboalign up: started {name}", flush=True)
-        while not asked.wait(_POLL_S):
+            _say(f"started {name}")
+        while not (why := request.wait(_POLL_S)):
             if (ended := processes.ended()) is not None:
                 name, code = ended
-                print(f"roboalign up: {name} ended with code {code}; stopping", file=sys.stderr)
+                _say(f"{name} ended with code {code}; stopping")
                 return code if code > 0 else 1
-        print("roboalign up: stopping", flush=True)
+        _say(f"stopping: {why}")
         return 0
     finally:
         processes.stop(stop_timeout_s)
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,7 +18,8 @@ WATCHER = Path(__file__).with_name("stop_watcher.py")
 
 def children(pid):
     """Process ids below ``pid`` (direct children), from the kernel."""
-    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    lists = Path(f"/proc/{pid}/task").glob("*/children")  # each thread has its own
+    return [int(child) for path in lists for child in path.read_text().split()]
 
 
 def alive(pid):
@@ -38,11 +39,15 @@ def wait_for(condition, timeout_s, what):
     return value
 
 
+def domain():
+    """A ROS domain that is not that of another run, nor of a robot."""
+    return str(*free_domains(range(11, 101), 1))
+
+
 def drives_and_stops(command, tmp_path):
     """Start ``command``, see the arm move, press the stop, see it stand; ctrl-C leaves nothing."""
     pytest.importorskip("roboalign_msgs", reason="roboalign_msgs is not built: run `make build`")
-    domain = str(*free_domains(range(11, 101), 1))  # not that of another run, nor of a robot
-    env = {**os.environ, "ROS_DOMAIN_ID": domain, "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "ROS_DOMAIN_ID": domain(), "OMP_NUM_THREADS": "1"}
     log = tmp_path / "output.log"
     with log.open("w") as output:
         process = subprocess.Popen(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib.util
+import os
 import re
 import runpy
+import signal
+import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from starting import drives_and_stops
+from starting import alive, children, domain, drives_and_stops, wait_for
 
 from roboalign_policy.core.gate_parameters import GateParameters
 from roboalign_policy.core.node_parameters import RecorderParameters, SimRobotParameters
@@ -126,6 +130,25 @@ def test_every_parameter_file_is_there(path):
         assert (ROOT / "roboalign_policy" / "config" / name).is_file()
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_node_ends_with_the_launch(path):
+    for node in calls(path, "Node"):
+        assert ast.unparse(node["additional_env"]) == "{ENDS_WITH: ends_with_this_process()}"
+        if path.name.startswith("real_robot"):
+            assert ast.unparse(node["on_exit"]) == "ended"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_arguments_that_name_a_parameter_file_are_checked(path):
+    source = path.read_text(encoding="utf-8")
+    declared = {text(argument[0]) for argument in calls(path, "DeclareLaunchArgument")}
+    files = {name for name in declared if name.endswith("params")}
+    if files:
+        (checked,) = re.findall(r"^FILES = (\(.*?\))", source, re.MULTILINE)
+        assert set(ast.literal_eval(checked)) == files
+        assert calls(path, "OpaqueFunction")
+
+
 def test_up_starts_what_the_launch_file_starts(tmp_path):
     real_robot = ROOT / "launch" / "real_robot.launch.py"
     options = up.parse_options(["--policy", str(tmp_path), "--sim"])
@@ -201,3 +224,74 @@ def test_launch_file_drives_the_simulated_arm_and_the_stop_reaches_it(untrained_
     arguments = ["use_sim:=true", f"policy:={untrained_policy}"]
     path = str(ROOT / "launch" / "real_robot.launch.py")
     drives_and_stops([sys.executable, "-c", LAUNCH, path, *arguments], tmp_path)
+
+
+def launched(name, *arguments):
+    """What a launch says that ends by itself."""
+    command = [
+        sys.executable,
+        "-c",
+        LAUNCH,
+        str(ROOT / "launch" / f"{name}.launch.py"),
+        *arguments,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+@needs_launch
+@pytest.mark.parametrize(
+    ("name", "argument", "said"),
+    [
+        ("real_robot", "gate_params:=~/none.yaml", "gate_params: found '~/none.yaml' (no such"),
+        ("real_robot", "params:=none.yaml", "params: found 'none.yaml' (no such file)"),
+        ("real_robot", "gate_parms:=x.yaml", "gate_parms; did you mean gate_params?"),
+        ("real_robot", "policy:=none", "policy: found no folder 'none', expected a checkpoint"),
+        ("record", "params:=none.yaml", "params: found 'none.yaml' (no such file)"),
+        ("sim_robot", "seeds:=3", "found no launch argument seeds; did you mean seed?"),
+    ],
+)
+def test_launch_refuses_what_nobody_would_take(name, argument, said):
+    code, output = launched(name, argument)
+    assert code == 1 and said in output and "process started" not in output, output
+
+
+@needs_launch
+@pytest.mark.parametrize("victim", ["safety_gate_node", "policy_node"])
+def test_a_launch_ends_when_one_of_its_nodes_has_died(untrained_policy, tmp_path, victim):
+    with launch_of(untrained_policy, tmp_path) as (process, nodes, log):
+        os.kill(nodes[victim], signal.SIGKILL)
+        assert process.wait(40) == 0
+        wait_for(lambda: not any(map(alive, nodes.values())), 5, "the nodes to end")
+        text = f"{victim}-{2 if victim.startswith('safety') else 3} ended with code -9; ending the"
+        assert text in log.read_text()
+
+
+@needs_launch
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+def test_the_nodes_end_when_their_launch_is_killed(untrained_policy, tmp_path, number):
+    with launch_of(untrained_policy, tmp_path) as (process, nodes, _):
+        process.send_signal(number)
+        process.wait(20)
+        wait_for(lambda: not any(map(alive, nodes.values())), 20, "the nodes to end")
+
+
+@contextlib.contextmanager
+def launch_of(policy, tmp_path):
+    """real_robot.launch.py with the simulated arm, once its nodes are up; these by name."""
+    path, log = str(ROOT / "launch" / "real_robot.launch.py"), tmp_path / "log"
+    command = [sys.executable, "-c", LAUNCH, path, "use_sim:=true", f"policy:={policy}"]
+    env = {**os.environ, "ROS_DOMAIN_ID": domain(), "OMP_NUM_THREADS": "1"}
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=env)
+    try:
+        up = ("demonstrator: none", "contract sim_panda", "loading the policy")
+        wait_for(lambda: all(text in log.read_text() for text in up), 90, "the nodes")
+        names = ("sim_robot_node", "safety_gate_node", "policy_node")
+        lines = {p: Path(f"/proc/{p}/cmdline").read_text() for p in children(process.pid)}
+        nodes = {name: pid for name in names for pid, line in lines.items() if name in line}
+        assert len(nodes) == len(names)
+        yield process, nodes, log
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(40)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from starting import alive, children, drives_and_stops, wait_for
+from starting import alive, children, domain, drives_and_stops, wait_for
+
+from roboalign_training.up import parse_options
 
 SLEEP = "import time; time.sleep(60)"
 STUBBORN = "import signal, time; signal.signal(2, signal.SIG_IGN); time.sleep(60)"
@@ -45,3 +48,58 @@ def test_up_drives_the_simulated_arm_and_the_stop_reaches_it(untrained_policy, t
     pytest.importorskip("rclpy", reason="ROS 2 is not in this environment: source scripts/env.sh")
     up = [sys.executable, "-m", "roboalign_training.up"]
     drives_and_stops([*up, "--sim", "--policy", str(untrained_policy)], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--task", "red_cube_on_plat"], "did you mean red_cube_on_plate?"),
+        (["--task", "nonsense", "--suite", "goal"], "expected one of red_on_blue_plate, red_on_"),
+        (["--gate-params", "~/none.yaml"], "--gate-params: found '~/none.yaml' (no such file)"),
+        (["--params", "."], "--params: found '.' (a folder), expected a parameter file"),
+    ],
+)
+def test_up_names_what_it_cannot_use(options, said, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        parse_options(["--sim", "--policy", str(tmp_path), *options])
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_ups_policy_is_found_outside_of_the_checkout(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("ROBOALIGN_POLICY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "checkout" / "a" / "b" / "core" / "policy_place.py"
+    monkeypatch.setattr("roboalign_policy.core.policy_place.__file__", str(place))
+    with pytest.raises(SystemExit):
+        parse_options(["--sim"])
+    assert "`roboalign demo` make one" in " ".join(capsys.readouterr().err.split())
+    policy = tmp_path / "checkout" / "out" / "demo" / "grpo" / "policy"
+    policy.mkdir(parents=True)
+    assert parse_options(["--sim"]).policy == str(policy)
+
+
+def test_up_drives_and_says_what_it_sees_and_how_the_task_ended(untrained_policy, tmp_path):
+    pytest.importorskip("rclpy", reason="ROS 2 is not in this environment: source scripts/env.sh")
+    log = tmp_path / "log"
+    env = {**os.environ, "ROS_DOMAIN_ID": domain(), "OMP_NUM_THREADS": "1"}
+    up = [
+        sys.executable,
+        "-m",
+        "roboalign_training.up",
+        "--sim",
+        "--policy",
+        str(untrained_policy),
+    ]
+    with log.open("w") as file:
+        process = subprocess.Popen(up, stdout=file, stderr=file, env=env)
+    try:
+        wait_for(
+            lambda: "time limit: not done after 48 steps, 4.8 s" in log.read_text(), 90, "end"
+        )
+    finally:
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(40) == 0
+    said = log.read_text()
+    assert "task object/red_cube_on_plate, seed 0: put the red cube on the plate" in said
+    assert "]: sees: x " in said and "; thinks: " in said
+    assert said.count("time limit") == 1 and "holding: no chunk" not in said

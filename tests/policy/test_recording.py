@@ -3,8 +3,11 @@
 Times, rates, verdicts, commands of a step, the worker for the data set.
 """
 
+import os
+import subprocess
 import sys
 import threading
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -201,3 +204,59 @@ def test_appender_reports_a_command_that_does_not_exist():
     """No traceback in a thread that nobody sees."""
     _, results = _appended(lambda _: ["/nonexistent/program"], [Path("e0")])
     assert results[0].fault == "/nonexistent/program: No such file or directory"
+
+
+def test_ctrl_c_reaches_no_run_and_what_has_come_is_appended_before_the_end(tmp_path):
+    """The run is out of the terminal's reach, and the episode that ended last is in the data."""
+    out = tmp_path / "seen"
+    program = (
+        "import os, sys, time; time.sleep(1.0); "
+        "open(sys.argv[1], 'a').write(f'{os.getsid(0)} {sys.argv[2:]}' + chr(10))"
+    )
+
+    def make_command(bags):
+        return [sys.executable, "-c", program, str(out), *map(str, bags)]
+
+    results = []
+    appender = DatasetAppender(make_command, results.append)
+    appender.add(tmp_path / "e0")
+    wait_until(lambda: not appender._bags)  # it runs: the next ones wait
+    appender.add(tmp_path / "e1")
+    appender.add(tmp_path / "e2")
+    assert appender.busy
+    assert appender.close() == () and not appender.busy
+    assert [len(result.bags) for result in results] == [1, 2]
+    sessions = {line.split()[0] for line in out.read_text().splitlines()}
+    assert len(sessions) == 2 and str(os.getsid(0)) not in sessions
+
+
+def test_a_run_goes_on_to_its_end_when_the_appenders_process_is_killed(tmp_path):
+    """It writes into a file: a pipe would break under it."""
+    out = tmp_path / "seen"
+    run = (
+        "import time; print('begun', flush=True); time.sleep(1.5); print('over', flush=True); "
+        f"open({str(out)!r}, 'w').write('whole')"
+    )
+    code = f"""
+import sys, time
+from roboalign_policy.core.dataset_appender import DatasetAppender
+appender = DatasetAppender(lambda bags: [sys.executable, "-c", {run!r}], print)
+appender.add("bag")
+time.sleep(0.5)
+print("ready", flush=True)
+time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.kill()
+    process.communicate()
+    wait_until(out.exists)
+    assert out.read_text() == "whole"
+
+
+def wait_until(condition):
+    """Wait until ``condition()`` is true."""
+    end_s = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)

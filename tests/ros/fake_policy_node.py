@@ -7,10 +7,10 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
-import rclpy
 
 from roboalign_policy.core.contract import load_contract
-from roboalign_policy.nodes.policy_node import PolicyNode, spin
+from roboalign_policy.nodes.policy_node import PolicyNode
+from roboalign_policy.nodes.spinning import run_node
 
 HASH = "f" * 64
 SLOW_S = 1.5
@@ -51,8 +51,4 @@ class FakePolicy:
 
 
 if __name__ == "__main__":
-    rclpy.init()
-    try:
-        sys.exit(spin(PolicyNode(FakePolicy)))
-    finally:
-        rclpy.try_shutdown()
+    sys.exit(run_node(lambda _: PolicyNode(FakePolicy)))

@@ -8,16 +8,16 @@ straight line to the newest trajectory's last point and are there when its time 
 from __future__ import annotations
 
 import math
+import sys
 import time
 
 import numpy as np
-import rclpy
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from roboalign_policy.nodes.spinning import spin_until_shutdown
+from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.conversions import image_to_msg, joint_state_to_msg
 
 JOINTS = ("joint1", "joint2", "joint3", "joint4")
@@ -70,14 +70,10 @@ class LabArm(Node):
         return self.get_clock().now().nanoseconds
 
 
-def main() -> None:
-    """Run until ctrl-C."""
-    rclpy.init()
-    try:
-        spin_until_shutdown(LabArm())
-    finally:
-        rclpy.try_shutdown()
+def main() -> int:
+    """Run until ctrl-C; exit status."""
+    return run_node(lambda _: LabArm())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

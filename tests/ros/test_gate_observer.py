@@ -21,7 +21,8 @@ CAMERA = load_contract("sim_panda").images[0].topic
 
 def children(pid):
     """Process ids directly below ``pid``, from the kernel."""
-    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    lists = Path(f"/proc/{pid}/task").glob("*/children")  # each thread has its own
+    return [int(child) for path in lists for child in path.read_text().split()]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ class Terminal:
 
     def __init__(self, folder, *arguments):
         self.folder, self._master, self._text = folder, None, ""
+        self._gone, self.said = False, ""
         self._master, slave = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "roboalign_training.cli", "record", *arguments],
@@ -35,11 +37,12 @@ class Terminal:
 
     def read(self):
         """All that is new on the screen."""
-        while select.select([self._master], [], [], 0.0)[0]:
+        while not self._gone and select.select([self._master], [], [], 0.0)[0]:
             try:
                 data = os.read(self._master, 65536)
             except OSError:  # the program has ended
                 return
+            self.said += data.decode(errors="replace")
             self._text += ESCAPES.sub("", data.decode(errors="replace"))
 
     def wait(self, text, meanwhile, timeout_s=40.0):
@@ -59,7 +62,13 @@ class Terminal:
         """End it, whatever it does."""
         self.process.kill()
         self.process.wait()
+        if not self._gone:
+            os.close(self._master)
+
+    def hang_up(self):
+        """Close the terminal, as a lost connection does."""
         os.close(self._master)
+        self._gone = True
 
 
 @pytest.fixture
@@ -130,6 +139,24 @@ def test_an_afternoon_of_demonstrations(terminal, tmp_path):
         again.wait("no recorder", lambda: time.sleep(0.05))
         again.press("b")  # the first task was done when it began
         again.wait("2 of 2 recorded", lambda: time.sleep(0.05))
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_closed_terminal_ends_the_episode_and_the_recorder(terminal, tmp_path, number):
+    terminal.wait("ready", terminal.beat)
+    terminal.robot.wait_for_recorder()
+    terminal.press(" ")
+    terminal.wait("recording 0", terminal.beat)
+    if number == signal.SIGHUP:
+        terminal.hang_up()
+    terminal.process.send_signal(number)
+    end_s = time.monotonic() + 40
+    while terminal.process.poll() is None and time.monotonic() < end_s:
+        terminal.beat()
+        terminal.read()
+    assert terminal.process.poll() == 128 + number
+    assert bags(tmp_path) == [("stack the blocks", "unknown")]
+    assert "Traceback" not in terminal.said + (tmp_path / "bags" / "recorder.log").read_text()
 
 
 def test_without_a_terminal_it_says_what_to_do(tmp_path):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
+
 from roboalign_policy.nodes.sim_world import SimWorld
 
 
@@ -27,3 +31,45 @@ def test_a_demonstration_goes_on_to_show_release_and_retreat() -> None:
     world, first, steps = drive_until_done(4)
     assert world.success and steps == first + 4
     assert world.observation.gripper_width > 0.07
+
+
+def world_with(max_steps: int | None = None) -> SimWorld:
+    world = SimWorld(100_000_000, 1_000_000_000)
+    world.reset("goal", "open_drawer", 3, 0.0)
+    if max_steps is not None:
+        world._env.task = dataclasses.replace(world._env.task, max_steps=max_steps)
+    return world
+
+
+def test_success_is_told_once_with_steps_and_seconds() -> None:
+    world = world_with()
+    world.step(np.zeros(7, np.float32))  # nobody has commanded yet: no step of the task
+    world.command()
+    told = []
+    for _ in range(40):
+        world.step(world.expert_action())
+        told += [news] if (news := world.news()) else []
+    (text,) = told
+    steps = int(text.split()[2])
+    assert text == f"success after {steps} steps, {steps / 10:.1f} s: goal/open_drawer, seed 3"
+    assert 5 < steps < 40
+
+
+def test_the_time_limit_is_told_once_and_counts_from_the_first_command() -> None:
+    still = np.array([0, 0, 0, 0, 0, 0, -1], np.float32)
+    world = world_with(max_steps=5)
+    for _ in range(9):
+        world.step(still)
+        assert world.news() == ""
+    world.command()
+    told = []
+    for _ in range(8):
+        world.step(still)
+        world.command()
+        told += [news] if (news := world.news()) else []
+    assert told == ["time limit: not done after 5 steps, 0.5 s: goal/open_drawer, seed 3"]
+    while not world.success:
+        world.step(world.expert_action())
+        told += [news] if (news := world.news()) else []
+    assert len(told) == 2 and told[1].startswith("success after ")
+    assert ", past the limit of 5: goal/open_drawer" in told[1]

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from roboalign_policy.core.contract import Contract, ContractError, load_contract
+from roboalign_policy.core.contract_difference import differences
 from roboalign_policy.core.hashing import sha256_file, sha256_json
 from roboalign_policy.core.normalise import QuantileStats
 from roboalign_policy.core.prompt import PROMPT_VERSION
 from roboalign_policy.fast import FastError, FastTokenizer
 from roboalign_policy.models.loading import ModelError, refuse_pointers
 
+_SHOWN = 8  # differences of two contracts
 RECORD, CONTRACT, STATS, FAST = "roboalign.json", "contract.yaml", "stats.json", "fast"
 
 
@@ -86,19 +88,24 @@ def check_same_robot(folder: Path, own: Contract, other: Contract) -> None:
     Raises:
         ModelError: rate, action, observations or the state in the prompt differ.
     """
-    for name, mine, theirs in (
-        ("rate_hz", own.rate_hz, other.rate_hz),
-        ("action.dims", own.action.dims, other.action.dims),
-        ("action.horizon", own.action.horizon, other.action.horizon),
-        ("action.control_mode", own.action.control_mode, other.action.control_mode),
-        ("prompt.state", own.prompt_state, other.prompt_state),
-        ("observations", _shapes(own), _shapes(other)),
-    ):
-        if mine != theirs:
-            raise ModelError(
-                f"{folder}: contract {other.name}: {name}: found {theirs}, expected {mine} (what "
-                "the policy was trained with)"
-            )
+    found = [
+        text
+        for key, mine, theirs in (
+            ("rate_hz", own.rate_hz, other.rate_hz),
+            ("action.dims", own.action.dims, other.action.dims),
+            ("action.horizon", own.action.horizon, other.action.horizon),
+            ("action.control_mode", own.action.control_mode, other.action.control_mode),
+            ("prompt.state", own.prompt_state, other.prompt_state),
+            ("observations", _seen(own), _seen(other)),
+        )
+        for text in differences(theirs, mine, key)
+    ]
+    if found:
+        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise ModelError(
+            f"{folder}: contract {other.name} is not that of the policy's robot, {own.name}: "
+            f"{'; '.join(found[:_SHOWN])}{more}"
+        )
 
 
 def _check_hashes(folder: Path, record: dict[str, Any], found: dict[str, str]) -> None:
@@ -126,7 +133,22 @@ def _read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _shapes(contract: Contract) -> list[tuple]:
+@dataclass(frozen=True)
+class _Field:
+    name: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class _Stream:
+    key: str
+    shape: tuple[int, ...]
+    fields: tuple[_Field, ...]
+
+
+def _seen(contract: Contract) -> list[_Stream]:
+    """What a policy sees of the streams."""
     return [
-        (s.key, s.value_shape, [(f.name, f.unit) for f in s.fields]) for s in contract.observations
+        _Stream(s.key, s.value_shape, tuple(_Field(f.name, f.unit) for f in s.fields))
+        for s in contract.observations
     ]

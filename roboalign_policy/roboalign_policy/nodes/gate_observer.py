@@ -16,13 +16,13 @@ from typing import Any
 
 import msgpack
 import numpy as np
-import rclpy
 from rclpy.node import Node
 
 from roboalign_policy.core import keys
 from roboalign_policy.core.contract import Contract, contract_from_yaml
 from roboalign_policy.core.selectors import SelectorError, stamp_ns_from_msg, vector_from_msg
-from roboalign_policy.nodes.spinning import spin_until_shutdown
+from roboalign_policy.nodes.ending import EndRequest
+from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.image_layout import image_fault
 from roboalign_policy.ros.qos import qos_from_contract
@@ -79,26 +79,25 @@ class GateObserver(Node):
         self._report(stream.key, stamp_ns, now_ns, steady_s, None, values, fault)
 
 
-def main() -> None:
+def main() -> int:
     """Run until the gate ends: ``gate_observer.py DESCRIPTOR [arguments of the gate]``."""
     line = socket.socket(fileno=int(sys.argv[1]))
     contract = contract_from_yaml(line.recv(CONTRACT_BYTES).decode(), "contract of the gate")
     line.setblocking(False)
 
-    def report(*seen: Any) -> None:
-        try:
-            line.send(msgpack.packb(seen))
-        except BlockingIOError:
-            pass  # the gate does not read: what it misses is stale to it, and it stops
-        except (BrokenPipeError, ConnectionResetError):
-            rclpy.try_shutdown()  # the gate has ended
+    def make_node(request: EndRequest) -> GateObserver:
+        def report(*seen: Any) -> None:
+            try:
+                line.send(msgpack.packb(seen))
+            except BlockingIOError:
+                pass  # the gate does not read: what it misses is stale to it, and it stops
+            except (BrokenPipeError, ConnectionResetError):
+                request.ask("the gate has ended")
 
-    rclpy.init(args=sys.argv)
-    try:
-        spin_until_shutdown(GateObserver(contract, report))
-    finally:
-        rclpy.try_shutdown()
+        return GateObserver(contract, report)
+
+    return run_node(make_node, sys.argv)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

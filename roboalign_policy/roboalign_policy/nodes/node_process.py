@@ -1,11 +1,10 @@
 """Starts a node of this suite as a process of its own and ends it in order.
 
-For demo, tests and `roboalign up`.
+For demo, tests and `roboalign up`. A node whose starter dies ends by itself (`nodes.ending`).
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -14,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from roboalign_policy.nodes.ending import ENDS_WITH, ends_with_this_process
+
 LAST_BYTES = 4000
-_PR_SET_PDEATHSIG = 1  # Source: prctl(2), <linux/prctl.h>
-_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may be loaded
 
 
 class NodeProcessError(RuntimeError):
@@ -64,9 +63,8 @@ class NodeProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, ENDS_WITH: ends_with_this_process(), **(env or {})},
                 start_new_session=True,
-                preexec_fn=end_with_parent,
             )
 
     @property
@@ -130,8 +128,3 @@ def _shown(value: bool | int | float | str) -> str:
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     return repr(value)
-
-
-def end_with_parent() -> None:
-    """Ask the kernel to end the node should the caller be killed: nobody else would."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)

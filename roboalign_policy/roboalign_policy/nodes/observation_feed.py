@@ -14,7 +14,7 @@ import numpy as np
 from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.gate_streams import StreamWatch
 from roboalign_policy.core.stage_latency import StageLatency
-from roboalign_policy.nodes.node_process import end_with_parent
+from roboalign_policy.nodes.ending import ENDS_WITH, ends_with_this_process
 
 _MODULE = "roboalign_policy.nodes.gate_observer"
 _MESSAGE_BYTES = 1 << 16
@@ -56,9 +56,8 @@ class ObservationFeed:
                 [sys.executable, "-m", _MODULE, str(descriptor), *arguments],
                 pass_fds=(descriptor,),
                 stdin=subprocess.DEVNULL,
-                env=dict(environment),
+                env={**environment, ENDS_WITH: ends_with_this_process()},
                 start_new_session=True,
-                preexec_fn=end_with_parent,
             )
 
     def drain(self) -> None:

@@ -7,12 +7,10 @@ model.
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
-import rclpy
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -28,7 +26,7 @@ from roboalign_policy.nodes.policy_session import PolicySession
 from roboalign_policy.nodes.policy_setup import load_policy
 from roboalign_policy.nodes.python_pauses import freeze_garbage, thaw_garbage
 from roboalign_policy.nodes.run_policy_server import RunPolicyServer
-from roboalign_policy.nodes.spinning import spin_until_shutdown
+from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.chunk_msgs import status_to_msg
 from roboalign_policy.ros.parameters import declare_parameters
 from roboalign_policy.ros.qos import reliable_qos
@@ -37,7 +35,11 @@ _WATCH_PERIOD_S = 0.1
 
 
 class PolicyNode(LifecycleNode):
-    """Lifecycle node around one policy and one robot."""
+    """Lifecycle node around one policy and one robot.
+
+    Attributes:
+        busy_loading: the executor waits for the policy to be loaded.
+    """
 
     def __init__(
         self, load: Callable[[PolicyParameters], Any] = load_policy, **node_options: Any
@@ -52,7 +54,7 @@ class PolicyNode(LifecycleNode):
             ParameterError: a parameter has a wrong type or is out of range.
         """
         super().__init__("policy_node", **node_options)
-        self._load = load
+        self._load, self.busy_loading = load, False
         self.parameters = declare_parameters(self, PolicyParameters)
         self._session: PolicySession | None = None
         self._why_inactive = "not configured"
@@ -71,6 +73,8 @@ class PolicyNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load policy and contract and connect to the robot's topics."""
+        self.busy_loading = True
+        self.get_logger().info("loading the policy")
         try:
             self._session = PolicySession(
                 self,
@@ -84,6 +88,8 @@ class PolicyNode(LifecycleNode):
             self._why_inactive = f"configure failed: {error}"
             self.get_logger().error(f"configure failed: {type(error).__name__}: {error}")
             return TransitionCallbackReturn.FAILURE
+        finally:
+            self.busy_loading = False
         freeze_garbage()
         self._why_inactive = "configured, not active"
         policy = self._session.policy
@@ -118,6 +124,18 @@ class PolicyNode(LifecycleNode):
         self._halt("shutdown", "the node is shutting down")
         self._release("shut down")
         return TransitionCallbackReturn.SUCCESS
+
+    def begin(self) -> bool:
+        """Configure and activate where ``autostart`` says so; False when that failed."""
+        if not self.parameters.autostart:
+            self.get_logger().info("waiting to be configured")
+            return True
+        steps = (self.trigger_configure, self.trigger_activate)
+        return all(step() == TransitionCallbackReturn.SUCCESS for step in steps)
+
+    async def stop(self) -> None:
+        """End the run, so that the gate hears of it; called once, before the end."""
+        self._halt("shutdown", "the node is shutting down")
 
     def close(self) -> None:
         """End the inference thread and the node, also after the context was shut down."""
@@ -191,6 +209,9 @@ class PolicyNode(LifecycleNode):
         shown = (session.drive.state, session.drive.end)
         if shown != self._shown:
             self._shown = shown
+            if (end := session.drive.end) is not None:
+                text = f"run ended: {end.message or end.reason}"
+                self.get_logger().info(f"{text}; {end.chunks} chunks, {end.steps} steps")
             self._report.publish()
 
     def _watch(self) -> None:
@@ -213,31 +234,9 @@ class PolicyNode(LifecycleNode):
         )
 
 
-def start(node: PolicyNode) -> bool:
-    """Configure and activate ``node`` where ``autostart`` says so; False when that failed."""
-    steps = (node.trigger_configure, node.trigger_activate) if node.parameters.autostart else ()
-    return all(step() == TransitionCallbackReturn.SUCCESS for step in steps)
-
-
-def spin(node: PolicyNode) -> int:
-    """Start ``node`` and serve it until the context is shut down; exit status."""
-    try:
-        if not start(node):
-            return 1
-        spin_until_shutdown(node)
-        return 0
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second ctrl-C must not cut this short
-        node.close()
-
-
-def main(args: list[str] | None = None) -> int:
-    """Run the node until it is told to stop."""
-    rclpy.init(args=args)
-    try:
-        return spin(PolicyNode())
-    finally:
-        rclpy.try_shutdown()
+def main() -> int:
+    """Run the node until it is told to stop; exit status."""
+    return run_node(lambda _: PolicyNode())
 
 
 if __name__ == "__main__":

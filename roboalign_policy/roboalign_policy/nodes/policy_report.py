@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -13,7 +14,7 @@ from roboalign_msgs.msg import PolicyStatus
 from roboalign_policy.ros.policy_diagnostics import policy_diagnostics
 from roboalign_policy.ros.qos import reliable_qos
 
-_LOG_PERIOD_S = 2.0
+_AGAIN_S = 10.0  # a state that lasts is said again
 _DIAGNOSTICS_PERIOD_S = 1.0
 _QUIET = (PolicyStatus.STATE_INACTIVE, PolicyStatus.STATE_IDLE, PolicyStatus.STATE_RUNNING)
 
@@ -37,6 +38,7 @@ class PolicyReport:
             on_status: called after every status.
         """
         self._node, self._make, self._on_status = node, status, on_status
+        self._state, self._warned_s = -1, 0.0
         self._status = node.create_publisher(PolicyStatus, "~/status", reliable_qos(1))
         self._diagnostics = node.create_publisher(
             DiagnosticArray, "/diagnostics", reliable_qos(10)
@@ -48,10 +50,11 @@ class PolicyReport:
     def publish(self) -> None:
         """Publish the status, and warn while nothing is commanded that should be."""
         msg = self._make()
-        if msg.state not in _QUIET:
-            self._node.get_logger().warning(
-                f"not commanding: {msg.reason}", throttle_duration_sec=_LOG_PERIOD_S
-            )
+        new, since_s = msg.state != self._state, time.monotonic() - self._warned_s
+        self._state = msg.state
+        if msg.state not in _QUIET and (new or since_s >= _AGAIN_S):
+            self._warned_s = time.monotonic()
+            self._node.get_logger().warning(f"not commanding: {msg.reason}")
         self._status.publish(msg)
         self._on_status()
 

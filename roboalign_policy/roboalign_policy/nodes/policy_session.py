@@ -25,6 +25,7 @@ from roboalign_policy.nodes.inference_worker import Answer, InferenceWorker
 from roboalign_policy.nodes.policy_setup import check_together, drive_from_policy
 from roboalign_policy.nodes.realtime_loop import RealtimeLoop
 from roboalign_policy.nodes.robot_io import RobotIo
+from roboalign_policy.nodes.thought_log import ThoughtLog
 from roboalign_policy.ros.chunk_msgs import chunk_to_msg
 
 _LOG_PERIOD_S = 2.0
@@ -80,6 +81,7 @@ class PolicySession:
             self.policy = self._worker.load(lambda: load(parameters))
             self.drive = drive_from_policy(self.policy, parameters)
             self._contract = self.policy.contract
+            self._thoughts = ThoughtLog(node.get_logger(), self._contract)
             # In lock step the world stands still while nobody commands, so silence says nothing
             # there.
             silence_s = math.inf if self._lockstep else parameters.observation_timeout_s
@@ -229,10 +231,9 @@ class PolicySession:
             )
             outcome, overtaken = fault, commanded - request.place
         self.reasoning, self.inference_s = prediction.reasoning or "", answer.elapsed_s
+        self._thoughts.think(request.values, self.reasoning, steady_s)
         if isinstance(outcome, ChunkError) and outcome.kind == "too_old":
-            self._on_chunk(
-                None
-            )  # it decoded well, so it is no refused chunk in the message's sense
+            self._on_chunk(None)  # it decoded well: no refused chunk in the message's sense
             return
         self._on_chunk(
             chunk_to_msg(

@@ -35,7 +35,7 @@ from roboalign_policy.nodes.gate_link import GateLink
 from roboalign_policy.nodes.inference_worker import Answer
 from roboalign_policy.nodes.robot_io import RobotIo
 
-_LOG_PERIOD_S = 2.0
+_WAITS_PERIOD_S = 10.0
 
 
 class RealtimeLoop:
@@ -83,7 +83,7 @@ class RealtimeLoop:
         points = make_set_points(contract, ticks, whole_chunks=candidates)
         self._realtime = Realtime(drive, points, pace, guarded=candidates)
         self._images = ImageTimes(contract)
-        self._underruns = 0
+        self._underruns, self._waits_told_s = 0, time.monotonic()
         self._asked = self._looked = Stages()
         self._stages: dict[int, Stages] = {}
         self._sender = CandidateSender(node, contract, policy.hash) if candidates else None
@@ -155,14 +155,18 @@ class RealtimeLoop:
         tick = self._realtime.tick(self._view(), self._see, steady_s)
         if tick.stepped:
             self._observed.add(steady_s)
-        if self._realtime.underruns != self._underruns:
-            self._underruns = self._realtime.underruns
-            self._node.get_logger().warning(
-                self._drive.reason, throttle_duration_sec=_LOG_PERIOD_S
-            )
+        self._tell_waits(steady_s)
         self._send(tick.output)
         self._submit(tick.request)
         self._on_event()
+
+    def _tell_waits(self, steady_s: float) -> None:
+        """Say now and then how often the arm stood still because there was no chunk in time."""
+        waits, since_s = self._realtime.underruns - self._underruns, steady_s - self._waits_told_s
+        if waits and since_s >= _WAITS_PERIOD_S:
+            self._underruns, self._waits_told_s = self._realtime.underruns, steady_s
+            text = f"the arm waited for the model {waits} times in {since_s:.0f} s"
+            self._node.get_logger().info(text)
 
     def _on_gate(self) -> None:
         self._realtime.heed(self._view(), time.monotonic())

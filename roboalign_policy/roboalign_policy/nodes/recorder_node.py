@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from collections import deque
 from pathlib import Path
@@ -228,6 +229,8 @@ class RecorderNode(Node):
     def destroy_node(self) -> None:
         """Bring everything to disk, then go."""
         self._recorder.close()
+        if self._appender is not None and self._appender.busy:
+            self.get_logger().info("appending the last episodes to the data set before the end")
         for bag in self._appender.close() if self._appender is not None else ():
             self.get_logger().warning(
                 f"{bag}: not appended to the data set any more; `roboalign convert` can do it"
@@ -235,10 +238,10 @@ class RecorderNode(Node):
         super().destroy_node()
 
 
-def main() -> None:
-    """Run the node until it is told to stop."""
-    run_node(RecorderNode)
+def main() -> int:
+    """Run the node until it is told to stop; exit status."""
+    return run_node(lambda _: RecorderNode())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -263,14 +263,14 @@ class SafetyGateNode(Node):
         return response
 
 
-def main() -> None:
-    """Run the node until it is told to stop."""
+def main() -> int:
+    """Run the node until it is told to stop; exit status."""
     with tempfile.TemporaryDirectory(prefix="safety_gate_") as folder:
         observer = dict(os.environ)  # images come through shared memory
         changes, shared = udp_environment(observer, Path(folder))
         os.environ.update(changes)
-        run_node(lambda: SafetyGateNode(observer, shared))
+        return run_node(lambda _: SafetyGateNode(observer, shared))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

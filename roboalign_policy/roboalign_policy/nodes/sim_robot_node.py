@@ -8,10 +8,10 @@ the same commands give the same pixels.
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from typing import Any
 
-import rclpy
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from roboalign_msgs.srv import GetOutcome, ResetSim
@@ -25,7 +25,7 @@ from roboalign_policy.core.contract import find_contract, load_contract
 from roboalign_policy.core.node_parameters import SimRobotParameters
 from roboalign_policy.core.selectors import SelectorError, stamp_ns_from_msg, values_from_command
 from roboalign_policy.nodes.sim_world import SimWorld
-from roboalign_policy.nodes.spinning import spin_until_shutdown
+from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.chunk_msgs import CommandWriter
 from roboalign_policy.ros.conversions import (
     clock_to_msg,
@@ -64,12 +64,8 @@ class SimRobotNode(Node):
         linger = self._settings.linger_steps if self._settings.demonstrator == "expert" else 0
         self._world = SimWorld(round(period_s * NS_PER_S), LOCKSTEP_START_NS, linger)
         self._open_topics()
-        self._reset(
-            self._settings.suite,
-            self._settings.task,
-            self._settings.seed,
-            self._settings.action_noise,
-        )
+        first = self._settings
+        self._reset(first.suite, first.task, first.seed, first.action_noise)
         self.create_service(ResetSim, "~/reset", self._on_reset)
         self.create_service(GetOutcome, "~/get_outcome", self._on_get_outcome)
         self.create_service(Trigger, "~/demonstrate", self._on_demonstrate)
@@ -117,6 +113,9 @@ class SimRobotNode(Node):
         self._demonstrating = False
         self._progress = -1
         self._task.publish(String(data=self._world.instruction))
+        self.get_logger().info(
+            f"task {suite}/{self._world.task}, seed {seed}: {self._world.instruction}"
+        )
         # A recorder can be started between the reset and the first observation of a demonstration.
         if self._lockstep and self._settings.demonstrator == "none":
             self._observe()
@@ -126,8 +125,10 @@ class SimRobotNode(Node):
         return time.time_ns()
 
     def _observe(self) -> None:
-        """Publish the present observation and let the expert answer it."""
+        """Publish the present observation, and how the episode ended; the expert answers."""
         world, seen = self._world, self._world.observation
+        if news := world.news():
+            self.get_logger().info(news)
         stamp, frame = world.stamp_ns, self._contract.base_frame
         self._time.publish(clock_to_msg(stamp))
         self._joints.publish(joint_state_to_msg(ARM_JOINTS, seen.joints, stamp))
@@ -155,6 +156,7 @@ class SimRobotNode(Node):
             self._gate.ignored += 1
             self.get_logger().warning(f"{command.topic}: {error}", throttle_duration_sec=1.0)
             return
+        self._world.command()
         if not self._lockstep:
             self._gate.offer_held(command.topic, self._now_ns(), values)
             return
@@ -236,14 +238,10 @@ class SimRobotNode(Node):
         ]
 
 
-def main() -> None:
-    """Run the node until it is told to stop."""
-    rclpy.init()
-    try:
-        spin_until_shutdown(SimRobotNode())
-    finally:
-        rclpy.try_shutdown()
+def main() -> int:
+    """Run the node until it is told to stop; exit status."""
+    return run_node(lambda _: SimRobotNode())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -21,6 +21,8 @@ class SimWorld:
     Attributes:
         suite, task, seed: of the present episode.
         steps: control steps since the reset.
+        begun: the step at which the first command was obeyed; None before that. The time limit
+            that `news` tells of counts from there.
         stamp_ns: ns; ROS time of the present observation.
         observation: the present observation.
     """
@@ -61,6 +63,8 @@ class SimWorld:
         self._env = env
         self.suite, self.task, self.seed = suite, env.task.name, seed
         self.steps = 0
+        self.begun: int | None = None
+        self._told: set[str] = set()
         self.stamp_ns = self._next_start_ns if now_ns is None else now_ns
         self._next_start_ns = self.stamp_ns + EPISODE_GAP_NS
         self.observation = env.reset()
@@ -81,6 +85,29 @@ class SimWorld:
         self._next_start_ns = self.stamp_ns + EPISODE_GAP_NS
         self._succeeded = self._env.success()
         self._steps_in_success = self._steps_in_success + 1 if self._succeeded else 0
+
+    def command(self) -> None:
+        """Take note that somebody commands the arm."""
+        if self.begun is None:
+            self.begun = self.steps
+
+    def news(self) -> str:
+        """How the episode has ended, once: success, or the time limit; empty in between.
+
+        A success that comes after the limit is told too.
+        """
+        driven = 0 if self.begun is None else self.steps - self.begun
+        limit = self._env.task.max_steps
+        seconds = driven * self._period_ns / 1e9
+        where = f"{self.suite}/{self.task}, seed {self.seed}"
+        if self._succeeded and "success" not in self._told:
+            late = f", past the limit of {limit}" if "limit" in self._told else ""
+            self._told = {"success", "limit"}
+            return f"success after {driven} steps, {seconds:.1f} s{late}: {where}"
+        if driven >= limit and "limit" not in self._told:
+            self._told.add("limit")
+            return f"time limit: not done after {driven} steps, {seconds:.1f} s: {where}"
+        return ""
 
     @property
     def instruction(self) -> str:

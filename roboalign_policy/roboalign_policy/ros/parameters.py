@@ -1,5 +1,9 @@
 """Parameter dataclasses on a node: declared with their ranges, read back and checked."""
 
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -7,27 +11,67 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 
+from roboalign_policy.core.gate_parameters import GateParameters
+from roboalign_policy.core.node_parameters import RecorderParameters, SimRobotParameters
+from roboalign_policy.core.parameter_files import check_taken, entries_from_arguments, given_value
 from roboalign_policy.core.parameters import ParameterError, parameters_from_dict
+from roboalign_policy.core.policy_parameters import PolicyParameters
 
 INT64 = 2**63 - 1
 UNBOUNDED = 1e300
+#: Nodes that may share a parameter file, and what they take.
+SUITE = {
+    "policy_node": PolicyParameters,
+    "safety_gate_node": GateParameters,
+    "sim_robot_node": SimRobotParameters,
+    "recorder_node": RecorderParameters,
+}
 
 
-def declare_parameters(node: Node, cls: type) -> Any:
-    """Declare every field of ``cls`` on ``node``, read-only; returns the instance in force.
+def check_parameter_files(argv: Sequence[str]) -> None:
+    """Read the parameter files that a command line names, before ROS does.
 
     Raises:
-        ParameterError: a value from the command line or a YAML file has another type or is out of
-            range.
+        ParameterError: one is missing, or is none; rcl would say so by a traceback.
     """
+    entries_from_arguments(argv)
+
+
+def declare_parameters(node: Node, cls: type, argv: Sequence[str] | None = None) -> Any:
+    """Declare every field of ``cls`` on ``node``, read-only; returns the instance in force.
+
+    Args:
+        node: of this process.
+        cls: made with `core.parameters.param`.
+        argv: what was given to the node; None: to the process.
+
+    Raises:
+        ParameterError: a value from the command line or a YAML file has another type, is out of
+            range, or would not be taken: see `core.parameter_files.check_taken`.
+    """
+    entries = entries_from_arguments(sys.argv if argv is None else argv)
+    name = node.get_fully_qualified_name()
+    keys = [item.name for item in fields(cls)]
+    others = {
+        other: [item.name for item in fields(kind)]
+        for other, kind in SUITE.items()
+        if kind is not cls
+    }
+    for text in check_taken(entries, name, keys, others):
+        node.get_logger().info(text)
     values = {}
     for item in fields(cls):
+        source, given = given_value(entries, name, item.name)
         try:
             values[item.name] = node.declare_parameter(
                 item.name, item.default, _descriptor(item)
             ).value
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            raise ParameterError(f"{node.get_name()}: {item.name}: {error}") from None
+            if source:
+                parameters_from_dict(cls, {item.name: given}, source)  # says it better
+            raise ParameterError(f"{source or name}: {item.name}: {error}") from None
+        if source:
+            parameters_from_dict(cls, {item.name: values[item.name]}, source)
     return parameters_from_dict(cls, values, node.get_name())
 
 

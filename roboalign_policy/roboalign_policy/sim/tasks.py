@@ -7,6 +7,7 @@ back is -x.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 
 import numpy as np
 
@@ -173,5 +174,9 @@ def find_task(suite: str, task: str) -> Task:
     for number, candidate in enumerate(SUITES[suite]):
         if task in (candidate.name, str(number)):
             return candidate
-    names = ", ".join(candidate.name for candidate in SUITES[suite])
-    raise ValueError(f"task of suite {suite}: found {task!r}, expected one of {names}")
+    names = [candidate.name for candidate in SUITES[suite]]
+    close = difflib.get_close_matches(task, names, 1)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    raise ValueError(
+        f"task of suite {suite}: found {task!r}, expected one of {', '.join(names)}{meant}"
+    )

@@ -1,12 +1,14 @@
 """Action server that runs GRPO from bags or from a data set."""
 
+import sys
+
 from roboalign_training.nodes.train_server import run_server
 
 
-def main() -> None:
-    """Run the node until it is told to stop."""
-    run_server("grpo")
+def main() -> int:
+    """Run the node until it is told to stop; exit status."""
+    return run_server("grpo")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

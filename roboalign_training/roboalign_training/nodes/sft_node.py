@@ -1,12 +1,14 @@
 """Action server that runs supervised fine-tuning from bags or from a data set."""
 
+import sys
+
 from roboalign_training.nodes.train_server import run_server
 
 
-def main() -> None:
-    """Run the node until it is told to stop."""
-    run_server("sft")
+def main() -> int:
+    """Run the node until it is told to stop; exit status."""
+    return run_server("sft")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,28 +8,22 @@ one that hangs is killed.
 from __future__ import annotations
 
 import math
-import signal
 import time
 from dataclasses import dataclass
 from typing import Any
 
-import rclpy
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from roboalign_msgs.action import Train
 from roboalign_msgs.msg import TrainingStatus
 
 from roboalign_policy.core.parameters import param
+from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.parameters import declare_parameters
 from roboalign_policy.ros.qos import reliable_qos
 from roboalign_training.nodes.training_job import EXIT_REASONS, TrainingJob
-
-FAREWELL_S = 0.5
-"""How long the node goes on after its job, so that the client can fetch the result, s."""
 
 
 @dataclass(frozen=True)
@@ -182,29 +176,9 @@ class TrainServer(Node):
         run.handle.publish_feedback(Train.Feedback(status=status))
 
 
-def run_server(kind: str) -> None:
-    """Runs the node of one kind of training until SIGINT or SIGTERM; a running job saves first."""
-    # rclpy's own handlers shut the context down at once, and with it the result still to be sent.
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    asked = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: asked.append(True))
-    try:
-        node = TrainServer(kind)
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while not asked:
-            executor.spin_once(timeout_sec=0.1)
-        end = executor.create_task(node.stop)
-        while not end.done():
-            executor.spin_once(timeout_sec=0.1)
-        farewell_s = time.monotonic() + FAREWELL_S
-        while time.monotonic() < farewell_s:
-            executor.spin_once(timeout_sec=0.05)
-        executor.shutdown()
-        node.destroy_node()
-    finally:
-        rclpy.try_shutdown()
+def run_server(kind: str) -> int:
+    """Runs the node of one kind of training until a signal; a running job saves first."""
+    return run_node(lambda _: TrainServer(kind), stop_timeout_s=None)
 
 
 def _result(reason: int, message: str) -> Any:

@@ -1,0 +1,44 @@
+"""Entry points of the nodes: a signal is an ordinary end from the first instant on.
+
+What a node imports takes seconds. Nothing has been started until then, so there is nothing to end
+in order, and no traceback of an import to show.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+
+
+def start(name: str) -> int:
+    """Run the node of a module of this package; exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: os._exit(0))
+    return importlib.import_module(f"roboalign_policy.nodes.{name}").main()
+
+
+def policy_node() -> int:
+    """Run policy_node."""
+    return start("policy_node")
+
+
+def recorder_node() -> int:
+    """Run recorder_node."""
+    return start("recorder_node")
+
+
+def safety_gate_node() -> int:
+    """Run safety_gate_node."""
+    return start("safety_gate_node")
+
+
+def sim_robot_node() -> int:
+    """Run sim_robot_node."""
+    return start("sim_robot_node")
+
+
+if __name__ == "__main__":
+    sys.exit(start(sys.argv.pop(1)))
