@@ -24,7 +24,7 @@ setup(
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={
         f"{NAME}.evaluate": ["report.html.j2"],
-        f"{NAME}.look": ["page.html.j2", "page.css", *PAGE_SCRIPTS],
+        f"{NAME}.look": ["page.html.j2", "player.html.j2", "page.css", *PAGE_SCRIPTS],
     },
     data_files=[
         # Sourcing the workspace puts bin/ on the PATH; console scripts go where ros2 run looks.
