@@ -25,7 +25,7 @@ setup(
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={
         NAME: ["py.typed"],
-        f"{NAME}.evaluate": ["report.html.j2"],
+        f"{NAME}.evaluate": ["report.html.j2", "report.css"],
         f"{NAME}.look": ["page.html.j2", "player.html.j2", "page.css", *PAGE_SCRIPTS],
     },
     data_files=[

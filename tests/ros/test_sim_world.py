@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from roboalign_policy.nodes.sim_world import SimWorld
 
 
@@ -27,3 +29,15 @@ def test_a_demonstration_goes_on_to_show_release_and_retreat() -> None:
     world, first, steps = drive_until_done(4)
     assert world.success and steps == first + 4
     assert world.observation.gripper_width > 0.07
+
+
+def test_the_scene_says_which_goals_are_met() -> None:
+    world = SimWorld(100_000_000, 1_000_000_000)
+    world.reset("long", "drawer_red_in_drawer", 3, 0.0)
+    seen = [json.loads(world.scene_json(0))["goals"]]
+    while not world.done:
+        world.step(world.expert_action())
+        seen.append(json.loads(world.scene_json(0))["goals"])
+    assert seen[0] == {"drawer open": False, "red cube in the drawer": False}
+    assert {"drawer open": True, "red cube in the drawer": False} in seen
+    assert seen[-1] == {"drawer open": True, "red cube in the drawer": True}

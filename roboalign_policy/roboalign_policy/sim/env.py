@@ -230,7 +230,11 @@ class TabletopEnv:
 
     def success(self) -> bool:
         """Whether every goal of the task is met now."""
-        return all(goal.satisfied(self.scene) for goal in self.task.goals)
+        return all(self.goals().values())
+
+    def goals(self) -> dict[str, bool]:
+        """What the task asks for ("red cube on white plate"), and whether that is so now."""
+        return {str(goal): goal.satisfied(self.scene) for goal in self.task.goals}
 
     def objects(self) -> dict[str, ObjectState]:
         """What stands on the table, by name."""
