@@ -1,6 +1,7 @@
 """Packages what runs beside a robot; a file to install that is missing fails the build."""
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 from setuptools import find_packages, setup
 
@@ -20,11 +21,11 @@ files(f"{NAME}/models/roboalign_tiny", "model.safetensors")  # package_data take
 
 setup(
     name=NAME,
-    version="0.1.0",
+    version=ElementTree.parse("package.xml").findtext("version"),
     description="All of RoboAlign that runs beside a robot",
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={f"{NAME}.models": ["roboalign_tiny/*"]},
+    package_data={NAME: ["py.typed"], f"{NAME}.models": ["roboalign_tiny/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

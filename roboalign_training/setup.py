@@ -1,6 +1,7 @@
 """Packages what runs offline; a file to install that is missing fails the build."""
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 from setuptools import find_packages, setup
 
@@ -18,13 +19,14 @@ def files(folder: str, pattern: str) -> list[str]:
 
 setup(
     name=NAME,
-    version="0.1.0",
+    version=ElementTree.parse("package.xml").findtext("version"),
     description="All of RoboAlign that runs offline",
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={
-        f"{NAME}.evaluate": ["report.html.j2"],
-        f"{NAME}.look": ["page.html.j2", "page.css", *PAGE_SCRIPTS],
+        NAME: ["py.typed"],
+        f"{NAME}.evaluate": ["report.html.j2", "report.css"],
+        f"{NAME}.look": ["page.html.j2", "player.html.j2", "page.css", *PAGE_SCRIPTS],
     },
     data_files=[
         # Sourcing the workspace puts bin/ on the PATH; console scripts go where ros2 run looks.

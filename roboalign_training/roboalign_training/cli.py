@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": ("evaluate.cli", "open-loop or closed-loop evaluation of a checkpoint"),
     "replay": ("evaluate.replay_cli", "a recorded episode through the live policy node"),
     "up": ("up", "start gate and policy, and simulator or recorder; ctrl-C stops them"),
+    "run": ("run_cli", "send a task to the running policy: thoughts, progress, outcome"),
     "gate": ("gate_cli", "enable, disable, estop, reset, status of the safety gate"),
     "doctor": ("doctor_cli", "contract against the live graph: every fault with its fix"),
     "serve": ("serve_cli", "a policy over a socket, for `inference: remote`"),

@@ -53,3 +53,22 @@ def mean_interval(
     spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
     margin = z * spread / math.sqrt(n)
     return float(mean - margin), float(mean + margin)
+
+
+def mcnemar_p(only_first: int, only_second: int) -> float:
+    """Exact two-sided p-value that two arms, tried on the same cases, succeed equally often.
+
+    Args:
+        only_first: cases in which the first arm alone succeeded.
+        only_second: the second alone. Cases in which both did or none say nothing.
+
+    Raises:
+        ValueError: a count is negative.
+
+    Source: Q. McNemar, Note on the sampling error of the difference between correlated
+    proportions, Psychometrika 12 (1947); the exact binomial form.
+    """
+    if min(only_first, only_second) < 0:
+        raise ValueError(f"found {only_first} and {only_second}, expected counts of 0 or more")
+    n, least = only_first + only_second, min(only_first, only_second)
+    return min(1.0, 2 * sum(math.comb(n, k) for k in range(least + 1)) / 2**n)

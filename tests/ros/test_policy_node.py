@@ -89,6 +89,11 @@ def test_rollouts_are_repeatable_and_nothing_survives_an_episode(start_node, sta
     assert [result.faults for result in results] == [()] * 3
     assert results[0].valid_chunks == results[0].chunks == len(results[0].reasonings)
     assert results[0].reasonings[0] == f"thinking of {results[0].instruction}"
+    assert results[0].answer_steps == tuple(range(0, 4 * results[0].chunks, 4))
+    assert results[0].answer_faults == ("",) * results[0].chunks
+    assert (results[0].goals, results[0].moved) == ({"red cube on white plate": False}, ())
+    assert results[1].goals == {"drawer open": False}
+    assert (results[0].limit, results[0].refused_run) == (48, False)
     first, third = dict(results[0].frames), dict(results[2].frames)
     assert sorted(first) == sorted(third) == [0, 16, 32, 48]
     assert all(np.array_equal(first[step], third[step]) for step in first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 
@@ -73,3 +74,15 @@ def test_the_time_limit_is_told_once_and_counts_from_the_first_command() -> None
         told += [news] if (news := world.news()) else []
     assert len(told) == 2 and told[1].startswith("success after ")
     assert ", past the limit of 5: goal/open_drawer" in told[1]
+
+
+def test_the_scene_says_which_goals_are_met() -> None:
+    world = SimWorld(100_000_000, 1_000_000_000)
+    world.reset("long", "drawer_red_in_drawer", 3, 0.0)
+    seen = [json.loads(world.scene_json(0))["goals"]]
+    while not world.done:
+        world.step(world.expert_action())
+        seen.append(json.loads(world.scene_json(0))["goals"])
+    assert seen[0] == {"drawer open": False, "red cube in the drawer": False}
+    assert {"drawer open": True, "red cube in the drawer": False} in seen
+    assert seen[-1] == {"drawer open": True, "red cube in the drawer": True}

@@ -54,7 +54,7 @@ class Page(HTMLParser):
         if self._open and self._open[-1] == "script":
             attributes, text = self.scripts[-1]
             self.scripts[-1] = attributes, text + data
-        elif self._open and self._open[-1] in ("td", "th"):
+        elif {"td", "th"} & set(self._open):
             self.cells[-1] += data
         elif self._open and self._open[-1] != "style":
             self.prose.append(data)

@@ -17,7 +17,7 @@ from roboalign_training.demo.plan import (
     RECORD_SEED,
     DemoConfig,
 )
-from roboalign_training.evaluate import closed_loop
+from roboalign_training.evaluate import cli, closed_loop
 from roboalign_training.evaluate.closed_loop import (
     JOBS,
     RESULTS,
@@ -36,7 +36,8 @@ from roboalign_training.statistics import wilson_interval
 def record(episode, success=True, **more):
     return {
         "suite": episode.suite, "task": episode.task, "seed": episode.seed, "success": success,
-        "chunks": 5, "valid_chunks": 4, "faults": ["undecodable"], **more,
+        "steps": 30, "chunks": 5, "valid_chunks": 4, "faults": ["undecodable"],
+        "instruction": "grasp it", "reasonings": ["here"] * 5, **more,
     }  # fmt: skip
 
 
@@ -193,6 +194,26 @@ class Echo:
         actions = np.full((8, 7), 0.5, np.float32)
         actions[:, 0] += 0.1
         return Prediction(actions, [1, 2, 9, 9], "", OK, "", 0.1)
+
+
+def test_the_command_leaves_a_page(policy, worker, tmp_path, capsys):
+    out = tmp_path / "driven"
+    command = [
+        "closed-loop",
+        str(policy),
+        "--out",
+        str(out),
+        "--suites",
+        "goal",
+        "--episodes",
+        "2",
+    ]
+    assert cli.main(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["suites"]["goal"]["n"] == 2
+    assert found["report"] == str(out / "report.html")
+    page = (out / "report.html").read_text()
+    assert "The policy policy succeeded in 2 of 2 unseen scenes" in page
 
 
 def test_open_loop_figures_by_hand():

@@ -118,7 +118,7 @@ def test_page_needs_nothing_else_and_lets_nothing_else_run(tmp_path):
     page = page_of(demo.folder, tmp_path)
     for tag, attributes in page.tags:
         assert "src" not in attributes
-        assert "href" not in attributes
+        assert attributes.get("href", "#").startswith("#")
         assert "style" not in attributes
         assert not any(name.startswith("on") for name in attributes), (tag, attributes)
         assert tag not in ("img", "link", "iframe", "object")
@@ -357,18 +357,78 @@ def test_what_is_left_out_is_said(tmp_path, fitted, monkeypatch):
     assert len(episode["fast"]["tokens"]) == 7
 
 
-def test_page_of_many_episodes_is_small(tmp_path, monkeypatch):
+def jpeg_bytes(page):
+    """Of all images of a page; each camera of each episode has one."""
+    images = [c["jpegs"] for e in page.data["episodes"] for c in e["cameras"]]
+    assert all(images)
+    return sum(len(text) for jpegs in images for text in jpegs) * 3 / 4
+
+
+def test_many_episodes_are_on_several_small_pages(tmp_path, monkeypatch, capsys):
     for i in range(5):
         write_demo(tmp_path / f"ep{i}", count=60, seed=i)
     build_dataset([tmp_path / f"ep{i}" for i in range(5)], None, tmp_path / "set")
-    monkeypatch.setattr(budget, "IMAGE_BYTES", 500_000)
-    monkeypatch.setattr("roboalign_training.look.look.MOST_EPISODES", 4)
-    page = page_of(tmp_path / "set", tmp_path)
-    assert len(page.data["episodes"]) == 4
-    assert "4 of 5 episodes are shown; choose others with --episode ID" in page.prose
-    images = [c["jpegs"] for e in page.data["episodes"] for c in e["cameras"]]
-    assert all(images)
-    assert sum(len(text) for jpegs in images for text in jpegs) * 3 / 4 <= 500_000
+    fit_dataset(tmp_path / "set", vocab_size=128)
+    monkeypatch.setattr(budget, "IMAGE_BYTES", 300_000)
+    monkeypatch.setattr("roboalign_training.look.look.MOST_EPISODES", 2)
+    first = page_of(tmp_path / "set", tmp_path)
+    said = capsys.readouterr().out
+    pages = [first, *(Page(tmp_path / f"page-{n}.html") for n in (2, 3))]
+    assert all(f"written: {tmp_path / f'page{end}.html'}" in said for end in ("", "-2", "-3"))
+    shown = [[e["id"] for e in page.data["episodes"]] for page in pages]
+    assert shown == [["ep0", "ep1"], ["ep2", "ep3"], ["ep4"]]
+    assert all(jpeg_bytes(page) <= 300_000 for page in pages)
+    assert jpeg_bytes(pages[1]) > 100_000, "a page behind the first has a budget of its own"
+    links = [[a["href"] for tag, a in page.tags if tag == "a"] for page in pages]
+    rows = ["#episode=ep0", "#episode=ep1", "page-2.html#episode=ep2", "page-2.html#episode=ep3",
+            "page-3.html#episode=ep4"]  # fmt: skip
+    assert links[0] == ["page-2.html", "page-3.html", *rows]
+    assert links[1] == ["page.html", "page-3.html"]
+    assert "5–5" in pages[2].prose
+    for page, count in zip(pages, (120, 120, 60), strict=True):
+        assert f"FAST reconstruction over {count} chunks" in " ".join(page.prose)
+    assert not (tmp_path / "page-4.html").exists()
+
+
+def test_many_episodes_of_a_bag_too(tmp_path, monkeypatch):
+    marks = [(8 * i, 8 * i + 7, f"e {i}", "open it", "success") for i in range(3)]
+    demo = write_demo(tmp_path / "ep", count=24, custom=False, markers=tuple(marks))
+    monkeypatch.setattr("roboalign_training.look.look.MOST_EPISODES", 2)
+    first = page_of(demo.folder, tmp_path, "--contract", "sim_panda")
+    second = Page(tmp_path / "page-2.html")
+    assert [e["id"] for p in (first, second) for e in p.data["episodes"]] == ["e 0", "e 1", "e 2"]
+    _, values = line(second.data["episodes"][0], TWIST, "dy")
+    np.testing.assert_allclose(values, demo.actions[16:24, 1], atol=1e-6)
+    hrefs = [a["href"] for tag, a in first.tags if tag == "a"]
+    assert hrefs == ["page-2.html", "#episode=e%200", "#episode=e%201",
+                     "page-2.html#episode=e%202"]  # fmt: skip
+
+
+def test_a_file_that_is_no_page_is_not_written_over(tmp_path, fitted, monkeypatch, capsys):
+    monkeypatch.setattr("roboalign_training.look.look.MOST_EPISODES", 2)
+    for name in ("page.html", "page-2.html"):
+        (tmp_path / name).write_text("my notes")
+        command = [str(fitted), "--html", str(tmp_path / "page.html")]
+        assert inspect_cli.main(command) == 1
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"{name}: found a file that is no page of roboalign inspect" in said
+        assert (tmp_path / name).read_text() == "my notes"
+        (tmp_path / name).unlink()
+    page_of(fitted, tmp_path)
+    page_of(fitted, tmp_path)  # its own pages are
+
+
+def test_marks_beside_an_episode():
+    def badges(**given):
+        return Scene("a", **given).badges
+
+    assert badges(outcome="success", verdict="") == [
+        ("good", "outcome: success"), ("good", "fit for training")]  # fmt: skip
+    assert badges(outcome="failure", verdict="too short") == [
+        ("bad", "outcome: failure"), ("bad", "not fit for training: too short")]  # fmt: skip
+    assert badges(outcome="unknown") == [
+        ("small", "outcome: unknown"), ("small", "not judged: no contract")]  # fmt: skip
+    assert badges(marks=[("small", "12 steps")]) == [("small", "12 steps")]
 
 
 def test_frames_without_pictures_are_the_frames(tmp_path):

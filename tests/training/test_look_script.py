@@ -12,17 +12,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from demo_bags import write_demo
+from page_browser import (
+    BROKEN_HEADS,
+    CLIPPED_WORDS,
+    WIDER_THAN_PAGE,
+    dom_of,
+    measured,
+    needs_browser,
+)
 
 from roboalign_training.data import inspect_cli
 from roboalign_training.data.dataset import build_dataset
 from roboalign_training.data.fit import fit_dataset
 from roboalign_training.look.document import packed
-from roboalign_training.look.page import SCRIPTS, STYLES, TEMPLATE
+from roboalign_training.look.page import TEMPLATE
+from roboalign_training.look.shell import PLAYER, SCRIPTS, STYLES
 
 NODE = shutil.which("node") or shutil.which("nodejs")
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 LOOK = resources.files("roboalign_training.look")
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -142,6 +148,14 @@ def test_density_in_quarters():
 
 
 @needs_node
+def test_long_numbers_beside_a_plot_have_room():
+    marks = node("f.tickTexts([-0.00002, -0.00001, 0])")
+    assert marks[0] == "\u22120.00002"
+    assert node(f"f.labelWidth({json.dumps(marks)})") > 45  # what the margin leaves them
+    assert node("f.labelWidth(['0.5', '\u22120.5'])") < 45
+
+
+@needs_node
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_scripts_parse(name):
     done = subprocess.run([NODE, "--check", str(LOOK / name)], capture_output=True, text=True)
@@ -161,26 +175,25 @@ def test_setup_installs_every_file_of_the_page():
     setup = (folder.parents[1] / "setup.py").read_text("utf-8")
     named = set(re.findall(r'"([\w.]+\.(?:js|css|j2))"', setup))
     found = {path.name for path in folder.iterdir() if path.suffix in (".js", ".css", ".j2")}
-    assert found == {*SCRIPTS, STYLES, TEMPLATE}
+    assert found == {*SCRIPTS, STYLES, TEMPLATE, PLAYER}
     assert found <= named
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium to open the page in")
-def test_page_in_a_browser(tmp_path):
+@pytest.fixture
+def page(tmp_path):
+    """A data set's page."""
     for i in range(2):
         write_demo(tmp_path / f"ep{i}", seed=i, count=20, instruction=HOSTILE)
     build_dataset([tmp_path / "ep0", tmp_path / "ep1"], None, tmp_path / "set")
     fit_dataset(tmp_path / "set", vocab_size=128)
-    page = tmp_path / "page.html"
-    assert inspect_cli.main([str(tmp_path / "set"), "--html", str(page)]) == 0
-    done = subprocess.run(
-        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000",
-         "--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
-         f"file://{page}#episode=ep1&t=0.5"],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    dom = done.stdout
-    assert "CONSOLE" not in done.stderr, done.stderr
+    file = tmp_path / "page.html"
+    assert inspect_cli.main([str(tmp_path / "set"), "--html", str(file)]) == 0
+    return file
+
+
+@needs_browser
+def test_page_in_a_browser(page, tmp_path):
+    dom = dom_of(f"file://{page}#episode=ep1&t=0.5", tmp_path)
     assert dom.count('class="cursor"') >= 7 + 7 + 1
     assert re.search(r'<output id="clock">0\.500 / 1\.90 s', dom)
     assert re.search(r"chunk at 0\.50 s: \d+ tokens", dom)
@@ -189,3 +202,16 @@ def test_page_in_a_browser(tmp_path):
     assert "<img" not in re.sub(r"<script.*?</script>", "", dom, flags=re.DOTALL)
     hostile = "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;"
     assert f'<div class="instruction">“{hostile}”</div>' in dom
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [390, 1300])
+def test_nothing_breaks_or_is_cut_off(page, tmp_path, width):
+    length = "page.querySelector('.stream svg').clientWidth"
+    expression = f"[{WIDER_THAN_PAGE}, {BROKEN_HEADS}, {CLIPPED_WORDS}, {length}]"
+    found = measured(page, tmp_path, width, expression)
+    wider, broken, clipped, line = found
+    assert wider <= 0
+    assert broken == []
+    assert clipped == []
+    assert line > 300

@@ -1,37 +1,63 @@
 """The demo's report: the figures that acceptance names, and a page that needs nothing else."""
 
 import base64
-import html.parser
+import hashlib
 import io
 import json
+import re
 
 import numpy as np
 import pytest
+from look_pages import Page, unpack
+from page_browser import (
+    BROKEN_HEADS,
+    CLIPPED_WORDS,
+    WIDER_THAN_PAGE,
+    dom_of,
+    measured,
+    needs_browser,
+)
 from PIL import Image
 
 from roboalign_policy.sim import SUITES
 from roboalign_training.demo.cli import success_table
 from roboalign_training.demo.plan import ARMS
-from roboalign_training.evaluate.closed_loop import FRAMES, RESULTS, summarise
-from roboalign_training.evaluate.figures import filmstrip
-from roboalign_training.evaluate.report import collect_strips, read_metrics, write_report
+from roboalign_training.evaluate.closed_loop import FRAMES, RESULTS, Episode, summarise
+from roboalign_training.evaluate.played import choose
+from roboalign_training.evaluate.report import (
+    read_arms,
+    read_metrics,
+    write_closed_loop_report,
+    write_report,
+)
 
 STAGES = ("record", "dataset", "base", "sft", "grpo", "open_loop", "closed_loop")
 WINS = {"base": 0, "sft": 3, "grpo": 4}
 THOUGHT = "approach <b>red</b> cube at 40 10 2 : move forward 10"
 
 
-def episodes(arm):
-    """Five episodes a suite; the base's chunks are broken."""
-    return [
+def episodes(arm, old=False):
+    """Five episodes a suite; the base's chunks are refused. Old results know less."""
+    refused = arm == "base"
+    records = [
         {
             "suite": suite, "task": "t", "seed": 3_000_000 + i, "success": i < WINS[arm],
-            "steps": 30, "chunks": 4, "valid_chunks": 0 if arm == "base" else 4, "faults": [],
-            "instruction": "grasp the red cube", "reasonings": [THOUGHT],
+            "steps": 11, "chunks": 2, "valid_chunks": 0 if refused else 2,
+            "faults": ["out_of_limits"] * 2 if refused else [], "end": "the client cancelled",
+            "instruction": "grasp the red cube", "reasonings": [THOUGHT, "release"],
+            "mean_inference_s": 0.1,
         }
         for suite in SUITES
         for i in range(5)
     ]  # fmt: skip
+    for record in () if old else records:
+        record.update(
+            limit=48, refused_run=refused, answer_steps=[0, 8],
+            answer_faults=["out_of_limits"] * 2 if refused else ["", ""],
+            goals={"red cube on white plate": record["success"]},
+            moved=["red cube"] if record["success"] else ["blue cube"],
+        )  # fmt: skip
+    return records
 
 
 def open_loop(shift):
@@ -62,7 +88,9 @@ def finished(tmp_path):
     (tmp_path / "stages.json").write_text(json.dumps(state))
     for run, key in (("sft", "loss"), ("grpo", "reward")):
         (tmp_path / run).mkdir()
-        lines = [{"step": i, key: 1.0 / (i + 1)} for i in range(5)]
+        lines = [{"step": i, key: 10.0**-i} for i in range(5)]
+        if run == "grpo":
+            lines += [{"step": i, "dev_score": 0.5 + i / 10} for i in range(0, 5, 2)]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (tmp_path / run / "metrics.jsonl").write_text(text + '{"step": 5, "torn')
     for arm in ARMS:
@@ -71,7 +99,9 @@ def finished(tmp_path):
         lines = episodes(arm)
         (folder / RESULTS).write_text("".join(json.dumps(r) + "\n" for r in lines))
         for r in lines:
-            images = np.full((12, 16, 16, 3), 90, np.uint8)
+            images = np.full((12, 16, 16, 3), 90, np.uint8) + np.arange(
+                12, dtype=np.uint8
+            ).reshape(12, 1, 1, 1)
             name = f"{r['suite']}-{r['task']}-{r['seed']}.npz"
             np.savez_compressed(folder / FRAMES / name, steps=np.arange(12), images=images)
     return tmp_path
@@ -87,7 +117,7 @@ def test_report_json_holds_every_figure_with_its_n(finished):
             entry = report["closed_loop"][suite][arm]
             assert (entry["successes"], entry["n"]) == (won, 5)
             assert entry["interval"][0] <= won / 5 <= entry["interval"][1]
-    trained = 2 * len(SUITES) * 5 * 4
+    trained = 2 * len(SUITES) * 5 * 2
     assert (report["decode"]["valid"], report["decode"]["n"]) == (trained, trained)
     assert report["decode"]["by_arm"]["base"] == {"valid": 0, "n": trained // 2}
     assert set(report["open_loop"]) == {"sft", "grpo"}
@@ -99,50 +129,180 @@ def test_report_json_holds_every_figure_with_its_n(finished):
     assert report["samples"] == {"sft": 6400, "grpo": 60}
     assert report["seconds"] == dict.fromkeys(STAGES, 1.5)
     assert report["config"] == {"episodes": 12}
+    for arm, won in WINS.items():
+        total = report["total"][arm]
+        assert (total["successes"], total["n"]) == (4 * won, 20)
+    base_sft, sft_grpo = report["paired"]
+    assert (sft_grpo["first"], sft_grpo["second"]) == ("sft", "grpo")
+    counts = [sft_grpo[k] for k in ("both", "only_first", "only_second", "neither")]
+    assert counts == [12, 0, 4, 4]
+    assert sft_grpo["p"] == pytest.approx(2 * 0.5**4)
+    assert base_sft["only_second"] == 12
+    assert report["causes"] == {
+        "base": {"chunks refused (out of limits)": 20},
+        "sft": {"time limit, only other objects were moved": 8},
+        "grpo": {"time limit, only other objects were moved": 4},
+    }
 
 
-class Page(html.parser.HTMLParser):
-    """Tags with their attributes, and the text."""
+def page_of(finished):
+    return Page(write_report(finished, {"episodes": 12}))
 
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.text, self.open = [], "", []
-        self.feed(text)
 
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
+def words_of(page):
+    return " ".join(" ".join([*page.prose, *page.cells]).split())
 
 
 def test_the_page_is_whole_and_needs_nothing_from_outside(finished):
-    path = write_report(finished, {})
-    text = path.read_text()
-    page = Page(text)
-    assert page.open == []
-    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
-    assert "http://" not in text
-    assert "https://" not in text
-    assert "url(" not in text
-    images = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 4 + 2 * 2 * len(SUITES), "figures; success and failure a suite and arm"
-    for source in images:
-        head, data = source.split(",", 1)
-        assert head == "data:image/png;base64"
-        Image.open(io.BytesIO(base64.b64decode(data))).verify()
+    page = page_of(finished)
+    assert not {"link", "iframe", "img"} & {tag for tag, _ in page.tags}
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page.text)
+    assert "url(" not in page.text
+    for _, attributes in page.tags:
+        assert "src" not in attributes
+        assert "style" not in attributes
+        assert attributes.get("href", "#").startswith("#")
+    policy = next(
+        a["content"] for _, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"
+    )
+    (script,) = [text for attributes, text in page.scripts if not attributes]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert any(a.get("name") == "viewport" for _, a in page.tags)
+    assert "prefers-color-scheme: dark" in page.text
+
+
+def test_the_page_says_first_what_came_out(finished):
+    text = words_of(page_of(finished))
+    first = (
+        "The policy after SFT and GRPO succeeded in 16 of 20 unseen scenes (95 % interval: 58 to "
+        "92 %). On the same scenes the base model in 0 of 20 and SFT alone in 12 of 20."
+    )
+    assert 0 < text.index(first) < text.index("Success in closed loop")
+    assert (
+        "4 scenes succeed with grpo alone and 0 with sft alone: no more than chance explains "
+        "(McNemar p = 0.12)." in text
+    )
 
 
 def test_the_page_states_the_figures(finished):
-    text = Page(write_report(finished, {}).read_text()).text
-    for words in ("12 demonstrations", "480 frames", "9.5 FAST tokens", "6400 SFT samples", "4/5"):
+    page = page_of(finished)
+    text = words_of(page)
+    for words in ("12 demonstrations", "480 frames", "9.5 FAST tokens", "6400 SFT samples"):
         assert words in text
-    assert THOUGHT in text, "a thought is text, not markup"
+    cells = [" ".join(cell.split()) for cell in page.cells]
+    assert cells.count("4/5 (38–96 %)") == len(SUITES)
+    assert "16/20 (58–92 %)" in cells
+    assert "<b>red</b>" not in page.text, "a thought is text, not markup"
+
+
+def test_arms_stand_side_by_side_by_seed(finished):
+    page = page_of(finished)
+    titles = [a["title"] for tag, a in page.tags if tag == "td" and "title" in a]
+    assert len(titles) == len(SUITES) * 3 * 5
+    assert titles[:3] == [
+        f"seed {3_000_000 + i}, t, base: chunks refused (out of limits)" for i in range(3)
+    ]
+    assert titles[5] == "seed 3000000, t, sft: success after 11 steps"
+    marks = [cell for cell in page.cells if cell in ("✓", "✗")]
+    assert marks[:15] == list("✗✗✗✗✗✓✓✓✗✗✓✓✓✓✗")
+
+
+def test_failures_are_listed_with_what_is_known(finished):
+    page = page_of(finished)
+    assert page.cells.count("missing: red cube on white plate; moved: blue cube") == 8 + 4
+    refused = (
+        "missing: red cube on white plate; moved: blue cube; refused chunks: 2 out of limits of 2"
+    )
+    assert page.cells.count(refused) == 20
+
+
+def test_episodes_are_played_with_the_thought_at_its_frame(finished):
+    page = page_of(finished)
+    episodes = page.data["episodes"]
+    found = [(e["group"], e["label"].split(" · ")[1], e["outcome"]) for e in episodes]
+    assert found[:4] == [("object", "grpo", "success"), ("object", "sft", "success"),
+                         ("object", "base", "failure"), ("object", "sft", "failure")]  # fmt: skip
+    by_arm = {arm: [f for f in found if f[1] == arm] for arm in ARMS}
+    assert len(by_arm["base"]) == 2 * 4, "two failures a suite, no success"
+    assert len(by_arm["sft"]) == 3 * 4
+    assert len(by_arm["grpo"]) == 2 * 4, "a success, and the only failure"
+    episode = episodes[0]
+    assert episode["thoughts"] == [[0.0, THOUGHT, False], [0.8, "release", False]]
+    (camera,) = episode["cameras"]
+    np.testing.assert_allclose(unpack(camera["times"]), np.arange(12) / 10, atol=1e-6)
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(camera["jpegs"][5]))))
+    assert abs(int(image[8, 8, 0]) - 95) < 4
+    base = next(e for e in episodes if " base " in e["label"])
+    assert base["thoughts"][0] == [0.0, f"{THOUGHT} — chunk refused: out of limits", True]
+    assert ["bad", "chunks refused (out of limits)"] in base["badges"]
+    links = {a["href"] for tag, a in page.tags if tag == "a"}
+    assert "#episode=grpo%2Fobject-t-3000000" in links
+    assert {e["id"].replace("/", "%2F") for e in episodes} == {link[9:] for link in links}
+
+
+def test_old_results_make_a_page_too(finished):
+    for arm in ARMS:
+        lines = [json.dumps(record) + "\n" for record in episodes(arm, old=True)]
+        (finished / "closed_loop" / arm / RESULTS).write_text("".join(lines))
+    page = page_of(finished)
+    report = json.loads((finished / "report.json").read_text())
+    assert report["causes"]["sft"] == {"time limit": 8}
+    assert report["causes"]["base"] == {"chunks refused (out of limits)": 20}
+    episode = page.data["episodes"][0]
+    assert episode["thoughts"] == []
+    assert ["thought 1", THOUGHT] in episode["about"]
+    assert "when each thought was is not recorded" in episode["notes"][0]
+
+
+def test_the_page_stays_small(finished, monkeypatch):
+    monkeypatch.setattr("roboalign_training.evaluate.played.IMAGE_BYTES", 60_000)
+    page = page_of(finished)
+    images = [c["jpegs"] for e in page.data["episodes"] for c in e["cameras"]]
+    assert all(images)
+    assert sum(len(text) for jpegs in images for text in jpegs) * 3 / 4 <= 60_000
+
+
+def test_curves_of_training(finished):
+    page = page_of(finished)
+    text = words_of(page)
+    for words in ("SFT loss", "loss, log axis", "GRPO validation", "GRPO reward"):
+        assert words in text
+    assert "SFT validation" not in text, "a single score is no curve"
+    points = re.findall(r'<polyline class="curve s1" points="([^"]+)"', page.text)[0].split()
+    heights = [float(point.split(",")[1]) for point in points]
+    steps = np.diff(heights)
+    np.testing.assert_allclose(steps, steps[0], atol=0.2)  # powers of ten are evenly far apart
+
+
+def test_one_policys_closed_loop_has_a_page(finished, tmp_path):
+    folder = finished / "closed_loop" / "grpo"
+    page = Page(write_closed_loop_report(folder, tmp_path / "mine"))
+    text = words_of(page)
+    assert "The policy mine succeeded in 16 of 20 unseen scenes" in text
+    assert "Causes of failure" in text
+    assert "Training" not in text
+    assert len(page.data["episodes"]) == 8
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [390, 1300])
+def test_nothing_of_the_report_breaks_or_is_cut_off(finished, tmp_path, width):
+    path = write_report(finished, {"episodes": 12})
+    expression = f"[{WIDER_THAN_PAGE}, {BROKEN_HEADS}, {CLIPPED_WORDS}]"
+    assert measured(path, tmp_path, width, expression) == [0, [], []]
+
+
+@needs_browser
+def test_the_report_plays(finished, tmp_path):
+    path = write_report(finished, {"episodes": 12})
+    dom = dom_of(f"file://{path}#episode=sft%2Fgoal-t-3000003&t=0.9", tmp_path)
+    assert re.search(r'<output id="clock">0\.900 / 1\.10 s', dom)
+    assert re.search(
+        r'<li class="taken now"><button type="button"><time>0\.8 s</time>release', dom
+    )
+    assert '<optgroup label="object">' in dom
+    assert "time limit, only other objects were moved" in dom
 
 
 def test_a_policy_without_a_valid_chunk_is_reported_too(finished):
@@ -151,34 +311,28 @@ def test_a_policy_without_a_valid_chunk_is_reported_too(finished):
     broken.update(action_l1=None, action_l1_interval=None, action_l1_by_dimension={}, valid=0,
                   prefix_accuracy_interval=None)  # fmt: skip
     (finished / "stages.json").write_text(json.dumps(state))
-    assert "–" in Page(write_report(finished, {}).read_text()).text
+    assert "–" in page_of(finished).cells
 
 
-def test_strips_are_a_success_and_a_failure_of_each_suite_and_trained_arm(finished):
-    strips = collect_strips(finished)
-    found = [(s["suite"], s["arm"], s["success"]) for s in strips]
-    wanted = {(s, a, ok) for s in SUITES for a in ARMS[1:] for ok in (True, False)}
-    assert set(found) == wanted
-    assert len(found) == len(wanted)
+def test_what_has_no_frames_is_not_played(finished):
+    arms = read_arms(finished)
+    folders = {arm: finished / "closed_loop" / arm for arm in ARMS}
+    shown = choose(arms, folders)
+    seeds = {(arm, e.suite): sorted(x.seed for a, x, _ in shown if (a, x.suite) == (arm, e.suite))
+             for arm, e, _ in shown}  # fmt: skip
+    assert seeds[("base", "goal")] == [3_000_000, 3_000_003], "seeds that other arms show"
+    (folders["grpo"] / FRAMES / f"{Episode('goal', 't', 3_000_000).name}.npz").unlink()
+    kept = [(a, e) for a, e, _ in choose(arms, folders) if a == "grpo" and e.suite == "goal"]
+    assert ("grpo", Episode("goal", "t", 3_000_000)) not in kept
     for path in (finished / "closed_loop").rglob("*.npz"):
         path.unlink()
-    assert collect_strips(finished) == []
+    assert choose(arms, folders) == []
+    assert "No frames were kept." in words_of(page_of(finished))
 
 
 def test_metrics_of_a_killed_run_are_read(finished, tmp_path):
     assert [line["step"] for line in read_metrics(finished / "sft")] == [0, 1, 2, 3, 4]
     assert read_metrics(tmp_path / "none") == []
-
-
-@pytest.mark.parametrize(("frames", "shown"), [(1, 1), (7, 7), (40, 10)])
-def test_a_filmstrip_shows_first_and_last(frames, shown):
-    images = np.zeros((frames, 8, 6, 3), np.uint8)
-    images[:] = np.arange(frames, dtype=np.uint8)[:, None, None, None]
-    strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(filmstrip(images).split(",")[1]))))
-    assert strip.shape == (8, 6 * shown, 3)
-    values = strip[0, ::6, 0].tolist()
-    assert (values[0], values[-1]) == (0, frames - 1)
-    assert values == sorted(set(values))
 
 
 def test_the_terminal_table_has_every_suite_and_arm(finished):

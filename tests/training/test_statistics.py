@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from roboalign_training.statistics import mean_interval, wilson_interval
+from roboalign_training.statistics import mcnemar_p, mean_interval, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,17 @@ def test_mean_interval_by_hand():
 def test_mean_interval_of_less_than_two_values_is_unknown():
     assert mean_interval([]) is None
     assert mean_interval([0.3]) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "p"),
+    [(0, 0, 1.0), (3, 3, 1.0), (0, 6, 2 / 64), (1, 6, 16 / 128), (16, 19, 0.7359)],
+)
+def test_mcnemar_is_the_binomial_test_of_a_fair_coin(first, second, p):
+    assert mcnemar_p(first, second) == pytest.approx(p, abs=5e-5)
+    assert mcnemar_p(second, first) == mcnemar_p(first, second)
+
+
+def test_mcnemar_takes_no_negative_counts():
+    with pytest.raises(ValueError, match="found -1 and 3, expected counts of 0 or more"):
+        mcnemar_p(-1, 3)

@@ -151,7 +151,7 @@ class RealtimeLoop:
             return
         steady_s = time.monotonic()
         if late := self._beat.tick(steady_s):
-            self._node.get_logger().warning(late, throttle_duration_sec=_LOG_PERIOD_S)
+            self._node.get_logger().warning(late, throttle_duration_sec=_WAITS_PERIOD_S)
         tick = self._realtime.tick(self._view(), self._see, steady_s)
         if tick.stepped:
             self._observed.add(steady_s)

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from roboalign_msgs.srv import GetOutcome, ResetSim
 from std_msgs.msg import String
 
 from roboalign_policy.core.contract import Contract, load_contract
+from roboalign_policy.core.rollout import MOVED_M, RolloutJob, RolloutResult
 from roboalign_policy.core.selectors import image_from_msg, stamp_ns_from_msg
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.qos import lossless_qos, reliable_qos
@@ -48,49 +48,6 @@ _POLICY_ENDS = (
 
 class RolloutError(RuntimeError):
     """Simulator or policy node is not there, not active or has stopped answering."""
-
-
-@dataclass(frozen=True)
-class RolloutJob:
-    """One episode to run."""
-
-    suite: str
-    task: str
-    seed: int
-    action_noise: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class RolloutResult:
-    """What came of one episode.
-
-    Attributes:
-        job: what was run.
-        instruction: what the policy was told.
-        success: the simulator's judgement.
-        steps: control steps.
-        chunks: answers of the policy.
-        valid_chunks: those of them that decoded and were accepted.
-        faults: kinds of the others.
-        reasonings: reasoning text of every answer.
-        mean_inference_s: s; mean over the answers, NaN without any.
-        wall_s: s; from reset to outcome.
-        end: what policy_node said about the end of its run.
-        frames: (128, 128, 3) uint8 rgb images, every k-th step, with their steps.
-    """
-
-    job: RolloutJob
-    instruction: str
-    success: bool
-    steps: int
-    chunks: int
-    valid_chunks: int
-    faults: tuple[str, ...]
-    reasonings: tuple[str, ...]
-    mean_inference_s: float
-    wall_s: float
-    end: str
-    frames: tuple[tuple[int, np.ndarray], ...] = ()
 
 
 def run_rollouts(
@@ -154,7 +111,9 @@ class RolloutClient:
         self._reset = node.create_client(ResetSim, "sim_robot_node/reset")
         self._outcome = node.create_client(GetOutcome, "sim_robot_node/get_outcome")
         self._policy = ActionClient(node, RunPolicy, "policy_node/run_policy")
-        self._begun_ns, self._progress_s, self._scene = 0, 0.0, {}
+        self._begun_ns, self._progress_s = 0, 0.0
+        self._scene: dict[str, Any] = {}  # the newest of the episode
+        self._places: dict[str, Any] = {}  # objects of its first one
         self._chunks: list[ActionChunk] = []
         self._frames: dict[int, np.ndarray] = {}
         node.create_subscription(String, "scene", self._on_scene, reliable_qos(100))
@@ -203,10 +162,10 @@ class RolloutClient:
         if not reset.ok:
             raise RolloutError(f"{job}: the simulator refused: {reset.message}")
         self._begun_ns = stamp_to_ns(reset.stamp)
-        self._scene = {}
+        self._scene, self._places = {}, {}
         self._frames = {k: v for k, v in self._frames.items() if k >= self._begun_ns}
         self._chunks.clear()
-        end = self._drive(job, reset.instruction)
+        limit, reason, end = self._drive(job, reset.instruction)
         outcome = self._call(self._outcome, GetOutcome.Request())
         if self._keep_every and outcome.steps % self._keep_every == 0:
             late_ns = self._begun_ns + round((outcome.steps - 0.5) * self._contract.period_ns)
@@ -226,6 +185,12 @@ class RolloutClient:
             wall_s=time.monotonic() - started_s,
             end=end,
             frames=self._kept_frames(),
+            limit=limit,
+            refused_run=reason == RunPolicy.Result.REASON_CHUNK_FAULT,
+            answer_steps=tuple(self._step_of(chunk.observation_stamp) for chunk in self._chunks),
+            answer_faults=tuple(_DECODE_FAULTS.get(c.decode_status, "") for c in self._chunks),
+            goals=self._scene.get("goals", {}),
+            moved=self._moved(),
         )
 
     def close(self) -> None:
@@ -239,8 +204,23 @@ class RolloutClient:
         kept = (s for s in sorted(steps) if self._keep_every and s % self._keep_every == 0)
         return tuple((step, self._frames[steps[step]]) for step in kept)
 
-    def _drive(self, job: RolloutJob, instruction: str) -> str:
-        """Let the policy drive until the episode is over; what policy_node said at its end."""
+    def _step_of(self, stamp: Any) -> int:
+        """Step of the episode at which an observation was made."""
+        return round((stamp_to_ns(stamp) - self._begun_ns) / self._contract.period_ns)
+
+    def _moved(self) -> tuple[str, ...]:
+        """Objects that are no longer where they were at the beginning."""
+        now = {name: item["position"] for name, item in self._scene.get("objects", {}).items()}
+        return tuple(
+            name for name, place in now.items() if math.dist(place, self._places[name]) > MOVED_M
+        )
+
+    def _drive(self, job: RolloutJob, instruction: str) -> tuple[int, int, str]:
+        """Let the policy drive until the episode is over.
+
+        Returns:
+            Steps after which it is over in any case, and reason and words of policy_node's end.
+        """
         tasks = {task.name: task for task in SUITES[job.suite]}
         limit = tasks[job.task or next(iter(tasks))].max_steps
         chunks = math.ceil(limit / self._chunk_steps)
@@ -266,7 +246,7 @@ class RolloutClient:
                 f"({self._chunk_steps}) is not the policy node's replan_after_steps, or another "
                 f"simulator or policy answers in this ROS domain ({result.message})"
             )
-        return result.message
+        return limit, result.reason, result.message
 
     def _call(self, client: Any, request: Any) -> Any:
         return self._wait(client.call_async(request), client.srv_name)
@@ -287,6 +267,8 @@ class RolloutClient:
         scene = json.loads(msg.data)
         if scene["stamp_ns"] >= self._begun_ns:
             self._scene, self._progress_s = scene, time.monotonic()
+            if not self._places:
+                self._places = {n: item["position"] for n, item in scene["objects"].items()}
 
     def _on_chunk(self, msg: ActionChunk) -> None:
         if stamp_to_ns(msg.observation_stamp) >= self._begun_ns:

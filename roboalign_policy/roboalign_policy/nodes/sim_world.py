@@ -69,7 +69,7 @@ class SimWorld:
         self._next_start_ns = self.stamp_ns + EPISODE_GAP_NS
         self.observation = env.reset()
         self._expert = Expert(env)
-        self._succeeded = env.success()
+        self._goals = env.goals()
         self._steps_in_success = 0
 
     def step(self, action: np.ndarray, now_ns: int | None = None) -> None:
@@ -83,8 +83,8 @@ class SimWorld:
         self.steps += 1
         self.stamp_ns = self.stamp_ns + self._period_ns if now_ns is None else now_ns
         self._next_start_ns = self.stamp_ns + EPISODE_GAP_NS
-        self._succeeded = self._env.success()
-        self._steps_in_success = self._steps_in_success + 1 if self._succeeded else 0
+        self._goals = self._env.goals()
+        self._steps_in_success = self._steps_in_success + 1 if self.success else 0
 
     def command(self) -> None:
         """Take note that somebody commands the arm."""
@@ -117,12 +117,12 @@ class SimWorld:
     @property
     def success(self) -> bool:
         """True when the task's success check holds now."""
-        return self._succeeded
+        return all(self._goals.values())
 
     @property
     def done(self) -> bool:
         """True when the task is done, lingering included, or no step is left."""
-        lingered = self._succeeded and self._steps_in_success > self._linger_steps
+        lingered = self.success and self._steps_in_success > self._linger_steps
         return lingered or self.steps >= self._env.task.max_steps
 
     def expert_action(self) -> np.ndarray:
@@ -132,7 +132,8 @@ class SimWorld:
     def scene_json(self, ignored: int) -> str:
         """Facts of the present scene as JSON.
 
-        Episode, objects (positions in m in base_link), ignored commands.
+        Episode, goals and whether they are met, objects (positions in m in base_link), ignored
+        commands.
         """
         objects = {
             name: {
@@ -149,6 +150,7 @@ class SimWorld:
             "step": self.steps,
             "stamp_ns": self.stamp_ns,
             "success": self.success,
+            "goals": self._goals,
             "ignored_commands": ignored,
             "objects": objects,
         }

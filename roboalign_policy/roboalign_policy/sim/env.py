@@ -46,6 +46,24 @@ class Observation:
     ee_rotvec: np.ndarray
     images: dict[str, np.ndarray]
 
+    def values(self) -> dict[str, np.ndarray]:
+        """What a policy is given, by the stream keys of contract ``sim_panda``.
+
+        Returns:
+            ``image.<camera>`` (128, 128, 3) uint8 rgb; ``state.joints`` (7,) float32 rad;
+            ``state.ee`` (7,) float32: x y z in m in base_link, quaternion x y z w;
+            ``state.gripper`` (1,) float32 m.
+        """
+        quat, angle = np.zeros(4), float(np.linalg.norm(self.ee_rotvec))
+        axis = self.ee_rotvec / angle if angle > 0 else np.array([0.0, 0.0, 1.0])
+        mujoco.mju_axisAngle2Quat(quat, axis, angle)  # w x y z
+        return {
+            **{f"image.{camera}": image for camera, image in self.images.items()},
+            "state.joints": self.joints.astype(np.float32),
+            "state.ee": np.array([*self.ee_position, *quat[1:], quat[0]], np.float32),
+            "state.gripper": np.array([self.gripper_width], np.float32),
+        }
+
 
 class TabletopEnv:
     """One task from one seed: the same seed and actions give the same states and pixels.
@@ -212,7 +230,11 @@ class TabletopEnv:
 
     def success(self) -> bool:
         """Whether every goal of the task is met now."""
-        return all(goal.satisfied(self.scene) for goal in self.task.goals)
+        return all(self.goals().values())
+
+    def goals(self) -> dict[str, bool]:
+        """What the task asks for ("red cube on white plate"), and whether that is so now."""
+        return {str(goal): goal.satisfied(self.scene) for goal in self.task.goals}
 
     def objects(self) -> dict[str, ObjectState]:
         """What stands on the table, by name."""

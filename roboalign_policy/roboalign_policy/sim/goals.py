@@ -31,6 +31,12 @@ class PutOn:
     cube: str
     support: str
 
+    def __str__(self) -> str:
+        """What is to be: "red cube on white plate"."""
+        if self.support == "drawer":
+            return f"{self.cube} in the drawer"
+        return f"{self.cube} on {self.support}"
+
     def place(self, scene: Scene) -> np.ndarray:
         """(3,) m in base_link: where the cube's centre has to be when the gripper lets go."""
         if self.support == "drawer":
@@ -58,6 +64,10 @@ class PutOn:
 @dataclasses.dataclass(frozen=True)
 class OpenDrawer:
     """The drawer stands more than 60 % open and the gripper has let go of the handle."""
+
+    def __str__(self) -> str:
+        """What is to be."""
+        return "drawer open"
 
     def released(self, scene: Scene) -> bool:
         """The same as satisfied: a drawer does not settle."""

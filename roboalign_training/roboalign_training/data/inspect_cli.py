@@ -43,8 +43,8 @@ def parser() -> argparse.ArgumentParser:
         "--html",
         type=Path,
         metavar="FILE",
-        help="one page with everything in it: images, plots, gaps, FAST tokens; opens without "
-        "network in any browser",
+        help="a page with everything in it: images, plots, gaps, FAST tokens; opens without "
+        "network in any browser; of more than 100 episodes further pages beside it, FILE-2 ...",
     )
     p.add_argument(
         "--rerun",
@@ -125,7 +125,7 @@ def inspect(args: argparse.Namespace, tell: Callable[[str], None]) -> tuple[View
     from roboalign_training.look.bag_source import look_at_bag
     from roboalign_training.look.dataset_source import look_at_dataset
     from roboalign_training.look.look import Choice
-    from roboalign_training.look.page import write_page
+    from roboalign_training.look.page import check_target, write_page
     from roboalign_training.look.rerun_sink import RerunLog
 
     log = None
@@ -133,18 +133,19 @@ def inspect(args: argparse.Namespace, tell: Callable[[str], None]) -> tuple[View
         log = RerunLog(args.path, Path(args.rerun) if args.rerun != VIEWER else None)
     more = (lambda name: ()) if log is None else log.sinks
     choice = Choice(tuple(args.episode), args.max_frames, more, tell)
-    if _is_dataset(args.path):
-        look = look_at_dataset(args.path, choice)
-    else:
-        look = look_at_bag(*_bag(args), choice)
-    written = []
-    if log is not None:
-        written += log.close()
     if args.html is not None:
-        tell(f"writing {args.html}")
-        write_page(args.html, look)
-        written.append(args.html)
-    return look.view, written
+        check_target(args.html)
+    if _is_dataset(args.path):
+        looks = look_at_dataset(args.path, choice)
+    else:
+        looks = look_at_bag(*_bag(args), choice)
+    view, written = None, []
+    for look in looks:
+        view = view or look.view
+        if args.html is not None:
+            tell(f"writing page {look.part.number}")
+            written.append(write_page(args.html, look))
+    return view, [*(log.close() if log is not None else []), *written]
 
 
 def _is_dataset(path: Path) -> bool:

@@ -32,7 +32,9 @@ def parser() -> argparse.ArgumentParser:
     opened.add_argument("--seed", type=int, default=0, help="seed of the draw")
 
     closed = commands.add_parser("closed-loop", parents=[shared], help="drive the simulated arm")
-    closed.add_argument("--out", type=Path, required=True, help="folder of results and frames")
+    closed.add_argument(
+        "--out", type=Path, required=True, help="folder of results, frames and report.html"
+    )
     closed.add_argument("--suites", nargs="+", help="suites; default: all")
     closed.add_argument("--episodes", type=int, default=25, help="episodes a suite")
     closed.add_argument(
@@ -80,4 +82,8 @@ def _closed_loop(args: argparse.Namespace) -> dict:
         replan_after_steps=args.replan_after_steps,
         think=not args.no_think,
     )
-    return summarise(run_closed_loop(args.policy, episodes, args.out, settings))
+    from roboalign_training.evaluate.report import write_closed_loop_report
+
+    result = summarise(run_closed_loop(args.policy, episodes, args.out, settings))
+    page = write_closed_loop_report(args.out, args.policy)
+    return {**result, "report": str(page)}

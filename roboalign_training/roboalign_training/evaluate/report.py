@@ -1,27 +1,22 @@
-"""The demo's report: every figure with its n in ``report.json``, and a page to look at."""
+"""The figures of a finished demo or evaluation, each with its n, and the page that shows them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, timezone
-from importlib import resources
 from pathlib import Path
 
-import jinja2
-import numpy as np
-
-from roboalign_training.evaluate.closed_loop import FRAMES, Episode, read_results
-from roboalign_training.evaluate.figures import (
-    curves_figure,
-    error_figure,
-    filmstrip,
-    success_figure,
-)
+from roboalign_training.data.index import write_whole
+from roboalign_training.evaluate.causes import count_causes
+from roboalign_training.evaluate.closed_loop import read_results, summarise
+from roboalign_training.evaluate.pairs import Results, compare
+from roboalign_training.evaluate.report_page import render_report
 from roboalign_training.run_layout import METRICS
 from roboalign_training.shared.json_lines import read_json_lines
+from roboalign_training.statistics import wilson_interval
 
 ARMS = ("base", "sft", "grpo")
-STRIPS_PER_SUITE = 2
 
 
 def make_report(out: Path, config: dict) -> dict:
@@ -32,8 +27,9 @@ def make_report(out: Path, config: dict) -> dict:
         config: the demo's configuration, for the record.
 
     Returns:
-        ``closed_loop.<suite>.<arm>.{successes, n, interval}``, ``decode.{valid, n}`` over the
-        trained arms and by arm, ``open_loop.<arm>``, ``data``, ``samples``, ``seconds.<stage>``.
+        ``closed_loop.<suite>.<arm>.{successes, n, interval}``, ``total.<arm>`` likewise,
+        ``paired``, ``causes.<arm>``, ``decode.{valid, n}`` over the trained arms and by arm,
+        ``open_loop.<arm>``, ``data``, ``samples``, ``seconds.<stage>``.
     """
     state = json.loads((out / "stages.json").read_text())
     results = {name: entry["result"] for name, entry in state.items()}
@@ -45,6 +41,7 @@ def make_report(out: Path, config: dict) -> dict:
         "closed_loop": {
             suite: {arm: driven[arm]["suites"][suite] for arm in ARMS} for suite in suites
         },
+        **compared(read_arms(out)),
         "decode": {
             "valid": sum(d["valid"] for d in trained),
             "n": sum(d["n"] for d in trained),
@@ -59,31 +56,57 @@ def make_report(out: Path, config: dict) -> dict:
     }
 
 
+def compared(arms: Mapping[str, Results]) -> dict:
+    """What follows from the single episodes: totals, arms on the same seeds, causes of failure."""
+    totals = {}
+    for arm, results in arms.items():
+        won, n = sum(bool(r["success"]) for r in results.values()), len(results)
+        totals[arm] = {"successes": won, "n": n, "interval": list(wilson_interval(won, n))}
+    return {
+        "total": totals,
+        "paired": [vars(pair) for pair in compare(arms)],
+        "causes": {arm: dict(count_causes(of.values()).most_common()) for arm, of in arms.items()},
+    }
+
+
+def read_arms(out: Path) -> dict[str, Results]:
+    """Results of each arm of a demo."""
+    return {arm: read_results(out / "closed_loop" / arm) for arm in ARMS}
+
+
 def write_report(out: Path, config: dict) -> Path:
     """Write ``report.json`` and the self-contained ``report.html``; returns the page's path."""
     report = make_report(out, config)
     (out / "report.json").write_text(json.dumps(report, indent=1))
-    figures = {
-        "success": success_figure(report["closed_loop"], ARMS),
-        "loss": curves_figure(read_metrics(out / "sft"), {"loss": "SFT loss"}, "loss"),
-        "reward": curves_figure(
-            read_metrics(out / "grpo"),
-            {"reward": "sampled reward", "dev_score": "greedy score, development frames"},
-            "reward",
-        ),
-        "errors": error_figure(report["open_loop"]),
+    page = render_report(
+        report,
+        read_arms(out),
+        {arm: out / "closed_loop" / arm for arm in ARMS},
+        {arm: read_metrics(out / arm) for arm in ARMS[1:]},
+    )
+    write_whole(out / "report.html", page)
+    return out / "report.html"
+
+
+def write_closed_loop_report(out: Path, policy: Path) -> Path:
+    """Write ``report.html`` of one policy's closed-loop results; returns its path.
+
+    Args:
+        out: folder of the results.
+        policy: whose they are.
+    """
+    name = policy.resolve().name
+    arms = {name: read_results(out)}
+    summary = summarise(list(arms[name].values()))
+    report = {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "closed_loop": {suite: {name: entry} for suite, entry in summary["suites"].items()},
+        **compared(arms),
+        "decode": {**summary["decode"], "by_arm": {name: summary["decode"]}},
+        "policy": str(policy),
     }
-    template = (
-        resources.files("roboalign_training.evaluate").joinpath("report.html.j2").read_text()
-    )
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        template
-    )
-    path = out / "report.html"
-    path.write_text(
-        page.render(report=report, arms=ARMS, figures=figures, strips=collect_strips(out))
-    )
-    return path
+    write_whole(out / "report.html", render_report(report, arms, {name: out}, {}))
+    return out / "report.html"
 
 
 def read_metrics(run: Path) -> list[dict]:
@@ -91,37 +114,3 @@ def read_metrics(run: Path) -> list[dict]:
     path = run / METRICS
     lines = read_json_lines(path, whole_lines=True) if path.is_file() else []
     return [values for _, values in lines]
-
-
-def collect_strips(out: Path) -> list[dict]:
-    """Filmstrips with their reasoning: of each suite and trained arm a success and a failure.
-
-    Where there are none of a kind, or no frames were kept, there is no strip.
-    """
-    strips = []
-    for arm in ARMS[1:]:
-        folder = out / "closed_loop" / arm
-        shown: dict[tuple[str, bool], int] = {}
-        for episode, record in read_results(folder).items():
-            key = (episode.suite, bool(record["success"]))
-            path = folder / FRAMES / f"{episode.name}.npz"
-            if shown.get(key, 0) >= STRIPS_PER_SUITE // 2 or not path.is_file():
-                continue
-            shown[key] = shown.get(key, 0) + 1
-            strips.append(_strip(arm, episode, record, path))
-    return sorted(strips, key=lambda s: (s["suite"], s["arm"], not s["success"]))
-
-
-def _strip(arm: str, episode: Episode, record: dict, path: Path) -> dict:
-    with np.load(path, allow_pickle=False) as saved:
-        image = filmstrip(saved["images"])
-    return {
-        "arm": arm,
-        "suite": episode.suite,
-        "seed": episode.seed,
-        "instruction": record["instruction"],
-        "success": bool(record["success"]),
-        "steps": record["steps"],
-        "reasonings": record["reasonings"],
-        "image": image,
-    }

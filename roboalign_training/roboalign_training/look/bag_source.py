@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from roboalign_policy.core.contract import Contract
@@ -14,7 +15,7 @@ from roboalign_training.data.inspect import BagReport, inspect_bag
 from roboalign_training.data.inspect_views import bag_view, lost_frames
 from roboalign_training.data.recipe import Recipe
 from roboalign_training.look.budget import share
-from roboalign_training.look.look import Choice, Look, not_all
+from roboalign_training.look.look import Choice, Look, Part, in_pages, not_all, without_tables
 from roboalign_training.look.plain import MOST_CURVES, feed_plain
 from roboalign_training.look.scene import Scene
 
@@ -22,8 +23,8 @@ FIRST_REAL_NS = 946_684_800 * 10**9
 """Year 2000: times before it are of a simulator, or of a clock that was never set."""
 
 
-def look_at_bag(bag: Bag, contract: Contract | None, recipe: Recipe, choice: Choice) -> Look:
-    """Reads a recording once more than its report takes, and keeps what is shown.
+def look_at_bag(bag: Bag, contract: Contract | None, recipe: Recipe, choice: Choice) -> list[Look]:
+    """Reads a recording once more than its report takes, and keeps what is shown, page by page.
 
     Args:
         bag: The recording.
@@ -36,33 +37,42 @@ def look_at_bag(bag: Bag, contract: Contract | None, recipe: Recipe, choice: Cho
         DataError: When an episode is asked for that is not there.
     """
     scenes: dict[Span, Scene] = {}
-    counts = {"there": 0}
+    pages: tuple[tuple[str, ...], ...] = ()
+    there = 0
 
     def watch(spans: Sequence[Span], span: Span) -> list[Sink]:
-        shown = choice.of(bag.path, list(dict.fromkeys(s.episode_id for s in spans)))
-        counts["there"] = len(spans)
-        if span.episode_id not in shown:
+        nonlocal pages, there
+        if not pages:
+            ids = list(dict.fromkeys(s.episode_id for s in spans))
+            pages, there = in_pages(choice.of(bag.path, ids)), len(spans)
+        page = next((ids for ids in pages if span.episode_id in ids), None)
+        if page is None:
             return []
         curves = sum(len(s.fields) for s in contract.states) + len(contract.action.dims)
-        lengths = [s.end_ns - s.start_ns for s in spans if s.episode_id in shown]
+        lengths = [s.end_ns - s.start_ns for s in spans if s.episode_id in page]
         part = (span.end_ns - span.start_ns) / max(sum(lengths), 1)
         budget = share(part, len(contract.images), curves, choice.frames)
         scenes[span] = Scene(span.episode_id, span.instruction, span.outcome, budget)
         return [scenes[span], *choice.more(span.episode_id)]
 
     report = inspect_bag(bag, contract, recipe, watch=watch, tell=choice.tell)
-    look = Look(bag_view(report, contract), topics=report.topics)
-    look.range_ns = (bag.start_ns, bag.end_ns)
-    look.provenance = bag_provenance(bag)
-    if scenes:
-        _judge(scenes, report)
-        look.scenes = list(scenes.values())
-        look.notes = not_all(len(scenes), counts["there"])
-    else:
-        scene, look.notes = _whole(bag, choice)
+    view, range_ns = bag_view(report, contract), (bag.start_ns, bag.end_ns)
+    whole = Look(view, provenance=bag_provenance(bag), topics=report.topics, range_ns=range_ns)
+    if not scenes:
+        scene, whole.notes = _whole(bag, choice)
         scene.verdict = report.fault
-        look.scenes = [scene]
-    return look
+        whole.scenes = [scene]
+        return [whole]
+    _judge(scenes, report)
+    notes = not_all(len(scenes), there)
+    looks = []
+    for number, ids in enumerate(pages, 1):
+        look = replace(whole, notes=notes, part=Part(number, pages))
+        look.scenes = [scene for scene in scenes.values() if scene.episode_id in ids]
+        if number > 1:
+            look.view = without_tables(view)
+        looks.append(look)
+    return looks
 
 
 def _judge(scenes: dict[Span, Scene], report: BagReport) -> None:

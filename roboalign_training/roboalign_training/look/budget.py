@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MOST_EPISODES = 100
-"""Episodes on one page; the others are listed, with a word about it."""
+"""Episodes on one page; with more there are several pages, each with a budget of its own."""
 
 MOST_FRAMES = 300
 """Images of a camera in an episode, unless told otherwise."""

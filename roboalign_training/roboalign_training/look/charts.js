@@ -41,7 +41,8 @@ function timeMarks(svg, seconds, x, bottom, top, most) {
   const texts = tickTexts(marks);
   marks.forEach((mark, i) => {
     svg.append(drawing("line", {class: "grid", x1: x(mark), x2: x(mark), y1: top, y2: bottom}));
-    const anchor = mark > 0.97 * seconds ? "end" : "middle";
+    // At the ends the words stay inside of the plot: clear of its border, and of the numbers beside it.
+    const anchor = mark > 0.95 * seconds ? "end" : mark < 0.02 * seconds ? "start" : "middle";
     const label = drawing("text", {x: x(mark), y: bottom + 12, "text-anchor": anchor});
     label.textContent = texts[i] + (i === marks.length - 1 ? " s" : "");
     svg.append(label);
@@ -57,23 +58,24 @@ function plotChart(plot, group, context) {
   const {episode, width, seek} = context;
   const right = width - MARGIN.right, bottom = HEIGHT - MARGIN.bottom;
   const seconds = episode.seconds || 1;
-  const x = (t) => MARGIN.left + (t / seconds) * (right - MARGIN.left);
   const shown = yRange(plot, group.kind === "action");
+  const marks = ticks(shown.low, shown.high, 3.5), texts = tickTexts(marks);
+  const left = Math.max(MARGIN.left, labelWidth(texts) + 8);
+  const x = (t) => left + (t / seconds) * (right - left);
   const y = (v) => bottom - ((v - shown.low) / (shown.high - shown.low)) * (bottom - MARGIN.top);
   const svg = drawing("svg", {viewBox: `0 0 ${width} ${HEIGHT}`, height: HEIGHT, role: "img",
     "aria-label": `${plot.name} in ${plot.unit} over time in s`});
   timeMarks(svg, seconds, x, bottom, MARGIN.top, Math.max(2, width / 90));
-  const marks = ticks(shown.low, shown.high, 3.5), texts = tickTexts(marks);
   for (const [i, mark] of marks.entries()) {
-    svg.append(drawing("line", {class: "grid", x1: MARGIN.left, x2: right, y1: y(mark), y2: y(mark)}));
-    const label = drawing("text", {x: MARGIN.left - 5, y: y(mark) + 3.5, "text-anchor": "end"});
+    svg.append(drawing("line", {class: "grid", x1: left, x2: right, y1: y(mark), y2: y(mark)}));
+    const label = drawing("text", {x: left - 5, y: y(mark) + 3.5, "text-anchor": "end"});
     label.textContent = texts[i];
     svg.append(label);
   }
-  svg.append(drawing("rect", {class: "frame", x: MARGIN.left, y: MARGIN.top,
-    width: right - MARGIN.left, height: bottom - MARGIN.top}));
+  svg.append(drawing("rect", {class: "frame", x: left, y: MARGIN.top,
+    width: right - left, height: bottom - MARGIN.top}));
   for (const limit of shown.limits) {
-    svg.append(drawing("line", {class: "limit", x1: MARGIN.left, x2: right, y1: y(limit), y2: y(limit)}));
+    svg.append(drawing("line", {class: "limit", x1: left, x2: right, y1: y(limit), y2: y(limit)}));
   }
   plot.lines.forEach((line, number) => {
     const drawn = curve(line, x, y, group.gap_s ?? Infinity, group.held);
@@ -90,7 +92,7 @@ function plotChart(plot, group, context) {
   if (overlay) svg.append(overlay.still, overlay.moving);
   const cursor = drawing("line", {class: "cursor", y1: MARGIN.top, y2: bottom});
   svg.append(cursor);
-  seekable(svg, (share) => ((share * width - MARGIN.left) / (right - MARGIN.left)) * seconds, seek);
+  seekable(svg, (share) => ((share * width - left) / (right - left)) * seconds, seek);
 
   const reading = element("span", {class: "reading"});
   const head = element("div", {class: "plot-head"}, element("span", {class: "name"}, plot.name),
@@ -174,6 +176,7 @@ function axisWords(total, span) {
   for (const [i, mark] of marks.entries()) {
     const word = element("span", {}, texts[i]);
     word.style.left = `${(mark / total) * 100}%`;
+    word.style.transform = `translateX(${-(mark / total) * 100}%)`;  // the last one stays inside
     axis.append(word);
   }
   return axis;

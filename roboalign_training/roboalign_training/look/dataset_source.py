@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +23,17 @@ from roboalign_training.data.frame_dataset import FrameDataset
 from roboalign_training.data.index import STATS, TOKENIZER, DatasetIndex, load_index
 from roboalign_training.data.inspect_views import dataset_view, lost_frames
 from roboalign_training.look.budget import share
-from roboalign_training.look.look import Choice, Look, not_all
+from roboalign_training.look.look import Choice, Look, Part, in_pages, not_all, without_tables
 from roboalign_training.look.scene import ERROR, Scene
 from roboalign_training.look.tokens import chunk_tokens, overall, token_figures
 
 _IN_SUMMARY = ("id", "instruction", "outcome", "frames", "dropped", "trimmed")
 
 
-def look_at_dataset(folder: Path, choice: Choice) -> Look:
-    """Reads a data set episode by episode and keeps what is shown.
+def look_at_dataset(folder: Path, choice: Choice) -> Iterator[Look]:
+    """Reads a data set episode by episode, and yields what is shown, page by page.
+
+    What is kept is that of one page: the episodes behind the first page are read when it is done.
 
     Raises:
         DatasetError: When it is missing or damaged.
@@ -41,24 +45,13 @@ def look_at_dataset(folder: Path, choice: Choice) -> Look:
     fast = None
     if index.fitted:
         fast = (FastTokenizer.load(folder / TOKENIZER), load_action_stats(folder / STATS))
-    contract = index.contract
-    curves = sum(len(s.fields) for s in contract.states) + 3 * len(contract.action.dims)
-    shown_frames = sum(index.episodes[name]["frames"] for name in names)
+    pages = in_pages(names)
+    first = set(pages[0]) if pages else set()
     scenes: list[Scene] = []
 
     def visit(part: FrameDataset) -> None:
-        (episode,) = part.episodes
-        if episode.id not in names:
-            return
-        part_shown = len(part) / max(shown_frames, 1)
-        budget = share(part_shown, len(contract.images), curves, choice.frames)
-        scene = Scene(episode.id, episode.instruction, episode.outcome, budget, verdict="")
-        for sink in (scene, *choice.more(episode.id)):
-            _feed(part, sink)
-        _frames(part, scene)
-        if fast is not None:
-            _tokens(part, scene, *fast)
-        scenes.append(scene)
+        if part.episodes[0].id in first:
+            scenes.append(_scene(part, pages[0], fast, choice))
 
     view = dataset_view(index, visit=visit, tell=choice.tell)
     if fast is not None and fast[0].hash != index.fitted["tokenizer"]:
@@ -66,18 +59,60 @@ def look_at_dataset(folder: Path, choice: Choice) -> Look:
             f"{TOKENIZER}/ is not the tokenizer that dataset.json names: found hash "
             f"{fast[0].hash[:12]}, expected {index.fitted['tokenizer'][:12]}"
         )
-    look = Look(view, scenes, _provenance(folder, index))
-    look.notes = not_all(len(names), len(index.episodes))
+    notes = not_all(len(names), len(index.episodes))
     if fast is not None and index.fitted["dataset"] != index.hashes["dataset"]:
-        look.notes.append("the tokenizer was fitted before the data set's last change")
-    if (found := overall(s.tokens for s in scenes if s.tokens)) is not None:
-        chunks, rms, greatest = found
-        rows = [["dimension", "unit", "RMS error", "greatest error"]]
-        for d, dim in enumerate(contract.action.dims):
-            rows.append([dim.name, dim.unit, f"{rms[d]:.5f}", f"{greatest[d]:.5f}"])
-        caption = f"FAST reconstruction over {chunks} chunks of the episodes shown"
-        view.tables.append((caption, rows))
-    return look
+        notes.append("the tokenizer was fitted before the data set's last change")
+    look = Look(view, scenes, _provenance(folder, index), notes, part=Part(1, pages))
+    view.tables += _errors(index, scenes)
+    yield look
+    for number, ids in enumerate(pages[1:], 2):
+        scenes = []
+        for name in ids:
+            choice.tell(f"page {number} of {len(pages)}: episode {name}")
+            scenes.append(_scene(FrameDataset(index, [name]), ids, fast, choice))
+        other = replace(look, view=without_tables(view), scenes=scenes, part=Part(number, pages))
+        other.view.tables += _errors(index, scenes)
+        yield other
+
+
+def _scene(
+    part: FrameDataset,
+    page: Sequence[str],
+    fast: tuple[FastTokenizer, QuantileStats] | None,
+    choice: Choice,
+) -> Scene:
+    """One episode as it is shown.
+
+    Args:
+        part: The episode as a data set of its own.
+        page: The episodes that share the page.
+        fast: Tokenizer and statistics, where there are any.
+        choice: What to show.
+    """
+    (episode,) = part.episodes
+    contract, entries = part.contract, part.index.episodes
+    curves = sum(len(s.fields) for s in contract.states) + 3 * len(contract.action.dims)
+    share_of_page = len(part) / max(sum(entries[name]["frames"] for name in page), 1)
+    budget = share(share_of_page, len(contract.images), curves, choice.frames)
+    scene = Scene(episode.id, episode.instruction, episode.outcome, budget, verdict="")
+    for sink in (scene, *choice.more(episode.id)):
+        _feed(part, sink)
+    _frames(part, scene)
+    if fast is not None:
+        _tokens(part, scene, *fast)
+    return scene
+
+
+def _errors(index: DatasetIndex, scenes: Sequence[Scene]) -> list[tuple[str, list[list[str]]]]:
+    """The table of what FAST loses in the episodes of a page; none without tokens."""
+    found = overall(scene.tokens for scene in scenes if scene.tokens)
+    if found is None:
+        return []
+    chunks, rms, greatest = found
+    rows = [["dimension", "unit", "RMS error", "greatest error"]]
+    for d, dim in enumerate(index.contract.action.dims):
+        rows.append([dim.name, dim.unit, f"{rms[d]:.5f}", f"{greatest[d]:.5f}"])
+    return [(f"FAST reconstruction over {chunks} chunks of the episodes shown", rows)]
 
 
 def _feed(part: FrameDataset, sink: Sink) -> None:

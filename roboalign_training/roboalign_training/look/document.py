@@ -94,9 +94,12 @@ def _episode(scene: Scene, look: Look) -> dict:
     notes += [group["note"] for group in groups if group["note"]]
     return {
         "id": scene.episode_id,
+        "label": scene.label or scene.episode_id,
+        "group": scene.group,
         "instruction": scene.instruction,
         "outcome": scene.outcome,
         "verdict": scene.verdict,
+        "badges": [list(badge) for badge in scene.badges],
         "seconds": (end_ns - start_ns) / 1e9,
         "timeline_s": (look.range_ns[0] - scene.shift_ns - start_ns) / 1e9,
         "about": [list(row) for row in scene.about],
@@ -110,6 +113,9 @@ def _episode(scene: Scene, look: Look) -> dict:
         "timeline": _frames_line(scene) if len(scene.frame_times_ns) else None,
         "events": [
             [(at - scene.shift_ns - start_ns) / 1e9, kind, text] for at, kind, text in scene.events
+        ],
+        "thoughts": [
+            [(at - start_ns) / 1e9, text, refused] for at, text, refused in scene.thoughts
         ],
         "fast": _fast(scene, start_ns) if scene.tokens is not None else None,
     }

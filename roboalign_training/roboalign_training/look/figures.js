@@ -71,6 +71,11 @@ function tickTexts(marks) {
   return marks.map((mark) => (decimals > 6 ? short(mark) : mark.toFixed(decimals).replace("-", "−")));
 }
 
+/** Pixels that the longest of some numbers takes in the plots' small letters. */
+function labelWidth(texts) {
+  return 6.2 * Math.max(0, ...texts.map((text) => text.length));
+}
+
 /** Least and greatest finite number of several arrays, or null. */
 function extent(arrays) {
   let low = Infinity, high = -Infinity;
@@ -172,5 +177,5 @@ function chunkValues(decoded, i, d, horizon, dims) {
 
 if (typeof module !== "undefined") {
   module.exports = {unpack, indexAt, stepTo, stepTimes, ticks, tickTexts, short, extent, yRange, curve, runs,
-    fullness, chunkAfterChunk, chunkValues};
+    labelWidth, fullness, chunkAfterChunk, chunkValues};
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from roboalign_training.data.channels import Sink
@@ -14,9 +14,28 @@ from roboalign_training.look.budget import MOST_EPISODES
 from roboalign_training.look.scene import Scene
 
 
+@dataclass(frozen=True)
+class Part:
+    """Which of several pages this is.
+
+    Attributes:
+        number: From 1.
+        pages: The ids of the episodes on each page; none where nothing says what an episode is.
+    """
+
+    number: int = 1
+    pages: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """Of each page its first and last episode, counted from 1."""
+        ends = [sum(map(len, self.pages[: n + 1])) for n in range(len(self.pages))]
+        return [(end - len(ids) + 1, end) for end, ids in zip(ends, self.pages, strict=True)]
+
+
 @dataclass
 class Look:
-    """What is shown.
+    """What is shown on one page.
 
     Attributes:
         view: Facts, tables and faults.
@@ -25,6 +44,7 @@ class Look:
         notes: What is not shown, one line each.
         topics: Of a bag, its topics with their arrivals.
         range_ns: Of a bag, first and last time of arrival.
+        part: Which page this is; the others have the same view, without its tables and faults.
     """
 
     view: View
@@ -33,6 +53,7 @@ class Look:
     notes: list[str] = field(default_factory=list)
     topics: tuple[TopicReport, ...] = ()
     range_ns: tuple[int, int] = (0, 0)
+    part: Part = Part()
 
 
 @dataclass(frozen=True)
@@ -60,7 +81,19 @@ class Choice:
         if missing := [name for name in self.episodes if name not in ids]:
             some = ", ".join(list(ids)[:10]) + (f" and {len(ids) - 10} more" if ids[10:] else "")
             raise DataError(path, f"no episode {', '.join(missing)}; it has {some or 'none'}")
-        return [name for name in ids if not self.episodes or name in self.episodes][:MOST_EPISODES]
+        return [name for name in ids if not self.episodes or name in self.episodes]
+
+
+def in_pages(ids: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Episodes in order, so many to a page as its size allows."""
+    return tuple(
+        tuple(ids[start : start + MOST_EPISODES]) for start in range(0, len(ids), MOST_EPISODES)
+    )
+
+
+def without_tables(view: View) -> View:
+    """What the pages behind the first one say of the whole."""
+    return replace(view, tables=[], faults=[])
 
 
 def not_all(shown: int, there: int) -> list[str]:

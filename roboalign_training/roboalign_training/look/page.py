@@ -1,67 +1,67 @@
-"""Writes a look as one HTML file: no network, no other file, nothing that a string could run."""
+"""Writes a look as HTML files, each whole in itself."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-from importlib import resources
 from pathlib import Path
+from urllib.parse import quote
 
-import jinja2
-from markupsafe import Markup
-
+from roboalign_training.data.errors import DataError
 from roboalign_training.data.index import write_whole
-from roboalign_training.look.document import document
+from roboalign_training.look.document import SCHEMA, document
 from roboalign_training.look.look import Look
+from roboalign_training.look.shell import render
 
-SCRIPTS = ("figures.js", "charts.js", "tokens.js", "player.js")
-STYLES = "page.css"
 TEMPLATE = "page.html.j2"
 
 
-def write_page(path: Path, look: Look) -> None:
-    """Writes the page, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, render_page(look))
+def page_path(path: Path, number: int) -> Path:
+    """The file of a page: `look.html`, then `look-2.html` and so on beside it."""
+    return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
-def render_page(look: Look) -> str:
-    """The page's text.
+def check_target(path: Path) -> None:
+    """Refuses to write over a file that is no page of this command.
 
-    Everything that comes from a recording is text of an element (escaped by jinja2), or data in a
-    block of JSON that the page's own script puts into text nodes. A policy in the page's head
-    allows that script by its hash and no other, and no address to be fetched.
+    Raises:
+        DataError: When there is one.
     """
-    script = "\n".join(_own(name) for name in SCRIPTS)
-    style = _own(STYLES)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    text = environment.from_string(_own(TEMPLATE)).render(
+    if path.exists() and not (path.is_file() and SCHEMA.encode() in path.read_bytes()):
+        found = "a folder" if path.is_dir() else "a file that is no page of roboalign inspect"
+        raise DataError(path, f"found {found}, expected a new name or an older page")
+
+
+def write_page(path: Path, look: Look) -> Path:
+    """Writes a page, whole or not at all.
+
+    Args:
+        path: File of the first page of the look.
+        look: What is on this one.
+
+    Returns:
+        The file written.
+
+    Raises:
+        DataError: When something else is there.
+    """
+    target = page_path(path, look.part.number)
+    check_target(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(target, render_page(look, path))
+    return target
+
+
+def render_page(look: Look, path: Path = Path("look.html")) -> str:
+    """The page's text; `path` is the file of the first page, for the links to the others."""
+    names = [quote(page_path(path, number + 1).name) for number in range(len(look.part.pages))]
+    links = {}
+    for number, ids in enumerate(look.part.pages):
+        file = "" if number + 1 == look.part.number else names[number]
+        links |= {name: f"{file}#episode={quote(name, safe='')}" for name in ids}
+    return render(
+        f"look/{TEMPLATE}",
+        document(look),
         look=look,
         view=look.view,
-        script=Markup(script),
-        style=Markup(style),
-        script_hash=_hash(script),
-        style_hash=_hash(style),
-        data=json_block(document(look)),
+        names=names,
+        links=links,
     )
-    # A bag's metadata may spell half a character; a file cannot hold one.
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def json_block(data: object) -> Markup:
-    """JSON that can stand inside of a script element: no character in it means anything there."""
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
-
-
-def _own(name: str) -> str:
-    """A file of this package."""
-    return resources.files(__package__).joinpath(name).read_text("utf-8")
-
-
-def _hash(text: str) -> str:
-    """What a content security policy calls this text."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -57,15 +57,11 @@ function cameraView(camera) {
 
 /** Instruction, outcome, verdict and origin of an episode. */
 function aboutEpisode(episode) {
-  const outcomes = {success: "good", failure: "bad"};
-  const verdict = episode.verdict === null ? ["small", "not judged: no contract"]
-    : episode.verdict ? ["bad", `not fit for training: ${episode.verdict}`] : ["good", "fit for training"];
   const rows = [...episode.about, ...episode.events.map(([t, kind, text]) => [`${t.toFixed(2)} s: ${kind}`, text])];
   return [
     episode.instruction ? element("div", {class: "instruction"}, "“", episode.instruction, "”") : null,
     element("div", {},
-      episode.outcome ? element("span", {class: `badge ${outcomes[episode.outcome] ?? "small"}`}, `outcome: ${episode.outcome}`) : null,
-      element("span", {class: `badge ${verdict[0]}`}, verdict[1])),
+      ...episode.badges.map(([style, text]) => element("span", {class: `badge ${style}`}, text))),
     rows.length ? element("details", {class: "small"}, element("summary", {}, "frames, origin and events of this episode"),
       element("table", {}, element("tbody", {}, ...rows.map(([name, value]) =>
         element("tr", {}, element("th", {scope: "row"}, name), element("td", {}, value)))))) : null,
@@ -101,6 +97,35 @@ function legend(group, fast) {
   }
   if (group.plots.some((plot) => plot.limits)) entries.push(entry("limit", "limits of the contract"));
   return entries.length ? element("div", {class: "legend"}, ...entries) : null;
+}
+
+/** What was thought when; the newest one at the playhead is marked. Returns {node, move(t)}. */
+function thoughtList(episode, seek) {
+  const rows = episode.thoughts.map(([at, text, refused]) => {
+    const button = element("button", {type: "button"}, element("time", {}, `${at.toFixed(1)} s`), text);
+    button.addEventListener("click", () => seek(at));
+    return element("li", {class: refused ? "refused" : "taken"}, button);
+  });
+  const times = episode.thoughts.map(([at]) => at);
+  return {
+    node: element("ol", {class: "thoughts"}, ...rows),
+    move(t) {
+      const now = indexAt(times, t);
+      rows.forEach((row, i) => row.classList.toggle("now", i === now));
+    },
+  };
+}
+
+/** The choice of an episode: by what they belong to, where they say so. */
+function episodeOptions(episodes) {
+  const groups = new Map();
+  for (const one of episodes) {
+    const option = element("option", {}, one.label);
+    if (!one.group) groups.set(option, option);
+    else if (groups.has(one.group)) groups.get(one.group).append(option);
+    else groups.set(one.group, element("optgroup", {label: one.group}, option));
+  }
+  return groups.values();
 }
 
 /** Starts the page. */
@@ -150,7 +175,7 @@ function startPlayer(data) {
     draw();
   }
   function draw() {
-    for (const id of ["cameras", "tokens", "timeline", "plots"]) at(id).replaceChildren();
+    for (const id of ["cameras", "tokens", "thoughts", "timeline", "plots"]) at(id).replaceChildren();
     const fast = episode.fast ? fastPanel(episode, data) : null;
     at("about").replaceChildren(...aboutEpisode(episode));
     const cameras = episode.cameras.map(cameraView);
@@ -158,6 +183,11 @@ function startPlayer(data) {
     const notes = episode.notes.map((note) => element("li", {}, note));
     at("remarks").replaceChildren(...(notes.length ? [element("ul", {class: "notes"}, ...notes)] : []));
     moving = [...cameras];
+    if (episode.thoughts.length) {
+      const thoughts = thoughtList(episode, seek);
+      at("thoughts").append(element("h3", {}, "what the policy thought"), thoughts.node);
+      moving.push(thoughts);
+    }
     const lines = episode.timeline ?? data.timeline;
     if (lines) {
       const chart = timelineChart(lines, episode, episode.timeline ? 0 : episode.timeline_s, seek);
@@ -175,7 +205,7 @@ function startPlayer(data) {
     open(Math.max(0, number), Number(wanted.get("t")) || 0);
   }
 
-  at("episode").append(...data.episodes.map((one) => element("option", {}, one.id)));
+  at("episode").append(...episodeOptions(data.episodes));
   at("episode").addEventListener("change", (event) => { open(event.target.selectedIndex, 0); seek(0); });
   at("play").addEventListener("click", () => (playing ? pause() : play()));
   at("back").addEventListener("click", () => seek(stepTo(steps, t, -1)));
@@ -184,6 +214,8 @@ function startPlayer(data) {
   at("speed").addEventListener("change", (event) => { speed = Number(event.target.value); });
   document.addEventListener("keydown", (event) => {
     if (event.target.tagName === "SELECT" || event.ctrlKey || event.altKey || event.metaKey) return;
+    const box = at("player").getBoundingClientRect();
+    if (box.bottom < 0 || box.top > window.innerHeight) return;  // elsewhere the keys scroll
     const keys = {
       ArrowLeft: () => seek(stepTo(steps, t, -1)), ArrowRight: () => seek(stepTo(steps, t, 1)),
       Home: () => seek(0), End: () => seek(episode.seconds),
@@ -193,7 +225,11 @@ function startPlayer(data) {
     event.preventDefault();
     keys[event.key]();
   });
-  window.addEventListener("hashchange", follow);
+  window.addEventListener("hashchange", () => {
+    if (!new URLSearchParams(location.hash.slice(1)).has("episode")) return;
+    follow();
+    at("player").scrollIntoView();
+  });
   let width = 0, waiting = 0;
   new ResizeObserver(() => {
     if (at("plots").clientWidth === width) return;

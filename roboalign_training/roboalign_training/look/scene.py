@@ -36,6 +36,10 @@ class Scene(Sink):
         holes: (start ns, end ns) of frames with a missing one between; only of data sets.
         tokens: Of a data set with a fitted tokenizer: the tokens of its chunks.
         frame_times_ns: (N,) int64, of a data set; what `tokens` counts by.
+        thoughts: (ns, text, whether its chunk was refused) of a policy that drove, by time.
+        label: What it is called where one is chosen; its id where this is empty.
+        group: What it belongs to there; those of a group follow one another.
+        marks: (style, text) said of it beside its outcome; of a recording, its verdict.
     """
 
     episode_id: str
@@ -48,6 +52,10 @@ class Scene(Sink):
     holes: list[tuple[int, int]] = field(default_factory=list)
     tokens: TokenFigures | None = None
     frame_times_ns: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    thoughts: list[tuple[int, str, bool]] = field(default_factory=list)
+    label: str = ""
+    group: str = ""
+    marks: list[tuple[str, str]] | None = None
 
     def __post_init__(self) -> None:
         self.channels: dict[str, Channel] = {}
@@ -87,6 +95,18 @@ class Scene(Sink):
         self.event_count += 1
         if len(self.events) < MOST_EVENTS:
             self.events.append((when.receive_ns, kind, text))
+
+    @property
+    def badges(self) -> list[tuple[str, str]]:
+        """(style, text): outcome, and what else there is to say of the episode at once."""
+        style = {"success": "good", "failure": "bad"}.get(self.outcome, "small")
+        found = [(style, f"outcome: {self.outcome}")] if self.outcome else []
+        if self.marks is not None:
+            return found + self.marks
+        if self.verdict is None:
+            return [*found, ("small", "not judged: no contract")]
+        fault = f"not fit for training: {self.verdict}"
+        return [*found, ("bad", fault) if self.verdict else ("good", "fit for training")]
 
     @property
     def shift_ns(self) -> int:

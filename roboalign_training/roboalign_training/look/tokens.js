@@ -84,11 +84,12 @@ function errorTable(fast, dims) {
 
 /** How many chunks have how many tokens, as bars. Returns {node, mark(length)}. */
 function lengthBars(fast) {
-  const width = 300, height = 84, bottom = height - 16, left = 26;
+  const width = 300, height = 84, bottom = height - 16;
   const svg = drawing("svg", {viewBox: `0 0 ${width} ${height}`, role: "img",
     "aria-label": "number of chunks over tokens in a chunk"});
   svg.style.cursor = "default";
   const most = Math.max(1, ...fast.lengths.map(([, count]) => count));
+  const left = Math.max(26, labelWidth([String(most)]) + 6);
   const low = fast.lengths.length ? fast.lengths[0][0] : 0;
   const high = fast.lengths.length ? fast.lengths[fast.lengths.length - 1][0] : 1;
   const slot = (width - left - 4) / (high - low + 1);

@@ -15,8 +15,9 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from roboalign_policy.core.host_facts import free_domains
+from roboalign_policy.core.rollout import RolloutJob, RolloutResult
 from roboalign_policy.nodes.node_process import NodeProcess
-from roboalign_policy.nodes.rollout_client import RolloutJob, RolloutResult, run_rollouts
+from roboalign_policy.nodes.rollout_client import run_rollouts
 from roboalign_training.evaluate.closed_loop import FRAMES, JOBS, RESULTS, DriveSettings, Episode
 
 # Domains 1 .. 101 are safe on every platform. Source: docs.ros.org, "The ROS_DOMAIN_ID".
@@ -144,6 +145,12 @@ def record_of(result: RolloutResult) -> dict:
         "reasonings",
         "wall_s",
         "end",
+        "limit",
+        "refused_run",
+        "answer_steps",
+        "answer_faults",
+        "goals",
+        "moved",
     )
     seconds = result.mean_inference_s
     return {
