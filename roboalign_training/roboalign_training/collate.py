@@ -13,9 +13,31 @@ import numpy as np
 import torch
 from PIL import Image
 
+from roboalign_training.data.errors import DatasetError
+from roboalign_training.demonstrations import Demonstrations
+
 IGNORED = -100
 """Label of positions that do not count in the loss."""
 _MARK = "\u241fPROMPT\u241f"
+
+
+def check_instructions(data: Demonstrations, tokenizer: Any) -> None:
+    """Refuse an instruction that holds a token of the model's own, such as a chat template's.
+
+    The model would read it as the end of a turn, or as an image, in the middle of training.
+
+    Raises:
+        DatasetError: names the episode, the instruction and the token.
+    """
+    marks = [token for token in tokenizer.get_added_vocab() if token.startswith("<")]
+    for episode in data.episodes:
+        for mark in marks:
+            if mark in episode.instruction:
+                raise DatasetError(
+                    data.folder,
+                    f"episode {episode.id}: instruction: found {mark} in {episode.instruction!r}, "
+                    "expected a text without the model's own tokens",
+                )
 
 
 class PromptCollator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from roboalign_policy.core.prompt import PROMPT_VERSION
 from roboalign_policy.fast import FastError, FastTokenizer
 from roboalign_policy.models.loading import ModelError
 
+_SHOWN_FAULTS, _SHOWN_PARTS = 2, 4
 RECORD, CONTRACT, STATS, FAST = "roboalign.json", "contract.yaml", "stats.json", "fast"
 
 
@@ -83,21 +85,70 @@ def check_same_robot(folder: Path, own: Contract, other: Contract) -> None:
     """Check that a policy's numbers mean the same on another contract; topics and QoS may differ.
 
     Raises:
-        ModelError: rate, action, observations or the state in the prompt differ.
+        ModelError: rate, action, observations or the state in the prompt differ; a line or two,
+            however large the contracts are.
     """
-    for name, mine, theirs in (
-        ("rate_hz", own.rate_hz, other.rate_hz),
-        ("action.dims", own.action.dims, other.action.dims),
-        ("action.horizon", own.action.horizon, other.action.horizon),
-        ("action.control_mode", own.action.control_mode, other.action.control_mode),
-        ("prompt.state", own.prompt_state, other.prompt_state),
-        ("observations", _shapes(own), _shapes(other)),
-    ):
-        if mine != theirs:
-            raise ModelError(
-                f"{folder}: contract {other.name}: {name}: found {theirs}, expected {mine} (what "
-                "the policy was trained with)"
-            )
+    parts = (
+        ("rate_hz", lambda c: c.rate_hz, lambda c: [f"{c.rate_hz:g}"]),
+        ("action.control_mode", lambda c: c.action.control_mode, _mode),
+        ("action.horizon", lambda c: c.action.horizon, lambda c: [str(c.action.horizon)]),
+        ("action.dims", lambda c: c.action.dims, _dims),
+        ("observations", _shapes, _observations),
+        ("prompt.state", lambda c: c.prompt_state, _prompt),
+    )
+    faults = [
+        f"{name}: found {_difference(told(other), told(own))}, "
+        f"expected {_difference(told(own), told(other))}"
+        for name, value, told in parts
+        if value(own) != value(other)
+    ]
+    if faults:
+        more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
+        raise ModelError(
+            f"{folder}: the policy was trained for {own.name}, and contract {other.name} is "
+            f"another robot: {'; '.join(faults[:_SHOWN_FAULTS])}{more}"
+        )
+
+
+def _difference(these: list[str], those: list[str]) -> str:
+    """What of `these` is not in `those`, in their order; all where only the order differs."""
+    if these == those:
+        return "the same names with other bounds"
+    apart = [text for text in these if text not in those] or these
+    shown = ", ".join(apart[:_SHOWN_PARTS])
+    more = len(apart) - _SHOWN_PARTS
+    return (shown or "nothing else") + (f" and {more} more" if more > 0 else "")
+
+
+def _mode(contract: Contract) -> list[str]:
+    return [contract.action.control_mode]
+
+
+def _dims(contract: Contract) -> list[str]:
+    return [
+        f"{d.name} ({d.unit}, {d.limits[0]:g} to {d.limits[1]:g})" for d in contract.action.dims
+    ]
+
+
+def _observations(contract: Contract) -> list[str]:
+    found = []
+    for stream in contract.observations:
+        shape = " x ".join(map(str, stream.value_shape))
+        fields = [f"{field.name} {field.unit}".strip() for field in stream.fields]
+        inside = f": {', '.join(fields[:_SHOWN_PARTS])}" if fields else ""
+        tail = hashlib.sha256(repr(fields).encode()).hexdigest()[:6]
+        longer = f" ... {tail}" if len(fields) > _SHOWN_PARTS else ""
+        found.append(f"{stream.key} ({shape}{inside}{longer})")
+    return found
+
+
+def _prompt(contract: Contract) -> list[str]:
+    found = []
+    for item in contract.prompt_state:
+        how = f" x {item.scale:g}" if item.scale is not None else ""
+        words = "|".join(f"{word}<{bound:g}" for bound, word in item.words or ())
+        found.append(f"{item.label} = {item.stream}.{item.field}{how}{f' {words}' * bool(words)}")
+    return found
 
 
 def _check_hashes(folder: Path, record: dict[str, Any], found: dict[str, str]) -> None:
