@@ -15,6 +15,7 @@ from PIL import Image
 
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.demonstrations import Demonstrations
+from roboalign_training.run_layout import ConfigError
 
 IGNORED = -100
 """Label of positions that do not count in the loss."""
@@ -82,7 +83,7 @@ class PromptCollator:
             pixel_values: (patches, values) float32; image_grid_thw: (B, 3) int64.
 
         Raises:
-            ValueError: when a sequence is longer than `max_length`: cut, it would teach half an
+            ConfigError: when a sequence is longer than `max_length`: cut, it would teach half an
                 answer.
         """
         pixels, image_tokens = self._images(samples)
@@ -140,7 +141,7 @@ class PromptCollator:
             return
         for row, sample in zip(rows, samples, strict=True):
             if len(row) > self.max_length:
-                raise ValueError(
+                raise ConfigError(
                     f"max_length: found a sequence of {len(row)} tokens, expected at most "
                     f"{self.max_length}; its prompt: {sample['prompt']!r}"
                 )

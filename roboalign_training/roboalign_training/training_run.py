@@ -62,6 +62,7 @@ class TrainingRun:
     log: LibraryLog
     _held: ExitStack
     left_out: LeftOut = field(default_factory=LeftOut)
+    _is_held: bool = False
 
     @property
     def dataset(self) -> Path:
@@ -84,6 +85,16 @@ class TrainingRun:
                 self.left_out.add(what, cause, count)
         first = f"{self.kind}: this run has finished before; nothing was changed"
         return self._outcome((first, *lines))
+
+    def hold(self) -> None:
+        """Keep other processes from training in the folder, until this run ends.
+
+        Raises:
+            OutputError: another one does.
+        """
+        if not self._is_held:
+            self._held.enter_context(self.folder.held())
+            self._is_held = True
 
     def loaded(self, data: Demonstrations) -> None:
         """Note what of the data no sample is made of, and say what there is."""
@@ -111,8 +122,7 @@ class TrainingRun:
         hashes = {**hashes, **base_hash(self.arguments.base)}
         if self.found is not Found.NOTHING:
             self.folder.check_hashes(hashes)
-        if not self.folder.path.is_dir():
-            self._held.enter_context(self.folder.held())
+        self.hold()
         checkpoint, elapsed_s = self.folder.begin(self.found)
         write_config(self.folder, self.kind, self.config, hashes, **facts)
         if self.folder.writes:
@@ -168,8 +178,6 @@ def opened(
     config = configuration({kind: arguments, "trainer": training}, bags)
     folder = RunFolder(training.output_dir)
     with ExitStack() as held:
-        if folder.path.is_dir():
-            held.enter_context(folder.held())
         found = folder.judge(
             kind,
             config,
@@ -177,7 +185,10 @@ def opened(
             overwrite=arguments.overwrite,
             resume=arguments.resume,
         )
-        yield TrainingRun(kind, arguments, training, folder, config, found, bags, log, held)
+        run = TrainingRun(kind, arguments, training, folder, config, found, bags, log, held)
+        if folder.path.is_dir() and found is not Found.FINISHED:
+            run.hold()
+        yield run
 
 
 def _say(text: str) -> None:

@@ -32,6 +32,8 @@ def test_an_unknown_command_is_refused(capsys):
     assert cli.main(["fly"]) == 2
     expected = "found command 'fly', expected one of contract, record, convert"
     assert expected in capsys.readouterr().err
+    assert cli.main(["inspekt"]) == 2
+    assert "found command 'inspekt'; did you mean inspect?" in capsys.readouterr().err
 
 
 def test_options_and_status_pass_through(monkeypatch):

@@ -20,6 +20,14 @@ from roboalign_training.data.index import INDEX, load_index
 from roboalign_training.data.inspect import inspect_bag
 from roboalign_training.data.inspect_views import MOST_PICTURES, View, bag_view, dataset_view
 from roboalign_training.data.recipe import Recipe
+from roboalign_training.shared.outputs import (
+    OutputError,
+    add_overwrite,
+    beside,
+    publish_files,
+    refuse_existing,
+)
+from roboalign_training.shared.write_errors import writing
 
 MOST_ROWS = 60
 VIEWER = ""  # what --rerun without a file stands for
@@ -65,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="with --html: images of each camera in an episode, at most (default 300)",
     )
+    add_overwrite(p)
     return p
 
 
@@ -94,8 +103,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             view, written = inspect(args, tell)
             if args.out is not None:
-                written += save_pictures(view, args.out)
-    except (DataError, ContractError, FastError, OSError) as error:
+                fresh = beside(args.out)
+                with writing(args.out, "pictures"):
+                    save_pictures(view, fresh)
+                    written += publish_files(fresh, args.out, overwrite=args.overwrite)
+    except (DataError, ContractError, FastError, OutputError, OSError) as error:
         errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         return 1
     show(view, console)
@@ -126,6 +138,8 @@ def inspect(args: argparse.Namespace, tell: Callable[[str], None]) -> tuple[View
     from roboalign_training.look.rerun_sink import RerunLog
 
     log = None
+    if args.rerun:
+        refuse_existing(Path(args.rerun), args.overwrite)
     if args.rerun is not None:
         log = RerunLog(args.path, Path(args.rerun) if args.rerun != VIEWER else None)
     more = (lambda name: ()) if log is None else log.sinks
@@ -139,8 +153,11 @@ def inspect(args: argparse.Namespace, tell: Callable[[str], None]) -> tuple[View
         written += log.close()
     if args.html is not None:
         tell(f"writing {args.html}")
-        write_page(args.html, look)
-        written.append(args.html)
+        fresh = beside(args.html)
+        fresh.mkdir()
+        with writing(args.html, "the page"):
+            write_page(fresh / args.html.name, look)
+            written += publish_files(fresh, args.html.parent, overwrite=args.overwrite)
     return look.view, written
 
 

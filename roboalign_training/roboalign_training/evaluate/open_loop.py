@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
 from roboalign_policy.models.checkpoint import check_same_robot
 from roboalign_policy.models.policy import OK, MLLMPolicy
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames

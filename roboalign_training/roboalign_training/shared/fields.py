@@ -19,7 +19,7 @@ _TRUE, _FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 def add_fields(
     parser: argparse.ArgumentParser, kind: type, defaults: Mapping[str, Any] | None = None
 ) -> None:
-    """Add an option for each field; what is not given is not in the result.
+    """Add an option for each field with a help; what is not given is not in the result.
 
     Args:
         parser: of the command.
@@ -28,6 +28,8 @@ def add_fields(
     """
     hints, groups = typing.get_type_hints(kind), {}
     for item in fields(kind):
+        if "help" not in item.metadata:
+            continue  # can only be set in a file
         title = item.metadata.get("group", "options")
         if title not in groups:
             groups[title] = parser.add_argument_group(title)

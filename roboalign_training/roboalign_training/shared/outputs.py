@@ -164,11 +164,8 @@ def publish(fresh: Path, target: Path, *, overwrite: bool = False) -> bool:
     try:
         if target.exists() and content_hash(target) == content_hash(fresh):
             return False
-        if target.exists() and not overwrite:
-            raise OutputError(
-                f"{target}: exists and is not what this command would write now; nothing was "
-                "changed: choose another name, or add --overwrite"
-            )
+        if target.exists():
+            refuse_other(target, overwrite)
         if target.is_dir():
             old = target.with_name(f".{target.name}.{os.getpid()}.old")
             target.rename(old)
@@ -182,6 +179,52 @@ def publish(fresh: Path, target: Path, *, overwrite: bool = False) -> bool:
             shutil.rmtree(fresh)
         else:
             fresh.unlink(missing_ok=True)
+
+
+def publish_files(fresh: Path, folder: Path, *, overwrite: bool = False) -> list[Path]:
+    """Put the files of a folder into another one, all or none, by the rule of `publish`.
+
+    Args:
+        fresh: folder with the new files, beside `folder`; gone afterwards.
+        folder: their place; what else is in it stays.
+        overwrite: the user agreed to lose those of the same names.
+
+    Returns:
+        The files in their place.
+
+    Raises:
+        OutputError: one of them is there and is another.
+    """
+    try:
+        names = sorted(path.name for path in fresh.iterdir())
+        for name in names:
+            there = folder / name
+            if there.exists() and content_hash(there) != content_hash(fresh / name):
+                refuse_other(there, overwrite)
+        for name in names:
+            publish(fresh / name, folder / name, overwrite=overwrite)
+        return [folder / name for name in names]
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def refuse_other(path: Path, overwrite: bool) -> None:
+    """Refuse a file or folder that is there and is another than the one to be written.
+
+    Raises:
+        OutputError: unless `overwrite`.
+    """
+    if not overwrite:
+        raise OutputError(
+            f"{path}: exists and is not what this command would write now; nothing was changed: "
+            "choose another name, or add --overwrite"
+        )
+
+
+def beside(path: Path) -> Path:
+    """A name beside a path for what is being made, on the same disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}.new")
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

@@ -28,10 +28,8 @@ class ChildFailed(RuntimeError):
 class Shown:
     """One line or bar of progress."""
 
-    def __init__(
-        self, label: str, console: Console, line_every_s: float = LINE_EVERY_S
-    ) -> None:
-        self.label, self.console, self.line_every_s = label, console, line_every_s
+    def __init__(self, label: str, console: Console) -> None:
+        self.label, self.console = label, console
         self._started = self._said = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -61,7 +59,7 @@ class Shown:
             )
             return
         now = time.monotonic()
-        if now - self._said >= self.line_every_s:
+        if now - self._said >= LINE_EVERY_S:
             self._said = now
             parts = [part for part in (count, note) if part]
             text = f"{self.label}: {', '.join(parts)}" if parts else self.label
