@@ -172,6 +172,17 @@ def test_results_of_another_policy_or_setting_are_refused(policy, worker, tmp_pa
     assert (out / "notes.txt").read_text() == "mine"
 
 
+def test_a_policy_of_another_robot_is_refused_in_a_line(policy, tmp_path, monkeypatch):
+    parts = SimpleNamespace(contract=load_contract("so101"), hash="h" * 64)
+    monkeypatch.setattr("roboalign_policy.models.checkpoint.read_checkpoint", lambda folder: parts)
+    with pytest.raises(ValueError, match="was trained for so101, and contract sim_panda is") as it:
+        run_closed_loop(policy, [], tmp_path / "out", DriveSettings())
+    assert "rate_hz: found 10.0, expected 30.0" in str(it.value)
+    assert len(str(it.value).splitlines()) == 1
+    assert len(str(it.value)) < 400, "no contract is printed"
+    assert not (tmp_path / "out").exists()
+
+
 CONTRACT = load_contract("sim_panda")
 
 

@@ -89,7 +89,7 @@ def check_same_robot(folder: Path, own: Contract, other: Contract) -> None:
             however large the contracts are.
     """
     parts = (
-        ("rate_hz", lambda c: c.rate_hz, lambda c: [f"{c.rate_hz:g}"]),
+        ("rate_hz", lambda c: c.rate_hz, lambda c: [str(c.rate_hz)]),
         ("action.control_mode", lambda c: c.action.control_mode, _mode),
         ("action.horizon", lambda c: c.action.horizon, lambda c: [str(c.action.horizon)]),
         ("action.dims", lambda c: c.action.dims, _dims),
