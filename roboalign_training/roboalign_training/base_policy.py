@@ -13,7 +13,10 @@ from roboalign_policy.fast import FastTokenizer
 from roboalign_policy.models.loading import extend_vocabulary, load_mllm
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
+from roboalign_training.policy_card import write_card
 from roboalign_training.provenance import write_origin
+from roboalign_training.run_record import copy_robot
+from roboalign_training.shared.write_errors import writing
 
 
 def make_base_policy(base: str, dataset: Path, out: Path, seed: int = 0) -> Path:
@@ -22,7 +25,7 @@ def make_base_policy(base: str, dataset: Path, out: Path, seed: int = 0) -> Path
     Args:
         base: name or folder of the MLLM.
         dataset: data set folder with fitted statistics and tokenizer.
-        out: checkpoint folder to write; replaced when it exists.
+        out: checkpoint folder to write, whole or not at all; replaced when it exists.
         seed: of the new embedding rows.
 
     Raises:
@@ -37,13 +40,9 @@ def make_base_policy(base: str, dataset: Path, out: Path, seed: int = 0) -> Path
     mllm = load_mllm(base, device="cpu")
     fast = FastTokenizer.load(dataset / "fast")
     extend_vocabulary(mllm, fast.vocab_size, seed)
-    shutil.rmtree(out, ignore_errors=True)
-    mllm.model.save_pretrained(out)
-    mllm.processor.save_pretrained(out)
-    shutil.copytree(dataset / "fast", out / "fast")
-    for name in ("stats.json", "contract.yaml"):
-        shutil.copy2(dataset / name, out / name)
-    contract = load_contract(out / "contract.yaml")
+    fresh = out.with_name(f".{out.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    contract = load_contract(dataset / "contract.yaml")
     record = {
         "kind": "base",
         "base": base,
@@ -53,6 +52,14 @@ def make_base_policy(base: str, dataset: Path, out: Path, seed: int = 0) -> Path
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "prompt_version": PROMPT_VERSION,
     }
-    (out / "roboalign.json").write_text(json.dumps(record, indent=1))
-    write_origin(out, "base", base, dataset, (), "")
+    with writing(fresh, "the base policy"):
+        mllm.model.save_pretrained(fresh)
+        mllm.processor.save_pretrained(fresh)
+        copy_robot(dataset, fresh)
+        (fresh / "roboalign.json").write_text(json.dumps(record, indent=1))
+        # Its paths are relative to the folder, which is beside its place already.
+        write_origin(fresh, "base", base, dataset, (), "")
+        write_card(fresh)
+    shutil.rmtree(out, ignore_errors=True)
+    fresh.rename(out)
     return out

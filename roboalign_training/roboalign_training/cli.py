@@ -5,6 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
+
+from roboalign_training.shared.suggestions import did_you_mean, option_fault
+from roboalign_training.shared.write_errors import write_fault
 
 COMMANDS = {
     "contract": ("contract_cli", "check FILE: explain every fault of a robot contract"),
@@ -16,9 +20,9 @@ COMMANDS = {
     "fit-tokenizer": ("data.fit_cli", "fit statistics and FAST tokenizer to a data set"),
     "inspect": ("data.inspect_cli", "counts, rates, gaps, plots of a bag or a data set"),
     "trace": ("trace_cli", "from a checkpoint, data set or result back to its bags"),
-    "pretrain-tiny": ("pretrain", "reproduce the embedded base model"),
-    "sft": ("sft", "supervised fine-tuning on a data set"),
-    "grpo": ("grpo", "GRPO with format and prefix-accuracy rewards on a data set"),
+    "pretrain-tiny": ("pretrain_cli", "reproduce the embedded base model"),
+    "sft": ("sft_cli", "supervised fine-tuning on a data set"),
+    "grpo": ("grpo_cli", "GRPO with format and prefix-accuracy rewards on a data set"),
     "evaluate": ("evaluate.cli", "open-loop or closed-loop evaluation of a checkpoint"),
     "replay": ("evaluate.replay_cli", "a recorded episode through the live policy node"),
     "up": ("up", "start gate and policy, and simulator or recorder; ctrl-C stops them"),
@@ -27,14 +31,17 @@ COMMANDS = {
     "doctor": ("doctor_cli", "contract against the live graph: every fault with its fix"),
     "serve": ("serve_cli", "a policy over a socket, for `inference: remote`"),
     "demo": ("demo.cli", "record, learn, drive: the whole loop on the embedded arm"),
+    "completion": ("completion_cli", "tab completion: a script for bash or zsh"),
 }
+EXIT_USAGE, EXIT_NOT_WRITTEN = 2, 1
 
 
 def usage() -> str:
     """One line a command."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
-    return "usage: roboalign COMMAND [options]   (roboalign COMMAND --help)\n\n" + "\n".join(lines)
+    head = "usage: roboalign COMMAND [options]   (roboalign COMMAND --help; roboalign --version)"
+    return f"{head}\n\n" + "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,22 +51,55 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: command and its options; those of the process when None.
 
     Returns:
-        The command's exit status, 2 for a command that does not exist.
+        The command's exit status, 2 for a command or an option that does not exist.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
-        return 0 if arguments else 2
+        return 0 if arguments else EXIT_USAGE
+    if arguments[0] in ("-V", "--version", "version"):
+        print(version_text())
+        return 0
     name, *options = arguments
     if name not in COMMANDS:
-        print(
-            f"roboalign: found command {name!r}, expected one of {', '.join(COMMANDS)}",
-            file=sys.stderr,
-        )
-        return 2
-    module = importlib.import_module(f"roboalign_training.{COMMANDS[name][0]}")
+        near = did_you_mean(name, COMMANDS)
+        expected = "" if near else f", expected one of {', '.join(COMMANDS)}"
+        print(f"roboalign: found command {name!r}{expected}{near}", file=sys.stderr)
+        return EXIT_USAGE
     sys.argv[0] = f"roboalign {name}"
-    return module.main(options) or 0
+    module = command_module(name)
+    if (fault := _option_fault(module, options)) is not None:
+        print(f"roboalign {name}: {fault} (roboalign {name} --help)", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        return module.main(options) or 0
+    except OSError as error:
+        if (fault := write_fault(error, options)) is None:
+            raise
+        print(f"roboalign {name}: not written: {fault}", file=sys.stderr)
+        return EXIT_NOT_WRITTEN
+
+
+def command_module(name: str) -> ModuleType:
+    """The module of a command, with `main(argv)` and, mostly, `parser()`."""
+    return importlib.import_module(f"roboalign_training.{COMMANDS[name][0]}")
+
+
+def version_text() -> str:
+    """Name and version of the suite."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"roboalign {version('roboalign_training')}"
+    except PackageNotFoundError:
+        return "roboalign, from a source tree that is not installed"
+
+
+def _option_fault(module: ModuleType, options: Sequence[str]) -> str | None:
+    """An option or choice that does not exist, with what was meant; argparse does not say it."""
+    if not hasattr(module, "parser") or module.__name__.endswith(("sft_cli", "grpo_cli")):
+        return None  # the two say it themselves, also where a node starts them
+    return option_fault(module.parser(), options)
 
 
 if __name__ == "__main__":

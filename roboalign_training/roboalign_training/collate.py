@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from roboalign_training.run_layout import ConfigError
+
 IGNORED = -100
 """Label of positions that do not count in the loss."""
 _MARK = "\u241fPROMPT\u241f"
@@ -60,7 +62,7 @@ class PromptCollator:
             pixel_values: (patches, values) float32; image_grid_thw: (B, 3) int64.
 
         Raises:
-            ValueError: when a sequence is longer than `max_length`: cut, it would teach half an
+            ConfigError: when a sequence is longer than `max_length`: cut, it would teach half an
                 answer.
         """
         pixels, image_tokens = self._images(samples)
@@ -118,7 +120,7 @@ class PromptCollator:
             return
         for row, sample in zip(rows, samples, strict=True):
             if len(row) > self.max_length:
-                raise ValueError(
+                raise ConfigError(
                     f"max_length: found a sequence of {len(row)} tokens, expected at most "
                     f"{self.max_length}; its prompt: {sample['prompt']!r}"
                 )

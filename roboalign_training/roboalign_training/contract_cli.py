@@ -10,16 +10,21 @@ from roboalign_policy.core.contract import ContractError, find_contract
 from roboalign_policy.core.contract_check import contract_check_main
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Check contracts; 0 when all are sound, 1 when one has a fault, 2 when one does not exist."""
-    parser = argparse.ArgumentParser(prog="roboalign contract", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = argparse.ArgumentParser(prog="roboalign contract", description=__doc__)
+    commands = p.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="explain every fault")
     check.add_argument(
         "contracts", nargs="+", metavar="FILE", help="a path, or the name of a packaged contract"
     )
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check contracts; 0 when all are sound, 1 when one has a fault, 2 when one does not exist."""
     status = 0
-    for name in parser.parse_args(argv).contracts:
+    for name in parser().parse_args(argv).contracts:
         try:
             path = find_contract(name)
         except ContractError as error:

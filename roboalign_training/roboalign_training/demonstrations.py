@@ -20,7 +20,8 @@ from roboalign_policy.fast.errors import FastError
 from roboalign_training.data.dataset import build_dataset, find_bags, load_frames
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.fit import fit_dataset, load_action_stats
-from roboalign_training.data.index import INDEX, STATS, TOKENIZER
+from roboalign_training.data.index import INDEX, STATS, TOKENIZER, load_index
+from roboalign_training.shared.left_out import LeftOut
 
 
 @dataclass(frozen=True)
@@ -109,12 +110,13 @@ def check_instructions(data: Demonstrations, special: Iterable[str] = ()) -> Non
 
     Args:
         data: the demonstrations.
-        special: texts that the tokenizer holds for special, beside those that are known.
+        special: what the tokenizer has added to its vocabulary; of it tags alone matter, as added
+            words are words too.
 
     Raises:
         DatasetError: naming the first episode whose instruction holds a tag, and how many do.
     """
-    special = tuple(special)
+    special = tuple(text for text in special if text.startswith("<"))
     bad = [(e.id, f) for e in data.episodes if (f := instruction_fault(e.instruction, special))]
     if bad:
         name, fault = bad[0]
@@ -173,6 +175,35 @@ def load_demonstrations(
     )
     check_instructions(data)
     return data
+
+
+def dataset_hashes(folder: str | Path) -> dict[str, str]:
+    """SHA-256 of contract, tokenizer, stats and data set, without reading any frame.
+
+    Raises:
+        DataError: there is no data set, or it is damaged.
+    """
+    return dict(load_index(Path(folder)).hashes)
+
+
+def left_out_of(data: Demonstrations) -> LeftOut:
+    """What of the demonstrations no sample is made of."""
+    left = LeftOut()
+    for episode in data.episodes:
+        usable = data.usable[episode.start : episode.stop]
+        left.add("frame", "no whole chunk of actions after it", int((~usable).sum()))
+        if not usable.any():
+            left.add("episode", "no frame with a whole chunk of actions")
+    return left
+
+
+def left_out_of_bags(folder: str | Path, bags: Sequence[Path]) -> LeftOut:
+    """What conversion left out of these bags; the data set's index says why, one by one."""
+    left, names = LeftOut(), {str(Path(bag).resolve()) for bag in bags}
+    for entry in load_index(Path(folder)).skipped:
+        if str((Path(folder) / entry["source"]).resolve()) in names:
+            left.add("episode" if entry["id"] else "bag", f"not fit: see `skipped` in {INDEX}")
+    return left
 
 
 def convert(folder: Path, bags: Sequence[str | Path], contract: str) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from roboalign_policy.core.finding import OK, SEVERITIES, Finding, counted
 from roboalign_policy.core.graph_check import audit_streams, check_graph
 from roboalign_policy.core.host_facts import read_host_facts
 from roboalign_policy.core.stream_audit import StreamAudit, lateness_text
+from roboalign_training.shared.outputs import OutputError, add_overwrite, refuse_existing
+from roboalign_training.shared.write_errors import writing
 
 if TYPE_CHECKING:
     from roboalign_policy.core.graph_snapshot import GraphSnapshot
@@ -41,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--namespace", default="", metavar="NS", help="of the robot's topics")
     p.add_argument("--json", type=Path, metavar="FILE", help="also write everything there")
+    add_overwrite(p)
     p.add_argument(
         "--audit", action="store_true", help="show how late, fast and regular every stream is"
     )
@@ -74,9 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         contract = load_contract(options.contract)
         if options.json is not None:  # rather now than after listening
+            refuse_existing(options.json, options.overwrite)
             options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.touch()
-    except ContractError as error:
+            with tempfile.TemporaryFile(dir=options.json.parent):
+                pass
+    except (ContractError, OutputError) as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:
@@ -119,7 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_findings(findings, console)
     if options.json is not None:
         report = make_report(contract, snapshot, findings, audits)
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+        with writing(options.json, "the report"):
+            options.json.write_text(json.dumps(report, indent=1) + "\n")
         console.print(f"report: {escape(str(options.json))}", soft_wrap=True)
     return int(any(finding.severity == ERROR for finding in findings))
 

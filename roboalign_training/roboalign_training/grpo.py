@@ -9,64 +9,38 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from roboalign_policy.models.loading import count_fast_tokens, load_mllm
-from roboalign_training.arguments import (
-    ConfigError,
-    RunArguments,
-    Stopped,
-    parse_arguments,
-    require,
-    run_main,
-)
+from roboalign_training.arguments import ConfigError, GrpoArguments, Stopped, require
 from roboalign_training.collate import PromptCollator
 from roboalign_training.demonstrations import (
     Demonstrations,
     check_instructions,
+    dataset_hashes,
     load_demonstrations,
 )
 from roboalign_training.dev_score import DevScore, dev_frames, score_frames
+from roboalign_training.library_log import library_log
 from roboalign_training.mixture import grpo_dataset, split_episodes
 from roboalign_training.rewards import format_reward, prefix_accuracy_reward
 from roboalign_training.run_callback import RunCallback, is_quiet, stop_on_signal
-from roboalign_training.run_layout import POLICY
-from roboalign_training.run_record import RunFolder, save_policy, write_json
+from roboalign_training.run_folder import RunFolder
+from roboalign_training.run_record import save_policy, tame
+from roboalign_training.shared.outputs import Found
+from roboalign_training.training_options import parse_arguments
+from roboalign_training.training_run import Outcome, TrainingRun, opened
 
 KIND = "grpo"
 REWARDS = (format_reward, prefix_accuracy_reward)
 REWARD_WEIGHTS = [0.5, 0.5]
 """r = (r_f + r_a) / 2, Source: RoboAlign (arXiv 2603.21341), Eq. 2."""
-
-
-@dataclass
-class GrpoArguments(RunArguments):
-    """Which frames are prompts, and when the model is scored."""
-
-    base: str = field(
-        default="out/sft/policy", metadata={"help": "Folder of the SFT policy to start from."}
-    )
-    samples: int = field(
-        default=128,
-        metadata={"help": "Number of prompts: frames drawn from the training episodes."},
-    )
-    think: bool = field(
-        default=True, metadata={"help": "Whether the prompts ask for a thought before the answer."}
-    )
-    dev_every: int = field(
-        default=5, metadata={"help": "Optimiser steps between two scorings on held-out frames."}
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require("samples", self.samples, self.samples >= 1, "at least 1")
-        require("dev_every", self.dev_every, self.dev_every >= 1, "at least 1")
 
 
 class KeepBest(TrainerCallback):
@@ -140,67 +114,67 @@ class KeepBest(TrainerCallback):
 
 
 def train(argv: Sequence[str]) -> Path:
-    """Runs GRPO.
+    """Run GRPO and return the folder of the best policy; see `run`."""
+    return run(argv).policy
+
+
+def run(argv: Sequence[str]) -> Outcome:
+    """Run GRPO, go on with it, or find it finished.
 
     Args:
         argv: the command line, e.g. ["--config", "grpo.yaml", "--base", "out/sft/policy"].
 
-    Returns:
-        The folder of the policy that scored best on the held-out frames.
-
     Raises:
         ConfigError: a configuration that cannot be run.
+        OutputError: another result is in the run's folder.
         DataError: bags or a data set that cannot be read.
-        Stopped: the run was asked to stop; it can be resumed.
+        Stopped: the run was asked to stop; the same command goes on.
     """
-    arguments, training = parse_arguments(KIND, (GrpoArguments, GRPOConfig), argv)
-    run = RunFolder(training.output_dir)
-    checkpoint, elapsed_s = run.start(arguments.resume)
-    run.append(stage="preparing", step=0, total_steps=max(training.max_steps, 0))
+    with library_log() as log, opened(KIND, *_parsed(argv), log) as opened_run:
+        if opened_run.found is Found.FINISHED:
+            result = opened_run.folder.result()
+            return opened_run.kept(dataset_hashes(opened_run.dataset), result_lines(result))
+        return _train(opened_run, opened_run.arguments, opened_run.training)
 
-    data = load_demonstrations(
-        arguments.dataset or run.path / "data", arguments.bags, arguments.contract
+
+def _parsed(argv: Sequence[str]) -> tuple[GrpoArguments, GRPOConfig]:
+    arguments, training = parse_arguments(KIND, (GrpoArguments, GRPOConfig), argv)
+    training.reward_weights = list(REWARD_WEIGHTS)
+    return arguments, training
+
+
+def _train(run: TrainingRun, arguments: GrpoArguments, training: GRPOConfig) -> Outcome:
+    # Before anything is loaded, and before bags are converted.
+    check_base(arguments.base, None)
+    data = load_demonstrations(run.dataset, arguments.bags, arguments.contract)
+    run.loaded(data)
+    train_frames, held_out = split_episodes(
+        data, arguments.held_out_of(len(data.episodes)), training.seed
     )
-    train_frames, held_out = split_episodes(data, arguments.held_out_episodes, training.seed)
     check_base(arguments.base, data)
-    rng = np.random.default_rng(training.seed)
-    require(
-        "samples",
-        arguments.samples,
-        arguments.samples <= len(train_frames),
-        f"at most {len(train_frames)}",
-    )
     batch = training.generation_batch_size // training.num_generations
-    require(
-        "samples",
-        arguments.samples,
-        arguments.samples >= batch,
-        f"at least {batch}, the prompts of one batch of generations "
-        "(generation_batch_size / num_generations)",
-    )
-    prompts = np.sort(rng.choice(train_frames, size=arguments.samples, replace=False))
+    samples = arguments.samples_of(len(train_frames), batch)
+    rng = np.random.default_rng(training.seed)
+    prompts = np.sort(rng.choice(train_frames, size=samples, replace=False))
 
     mllm = load_mllm(arguments.base)
     check_instructions(data, mllm.tokenizer.get_added_vocab())
     present, wanted = count_fast_tokens(mllm.tokenizer), data.fast.vocab_size
     found = f"{arguments.base} with {present} FAST tokens"
     require("base", found, present == wanted, f"the {wanted} of {data.folder}: run SFT first")
-    training.reward_weights = list(REWARD_WEIGHTS)
     training.disable_tqdm = True  # RunCallback shows progress
-    run.write_config(
-        KIND, {"grpo": arguments, "trainer": training}, data.hashes, samples=arguments.samples
-    )
+    checkpoint, elapsed_s = run.begin(data.hashes, samples=samples)
 
     with stop_on_signal() as stop:
         clock = RunCallback(
-            run,
+            run.folder,
             stop,
             max_seconds=arguments.max_seconds,
             save_minutes=arguments.save_minutes,
             elapsed_before_s=elapsed_s,
             quiet=is_quiet(),
         )
-        best = KeepBest(run, data, held_out, arguments)
+        best = KeepBest(run.folder, data, held_out, arguments)
         trainer = GRPOTrainer(
             model=mllm.model,
             reward_funcs=list(REWARDS),
@@ -210,38 +184,50 @@ def train(argv: Sequence[str]) -> Path:
             callbacks=[clock, best],
         )
         trainer.remove_callback(PrinterCallback)
+        tame(trainer, run.folder)
         best.trainer, best.collator = trainer, PromptCollator(mllm.processor)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    steps = trainer.state.global_step
     if clock.ended_by == "signal":
-        raise Stopped(
-            f"after step {trainer.state.global_step}; go on with --resume true ({run.path})"
-        )
+        raise Stopped(f"after step {steps}; the same command goes on ({run.folder.path})")
 
-    policy, seconds = run.path / POLICY, round(clock.elapsed_s, 3)
-    logged = [line["reward"] for line in run.metrics() if "reward" in line]
+    seconds = round(clock.elapsed_s, 3)
+    logged = [line["reward"] for line in run.folder.metrics() if "reward" in line]
+    run.folder.append(stage="finished", step=steps, elapsed_s=seconds, best_step=best.best_step)
     result = {
         "kind": KIND,
         "base": arguments.base,
-        "samples": arguments.samples,
-        "steps": trainer.state.global_step,
+        "samples": samples,
+        "steps": steps,
         "best_step": best.best_step,
-        "dev_scores": best.scores,
+        "dev_scores": {str(step): score for step, score in best.scores.items()},
         "reward": logged[-1] if logged else None,
         "ended_by": clock.ended_by,
         "seconds": seconds,
-        "policy": str(policy),
     }
-    write_json(run.path / "result.json", result)
-    run.append(
-        stage="finished",
-        step=trainer.state.global_step,
-        elapsed_s=seconds,
-        best_step=best.best_step,
+    return run.finish(result, result_lines(result))
+
+
+def result_lines(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """What to tell of a finished run: what it did, and whose policy was kept."""
+    steps, best, scores = result["steps"], result["best_step"], result["dev_scores"]
+    reward = "" if result["reward"] is None else f"; sampled reward {result['reward']:.3f}"
+    base = scores.get("0")
+    if best == 0:
+        others = [score for step, score in scores.items() if step != "0"]
+        least = f", none of the steps was better (best {max(others):.3f})" if others else ""
+        kept = f"kept the base {result['base']} as it was: its score is {base:.3f}{least}"
+    else:
+        kept = f"kept step {best} of {steps}: score {scores[str(best)]:.3f}"
+        kept += "" if base is None else f", the base's was {base:.3f}"
+    return (
+        f"{KIND}: {steps:,} steps, {result['samples']:,} prompts in {result['seconds']:.0f} s "
+        f"(ended by {result['ended_by']}){reward}",
+        f"{KIND}: on held-out frames: {kept}",
     )
-    return policy
 
 
-def check_base(base: str, data: Demonstrations) -> None:
+def check_base(base: str, data: Demonstrations | None) -> None:
     """Refuses a base trained with other tokens than the data set's: they mean other motions.
 
     Raises:
@@ -252,6 +238,8 @@ def check_base(base: str, data: Demonstrations) -> None:
         raise ConfigError(
             f"base: found {base!r}, expected a policy folder of roboalign sft ({path} is missing)"
         )
+    if data is None:
+        return
     hashes = json.loads(path.read_text(encoding="utf-8"))["hashes"]
     for name in ("tokenizer", "stats", "contract"):
         if hashes[name] != data.hashes[name]:
@@ -262,8 +250,10 @@ def check_base(base: str, data: Demonstrations) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    return run_main(train, argv)
+    """Entry point of `python -m roboalign_training.grpo`; returns the exit status."""
+    from roboalign_training.training_cli import run_main
+
+    return run_main(KIND, argv)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from datasets import Dataset
 from PIL import Image
 
 from roboalign_policy.core.prompt import build_prompt, format_answer, state_text
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.demonstrations import Demonstrations
 from roboalign_training.reasoning import grasp_place, reasoning_text
+from roboalign_training.weights import KINDS, Weights
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["KINDS", "Mixture", "QuestionSource", "Sample", "Weights"]
 
 
 @dataclass(frozen=True)
@@ -37,40 +42,6 @@ class Sample:
     prompt: str
     completion: str
     kind: str
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Relative share of each kind of sample.
-
-    Attributes:
-        act: prompt, then action tokens.
-        think: prompt, then a thought, then action tokens.
-        scene: a question about a rendered scene, from the grounding source.
-        grasp: where the demonstration at hand next closes its gripper.
-    """
-
-    act: float = 0.25
-    think: float = 0.35
-    scene: float = 0.3
-    grasp: float = 0.1
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if not 0.0 <= value < np.inf:
-                raise ValueError(
-                    f"weight of {item.name}: found {value}, expected a finite number >= 0"
-                )
-        if sum(self.shares()) == 0.0:
-            raise ValueError("weights: found only zeros, expected at least one above zero")
-
-    def shares(self) -> list[float]:
-        """The weights in the order of the fields."""
-        return [float(getattr(self, item.name)) for item in fields(self)]
-
-
-KINDS = tuple(item.name for item in fields(Weights))
 
 
 class QuestionSource(Protocol):
@@ -110,18 +81,15 @@ class Mixture:
             DatasetError: when a kind with a weight above zero has nothing to draw from.
         """
         self.data, self.questions = data, questions
-        with_grasp = (
-            np.array([i for i in frames if self._grasp(int(i)) is not None], int)
-            if weights.grasp
-            else frames
-        )
+        with_grasp = grasp_frames(data, frames) if weights.grasp else frames
         scenes = np.arange(0 if questions is None else len(questions))
         pools = {"act": frames, "think": frames, "scene": scenes, "grasp": with_grasp}
         for kind, share in zip(KINDS, weights.shares(), strict=True):
             if share and not len(pools[kind]):
                 raise DatasetError(
                     data.folder,
-                    f"weight of {kind} is {share:g}, but there is nothing of it to draw from",
+                    f"weight_{kind}: found {share:g}, expected 0: there is nothing of this kind "
+                    "to draw from",
                 )
         rng = np.random.default_rng(seed)
         shares = np.array(weights.shares())
@@ -145,7 +113,7 @@ class Mixture:
         image = self.data.image(item)
         if kind == "grasp":
             question = f"where does the arm grasp to {self.data.instruction(item)} ?"
-            return Sample(image, question, self._grasp(item), kind)
+            return Sample(image, question, grasp_at(self.data, item), kind)
         prompt = action_prompt(self.data, item, think=kind == "think")
         return Sample(image, prompt, action_answer(self.data, item, think=kind == "think"), kind)
 
@@ -153,9 +121,16 @@ class Mixture:
         """How many samples of each kind there are."""
         return {kind: int((self.kinds == number).sum()) for number, kind in enumerate(KINDS)}
 
-    def _grasp(self, frame: int) -> str | None:
-        states, at = self.data.episode_states(frame)
-        return grasp_place(self.data.contract, states, at)
+
+def grasp_at(data: Demonstrations, frame: int) -> str | None:
+    """Where the arm next closes its gripper after a frame; None where it does not."""
+    states, at = data.episode_states(frame)
+    return grasp_place(data.contract, states, at)
+
+
+def grasp_frames(data: Demonstrations, frames: np.ndarray) -> np.ndarray:
+    """(G,) int, those of the frames after which the arm closes its gripper somewhere."""
+    return np.array([i for i in frames if grasp_at(data, int(i)) is not None], dtype=int)
 
 
 def action_prompt(data: Demonstrations, frame: int, think: bool) -> str:
@@ -189,7 +164,7 @@ def split_episodes(
     """
     if not 0 <= held_out < len(data.episodes):
         expected = f"expected 0 .. {len(data.episodes) - 1}, less than there are"
-        raise DatasetError(data.folder, f"held-out episodes: found {held_out}, {expected}")
+        raise DatasetError(data.folder, f"held_out_episodes: found {held_out}, {expected}")
     ranked = sorted(
         data.episodes, key=lambda e: hashlib.sha256(f"{seed}:{e.id}".encode()).digest()
     )
@@ -202,6 +177,7 @@ def split_episodes(
 
 def as_dataset(size: int, make: Callable[[int], dict]) -> Dataset:
     """A `datasets.Dataset` whose rows are made when read: what TRL's trainers insist on."""
+    from datasets import Dataset
 
     def rows(batch: dict[str, Sequence[int]]) -> dict[str, list]:
         made = [make(int(index)) for index in batch["index"]]

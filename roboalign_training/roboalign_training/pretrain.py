@@ -8,69 +8,26 @@ disjoint seeds.
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import dataclass, field
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
-from trl import TrlParser
 
 from roboalign_policy.models.tiny import PACKAGED, TinySize, make_tiny_model, make_tiny_processor
+from roboalign_training.data.index import write_json
 from roboalign_training.grounding import make_question
 from roboalign_training.muon import MuonAdamW
 from roboalign_training.packing import IGNORE, pack_questions
 from roboalign_training.pretrain_card import evaluate_and_write_card
+from roboalign_training.pretrain_cli import CHECKPOINTS, LOG, MODEL, RUN, PretrainConfig
 from roboalign_training.scene_cache import SceneCache
 
 TRAIN_SEED, HELD_OUT_SEED = 10_000_000, 90_000_000
 QUESTIONS_DRAWN = 24
-
-
-@dataclass
-class PretrainConfig:
-    """What `roboalign pretrain-tiny` can be told.
-
-    Attributes:
-        out: folder of checkpoints, scene cache and the finished model.
-        install: copy the finished model into the package, as ``roboalign-tiny``.
-        scenes: rendered training scenes.
-        held_out_scenes: rendered scenes for the card.
-        row_tokens: tokens of a row: an image and as many questions about it as fit.
-        short_row_tokens: the same in the first ``short_steps`` steps: what a place is is learnt
-            from many images, not from many questions about few.
-        short_steps: steps with short rows.
-        steps: optimiser steps in all.
-        batch: images a step.
-        learning_rate: peak of the cosine schedule, AdamW on embeddings, norms and biases.
-        muon_learning_rate: the same, Muon on the weight matrices.
-        weight_decay: of AdamW.
-        seed: of weights, order and questions.
-        threads: torch threads (0 = torch's default).
-        render_workers: processes that render scenes.
-        save_every: steps between checkpoints.
-        size: dimensions of the model.
-    """
-
-    out: str = "out/pretrain-tiny"
-    install: bool = False
-    scenes: int = 80_000
-    held_out_scenes: int = 1_000
-    row_tokens: int = 200
-    short_row_tokens: int = 64
-    short_steps: int = 1_500
-    steps: int = 3_900
-    batch: int = 32
-    learning_rate: float = 1e-3
-    muon_learning_rate: float = 3e-3
-    weight_decay: float = 0.02
-    seed: int = 0
-    threads: int = 0
-    render_workers: int = 2
-    save_every: int = 250
-    size: TinySize = field(default_factory=TinySize)
 
 
 class SceneQuestions(torch.utils.data.Dataset):
@@ -129,15 +86,17 @@ def count_questions(dataset: SceneQuestions, collate, batch: int, batches: int =
     return round(total)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Render, train, evaluate on held-out scenes, write the model and its card."""
-    (config,) = TrlParser(PretrainConfig).parse_args_and_config(
-        sys.argv[1:] if argv is None else argv
-    )
+def pretrain(config: PretrainConfig) -> Path:
+    """Render, train, evaluate on held-out scenes, write the model and its card.
+
+    Returns:
+        The folder of the model.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
     out = Path(config.out)
-    size = TinySize(**config.size) if isinstance(config.size, dict) else config.size
+    size = TinySize(**config.size)
+    write_json(out / RUN, asdict(config))
     processor = make_tiny_processor(size)
     model = make_tiny_model(processor, size, config.seed)
     cache = SceneCache(
@@ -154,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
         )
 
     arguments = TrainingArguments(
-        output_dir=str(out / "checkpoints"),
+        output_dir=str(out / CHECKPOINTS),
         max_steps=config.steps,
         per_device_train_batch_size=config.batch,
         lr_scheduler_type="cosine",
@@ -183,10 +142,11 @@ def main(argv: list[str] | None = None) -> None:
         optimizers=(optimizer, None),
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(arguments.output_dir))
-    (out / "log.json").write_text(json.dumps(trainer.state.log_history))
-    target = PACKAGED if config.install else out / "model"
-    model.save_pretrained(target, safe_serialization=True)
-    processor.save_pretrained(target)
+    (out / LOG).write_text(json.dumps(trainer.state.log_history))
+    target = PACKAGED if config.install else out / MODEL
+    fresh = target.with_name(f".{target.name}.new")
+    model.save_pretrained(fresh, safe_serialization=True)
+    processor.save_pretrained(fresh)
     held_out = SceneCache(
         out / "held_out",
         HELD_OUT_SEED,
@@ -195,8 +155,7 @@ def main(argv: list[str] | None = None) -> None:
         config.render_workers,
     )
     samples = count_questions(dataset, collate, config.batch)
-    evaluate_and_write_card(model, processor, held_out, target, config, samples)
-
-
-if __name__ == "__main__":
-    main()
+    evaluate_and_write_card(model, processor, held_out, fresh, config, samples)
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
+    return target

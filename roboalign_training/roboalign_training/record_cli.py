@@ -22,6 +22,7 @@ from roboalign_policy.core.operator_keys import (
 from roboalign_policy.core.recording import BAG_VERDICT
 from roboalign_policy.core.stream_stats import FIT
 from roboalign_policy.core.task_list import Task, TaskList, load_tasks
+from roboalign_training.shared.old_names import add_old_option
 
 _FRAME_S = 0.1
 _INTERRUPT = "\x03"
@@ -39,7 +40,14 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--tasks", type=Path, help="file: an instruction a line, 20 x before it")
     what.add_argument("--instruction", help="the only task")
     p.add_argument("--contract", default="", help="start a recorder for this contract, too")
-    p.add_argument("--bag-dir", default="bags", help="folder of the episodes (default: bags)")
+    p.add_argument(
+        "--out",
+        default="bags",
+        dest="bag_dir",
+        metavar="FOLDER",
+        help="folder of the episodes (default: bags)",
+    )
+    add_old_option(p, "--bag-dir", "--out", dest="bag_dir")
     p.add_argument("--keep", type=float, default=0.0, help="s of the past to hold in memory")
     p.add_argument("--operator", default=os.environ.get("USER", ""), help="who demonstrates")
     p.add_argument("--namespace", default="", help="of the robot's topics and the recorder")

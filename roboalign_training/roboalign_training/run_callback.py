@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
-from roboalign_training.run_record import RunFolder
+from roboalign_training.run_folder import RunFolder
+
+LINE_EVERY_S = 30.0
+"""Between two lines of progress where there is no terminal to show a bar on, s."""
 
 
 class RunCallback(TrainerCallback):
@@ -31,8 +34,13 @@ class RunCallback(TrainerCallback):
         save_minutes: float,
         elapsed_before_s: float = 0.0,
         quiet: bool = False,
+        line_every_s: float = LINE_EVERY_S,
     ) -> None:
         self.record = record
+        self.lines = quiet and record.writes
+        self.line_every_s = line_every_s
+        self._note = ""
+        self._said = -math.inf
         self.stop = stop
         self.max_seconds = max_seconds or math.inf
         self.save_minutes = save_minutes
@@ -42,7 +50,8 @@ class RunCallback(TrainerCallback):
         self._first_step = 0
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-            TimeRemainingColumn(), TextColumn("{task.fields[note]}"), disable=quiet,
+            TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+            disable=quiet or not record.writes,
             refresh_per_second=2,
         )  # fmt: skip
 
@@ -69,6 +78,14 @@ class RunCallback(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         """End or save where it is time."""
         self._bar.update(self._task, completed=state.global_step)
+        if self.lines and time.monotonic() - self._said >= self.line_every_s:
+            self._said = time.monotonic()
+            note = f", {self._note}" if self._note else ""
+            left = max(self._remaining_s(state), 0.0)
+            print(
+                f"step {state.global_step:,} of {state.max_steps:,}{note}, {left:.0f} s left",
+                flush=True,
+            )
         if self.stop():
             self.ended_by = "signal"
         elif self.elapsed_s >= self.max_seconds:
@@ -81,12 +98,8 @@ class RunCallback(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Write what the trainer logs."""
-        elapsed = self.elapsed_s
-        done = max(state.global_step - self._first_step, 1)
-        per_step = (time.monotonic() - self._started) / done
-        remaining = min(
-            (state.max_steps - state.global_step) * per_step, self.max_seconds - elapsed
-        )
+        elapsed, per_step = self.elapsed_s, self._per_step_s(state)
+        remaining = self._remaining_s(state)
         samples = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         values = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}
         self.record.append(
@@ -100,7 +113,8 @@ class RunCallback(TrainerCallback):
         )
         shown = [f"{name} {values[name]:.3f}" for name in ("loss", "reward") if name in values]
         if shown:
-            self._bar.update(self._task, note="  ".join(shown))
+            self._note = ", ".join(shown)
+            self._bar.update(self._task, note=self._note)
 
     def on_save(self, args, state, control, **kwargs):
         """Note the checkpoint, with the time that is behind it."""
@@ -111,6 +125,16 @@ class RunCallback(TrainerCallback):
     def on_train_end(self, args, state, control, **kwargs):
         """Take the progress bar away."""
         self._bar.stop()
+
+    def _per_step_s(self, state) -> float:
+        """Seconds a step, of those since training began or went on."""
+        done = max(state.global_step - self._first_step, 1)
+        return (time.monotonic() - self._started) / done
+
+    def _remaining_s(self, state) -> float:
+        """Seconds to the end by steps or by the clock, whichever is nearer."""
+        by_steps = (state.max_steps - state.global_step) * self._per_step_s(state)
+        return min(by_steps, self.max_seconds - self.elapsed_s)
 
     def _by_clock(
         self, rule: Callable[[float], float], max_steps: int

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import yaml
 
+RUN = "run.json"
 METRICS = "metrics.jsonl"
 POLICY = "policy"
+RESULT = "result.json"
+LOG = "log.txt"
 EXIT_FINISHED = 0
 EXIT_FAILED = 1
 EXIT_INVALID_CONFIG = 2
@@ -51,8 +54,7 @@ def run_folder(config: str, options: Sequence[str]) -> Path | None:
         keys = None  # the trainer says what is wrong with it
     folder = keys.get("output_dir") if isinstance(keys, dict) else None
     for at, option in enumerate(options):
-        if option == "--output_dir" and at + 1 < len(options):
-            folder = options[at + 1]
-        elif option.startswith("--output_dir="):
-            folder = option.split("=", 1)[1]
+        name, equals, value = option.partition("=")
+        if name in ("--out", "--output_dir", "--output-dir"):
+            folder = value if equals else next(iter(options[at + 1 : at + 2]), folder)
     return Path(folder) if folder else None

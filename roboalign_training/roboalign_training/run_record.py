@@ -1,119 +1,95 @@
-"""What a training run leaves behind: resolved configuration, hashes, metrics, checkpoints.
-
-A run's folder holds `run.json` (what was asked for, with every hash), `metrics.jsonl` (one line a
-log), `checkpoint-<step>/` (to resume from) and `policy/` (the finished checkpoint, see
-docs/architecture.md).
-"""
+"""What a training run writes down: its configuration, and the finished policy with its card."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from transformers import Trainer
-from transformers.trainer import TRAINER_STATE_NAME
 
+from roboalign_policy.core.hashing import sha256_file, sha256_json
 from roboalign_policy.core.prompt import PROMPT_VERSION
+from roboalign_policy.models.loading import TINY
+from roboalign_policy.models.tiny import PACKAGED
 from roboalign_training.demonstrations import Demonstrations
+from roboalign_training.policy_card import write_card
 from roboalign_training.provenance import write_origin
-from roboalign_training.run_layout import METRICS, POLICY
-from roboalign_training.shared.json_lines import read_json_lines
+from roboalign_training.run_folder import RunFolder
+from roboalign_training.run_layout import POLICY, RUN
+from roboalign_training.shared.write_errors import writing
 
 PACKAGES = ("torch", "transformers", "trl", "datasets", "numpy")
 
 
-class RunFolder:
-    """Reads and writes the records of one run."""
+def configuration(arguments: Mapping[str, Any], bags: Sequence[Path]) -> dict[str, Any]:
+    """What tells runs apart, as JSON values.
 
-    def __init__(self, folder: str | Path) -> None:
-        self.path = Path(folder)
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.metrics_path = self.path / METRICS
+    Args:
+        arguments: name -> dataclass instance, as parsed.
+        bags: the bags that were found where `--bags` points.
+    """
+    resolved = {name: _plain(dataclasses.asdict(value)) for name, value in arguments.items()}
+    return {"arguments": resolved, "bags": sorted(str(path) for path in bags)}
 
-    def write_config(
-        self, kind: str, arguments: dict[str, Any], hashes: dict[str, str], **facts: Any
-    ) -> None:
-        """Writes `run.json`: everything needed to say what this run was.
 
-        Args:
-            kind: sft or grpo.
-            arguments: name -> dataclass instance, as parsed.
-            hashes: of contract, tokenizer, stats, data set.
-            facts: further entries, JSON values.
-        """
-        resolved = {name: _plain(dataclasses.asdict(value)) for name, value in arguments.items()}
-        record = {
-            "kind": kind,
-            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "arguments": resolved,
-            "hashes": hashes,
-            "git": git_state(),
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in PACKAGES},
-            },
-            **facts,
-        }
-        write_json(self.path / "run.json", record)
+def write_config(
+    run: RunFolder, kind: str, config: Mapping[str, Any], hashes: Mapping[str, str], **facts: Any
+) -> None:
+    """Write `run.json`: everything needed to say what this run was.
 
-    def append(self, **values: Any) -> None:
-        """Adds a line to `metrics.jsonl`; numbers that are not finite are left out."""
-        finite = {
-            k: v for k, v in values.items() if not (isinstance(v, float) and not math.isfinite(v))
-        }
-        with self.metrics_path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(finite) + "\n")
+    Args:
+        run: the run.
+        kind: sft or grpo.
+        config: of `configuration`.
+        hashes: of contract, tokenizer, stats, data set and base.
+        facts: further entries, JSON values.
+    """
+    record = {
+        "kind": kind,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **config,
+        "hashes": dict(hashes),
+        "git": git_state(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in PACKAGES},
+        },
+        **facts,
+    }
+    if run.writes:
+        write_json(run.path / RUN, record)
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`; a last line cut by a kill is left out."""
-        if not self.metrics_path.is_file():
-            return []
-        return [values for _, values in read_json_lines(self.metrics_path, whole_lines=True)]
 
-    def checkpoint(self) -> Path | None:
-        """The newest whole checkpoint: the trainer state is written last, when all is there."""
-        found = [p.parent for p in self.path.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
-        return max(found, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)
+def base_hash(base: str) -> dict[str, str]:
+    """`base` and the SHA-256 of its weights; empty for a model of the hub."""
+    folder = PACKAGED if base == TINY else Path(base)
+    weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    found = {path.name: sha256_file(path) for path in weights}
+    return {"base": sha256_json(found)} if found else {}
 
-    def start(self, resume: bool) -> tuple[Path | None, float]:
-        """Prepares the folder for a run.
 
-        Args:
-            resume: go on from the newest checkpoint where there is one; else begin anew, and what
-                an earlier run left in the folder is deleted.
+def tame(trainer: Trainer, run: RunFolder) -> None:
+    """No card of TRL's in the run's folder, and a full disk named with the folder.
 
-        Returns:
-            The checkpoint to resume from or None, and the seconds of training behind it.
-        """
-        checkpoint = self.checkpoint() if resume else None
-        if checkpoint is None:
-            self.metrics_path.unlink(missing_ok=True)
-            for stale in self.path.glob("checkpoint-*"):
-                shutil.rmtree(stale)
-            return None, 0.0
-        step = int(checkpoint.name.rsplit("-", 1)[1])
-        for newer in self.path.glob(
-            "checkpoint-*"
-        ):  # unfinished saves: the trainer would take the highest number
-            if int(newer.name.rsplit("-", 1)[1]) > step:
-                shutil.rmtree(newer)
-        kept = [line for line in self.metrics() if line.get("step", 0) <= step]
-        fresh = self.metrics_path.with_suffix(
-            ".new"
-        )  # a new file: who follows the old one sees that it changed
-        fresh.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        os.replace(fresh, self.metrics_path)
-        return checkpoint, max((line.get("elapsed_s", 0.0) for line in kept), default=0.0)
+    TRL writes a README.md at each checkpoint that calls the base "None".
+    """
+    save = trainer._save_checkpoint
+
+    def save_checkpoint(*args: Any, **kwargs: Any) -> None:
+        with writing(run.path, "a checkpoint to resume from"):
+            save(*args, **kwargs)
+
+    trainer._save_checkpoint = save_checkpoint
+    trainer.create_model_card = lambda *args, **kwargs: None
 
 
 def save_policy(
@@ -124,7 +100,7 @@ def save_policy(
     facts: dict,
     held_out: Sequence[int],
 ) -> Path:
-    """Writes `<run>/policy`, the checkpoint folder of docs/architecture.md, whole or not at all.
+    """Write `<run>/policy`, the checkpoint folder of docs/architecture.md, whole or not at all.
 
     Args:
         run: the run.
@@ -134,17 +110,15 @@ def save_policy(
         data: names the folder of `fast/`, `stats.json` and `contract.yaml`, and their hashes.
         facts: further entries of `roboalign.json` (kind, base ...).
         held_out: frames of the episodes that were not trained on.
+
+    Raises:
+        OSError: the disk is full; an earlier policy is as it was.
     """
     weights = trainer.accelerator.get_state_dict(trainer.model)
-    if not trainer.is_world_process_zero():
-        return run.path / POLICY
     target, fresh = run.path / POLICY, run.path / f"{POLICY}.new"
+    if not trainer.is_world_process_zero():
+        return target
     shutil.rmtree(fresh, ignore_errors=True)
-    trainer.accelerator.unwrap_model(trainer.model).save_pretrained(fresh, state_dict=weights)
-    processor.save_pretrained(fresh)
-    shutil.copytree(data.folder / "fast", fresh / "fast")
-    for name in ("stats.json", "contract.yaml"):
-        shutil.copy2(data.folder / name, fresh / name)
     meta = {
         "horizon": data.horizon,
         "dims": data.dims,
@@ -154,9 +128,14 @@ def save_policy(
         "prompt_version": PROMPT_VERSION,
         **facts,
     }
-    write_json(fresh / "roboalign.json", meta)
     apart = {data.episode(int(frame)).id for frame in held_out}
-    write_origin(fresh, facts["kind"], facts["base"], data.folder, apart, git_state())
+    with writing(fresh, "the policy"):
+        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(fresh, state_dict=weights)
+        processor.save_pretrained(fresh)
+        copy_robot(data.folder, fresh)
+        write_json(fresh / "roboalign.json", meta)
+        write_origin(fresh, facts["kind"], facts["base"], data.folder, apart, git_state())
+        write_card(fresh)
     old = run.path / f"{POLICY}.old"
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -164,6 +143,13 @@ def save_policy(
     fresh.rename(target)
     shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def copy_robot(dataset: Path, folder: Path) -> None:
+    """Put a data set's tokenizer, statistics and contract beside the weights."""
+    shutil.copytree(dataset / "fast", folder / "fast")
+    for name in ("stats.json", "contract.yaml"):
+        shutil.copy2(dataset / name, folder / name)
 
 
 def git_state() -> str:
@@ -175,11 +161,12 @@ def git_state() -> str:
     return result.stdout.strip() if result.returncode == 0 else ""
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Writes JSON in one go, so that a reader never sees half of it."""
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write JSON in one go, so that a reader never sees half of it."""
     fresh = path.with_name(path.name + ".new")
-    fresh.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    os.replace(fresh, path)
+    with writing(path, "a record"):
+        fresh.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        os.replace(fresh, path)
 
 
 def _plain(value: Any) -> Any:

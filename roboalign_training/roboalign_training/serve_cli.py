@@ -8,10 +8,9 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from roboalign_policy.core.contract import ContractError, load_contract
-from roboalign_policy.models.loading import ModelError
-from roboalign_policy.models.policy import MLLMPolicy
 from roboalign_policy.remote.access import (
     TOKEN_VARIABLE,
     AccessError,
@@ -21,7 +20,10 @@ from roboalign_policy.remote.access import (
     make_server_tls,
     resolve_address,
 )
-from roboalign_policy.remote.server import PolicyServer
+from roboalign_training.shared.old_names import add_old_words, take_old_words
+
+if TYPE_CHECKING:
+    from roboalign_policy.remote.server import PolicyServer
 
 PORT = 8765
 EXIT_REFUSED, EXIT_STOPPED = 2, 130
@@ -36,7 +38,8 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,  # so that nobody's --token TOKEN passes for --token-file
         epilog=f"The token is read from --token-file, else from ${TOKEN_VARIABLE}.",
     )
-    p.add_argument("policy", help="checkpoint folder")
+    p.add_argument("--policy", metavar="FOLDER", help="checkpoint folder")
+    add_old_words(p)
     p.add_argument(
         "--contract",
         default="",
@@ -83,12 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 when stopped, 2 when the options or the checkpoint are refused, 130 when stopped while
         loading.
     """
-    args = parser().parse_args(argv)
+    options = parser()
+    args = options.parse_args(argv)
+    take_old_words(options, args, ("policy",))
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING, stream=sys.stdout)
     logging.getLogger("roboalign_policy.remote").setLevel(logging.INFO)
     try:
         return _serve(args)
-    except (AccessError, ContractError, ModelError, OSError, ValueError) as error:
+    except (AccessError, ContractError, OSError, ValueError) as error:  # ModelError is the last
         print(f"roboalign serve: {error}", file=sys.stderr)
         return EXIT_REFUSED
     except KeyboardInterrupt:
@@ -111,6 +116,10 @@ def _serve(args: argparse.Namespace) -> int:
         _warn("and can answer the robot in place of this server")
     contract = load_contract(args.contract) if args.contract else None
     _say(f"loading {args.policy} ...")
+    # Here, so that help and a wrong option do not wait for torch.
+    from roboalign_policy.models.policy import MLLMPolicy
+    from roboalign_policy.remote.server import PolicyServer
+
     policy = MLLMPolicy.load(
         args.policy,
         contract=contract,

@@ -8,111 +8,78 @@ about rendered scenes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from roboalign_policy.models.loading import extend_vocabulary, load_mllm
-from roboalign_training.arguments import RunArguments, Stopped, parse_arguments, require, run_main
+from roboalign_training.arguments import SftArguments, Stopped
 from roboalign_training.collate import PromptCollator
-from roboalign_training.demonstrations import check_instructions, load_demonstrations
+from roboalign_training.demonstrations import (
+    check_instructions,
+    dataset_hashes,
+    load_demonstrations,
+)
 from roboalign_training.dev_score import dev_frames, score_frames
+from roboalign_training.library_log import library_log
 from roboalign_training.mixture import (
     Mixture,
     QuestionSource,
-    Weights,
+    grasp_frames,
     sft_dataset,
     split_episodes,
 )
 from roboalign_training.muon import MuonAdamW
 from roboalign_training.run_callback import RunCallback, is_quiet, stop_on_signal
-from roboalign_training.run_record import RunFolder, save_policy, write_json
+from roboalign_training.run_record import save_policy, tame
+from roboalign_training.shared.outputs import Found
+from roboalign_training.training_options import parse_arguments
+from roboalign_training.training_run import Outcome, TrainingRun, opened
 
 KIND = "sft"
 
 
-@dataclass
-class SftArguments(RunArguments):
-    """What is learnt from what."""
-
-    weight_act: float = field(
-        default=0.05, metadata={"help": "Share of action samples without a thought."}
-    )
-    weight_think: float = field(
-        default=0.7, metadata={"help": "Share of action samples after a thought."}
-    )
-    weight_scene: float = field(
-        default=0.15, metadata={"help": "Share of questions about rendered scenes."}
-    )
-    weight_grasp: float = field(
-        default=0.1, metadata={"help": "Share of questions about the demonstration's grasp."}
-    )
-    scene_questions: int = field(
-        default=4096, metadata={"help": "How many different scene questions there are."}
-    )
-    freeze_vision: bool = field(
-        default=True, metadata={"help": "Keep the vision encoder as it is."}
-    )
-    muon_learning_rate: float = field(
-        default=2e-3,
-        metadata={"help": "Learning rate of Muon on the weight matrices; 0: AdamW for all."},
-    )
-    max_answer_tokens: int = field(
-        default=160, metadata={"help": "Longest answer when the result is scored, tokens."}
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require("scene_questions", self.scene_questions, self.scene_questions >= 0, "at least 0")
-        require(
-            "muon_learning_rate",
-            self.muon_learning_rate,
-            0 <= self.muon_learning_rate < 1,
-            "0 or a learning rate below 1",
-        )
-        require(
-            "max_answer_tokens", self.max_answer_tokens, self.max_answer_tokens >= 1, "at least 1"
-        )
-        self.weights()
-
-    def weights(self) -> Weights:
-        """The shares of the mixture."""
-        return Weights(self.weight_act, self.weight_think, self.weight_scene, self.weight_grasp)
-
-
 def train(argv: Sequence[str]) -> Path:
-    """Runs SFT.
+    """Run SFT and return the folder of the finished policy; see `run`."""
+    return run(argv).policy
+
+
+def run(argv: Sequence[str]) -> Outcome:
+    """Run SFT, go on with it, or find it finished.
 
     Args:
         argv: the command line, e.g. ["--config", "sft.yaml", "--dataset", "out/data"].
 
-    Returns:
-        The folder of the finished policy.
-
     Raises:
         ConfigError: a configuration that cannot be run.
+        OutputError: another result is in the run's folder.
         DataError: bags or a data set that cannot be read.
-        Stopped: the run was asked to stop; it can be resumed.
+        Stopped: the run was asked to stop; the same command goes on.
     """
-    arguments, training = parse_arguments(KIND, (SftArguments, SFTConfig), argv)
-    require(
-        "max_steps",
-        training.max_steps,
-        training.max_steps > 0,
-        "the number of optimiser steps, above 0",
-    )
-    run = RunFolder(training.output_dir)
-    checkpoint, elapsed_s = run.start(arguments.resume)
-    run.append(stage="preparing", step=0, total_steps=training.max_steps)
+    with library_log() as log, opened(KIND, *_parsed(argv), log) as opened_run:
+        if opened_run.found is Found.FINISHED:
+            result = opened_run.folder.result()
+            return opened_run.kept(dataset_hashes(opened_run.dataset), result_lines(result))
+        return _train(opened_run, opened_run.arguments, opened_run.training)
 
-    data = load_demonstrations(
-        arguments.dataset or run.path / "data", arguments.bags, arguments.contract
+
+def _parsed(argv: Sequence[str]) -> tuple[SftArguments, SFTConfig]:
+    arguments, training = parse_arguments(KIND, (SftArguments, SFTConfig), argv)
+    return arguments, training
+
+
+def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Outcome:
+    data = load_demonstrations(run.dataset, arguments.bags, arguments.contract)
+    run.loaded(data)
+    train_frames, held_out = split_episodes(
+        data, arguments.held_out_of(len(data.episodes)), training.seed
     )
-    train_frames, held_out = split_episodes(data, arguments.held_out_episodes, training.seed)
     weights = arguments.weights()
+    if weights.grasp:
+        weights = arguments.weights(grasps=bool(len(grasp_frames(data, train_frames))))
     batch = (
         training.per_device_train_batch_size
         * training.gradient_accumulation_steps
@@ -131,15 +98,16 @@ def train(argv: Sequence[str]) -> Path:
     extend_vocabulary(mllm, data.fast.vocab_size)
     if arguments.freeze_vision:
         mllm.model.model.visual.requires_grad_(False)
+    collator = PromptCollator(mllm.processor, training.max_length)
+    collator([_row(mixture, index) for index in range(min(len(mixture), 8))])
     facts = {"samples": samples, "mixture": mixture.counts(), "train_frames": len(train_frames)}
-    run.write_config(KIND, {"sft": arguments, "trainer": training}, data.hashes, **facts)
+    checkpoint, elapsed_s = run.begin(data.hashes, **facts)
 
     training.remove_unused_columns = False  # the columns are the collator's, not the model's
     training.disable_tqdm = True  # RunCallback shows progress
-    collator = PromptCollator(mllm.processor, training.max_length)
     with stop_on_signal() as stop:
         callback = RunCallback(
-            run,
+            run.folder,
             stop,
             max_seconds=arguments.max_seconds,
             save_minutes=arguments.save_minutes,
@@ -156,13 +124,14 @@ def train(argv: Sequence[str]) -> Path:
             optimizers=(make_optimizer(mllm.model, arguments, training), None),
         )
         trainer.remove_callback(PrinterCallback)
+        tame(trainer, run.folder)
         outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    steps = trainer.state.global_step
     if callback.ended_by == "signal":
-        raise Stopped(
-            f"after step {trainer.state.global_step}; go on with --resume true ({run.path})"
-        )
+        raise Stopped(f"after step {steps}; the same command goes on ({run.folder.path})")
 
     scored = dev_frames(held_out, arguments.dev_frames)
+    print(f"{KIND}: scoring {len(scored)} held-out frames", flush=True)
     score = score_frames(
         mllm.model,
         collator,
@@ -170,32 +139,33 @@ def train(argv: Sequence[str]) -> Path:
         scored,
         think=weights.think > 0,
         max_new_tokens=arguments.max_answer_tokens,
-    )
-    steps = trainer.state.global_step
+    ).record()
     facts = {
-        "kind": KIND,
-        "base": arguments.base,
-        "steps": steps,
-        "samples": steps * batch,
-        **score.record(),
-    }
-    policy = save_policy(run, trainer, mllm.processor, data, facts, held_out)
+        "kind": KIND, "base": arguments.base, "steps": steps, "samples": steps * batch, **score
+    }  # fmt: skip
+    save_policy(run.folder, trainer, mllm.processor, data, facts, held_out)
     seconds = round(callback.elapsed_s, 3)
-    result = {
-        **facts,
-        "ended_by": callback.ended_by,
-        "seconds": seconds,
-        "loss": outcome.training_loss,
-    }
-    write_json(run.path / "result.json", {**result, "policy": str(policy)})
-    run.append(
-        stage="finished",
-        step=steps,
-        total_steps=training.max_steps,
-        elapsed_s=seconds,
-        **score.record(),
+    run.folder.append(
+        stage="finished", step=steps, total_steps=training.max_steps, elapsed_s=seconds, **score
     )
-    return policy
+    ends = {"ended_by": callback.ended_by, "seconds": seconds, "loss": outcome.training_loss}
+    result = {**facts, **ends}
+    return run.finish(result, result_lines(result))
+
+
+def result_lines(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """What to tell of a finished run."""
+    return (
+        f"{KIND}: {result['steps']:,} steps, {result['samples']:,} samples in "
+        f"{result['seconds']:.0f} s (ended by {result['ended_by']}); loss {result['loss']:.3f}",
+        f"{KIND}: {result['dev_frames']} held-out frames: format {result['dev_format']:.3f}, "
+        f"prefix accuracy {result['dev_prefix_accuracy']:.3f}",
+    )
+
+
+def _row(mixture: Mixture, index: int) -> dict:
+    sample = mixture[index]
+    return {"image": sample.image, "prompt": sample.prompt, "completion": sample.completion}
 
 
 def make_optimizer(model, arguments: SftArguments, training: SFTConfig) -> MuonAdamW | None:
@@ -213,14 +183,16 @@ def make_optimizer(model, arguments: SftArguments, training: SFTConfig) -> MuonA
 
 def scene_questions(seed: int, count: int) -> QuestionSource:
     """Questions about rendered scenes; imported here since a run without them needs no MuJoCo."""
-    from roboalign_training.grounding_source import GroundingSource
+    from roboalign_training.grounding_source import SEEDS, GroundingSource
 
-    return GroundingSource(seed, count)
+    return GroundingSource(seed % SEEDS, count)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    return run_main(train, argv)
+    """Entry point of `python -m roboalign_training.sft`; returns the exit status."""
+    from roboalign_training.training_cli import run_main
+
+    return run_main(KIND, argv)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def diagnose(probe, contract_file, tmp_path):
     def run(contract=None, *options, seconds=1.0):
         report = tmp_path / "report.json"
         with running(probe):
-            arguments = ["--seconds", str(seconds), "--json", str(report), *options]
+            arguments = ["--seconds", str(seconds), "--json", str(report), "--overwrite", *options]
             status = main([contract or contract_file(), *arguments])
         data = json.loads(report.read_text())
         assert status == int(data["counts"]["error"] > 0)

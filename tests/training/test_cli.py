@@ -32,6 +32,8 @@ def test_an_unknown_command_is_refused(capsys):
     assert cli.main(["fly"]) == 2
     expected = "found command 'fly', expected one of contract, record, convert"
     assert expected in capsys.readouterr().err
+    assert cli.main(["inspekt"]) == 2
+    assert "found command 'inspekt'; did you mean inspect?" in capsys.readouterr().err
 
 
 def test_options_and_status_pass_through(monkeypatch):
@@ -75,3 +77,48 @@ def test_evaluating_an_unknown_suite_is_an_error(tmp_path, capsys):
 
     assert main(["closed-loop", "p", "--out", str(tmp_path), "--suites", "moon"]) == 1
     assert "suites: found ['moon'], expected some of" in capsys.readouterr().err
+
+
+def test_old_names_still_work_and_say_what_they_are_called_now(tmp_path, capsys):
+    from roboalign_training.evaluate import cli as evaluate_cli
+
+    words = ["closed-loop", "p", "--out", str(tmp_path), "--first-seed", "3", "--suites", "moon"]
+    assert evaluate_cli.main(words) == 1
+    error = capsys.readouterr().err
+    assert "--first-seed is now called --seed\n" in error
+    assert "roboalign evaluate: p is now given as --policy p\n" in error
+    named = evaluate_cli.parser().parse_args([*words, "--seed", "4"])
+    assert (named.seed, named.words) == (4, ["p"])
+    for words, text in (
+        (["--policy", "p", "--dataset", "d", "q"], "found 'q', expected only options with a name"),
+        (["--policy", "p"], "--dataset: found nothing, expected it"),
+    ):
+        with pytest.raises(SystemExit):
+            evaluate_cli.main(["open-loop", *words])
+        assert text in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_by_the_command_line_whatever_the_command(
+    tmp_path, monkeypatch, capsys
+):
+    import errno
+
+    from roboalign_training import contract_cli
+
+    def full(argv):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "out" / "x.bin"))
+
+    monkeypatch.setattr(contract_cli, "main", full)
+    monkeypatch.setattr("sys.argv", ["x"])
+    assert cli.main(["contract", "check", "sim_panda"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(
+        f"roboalign contract: not written: {tmp_path / 'out' / 'x.bin'}: No sp"
+    )
+    assert "MB free); make room" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_the_version_is_told(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("roboalign ")

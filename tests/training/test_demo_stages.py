@@ -1,7 +1,6 @@
 """The demo's stages: done once, resumed, done again with all that follow, failing cleanly."""
 
 import json
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -11,14 +10,10 @@ from rich.console import Console
 from roboalign_policy.sim import SUITES
 from roboalign_training.demo import cli, stages
 from roboalign_training.demo.plan import DemoConfig
-from roboalign_training.demo.stages import (
-    PRODUCTS,
-    STAGES,
-    StageFailed,
-    read_state,
-    record_jobs,
-    run_stages,
-)
+from roboalign_training.demo.run import StageFailed, read_state, run_stages
+from roboalign_training.demo.stages import PRODUCTS, STAGES, grpo_samples, record_jobs
+from roboalign_training.shared.outputs import content_hash
+from roboalign_training.shared.progress import run_child
 
 QUIET = Console(quiet=True)
 
@@ -29,14 +24,20 @@ def demo(tmp_path, monkeypatch):
     state = SimpleNamespace(ran=[], fail=None, out=tmp_path / "demo")
 
     def stand_in(name):
-        def stage(config, out):
+        def stage(config, out, console):
             """Stands in."""
             state.ran.append(name)
             for folder in PRODUCTS.get(name, ()):
                 (out / folder).mkdir(exist_ok=True)
                 (out / folder / f"by-{len(state.ran)}").touch()
             if state.fail == name:
-                raise StageFailed(f"{name} ended with status 1")
+                raise StageFailed(name, 1, out / "logs" / f"{name}.log")
+            if name in ("sft", "grpo"):
+                result = {"best_step": 0, "steps": 3, "left_out": {"frame": {"a cause": 2}}}
+                (out / name / "result.json").write_text(json.dumps(result))
+            if name == "report":
+                (out / "report.json").write_text(json.dumps({"closed_loop": {}}))
+                (out / "report.html").write_text(f"made in run {len(state.ran)}")
             return {"made": name}
 
         return stage
@@ -53,9 +54,12 @@ def demo(tmp_path, monkeypatch):
     return state
 
 
-def test_every_stage_runs_once_and_the_report_each_time(demo):
+def test_every_stage_runs_once(demo):
     assert demo.run() == list(STAGES)
-    assert demo.run() == ["report"]
+    before = content_hash(demo.out)
+    assert demo.run() == []
+    assert content_hash(demo.out) == before, "not one byte of a finished demo changes"
+    assert demo.run(redo=["report"]) == ["report"]
     state = read_state(demo.out)
     assert list(state) == list(STAGES)
     for name, entry in state.items():
@@ -90,7 +94,7 @@ def test_redo_forgets_a_stage_and_all_that_follow(demo):
     kept = sorted((demo.out / "bags").iterdir())
     assert demo.run(redo=["sft"]) == ["sft", "grpo", "open_loop", "closed_loop", "report"]
     assert sorted((demo.out / "bags").iterdir()) == kept
-    assert len(list((demo.out / "sft").iterdir())) == 1, "its old product was removed"
+    assert len(list((demo.out / "sft").glob("by-*"))) == 1, "its old product was removed"
     assert demo.run(redo=["closed_loop", "grpo"])[0] == "grpo", "the first of several"
 
 
@@ -106,11 +110,13 @@ def test_redo_forgets_the_seconds_of_a_failed_try(demo):
 
 def test_redo_of_no_stage_is_refused_before_anything_is_removed(demo):
     demo.run()
-    before = (demo.out / "stages.json").read_text()
+    before = content_hash(demo.out)
     with pytest.raises(ValueError, match=r"redo: found \['fly'\], expected some of"):
         demo.run(redo=["fly", "record"])
-    assert (demo.out / "stages.json").read_text() == before
-    assert (demo.out / "bags").is_dir()
+    assert content_hash(demo.out) == before
+    with pytest.raises(ValueError, match="record was done with episodes 1000, expected 16"):
+        demo.run(redo=["sft"], episodes=16)
+    assert content_hash(demo.out) == before, "the options are looked at before anything goes"
 
 
 def test_finished_stages_of_other_options_are_not_taken_for_these(demo):
@@ -119,7 +125,7 @@ def test_finished_stages_of_other_options_are_not_taken_for_these(demo):
     message = f"record was done with episodes 40, expected {wanted}: add --redo record"
     with pytest.raises(ValueError, match=message):
         demo.run()
-    assert demo.run(episodes=40, workers=1, threads=1) == ["report"]
+    assert demo.run(episodes=40, workers=1, threads=1) == []
     with pytest.raises(ValueError, match="closed_loop was done with closed_loop_episodes 25"):
         demo.run(episodes=40, closed_loop_episodes=5)
     ran = demo.run(episodes=40, closed_loop_episodes=5, redo=["closed_loop"])
@@ -130,14 +136,14 @@ def test_the_command_tells_a_failure_in_a_line(demo, capsys):
     demo.fail = "dataset"
     assert cli.main(["--out", str(demo.out)]) == 1
     told = capsys.readouterr().out
-    assert "dataset ended with status 1" in told
+    assert "dataset ended with status 1; the end of" in told
     assert "Run the same command again" in told
     assert cli.main(["--out", str(demo.out), "--redo", "fly"]) == 1
     assert "expected some of" in capsys.readouterr().out
 
 
 def test_an_interrupted_demo_says_how_to_go_on(demo, monkeypatch, capsys):
-    def interrupt(config, out):
+    def interrupt(config, out, console):
         """Ctrl-C."""
         raise KeyboardInterrupt
 
@@ -159,36 +165,60 @@ def test_demonstrations_are_spread_over_suites_and_tasks():
 
 
 def test_stages_call_commands_with_options_that_exist(tmp_path, monkeypatch):
-    """What SFT and GRPO are asked parses as their own command line would."""
-    from trl import GRPOConfig, SFTConfig
-
-    from roboalign_training.arguments import parse_arguments
-    from roboalign_training.grpo import GrpoArguments
-    from roboalign_training.sft import SftArguments
+    """What SFT and GRPO are asked is taken by their own command line."""
+    from roboalign_training.training_options import OURS, read_options
 
     calls = []
 
-    def start(words, env):
-        calls.append((words, env))
+    def start(words, log, label, count, console, environment):
+        calls.append((words, environment))
         kind = words[words.index("roboalign_training.cli") + 1]
         (tmp_path / kind).mkdir()
         (tmp_path / kind / "result.json").write_text("{}")
-        return SimpleNamespace(wait=lambda: 0)
 
-    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(stages, "run_child", start)
     config = DemoConfig(threads=3, sft_steps=11, sft_seconds=77.0, grpo_samples=5)
-    for kind, types in (("sft", (SftArguments, SFTConfig)), ("grpo", (GrpoArguments, GRPOConfig))):
-        STAGES[kind](config, tmp_path)
+    for kind in ("sft", "grpo"):
+        STAGES[kind](config, tmp_path, QUIET)
         words, env = calls.pop()
         assert words[:4] == [sys.executable, "-m", "roboalign_training.cli", kind]
-        assert env["OMP_NUM_THREADS"] == "3"
-        arguments, training = parse_arguments(kind, types, words[4:])
+        assert env == {"OMP_NUM_THREADS": "3"}
+        given = read_options(kind, words[4:])
+        arguments = OURS[kind](**given.ours)
         assert arguments.dataset == str(tmp_path / "data")
-        assert arguments.resume is True
+        assert given.theirs[-1] == str(tmp_path / kind)
         if kind == "sft":
-            assert (training.max_steps, arguments.max_seconds) == (11, 77.0)
+            assert given.theirs[:2] == ["--max_steps", "11"]
+            assert arguments.max_seconds == 77.0
         else:
             assert (arguments.samples, arguments.base) == (5, str(tmp_path / "sft" / "policy"))
+
+
+def test_grpo_prompts_follow_the_data_unless_asked_for(tmp_path):
+    (tmp_path / "sft").mkdir()
+    (tmp_path / "sft" / "run.json").write_text(json.dumps({"train_frames": 90}))
+    assert grpo_samples(DemoConfig(), tmp_path) == 90
+    assert grpo_samples(DemoConfig(grpo_samples=200), tmp_path) == 200, "GRPO refuses it by name"
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ({"episodes": 1}, "episodes: found 1, expected at least 2: one is held out"),
+        ({"workers": 0}, "workers: found 0, expected at least 1"),
+        ({"sft_seconds": -1.0}, "sft_seconds: found -1.0, expected above 0"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(option, text):
+    with pytest.raises(ValueError, match=text):
+        DemoConfig(**option)
+
+
+def test_help_and_a_slip_of_the_pen(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    assert "--closed_loop_episodes N" in capsys.readouterr().out
 
 
 def test_the_dataset_stage_gives_the_figures_of_the_report(tmp_path, monkeypatch):
@@ -197,9 +227,9 @@ def test_the_dataset_stage_gives_the_figures_of_the_report(tmp_path, monkeypatch
         fitted={"tokens_per_chunk": {"mean": 9.25, "p95": 15.0, "max": 21}, "chunks": 88},
     )  # fmt: skip
     calls = []
-    monkeypatch.setattr(stages, "_roboalign", lambda *words: calls.append(words))
+    monkeypatch.setattr(stages, "_roboalign", lambda *words, **how: calls.append(words))
     monkeypatch.setattr(stages, "load_index", lambda folder: index)
-    assert STAGES["dataset"](DemoConfig(), tmp_path) == {
+    assert STAGES["dataset"](DemoConfig(), tmp_path, QUIET) == {
         "episodes": 2, "frames": 90, "skipped": 1, "tokens_per_chunk": 9.25,
         "tokens_per_chunk_max": 21, "chunks": 88,
     }  # fmt: skip
@@ -210,13 +240,39 @@ def test_the_dataset_stage_gives_the_figures_of_the_report(tmp_path, monkeypatch
         parsers[command]().parse_args([str(option) for option in options])
 
 
-def test_a_command_that_fails_fails_the_stage(tmp_path, monkeypatch):
-    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: SimpleNamespace(wait=lambda: 3))
-    with pytest.raises(StageFailed, match="roboalign_training.cli sft .* ended with status 3"):
-        STAGES["sft"](DemoConfig(), tmp_path)
+def test_a_command_that_fails_names_its_log_and_shows_its_end(tmp_path, monkeypatch):
+    program = "print('noise of others'); raise SystemExit('out/data: is no data set')"
+    monkeypatch.setattr(
+        stages, "run_child", lambda words, *rest: run_child([sys.executable, "-c", program], *rest)
+    )
+    (tmp_path / "logs").mkdir()
+    with pytest.raises(StageFailed) as failed:
+        STAGES["sft"](DemoConfig(), tmp_path, QUIET)
+    log = tmp_path / "logs" / "sft.log"
+    assert f"ended with status 1; the end of {log}:" in str(failed.value)
+    assert str(failed.value).endswith("noise of others\nout/data: is no data set")
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("roboalign_training.shared.progress.LINE_EVERY_S", 0.2)
+    monkeypatch.setattr("roboalign_training.shared.progress.POLL_S", 0.05)
+    command = [sys.executable, "-c", "import time; print('noise'); time.sleep(1)"]
+    run_child(command, tmp_path / "x.log", "sft", lambda: (3, 9, "loss 0.5, 6 s left"), Console())
+    said = capsys.readouterr().out
+    assert "sft: 3 of 9, loss 0.5, 6 s left (" in said
+    assert "noise" not in said
+    assert (tmp_path / "x.log").read_text() == "noise\n"
 
 
 def test_state_is_written_whole(demo):
     demo.run()
     assert json.loads((demo.out / "stages.json").read_text())
     assert not list(demo.out.glob("*.partial"))
+
+
+def test_the_end_says_whose_policy_was_kept_and_what_was_left_out(demo, capsys):
+    assert cli.main(["--out", str(demo.out)]) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert "GRPO kept the SFT policy as it was: no step was better on held-out episodes" in lines
+    assert lines[-1] == "left out: 4 frames (2 a cause (sft), 2 a cause (grpo))"
+    assert cli.main(["--out", str(demo.out), "--strict"]) == 3

@@ -1,7 +1,7 @@
 """Closed-loop bookkeeping and open-loop figures: counts, resuming, whose results they are."""
 
 import json
-import subprocess
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,6 +30,8 @@ from roboalign_training.evaluate.closed_loop import (
     summarise,
 )
 from roboalign_training.evaluate.open_loop import evaluate_open_loop
+from roboalign_training.shared.outputs import content_hash
+from roboalign_training.shared.progress import ChildFailed
 from roboalign_training.statistics import wilson_interval
 
 
@@ -54,7 +56,11 @@ def worker(monkeypatch):
     """Stands in for the process that needs ROS: notes its jobs, writes results, may fail."""
     state = SimpleNamespace(jobs=[], stop_after=None)
 
-    def run(command, check):
+    def describe(policy, settings):
+        how = {key: value for key, value in asdict(settings).items() if key != "workers"}
+        return {"policy": json.loads((policy / "roboalign.json").read_text()), "settings": how}
+
+    def run(command, log, label, count, console):
         assert command[1:3] == ["-m", "roboalign_training.nodes.closed_loop_worker"]
         folder = closed_loop.Path(command[3])
         job = json.loads((folder / JOBS).read_text())
@@ -63,11 +69,13 @@ def worker(monkeypatch):
             for number, episode in enumerate(job["episodes"]):
                 if number == state.stop_after:
                     file.write('{"suite": "obj", "faults": {}')  # killed while writing
-                    return SimpleNamespace(returncode=-9)
+                    file.flush()
+                    raise ChildFailed("closed_loop_worker", -9, log)
                 file.write(json.dumps(record(Episode(**episode))) + "\n")
-        return SimpleNamespace(returncode=0)
+        assert count()[:2] == (len(job["episodes"]), len(job["episodes"]))
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr("roboalign_training.shared.progress.run_child", run)
+    monkeypatch.setattr(closed_loop, "describe_run", describe)
     return state
 
 
@@ -140,7 +148,7 @@ def test_finished_episodes_are_not_driven_again(policy, worker, tmp_path):
 def test_a_killed_worker_leaves_what_was_finished(policy, worker, tmp_path):
     episodes, out = episodes_of_suites(SUITES, 1, 7), tmp_path / "out"
     worker.stop_after = 2
-    with pytest.raises(RuntimeError, match="ended with status -9; logs are in .*logs"):
+    with pytest.raises(RuntimeError, match=r"ended by signal 9; the end of .*logs/worker\.log"):
         run_closed_loop(policy, episodes, out, DriveSettings())
     worker.stop_after = None
     records = run_closed_loop(policy, episodes, out, DriveSettings())
@@ -152,11 +160,28 @@ def test_results_of_another_policy_or_setting_are_refused(policy, worker, tmp_pa
     episodes, out = episodes_of_suites(SUITES, 1, 7)[:1], tmp_path / "out"
     run_closed_loop(policy, episodes, out, DriveSettings(workers=2))
     run_closed_loop(policy, episodes, out, DriveSettings(workers=5))  # changes no result
-    with pytest.raises(ValueError, match="settings.think: found True, expected False"):
+    before = content_hash(out)
+    with pytest.raises(ValueError, match="settings.think: there true, now false; nothing was ch"):
         run_closed_loop(policy, episodes, out, DriveSettings(think=False))
     (policy / "roboalign.json").write_text(json.dumps({"kind": "grpo", "created": "today"}))
-    with pytest.raises(ValueError, match="policy.kind: found 'sft', expected 'grpo'"):
+    with pytest.raises(ValueError, match='policy.kind: there "sft", now "grpo"'):
         run_closed_loop(policy, episodes, out, DriveSettings())
+    assert content_hash(out) == before
+    (out / "notes.txt").write_text("mine")
+    run_closed_loop(policy, episodes, out, DriveSettings(), overwrite=True)
+    assert len(worker.jobs) == 2, "driven anew"
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_policy_of_another_robot_is_refused_in_a_line(policy, tmp_path, monkeypatch):
+    parts = SimpleNamespace(contract=load_contract("so101"), hash="h" * 64)
+    monkeypatch.setattr("roboalign_policy.models.checkpoint.read_checkpoint", lambda folder: parts)
+    with pytest.raises(ValueError, match="was trained for so101, and contract sim_panda is") as it:
+        run_closed_loop(policy, [], tmp_path / "out", DriveSettings())
+    assert "rate_hz: found 10.0, expected 30.0" in str(it.value)
+    assert len(str(it.value).splitlines()) == 1
+    assert len(str(it.value)) < 400, "no contract is printed"
+    assert not (tmp_path / "out").exists()
 
 
 CONTRACT = load_contract("sim_panda")
@@ -255,5 +280,6 @@ def test_open_loop_without_frames_is_refused():
 def test_open_loop_of_another_action_space_is_refused():
     frames = Frames([True])
     frames.contract = load_contract("so101")
-    with pytest.raises(ValueError, match="found the action of so101, expected .* sim_panda"):
+    with pytest.raises(ValueError, match="trained for sim_panda, and contract so101 is") as fault:
         evaluate_open_loop(Echo(), frames, 5)
+    assert len(str(fault.value)) < 400, "a line or two, no contract printed"

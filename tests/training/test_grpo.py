@@ -15,7 +15,7 @@ from roboalign_training.arguments import ConfigError
 from roboalign_training.collate import PromptCollator
 from roboalign_training.dev_score import DevScore, dev_frames, greedy_texts
 from roboalign_training.mixture import action_prompt
-from roboalign_training.run_record import RunFolder
+from roboalign_training.run_folder import RunFolder
 
 TARGET = [1, 2, 3, 4]
 
@@ -70,12 +70,13 @@ def run(demonstrations, policy, tmp_path, monkeypatch):
     """Runs GRPO; every target is TARGET, so that rewards can be worked out by hand."""
     data = replace(demonstrations, chunk_tokens=[list(TARGET)] * len(demonstrations))
     monkeypatch.setattr(grpo, "load_demonstrations", lambda *given: data)
+    monkeypatch.setattr(grpo, "dataset_hashes", lambda folder: data.hashes)
     monkeypatch.setattr(grpo, "GRPOTrainer", Spy)
     monkeypatch.setattr(Spy, "made", [])
 
     def start(*options):
         given = (
-            f"--dataset x --base {policy} --output_dir {tmp_path / 'run'} --samples 2 "
+            f"--dataset x --base {policy} --out {tmp_path / 'run'} --samples 2 "
             "--per_device_train_batch_size 10 --held_out_episodes 1 --dev_frames 2 --dev_every 1 "
             "--max_completion_length 24"
         )
@@ -230,7 +231,7 @@ def test_stopped_and_resumed(run, monkeypatch, tmp_path):
         patch.setattr(grpo, "stop_on_signal", stop)
         with pytest.raises(grpo.Stopped, match="after step 1"):
             run("--samples", "6")
-    run("--samples", "6", "--resume", "true")
+    run("--samples", "6")
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["steps"] == 3
     assert list(result["dev_scores"]) == ["0", "1", "2", "3"]

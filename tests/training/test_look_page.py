@@ -46,7 +46,8 @@ SHARED = next(
 
 def page_of(path, tmp_path, *options, status=0) -> Page:
     out = tmp_path / "page.html"
-    assert inspect_cli.main([str(path), "--html", str(out), *map(str, options)]) == status
+    argv = [str(path), "--html", str(out), "--overwrite", *map(str, options)]
+    assert inspect_cli.main(argv) == status
     return Page(out)
 
 

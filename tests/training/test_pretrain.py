@@ -11,11 +11,11 @@ import yaml
 from safetensors.numpy import load_file
 
 from roboalign_policy.models.loading import load_mllm
-from roboalign_policy.models.tiny import TinySize
-from roboalign_training import pretrain, pretrain_card
+from roboalign_training import pretrain_card, pretrain_cli
 from roboalign_training.grounding import KINDS, SceneFacts, Thing
-from roboalign_training.pretrain import PretrainConfig, SceneQuestions
+from roboalign_training.pretrain import SceneQuestions
 from roboalign_training.pretrain_card import answer_questions, card_text, score_answers
+from roboalign_training.pretrain_cli import PretrainConfig
 from roboalign_training.scene_cache import SceneCache, _render_block, facts_from_json
 
 SIZE = {"hidden": 48, "layers": 2, "heads": 4, "vision_hidden": 32, "vision_depth": 1,
@@ -37,7 +37,7 @@ def run(tmp_path_factory):
     def again():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(pretrain_card, "QUESTIONS_PER_KIND", 2)
-            pretrain.main(["--config", str(config)])
+            assert pretrain_cli.main(["--config", str(config)]) == 0
 
     again()
     return SimpleNamespace(out=folder / "out", again=again)
@@ -157,7 +157,7 @@ class Scenes:
 
 
 def test_order_visits_all_scenes_alike_and_begins_with_short_rows():
-    config = PretrainConfig(steps=12, short_steps=9, batch=4, size=TinySize(**SIZE))
+    config = PretrainConfig(steps=12, short_steps=9, batch=4, size=SIZE)
     dataset = SceneQuestions(Scenes(), config)
     assert len(dataset) == 48
     rounds = dataset.order[:40].reshape(4, 10)

@@ -210,7 +210,7 @@ def test_what_cannot_be_served_is_told_in_a_line(options, text, tmp_path, monkey
     monkeypatch.delenv("ROBOALIGN_TOKEN", raising=False)
     (tmp_path / "TOKEN").write_text(TOKEN)
     monkeypatch.chdir(tmp_path)
-    assert serve_cli.main([str(tmp_path / "policy"), *options]) == 2
+    assert serve_cli.main(["--policy", str(tmp_path / "policy"), *options]) == 2
     error = capsys.readouterr().err
     assert text in error and error.count("\n") == 1 and TOKEN not in error
 
@@ -218,13 +218,13 @@ def test_what_cannot_be_served_is_told_in_a_line(options, text, tmp_path, monkey
 def test_going_without_tls_is_warned_of_loudly(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ROBOALIGN_TOKEN", TOKEN)
     options = ["--host", "0.0.0.0", "--insecure-no-tls"]
-    assert serve_cli.main([str(tmp_path), *options]) == 2  # there is no checkpoint
+    assert serve_cli.main(["--policy", str(tmp_path), *options]) == 2  # there is no checkpoint
     error = capsys.readouterr().err
     assert "WARNING: 0.0.0.0 has NO TLS" in error and TOKEN not in error
 
 
 def test_the_token_is_no_option(capsys):
     with pytest.raises(SystemExit) as stop:
-        serve_cli.main(["policy", f"--token={TOKEN}"])
+        serve_cli.main(["--policy", "policy", f"--token={TOKEN}"])
     assert stop.value.code == 2
     assert "unrecognized arguments: --token" in capsys.readouterr().err

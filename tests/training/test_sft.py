@@ -13,26 +13,28 @@ from trl import GRPOConfig, SFTConfig
 
 from roboalign_policy.models.loading import load_mllm
 from roboalign_training import sft
-from roboalign_training.arguments import ConfigError, parse_arguments
+from roboalign_training.arguments import ConfigError, GrpoArguments, SftArguments
 from roboalign_training.data.errors import DatasetError
-from roboalign_training.grpo import GrpoArguments
+from roboalign_training.run_folder import RunFolder
 from roboalign_training.run_layout import (
     EXIT_DATA_FAULT,
     EXIT_INVALID_CONFIG,
     EXIT_STOPPED,
     packaged_config,
 )
-from roboalign_training.run_record import RunFolder
+from roboalign_training.shared.outputs import Found
+from roboalign_training.training_options import parse_arguments
 
 
 @pytest.fixture
 def run(demonstrations, tiny_base, tmp_path, monkeypatch):
     """Runs SFT on the synthetic demonstrations; options as on the command line."""
     monkeypatch.setattr(sft, "load_demonstrations", lambda *given: demonstrations)
+    monkeypatch.setattr(sft, "dataset_hashes", lambda folder: demonstrations.hashes)
 
     def start(*options, folder="run"):
         given = (
-            f"--dataset x --base {tiny_base} --output_dir {tmp_path / folder} "
+            f"--dataset x --base {tiny_base} --out {tmp_path / folder} "
             "--max_steps 4 --per_device_train_batch_size 4 --logging_steps 1 --weight_scene 0 "
             "--held_out_episodes 1 --dev_frames 3 --max_answer_tokens 8"
         )
@@ -94,14 +96,14 @@ def test_muon_is_a_choice(tiny_base, tmp_path):
     training = SFTConfig(
         output_dir=str(tmp_path), learning_rate=0.5, weight_decay=0.25, bf16=False
     )
-    plain = sft.SftArguments(dataset="x", muon_learning_rate=0.0)
+    plain = SftArguments(dataset="x", muon_learning_rate=0.0)
     assert sft.make_optimizer(model, plain, training) is None
-    chosen = sft.make_optimizer(model, sft.SftArguments("x", muon_learning_rate=0.125), training)
+    chosen = sft.make_optimizer(model, SftArguments("x", muon_learning_rate=0.125), training)
     assert [group["lr"] for group in chosen.param_groups] == [0.125, 0.5]
     assert [group["weight_decay"] for group in chosen.param_groups] == [0.25, 0.25]
     for value in (-1.0, 1.0, float("nan")):
         with pytest.raises(ConfigError, match="muon_learning_rate: found"):
-            sft.SftArguments("x", muon_learning_rate=value)
+            SftArguments("x", muon_learning_rate=value)
 
 
 def test_without_muon_the_trainers_own_optimizer_runs(run, tmp_path):
@@ -133,7 +135,7 @@ def test_stopped_and_resumed_gives_the_same_weights(run, monkeypatch, tmp_path):
         with pytest.raises(sft.Stopped, match="after step 2"):
             run(folder="parts")
     assert not (tmp_path / "parts" / "policy").exists()
-    resumed = weights(run("--resume", "true", folder="parts"))
+    resumed = weights(run(folder="parts"))  # the same command
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, rtol=0, atol=0)
     lines = RunFolder(tmp_path / "parts").metrics()
@@ -151,11 +153,12 @@ def test_unfinished_checkpoint_is_passed_over(tmp_path):
     run.append(step=4, elapsed_s=3.0)
     with (tmp_path / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 4, "lo')  # cut by a kill
-    checkpoint, elapsed_s = run.start(resume=True)
+    checkpoint, elapsed_s = run.begin(Found.UNFINISHED)
     assert (checkpoint.name, elapsed_s) == ("checkpoint-2", 1.5)
     assert run.metrics() == [{"step": 2, "elapsed_s": 1.5}]
-    assert run.start(resume=False) == (None, 0.0)
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "notes.txt").touch()
+    assert run.begin(Found.NOTHING) == (None, 0.0)  # with --overwrite
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_time_budget_ends_the_run_and_the_schedule(run, tmp_path):
@@ -173,7 +176,7 @@ def test_time_budget_ends_the_run_and_the_schedule(run, tmp_path):
 
 def test_faults_have_their_exit_status_and_name_key_and_value(run, tmp_path, monkeypatch, capsys):
     def status(*argv):
-        code = sft.main([*argv, "--output_dir", str(tmp_path / "faults")])
+        code = sft.main([*argv, "--out", str(tmp_path / "faults")])
         return code, capsys.readouterr().err
 
     code, text = status("--dataset", "x", "--max_steps", "0")
@@ -230,14 +233,16 @@ def test_main_tells_a_stop_from_an_end(run, monkeypatch, tmp_path, demonstration
 
 @pytest.mark.parametrize(
     ("kind", "ours", "theirs"),
-    [("sft", sft.SftArguments, SFTConfig), ("grpo", GrpoArguments, GRPOConfig)],
+    [("sft", SftArguments, SFTConfig), ("grpo", GrpoArguments, GRPOConfig)],
 )
 def test_packaged_yaml_agrees_with_the_dataclass(kind, ours, theirs):
     keys = yaml.safe_load(packaged_config(kind).read_text())
     arguments, training = parse_arguments(kind, (ours, theirs), ["--dataset", "x"])
     own = {item.name for item in fields(ours)}
     fresh = ours(dataset="x")
-    assert own & keys.keys() >= own - {"dataset", "bags", "contract", "max_seconds", "resume"}
+    follow_the_data = {"held_out_episodes", "weight_grasp", "samples"}
+    this_call = {"dataset", "bags", "contract", "max_seconds", "resume", "overwrite", "strict"}
+    assert own & keys.keys() == own - this_call - follow_the_data
     for name in own & keys.keys():
         assert keys[name] == getattr(fresh, name), name
     for name in keys.keys() - own:

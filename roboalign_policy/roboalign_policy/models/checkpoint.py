@@ -86,7 +86,8 @@ def check_same_robot(folder: Path, own: Contract, other: Contract) -> None:
     """Check that a policy's numbers mean the same on another contract; topics and QoS may differ.
 
     Raises:
-        ModelError: rate, action, observations or the state in the prompt differ.
+        ModelError: rate, action, observations or the state in the prompt differ; a line or two,
+            however large the contracts are.
     """
     found = [
         text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,14 @@ from roboalign_training.data.index import INDEX, load_index
 from roboalign_training.data.inspect import inspect_bag
 from roboalign_training.data.inspect_views import MOST_PICTURES, View, bag_view, dataset_view
 from roboalign_training.data.recipe import Recipe
+from roboalign_training.shared.outputs import (
+    OutputError,
+    add_overwrite,
+    beside,
+    publish_files,
+    refuse_existing,
+)
+from roboalign_training.shared.write_errors import writing
 
 MOST_ROWS = 60
 VIEWER = ""  # what --rerun without a file stands for
@@ -67,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
         help="with --html: images of each camera in an episode, at most (default 300)",
     )
     add_definitions(p)
+    add_overwrite(p)
     return p
 
 
@@ -97,8 +107,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             view, written = inspect(args, tell)
             if args.out is not None:
-                written += save_pictures(view, args.out)
-    except (DataError, ContractError, FastError, OSError) as error:
+                fresh = beside(args.out)
+                with writing(args.out, "pictures"):
+                    save_pictures(view, fresh)
+                    written += publish_files(fresh, args.out, overwrite=args.overwrite)
+    except (DataError, ContractError, FastError, OutputError, OSError) as error:
         errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         return 1
     show(view, console)
@@ -129,6 +142,8 @@ def inspect(args: argparse.Namespace, tell: Callable[[str], None]) -> tuple[View
     from roboalign_training.look.rerun_sink import RerunLog
 
     log = None
+    if args.rerun:
+        refuse_existing(Path(args.rerun), args.overwrite)
     if args.rerun is not None:
         log = RerunLog(args.path, Path(args.rerun) if args.rerun != VIEWER else None)
     more = (lambda name: ()) if log is None else log.sinks
@@ -139,13 +154,25 @@ def inspect(args: argparse.Namespace, tell: Callable[[str], None]) -> tuple[View
         looks = look_at_dataset(args.path, choice)
     else:
         looks = look_at_bag(*_bag(args), choice)
-    view, written = None, []
-    for look in looks:
-        view = view or look.view
-        if args.html is not None:
-            tell(f"writing page {look.part.number}")
-            written.append(write_page(args.html, look))
-    return view, [*(log.close() if log is not None else []), *written]
+    view, written, fresh = None, [], None
+    if args.html is not None:
+        fresh = beside(args.html)
+        fresh.mkdir()
+    try:
+        for look in looks:
+            view = view or look.view
+            if fresh is not None:
+                tell(f"writing page {look.part.number}")
+                with writing(args.html, "the page"):
+                    write_page(fresh / args.html.name, look)
+        if log is not None:
+            written += log.close()
+        if fresh is not None:
+            written += publish_files(fresh, args.html.parent, overwrite=args.overwrite)
+    finally:
+        if fresh is not None:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return view, written
 
 
 def _is_dataset(path: Path) -> bool:

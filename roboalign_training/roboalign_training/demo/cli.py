@@ -2,36 +2,92 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from trl import TrlParser
 
 from roboalign_training.demo.plan import ARMS, DemoConfig
-from roboalign_training.demo.stages import run_stages
+from roboalign_training.shared.fields import add_fields, underscored
+from roboalign_training.shared.left_out import LeftOut, add_strict
+from roboalign_training.shared.write_errors import write_fault
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = argparse.ArgumentParser(
+        prog="roboalign demo",
+        description="Record demonstrations of the simulated arm, learn from them, drive with what "
+        "was learnt, and write a report. The same command goes on after an interruption; what is "
+        "done is not done again.",
+        allow_abbrev=False,
+    )
+    add_fields(p, DemoConfig)
+    add_strict(p)
+    return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; 0 when finished, 1 when a stage failed, 130 when it was interrupted."""
-    (config,) = TrlParser(DemoConfig).parse_args_and_config(
-        list(sys.argv[1:] if argv is None else argv)
-    )
+    words = list(sys.argv[1:] if argv is None else argv)
+    options = parser()
+    given = vars(options.parse_args(underscored(words, options._option_string_actions)))
+    strict = given.pop("strict")
     console = Console()
+    # Here, so that help does not wait for torch.
+    from roboalign_training.demo.run import run_stages
+
     try:
-        out = run_stages(config, console)
+        out = run_stages(DemoConfig(**given), console)
     except (RuntimeError, ValueError) as error:  # a stage's command, model or data set
-        console.print(f"{error}\nRun the same command again to go on from here.", markup=False)
+        console.print(
+            f"{error}\nRun the same command again to go on from here.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        return 1
+    except OSError as error:
+        if (fault := write_fault(error, words)) is None:
+            raise
+        console.print(f"roboalign demo: not written: {fault}", markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         console.print("interrupted; run the same command again to go on from here")
         return 130
     report = json.loads((out / "report.json").read_text())
     console.print(success_table(report))
-    console.print(f"report: {out / 'report.html'}")
-    return 0
+    for line in result_lines(out):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"report: {out / 'report.html'}", soft_wrap=True)
+    left_out = left_out_of(out)
+    console.print(left_out.line(), markup=False, highlight=False, soft_wrap=True)
+    return left_out.status(strict)
+
+
+def result_lines(out: Path) -> list[str]:
+    """Whose policy GRPO kept, and where everything stands."""
+    result = json.loads((out / "grpo" / "result.json").read_text())
+    if result["best_step"] == 0:
+        kept = "GRPO kept the SFT policy as it was: no step was better on held-out episodes"
+    else:
+        kept = f"GRPO kept step {result['best_step']} of {result['steps']}"
+    return [kept, f"what the stages printed: {out / 'logs'}"]
+
+
+def left_out_of(out: Path) -> LeftOut:
+    """What the training stages left out."""
+    left = LeftOut()
+    for stage in ARMS[1:]:
+        record = json.loads((out / stage / "result.json").read_text())
+        for what, causes in record.get("left_out", {}).items():
+            for cause, count in causes.items():
+                left.add(what, f"{cause} ({stage})", count)
+    return left
 
 
 def success_table(report: dict) -> Table:

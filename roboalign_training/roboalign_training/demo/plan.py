@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 RECORD_SEED = 0
 OPEN_LOOP_SEED = 1_000_000
@@ -11,45 +12,65 @@ DEVELOPMENT_SEED = 2_000_000
 CLOSED_LOOP_SEED = 3_000_000
 
 ARMS = ("base", "sft", "grpo")
+GRPO_SAMPLES = 240
+
+
+def _option(default: Any, text: str, **more: Any) -> Any:
+    return field(default=default, metadata={"help": text, **more})
 
 
 @dataclass
 class DemoConfig:
-    """Options of `roboalign demo`.
+    """Options of `roboalign demo`; the help of each field says what it is."""
 
-    Attributes:
-        out: folder of everything the demo makes.
-        episodes: demonstrations recorded for training, over the four suites in turn.
-        open_loop_episodes: demonstrations recorded for open-loop evaluation alone.
-        action_noise: noise between the expert's command and the arm, in action units; it makes the
-            arm stray, so that the demonstrations hold recovery motions under clean labels.
-        vocab_size: entries of the FAST tokenizer.
-        scale: DCT coefficients per unit.
-        sft_seconds: s; SFT ends after these.
-        sft_steps: optimiser steps of SFT at most.
-        grpo_seconds: s; GRPO ends after these.
-        grpo_samples: prompts of GRPO; less than 1 % of the SFT samples.
-        open_loop_frames: frames of open-loop evaluation.
-        closed_loop_episodes: unseen seeds a suite and arm.
-        replan_after_steps: steps executed of each chunk; 0: the whole chunk.
-        workers: pairs of nodes side by side.
-        threads: torch threads of training; 0 leaves torch's default.
-        redo: stages to do again, with all that follow.
-    """
+    out: str = _option("out/demo", "Folder of everything the demo makes.")
+    episodes: int = _option(
+        1000, "Demonstrations recorded for training, over the four suites in turn."
+    )
+    open_loop_episodes: int = _option(
+        24, "Demonstrations recorded for open-loop evaluation alone."
+    )
+    action_noise: float = _option(
+        0.05,
+        "Noise between the expert's command and the arm, in action units; it makes the arm stray, "
+        "so that the demonstrations hold recovery motions under clean labels.",
+    )
+    vocab_size: int = _option(256, "Entries of the FAST tokenizer at most.")
+    scale: float = _option(5.0, "DCT coefficients per unit.")
+    sft_seconds: float = _option(580.0, "SFT ends after these, s.")
+    sft_steps: int = _option(2100, "Optimiser steps of SFT at most.")
+    grpo_seconds: float = _option(120.0, "GRPO ends after these, s.")
+    grpo_samples: int = _option(
+        GRPO_SAMPLES, "Prompts of GRPO; less than 1 % of the SFT samples.",
+        shown=f"{GRPO_SAMPLES}, or all frames where there are fewer",
+    )  # fmt: skip
+    open_loop_frames: int = _option(120, "Frames of open-loop evaluation.")
+    closed_loop_episodes: int = _option(25, "Unseen seeds a suite and arm.")
+    replan_after_steps: int = _option(0, "Steps executed of each chunk; 0: the whole chunk.")
+    workers: int = _option(2, "Pairs of nodes side by side.")
+    threads: int = _option(0, "Torch threads of training; 0: torch's own choice.")
+    redo: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Stages to do again, with all that follow; removes what they made.",
+            "metavar": "STAGE",
+        },
+    )
 
-    out: str = "out/demo"
-    episodes: int = 1000
-    open_loop_episodes: int = 24
-    action_noise: float = 0.05
-    vocab_size: int = 256
-    scale: float = 5.0
-    sft_seconds: float = 580.0
-    sft_steps: int = 2100
-    grpo_seconds: float = 120.0
-    grpo_samples: int = 240
-    open_loop_frames: int = 120
-    closed_loop_episodes: int = 25
-    replan_after_steps: int = 0
-    workers: int = 2
-    threads: int = 0
-    redo: list[str] = field(default_factory=list)
+    def __post_init__(self) -> None:
+        at_least_1 = (
+            "open_loop_episodes", "vocab_size", "sft_steps", "grpo_samples", "open_loop_frames",
+            "closed_loop_episodes", "workers",
+        )  # fmt: skip
+        for name in at_least_1:
+            _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        _require("episodes", self.episodes, self.episodes >= 2, "at least 2: one is held out")
+        for name in ("sft_seconds", "grpo_seconds", "scale"):
+            _require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
+        for name in ("action_noise", "replan_after_steps", "threads"):
+            _require(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+
+
+def _require(name: str, value: Any, holds: bool, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"{name}: found {value!r}, expected {expected}")

@@ -16,6 +16,10 @@ from roboalign_training.evaluate.closed_loop import (
     run_closed_loop,
     summarise,
 )
+from roboalign_training.shared.old_names import add_old_option, add_old_words, take_old_words
+from roboalign_training.shared.outputs import add_overwrite
+from roboalign_training.shared.suggestions import did_you_mean
+from roboalign_training.shared.write_errors import write_fault
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,41 +27,62 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="roboalign evaluate", description=__doc__)
     commands = p.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("policy", type=Path, help="checkpoint folder")
+    shared.add_argument("--policy", metavar="FOLDER", help="checkpoint folder")
     shared.add_argument("--no-think", action="store_true", help="act without reasoning first")
+    add_old_words(shared)
 
     opened = commands.add_parser("open-loop", parents=[shared], help="chunks against a data set")
-    opened.add_argument("dataset", type=Path, help="data set that no training saw")
-    opened.add_argument("--frames", type=int, default=200, help="frames drawn from it")
-    opened.add_argument("--seed", type=int, default=0, help="seed of the draw")
+    opened.add_argument("--dataset", metavar="FOLDER", help="data set that no training saw")
+    opened.add_argument(
+        "--frames", type=int, default=200, help="frames drawn from it (default: %(default)s)"
+    )
+    opened.add_argument(
+        "--seed", type=int, default=0, help="seed of the draw (default: %(default)s)"
+    )
 
     closed = commands.add_parser("closed-loop", parents=[shared], help="drive the simulated arm")
     closed.add_argument(
         "--out", type=Path, required=True, help="folder of results, frames and report.html"
     )
-    closed.add_argument("--suites", nargs="+", help="suites; default: all")
-    closed.add_argument("--episodes", type=int, default=25, help="episodes a suite")
+    closed.add_argument("--suites", nargs="+", metavar="SUITE", help="suites; default: all")
     closed.add_argument(
-        "--first-seed",
+        "--episodes", type=int, default=25, help="episodes a suite (default: %(default)s)"
+    )
+    closed.add_argument(
+        "--seed",
         type=int,
         default=DEVELOPMENT_SEED,
-        help="of the scenes; the default are development seeds, which no report uses",
+        help="of the first scene; the default are development seeds, which no report uses",
     )
+    add_old_option(closed, "--first-seed", "--seed", type=int, dest="seed")
     closed.add_argument(
         "--replan-after-steps", type=int, default=0, help="steps of a chunk; 0: all"
     )
-    closed.add_argument("--workers", type=int, default=2, help="simulators side by side")
+    closed.add_argument(
+        "--workers", type=int, default=2, help="simulators side by side (default: %(default)s)"
+    )
+    add_overwrite(closed)
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate and print the figures as JSON; 0 when done, 1 when it cannot be done."""
-    args = parser().parse_args(argv)
+    options = parser()
+    args = options.parse_args(argv)
+    names = ("policy", "dataset") if args.command == "open-loop" else ("policy",)
+    take_old_words(options, args, names)
     try:
         result = _open_loop(args) if args.command == "open-loop" else _closed_loop(args)
-    except (DataError, OSError, RuntimeError, ValueError) as error:  # of model, data, driving
+    except OSError as error:
+        fault = write_fault(error, argv or ()) or str(error)
+        print(f"roboalign evaluate: {fault}", file=sys.stderr)
+        return 1
+    except (DataError, RuntimeError, ValueError) as error:  # of model, data, driving
         print(f"roboalign evaluate: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("roboalign evaluate: stopped: the same command goes on", file=sys.stderr)
+        return 130
     print(json.dumps(result, indent=1))
     return 0
 
@@ -66,7 +91,11 @@ def _open_loop(args: argparse.Namespace) -> dict:
     from roboalign_training.evaluate.open_loop import open_loop_of
 
     return open_loop_of(
-        args.policy, args.dataset, args.frames, seed=args.seed, think=not args.no_think
+        Path(args.policy),
+        Path(args.dataset),
+        args.frames,
+        seed=args.seed,
+        think=not args.no_think,
     )
 
 
@@ -74,9 +103,13 @@ def _closed_loop(args: argparse.Namespace) -> dict:
     from roboalign_policy.sim import SUITES
 
     chosen = args.suites or list(SUITES)
-    if unknown := set(chosen) - set(SUITES):
-        raise ValueError(f"suites: found {sorted(unknown)}, expected some of {list(SUITES)}")
-    episodes = episodes_of_suites({s: SUITES[s] for s in chosen}, args.episodes, args.first_seed)
+    if unknown := sorted(set(chosen) - set(SUITES)):
+        near = did_you_mean(unknown[0], SUITES)
+        raise ValueError(f"suites: found {unknown}, expected some of {list(SUITES)}{near}")
+    for name in ("episodes", "workers"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"{name}: found {getattr(args, name)}, expected at least 1")
+    episodes = episodes_of_suites({s: SUITES[s] for s in chosen}, args.episodes, args.seed)
     settings = DriveSettings(
         workers=args.workers,
         replan_after_steps=args.replan_after_steps,
@@ -84,6 +117,8 @@ def _closed_loop(args: argparse.Namespace) -> dict:
     )
     from roboalign_training.evaluate.report import write_closed_loop_report
 
-    result = summarise(run_closed_loop(args.policy, episodes, args.out, settings))
-    page = write_closed_loop_report(args.out, args.policy)
-    return {**result, "report": str(page)}
+    records = run_closed_loop(
+        Path(args.policy), episodes, args.out, settings, overwrite=args.overwrite
+    )
+    page = write_closed_loop_report(args.out, Path(args.policy))
+    return {**summarise(records), "report": str(page)}

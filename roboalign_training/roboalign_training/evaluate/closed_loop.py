@@ -7,16 +7,22 @@ The driving itself needs ROS and runs as a process of its own,
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from roboalign_training.shared.json_lines import read_json_lines
+from roboalign_training.shared.outputs import judge, only_writer, remove
+from roboalign_training.shared.write_errors import writing
 from roboalign_training.statistics import wilson_interval
 
-RESULTS, FRAMES, JOBS = "results.jsonl", "frames", "jobs.json"
+if TYPE_CHECKING:
+    from rich.console import Console
+
+RESULTS, FRAMES, JOBS, RUN, LOGS = "results.jsonl", "frames", "jobs.json", "run.json", "logs"
+PRODUCTS = (RESULTS, FRAMES, JOBS, RUN, LOGS)
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,13 @@ def episodes_of_suites(
 
 
 def run_closed_loop(
-    policy: Path, episodes: Iterable[Episode], out: Path, settings: DriveSettings
+    policy: Path,
+    episodes: Iterable[Episode],
+    out: Path,
+    settings: DriveSettings,
+    *,
+    overwrite: bool = False,
+    console: Console | None = None,
 ) -> list[dict]:
     """Drive every episode once; results that ``out`` holds already are not driven again.
 
@@ -83,34 +95,88 @@ def run_closed_loop(
         episodes: what to drive.
         out: folder of results, frames and logs; one policy's and one setting's alone.
         settings: how.
+        overwrite: remove the results that are there.
+        console: where progress is shown; standard error when None.
 
     Returns:
         One record an episode, in order: suite, task, seed, success, steps, chunks, valid_chunks,
         faults, reasonings, instruction, mean_inference_s, end.
 
     Raises:
+        ModelError: the policy cannot be used, or is of another robot.
+        OutputError: ``out`` belongs to another policy or setting.
         RuntimeError: the worker failed; what was finished is kept.
-        ValueError: ``out`` belongs to another policy or setting.
     """
     wanted = list(episodes)
-    out.mkdir(parents=True, exist_ok=True)
-    _claim(out, policy, settings)
-    drop_torn_line(out)
+    run = describe_run(policy, settings)
     finished = read_results(out)
-    if missing := [episode for episode in wanted if episode not in finished]:
-        job = {
-            "policy": str(policy.resolve()),
-            "settings": asdict(settings),
-            "episodes": [asdict(e) for e in missing],
-        }
-        (out / JOBS).write_text(json.dumps(job))
-        command = [sys.executable, "-m", "roboalign_training.nodes.closed_loop_worker", str(out)]
-        if status := subprocess.run(command, check=False).returncode:
-            raise RuntimeError(
-                f"closed-loop worker ended with status {status}; logs are in {out / 'logs'}"
-            )
+    missing = [episode for episode in wanted if episode not in finished]
+    judge(out, RUN, run, PRODUCTS, finished=not missing, overwrite=overwrite)
+    if overwrite:
+        remove(out, PRODUCTS)
+        finished, missing = {}, wanted
+    if missing:
+        with writing(out, "results"):
+            out.mkdir(parents=True, exist_ok=True)
+            with only_writer(out):
+                _drive(policy, missing, out, settings, run, console)
         finished = read_results(out)
     return [finished[episode] for episode in wanted]
+
+
+def describe_run(policy: Path, settings: DriveSettings) -> dict:
+    """Whose results they are: the policy and how it drives.
+
+    Raises:
+        ModelError: the policy cannot be used, or is of another robot than the simulated arm.
+    """
+    # Here, because torch takes seconds.
+    from roboalign_policy.core.contract import find_contract, load_contract
+    from roboalign_policy.models.checkpoint import check_same_robot, read_checkpoint
+
+    parts = read_checkpoint(policy)
+    check_same_robot(policy, parts.contract, load_contract(find_contract(settings.contract)))
+    record = json.loads((policy / "roboalign.json").read_text())
+    how = {key: value for key, value in asdict(settings).items() if key != "workers"}
+    return {"policy": record, "policy_hash": parts.hash, "settings": how}
+
+
+def _drive(
+    policy: Path,
+    missing: Sequence[Episode],
+    out: Path,
+    settings: DriveSettings,
+    run: Mapping,
+    console: Console | None,
+) -> None:
+    from rich.console import Console
+
+    from roboalign_training.shared.progress import run_child
+
+    drop_torn_line(out)
+    partial = out / f"{RUN}.partial"
+    partial.write_text(json.dumps(run, indent=1))
+    partial.replace(out / RUN)
+    job = {
+        "policy": str(policy.resolve()),
+        "settings": asdict(settings),
+        "episodes": [asdict(e) for e in missing],
+    }
+    (out / JOBS).write_text(json.dumps(job))
+    before = len(read_results(out))
+
+    def count() -> tuple[int, int, str]:
+        results = read_results(out)
+        wins = sum(bool(r["success"]) for r in results.values())
+        return len(results) - before, len(missing), f"{wins} of {len(results)} succeeded"
+
+    run_child(
+        [sys.executable, "-m", "roboalign_training.nodes.closed_loop_worker", str(out)],
+        out / LOGS / "worker.log",
+        f"closed loop {out.name}",
+        count,
+        console or Console(stderr=True),
+    )
 
 
 def read_results(out: Path) -> dict[Episode, dict]:
@@ -143,26 +209,3 @@ def summarise(records: Sequence[Mapping]) -> dict:
         "n": sum(r["chunks"] for r in records),
     }
     return {"suites": suites, "decode": chunks}
-
-
-def _claim(out: Path, policy: Path, settings: DriveSettings) -> None:
-    """Write whose results ``out`` holds, or compare."""
-    path = out / "run.json"
-    run = {
-        "policy": json.loads((policy / "roboalign.json").read_text()),
-        "settings": asdict(settings),
-    }
-    run["settings"].pop("workers")
-    if not path.is_file():
-        partial = path.with_name(f"{path.name}.partial")
-        partial.write_text(json.dumps(run, indent=1))
-        partial.replace(path)
-        return
-    found = json.loads(path.read_text())
-    for part, expected in run.items():
-        for key in sorted({*found[part], *expected}):
-            if found[part].get(key) != expected.get(key):
-                raise ValueError(
-                    f"{path}: {part}.{key}: found {found[part].get(key)!r}, expected "
-                    f"{expected.get(key)!r} of {policy}; choose another folder"
-                )

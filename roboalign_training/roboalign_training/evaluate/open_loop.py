@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
 
+from roboalign_policy.models.checkpoint import check_same_robot
 from roboalign_policy.models.policy import OK, MLLMPolicy
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
 from roboalign_training.rewards import prefix_accuracy
+from roboalign_training.shared.progress import counted
 from roboalign_training.statistics import mean_interval
 
 
@@ -63,13 +64,10 @@ def evaluate_open_loop(
         seed: of the draw.
 
     Raises:
-        ValueError: the data set is of another action space, or has no whole chunk.
+        ModelError: the data set is of another robot.
+        ValueError: it has no whole chunk.
     """
-    if frames.contract.action != policy.contract.action:
-        raise ValueError(
-            f"{frames.folder}: found the action of {frames.contract.name}, expected that of the "
-            f"policy's contract {policy.contract.name}"
-        )
+    check_same_robot(frames.folder, policy.contract, frames.contract)
     usable = np.flatnonzero(frames.usable)
     if count < 1 or not len(usable):
         raise ValueError(
@@ -80,7 +78,7 @@ def evaluate_open_loop(
         np.random.default_rng(seed).choice(usable, min(count, len(usable)), replace=False)
     )
     result = OpenLoopResult(names=policy.contract.action.names)
-    for index in track(chosen.tolist(), "open loop"):
+    for index in counted(chosen.tolist(), "open loop"):
         sample = frames[index]
         prediction = policy.act({**sample.images, **sample.states}, sample.instruction)
         (target,) = policy.tokens_of(sample.action_chunk[None])

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.progress import track
 
 from roboalign_policy.core.contract import load_contract
 from roboalign_training.data.bags import read_bag
@@ -31,11 +30,17 @@ from roboalign_training.evaluate.replay import (
     make_recording,
     read_answers,
 )
+from roboalign_training.shared.outputs import Found, add_overwrite, judge, only_writer, remove
+from roboalign_training.shared.progress import counted
+from roboalign_training.shared.write_errors import write_fault, writing
 
 if TYPE_CHECKING:
     from roboalign_policy.models.policy import MLLMPolicy
 
 ACTIONS_PNG, ERRORS_PNG = "actions.png", "errors.png"
+PRODUCTS = (
+    ANSWERS, REPORT, ACTIONS_PNG, ERRORS_PNG, JOB, "contract.yaml", "policy_node.log"
+)  # fmt: skip
 WORKER = "roboalign_training.nodes.replay_worker"
 
 
@@ -59,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--max-frames", type=int, default=0, help="so many frames at most; 0: all")
     p.add_argument("--no-think", action="store_true", help="act without reasoning first")
     add_definitions(p)
+    add_overwrite(p)
     return p
 
 
@@ -74,8 +80,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = ReplaySettings(
             every=args.every, max_frames=args.max_frames, think=not args.no_think
         )
-        report, fault = replay(args.bag, args.policy, args.out, args.contract, settings)
-    except (OSError, RuntimeError, ValueError) as error:  # of bag, contract, checkpoint, node
+        report, fault = replay(
+            args.bag, args.policy, args.out, args.contract, settings, overwrite=args.overwrite
+        )
+    except OSError as error:
+        fault = write_fault(error, argv or ()) or str(error)
+        print(f"roboalign replay: {fault}", file=sys.stderr)
+        return 1
+    except (RuntimeError, ValueError) as error:  # of bag, contract, checkpoint, node
         print(f"roboalign replay: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -93,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def replay(
     bag_path: Path, checkpoint: Path, out: Path | None, contract: str | None,
-    settings: ReplaySettings,
+    settings: ReplaySettings, *, overwrite: bool = False,
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """Replay an episode and write ``replay.json``, ``actions.png`` and ``errors.png``.
 
@@ -103,18 +115,18 @@ def replay(
         out: folder for everything that is written; None: ``out/replay/<episode>``.
         contract: path or packaged name; None: the bag's, else the checkpoint's.
         settings: how.
+        overwrite: remove another replay that is in `out`.
 
     Returns:
         The report, and what differs between live and offline chunks (empty: nothing).
 
     Raises:
+        OutputError: another replay is in `out`.
         ValueError: bag, contract or checkpoint cannot be used, or do not fit each other.
         RuntimeError: the live half failed; its error was printed.
     """
     # Here, so that a wrong option is told without waiting for torch.
     from roboalign_policy.models.checkpoint import check_same_robot, read_checkpoint
-    from roboalign_policy.models.policy import MLLMPolicy
-    from roboalign_training.evaluate import replay_report
 
     parts, bag = read_checkpoint(checkpoint), read_bag(bag_path)
     robot = load_contract(contract) if contract else bag_contract(bag)
@@ -125,36 +137,67 @@ def replay(
     rows = recording.chosen(settings)
     name = re.sub(r"[^A-Za-z0-9._-]", "_", recording.frames.episode_id)
     out = out or Path("out/replay") / name
-    out.mkdir(parents=True, exist_ok=True)
-    for earlier in (ANSWERS, REPORT, ACTIONS_PNG, ERRORS_PNG):
-        (out / earlier).unlink(missing_ok=True)
-    live = drive_live(recording, checkpoint, parts.hash, out, settings)
+    job = make_job(recording, checkpoint, parts.hash, settings)
+    done = out / REPORT
+    found = judge(
+        out, JOB, job, PRODUCTS,
+        finished=done.is_file(), overwrite=overwrite, ignored=("bag", "policy"),
+    )  # fmt: skip
+    if found is Found.FINISHED:
+        print("roboalign replay: made before; nothing was changed", file=sys.stderr)
+        report = json.loads(done.read_text("utf-8"))
+        return report, report["identity"].get("fault", "")
+    with writing(out, "the replay"):
+        out.mkdir(parents=True, exist_ok=True)
+        with only_writer(out):
+            return _replay(recording, rows, checkpoint, out, settings, job)
+
+
+def _replay(
+    recording: Recording, rows: Sequence[int], checkpoint: Path, out: Path,
+    settings: ReplaySettings, job: dict[str, Any],
+) -> tuple[dict[str, Any], str]:  # fmt: skip
+    from roboalign_policy.models.policy import MLLMPolicy
+    from roboalign_training.evaluate import replay_report
+
+    remove(out, PRODUCTS)
+    robot = recording.contract
+    live = drive_live(out, job)
     policy = MLLMPolicy.load(checkpoint, contract=robot, **settings.policy_options())
     offline = answer_offline(policy, recording, rows)
     identity = compare(live, offline, rows, robot.action.names)
     report = replay_report.make_report(recording, rows, live, identity, policy.tokens_of, settings)
-    report = {"policy": str(checkpoint), "policy_hash": parts.hash, "out": str(out), **report}
-    (out / REPORT).write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    report["identity"]["fault"] = identity.fault
+    report = {
+        "policy": str(checkpoint), "policy_hash": job["policy_hash"], "out": str(out), **report
+    }  # fmt: skip
     replay_report.plot_actions(out / ACTIONS_PNG, recording, rows, live)
     replay_report.plot_errors(out / ERRORS_PNG, robot, report)
+    # Last: where it is, the replay is whole.
+    (out / REPORT).write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     return report, identity.fault
 
 
-def drive_live(
-    recording: Recording, checkpoint: Path, policy_hash: str, out: Path, settings: ReplaySettings
-) -> list[Answer]:
-    """Feed the frames to a policy node; needs ROS, so it is a process of its own.
-
-    Raises:
-        RuntimeError: it failed; its error was printed.
-    """
-    job = {
+def make_job(
+    recording: Recording, checkpoint: Path, policy_hash: str, settings: ReplaySettings
+) -> dict[str, Any]:
+    """What is replayed, by what and how; `job.json`."""
+    return {
         "bag": str(recording.bag.path.resolve()),
+        "bag_sha256": recording.bag.sha256,
         "contract": recording.contract.to_yaml(),
         "policy": str(checkpoint.resolve()),
         "policy_hash": policy_hash,
         "settings": vars(settings),
     }
+
+
+def drive_live(out: Path, job: dict[str, Any]) -> list[Answer]:
+    """Feed the frames to a policy node; needs ROS, so it is a process of its own.
+
+    Raises:
+        RuntimeError: it failed; its error was printed.
+    """
     (out / JOB).write_text(json.dumps(job, indent=1), "utf-8")
     command = [sys.executable, "-m", WORKER, str(out)]
     if status := subprocess.run(command, check=False).returncode:
@@ -165,7 +208,7 @@ def drive_live(
 def answer_offline(policy: MLLMPolicy, recording: Recording, rows: Sequence[int]) -> list[Answer]:
     """Ask the policy without nodes, in the frames of the data pipeline."""
     frames, answers = recording.frames, []
-    for row in track(rows, "offline", console=Console(stderr=True)):
+    for row in counted(rows, "offline"):
         values = {key: column[row] for key, column in frames.values.items()}
         p = policy.act(values, frames.instruction)
         stamp_ns = int(frames.stamps_ns[row])

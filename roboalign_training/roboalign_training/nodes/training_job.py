@@ -50,7 +50,8 @@ class TrainingJob:
             config_file: YAML file; empty: the packaged one.
             overrides: options of the command line.
             output_dir: folder of the run; empty: as in the configuration.
-            resume: go on from the newest checkpoint in it.
+            resume: go on with the unfinished run in it also where its ends (max_steps,
+                max_seconds) are others; one of the same configuration goes on in any case.
 
         Raises:
             ConfigError: the packaged configuration is missing.
@@ -58,7 +59,7 @@ class TrainingJob:
         config = config_file or str(packaged_config(kind))
         options = [*overrides]
         if output_dir:
-            options += ["--output_dir", output_dir]
+            options += ["--out", output_dir]
         if resume:
             options += ["--resume", "true"]
         self.command = [
@@ -70,7 +71,6 @@ class TrainingJob:
             *options,
         ]
         self.folder = run_folder(config, options)
-        self.resume = resume
         self.latest: dict = {}
         self._process: subprocess.Popen | None = None
         self._output = None
@@ -89,10 +89,10 @@ class TrainingJob:
     def start(self) -> None:
         """Starts the process in a session of its own: a ctrl-C at the node must not reach it."""
         self._output = tempfile.TemporaryFile()
-        if (
-            self.folder and not self.resume
-        ):  # of an earlier run; the trainer would delete it, but later
-            (self.folder / METRICS).unlink(missing_ok=True)
+        path = self.folder / METRICS if self.folder else None
+        if path is not None and path.is_file():  # of an earlier run: no progress of this one
+            found = path.stat()
+            self._file, self._read = found.st_ino, found.st_size
         self._process = subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,

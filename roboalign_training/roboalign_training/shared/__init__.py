@@ -1,1 +1,1 @@
-"""What several commands of the training package share; standard library only."""
+"""What several commands of the training package share; the standard library and rich only."""

@@ -1,0 +1,160 @@
+"""`roboalign pretrain-tiny`: reproduce the embedded base model; no torch before it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from roboalign_training.shared.fields import add_fields, underscored, value_of
+from roboalign_training.shared.outputs import Found, OutputError, judge, only_writer, remove
+from roboalign_training.shared.write_errors import write_fault, writing
+
+RUN, MODEL, LOG, CHECKPOINTS = "run.json", "model", "log.json", "checkpoints"
+PRODUCTS = (RUN, MODEL, f".{MODEL}.new", LOG, CHECKPOINTS)
+_IGNORED = ("out", "install", "threads", "render_workers", "save_every", "overwrite")
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class PretrainConfig:
+    """What `roboalign pretrain-tiny` can be told; the help of each field says what it is.
+
+    Attributes:
+        size: dimensions of the model (`TinySize`) that differ from the packaged one's; only in
+            the file of `--config`.
+    """
+
+    out: str = _option("out/pretrain-tiny", "Folder of checkpoints, scenes and the model.")
+    install: bool = _option(
+        False, "Put the finished model into the package as roboalign-tiny; needs --overwrite."
+    )
+    scenes: int = _option(80_000, "Rendered training scenes.")
+    held_out_scenes: int = _option(1_000, "Rendered scenes for the card.")
+    row_tokens: int = _option(
+        200, "Tokens of a row: an image and as many questions about it as fit."
+    )
+    short_row_tokens: int = _option(
+        64,
+        "The same in the first --short_steps steps: what a place is is learnt from many images, "
+        "not from many questions about few.",
+    )
+    short_steps: int = _option(1_500, "Steps with short rows.")
+    steps: int = _option(3_900, "Optimiser steps in all.")
+    batch: int = _option(32, "Images a step.")
+    learning_rate: float = _option(
+        1e-3, "Peak of the cosine schedule, AdamW on embeddings, norms and biases."
+    )
+    muon_learning_rate: float = _option(3e-3, "The same, Muon on the weight matrices.")
+    weight_decay: float = _option(0.02, "Weight decay of AdamW.")
+    seed: int = _option(0, "Of weights, order and questions.")
+    threads: int = _option(0, "Torch threads; 0: torch's own choice.")
+    render_workers: int = _option(2, "Processes that render scenes.")
+    save_every: int = _option(250, "Steps between checkpoints.")
+    overwrite: bool = _option(False, "Remove an earlier result that is in the way.")
+    size: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("scenes", "held_out_scenes", "row_tokens", "short_row_tokens", "steps",
+                     "batch", "render_workers", "save_every"):  # fmt: skip
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name}: found {value}, expected at least 1")
+        for name in ("learning_rate", "muon_learning_rate"):
+            if not 0 < (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name}: found {value}, expected above 0 and below 1")
+        for name in ("short_steps", "weight_decay", "seed", "threads"):
+            if (value := getattr(self, name)) < 0:
+                raise ValueError(f"{name}: found {value}, expected 0 or more")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = argparse.ArgumentParser(
+        prog="roboalign pretrain-tiny",
+        description="Pretrain roboalign-tiny with language only on rendered scenes. The same "
+        "command goes on with an unfinished run; a finished one is not touched.",
+        allow_abbrev=False,
+    )
+    p.add_argument("--config", metavar="FILE", help="YAML file with any of these options")
+    add_fields(p, PretrainConfig)
+    return p
+
+
+def read_config(argv: Sequence[str]) -> PretrainConfig:
+    """The configuration of a command line.
+
+    Raises:
+        ValueError: a file, key or value that cannot be used.
+    """
+    options = parser()
+    given = vars(options.parse_args(underscored(argv, options._option_string_actions)))
+    path = given.pop("config")
+    keys: dict[str, Any] = {}
+    if path is not None:
+        try:
+            keys = yaml.safe_load(Path(path).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ValueError(f"{path}: {error}") from error
+        known = {item.name for item in fields(PretrainConfig)}
+        if not isinstance(keys, dict) or (unknown := sorted(keys.keys() - known)):
+            found = type(keys).__name__ if not isinstance(keys, dict) else ", ".join(unknown)
+            raise ValueError(f"{path}: found {found}, expected keys of: {', '.join(known)}")
+        keys = {
+            name: value if name == "size" else value_of(PretrainConfig, name, value)
+            for name, value in keys.items()
+        }
+    return PretrainConfig(**{**keys, **given})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Pretrain; 0 when finished now or before, 2 when refused, 1 when the disk is full."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        config = read_config(words)
+        out = Path(config.out)
+        found = judge(
+            out, RUN, asdict(config), PRODUCTS,
+            finished=(out / MODEL / "card.json").is_file(), overwrite=config.overwrite,
+            ignored=_IGNORED,
+        )  # fmt: skip
+        if config.install and not config.overwrite:
+            raise OutputError(
+                "install: would replace the packaged roboalign-tiny; nothing was changed: add "
+                "--overwrite to agree"
+            )
+    except ValueError as error:
+        print(f"roboalign pretrain-tiny: {error}", file=sys.stderr)
+        return 2
+    if found is Found.FINISHED:
+        print(f"pretrain-tiny: finished before; nothing was changed: {out / MODEL}")
+        return 0
+    from roboalign_training.pretrain import pretrain
+
+    try:
+        with writing(out, "the pretraining run"):
+            out.mkdir(parents=True, exist_ok=True)
+            with only_writer(out):
+                if found is Found.NOTHING:
+                    remove(out, PRODUCTS)
+                target = pretrain(config)
+    except OutputError as error:
+        print(f"roboalign pretrain-tiny: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if (fault := write_fault(error, words)) is None:
+            raise
+        print(f"roboalign pretrain-tiny: not written: {fault}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    print(f"pretrain-tiny: {target}: README.md there has the accuracy on held-out scenes")
+    return 0

@@ -1,0 +1,19 @@
+"""`roboalign sft`: the command line of sft.py; no torch before it is needed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from roboalign_training.training_cli import run_main
+from roboalign_training.training_options import make_parser
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    return make_parser("sft")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    return run_main("sft", argv)

@@ -1,0 +1,145 @@
+"""Options of a command from the fields of a dataclass: name, type, default and help.
+
+A field says in its metadata `help`, and may say `group` (a heading of the help) and `shown` (what
+stands there for the default, where that follows from the data).
+"""
+
+from __future__ import annotations
+
+import argparse
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, fields
+from typing import Any
+
+_TRUE, _FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
+
+
+def add_fields(
+    parser: argparse.ArgumentParser, kind: type, defaults: Mapping[str, Any] | None = None
+) -> None:
+    """Add an option for each field with a help; what is not given is not in the result.
+
+    Args:
+        parser: of the command.
+        kind: the dataclass.
+        defaults: values to show instead of the fields' own, such as those of a file.
+    """
+    hints, groups = typing.get_type_hints(kind), {}
+    for item in fields(kind):
+        if "help" not in item.metadata:
+            continue  # can only be set in a file
+        title = item.metadata.get("group", "options")
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        _add(groups[title], item, hints[item.name], {**_own_default(item), **(defaults or {})})
+
+
+def value_of(kind: type, name: str, value: Any) -> Any:
+    """A value, as from a YAML file, as the field has it.
+
+    Raises:
+        ValueError: it is of another type.
+    """
+    hint = typing.get_type_hints(kind)[name]
+    inner, optional, many = _parts(hint)
+    if value is None:
+        if optional:
+            return None
+        raise ValueError(f"{name}: found nothing, expected {_noun(inner)}")
+    if many:
+        items = value if isinstance(value, list | tuple) else [value]
+        return [_converted(name, inner, item) for item in items]
+    return _converted(name, inner, value)
+
+
+def underscored(words: Sequence[str], known: Mapping[str, Any]) -> list[str]:
+    """The words with `--two-words` as `--two_words` where only that is known."""
+    found = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        other = "--" + name[2:].replace("-", "_")
+        if name.startswith("--") and name not in known and other in known:
+            word = f"{other}{equals}{value}"
+        found.append(word)
+    return found
+
+
+def _add(group: Any, item: Field, hint: Any, defaults: Mapping[str, Any]) -> None:
+    inner, _, many = _parts(hint)
+    shown = item.metadata.get("shown") or defaults.get(item.name)
+    text = item.metadata["help"].rstrip(".")
+    if shown not in (None, "", [], False):
+        text += f" (default: {' '.join(shown) if isinstance(shown, list) else shown})"
+    options: dict[str, Any] = {"dest": item.name, "default": argparse.SUPPRESS}
+    if inner is bool:
+        options |= {"nargs": "?", "const": True, "metavar": "true|false"}
+    else:
+        options |= {"metavar": item.metadata.get("metavar", _metavar(inner))}
+    if many:
+        options["nargs"] = "*" if item.metadata.get("may_be_empty") else "+"
+    if "choices" in item.metadata:
+        options["choices"] = item.metadata["choices"]
+        options.pop("metavar")
+    group.add_argument(
+        f"--{item.name}", type=_converter(inner), help=text.replace("%", "%%"), **options
+    )
+
+
+def _own_default(item: Field) -> dict[str, Any]:
+    if item.default is not MISSING:
+        return {item.name: item.default}
+    return {} if item.default_factory is MISSING else {item.name: item.default_factory()}
+
+
+def _parts(hint: Any) -> tuple[type, bool, bool]:
+    """Type of a value, whether None is one, and whether there are several."""
+    optional = False
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        arguments = [a for a in typing.get_args(hint) if a is not type(None)]
+        optional = len(arguments) < len(typing.get_args(hint))
+        (hint,) = arguments
+    if typing.get_origin(hint) is list:
+        return typing.get_args(hint)[0], optional, True
+    return hint, optional, False
+
+
+def _converter(kind: type) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        try:
+            return _from_text(kind, text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"found {text!r}, expected {_noun(kind)}") from None
+
+    return convert
+
+
+def _converted(name: str, kind: type, value: Any) -> Any:
+    try:
+        if kind is bool and isinstance(value, bool):
+            return value
+        if kind in (int, float) and isinstance(value, bool):
+            raise ValueError
+        if kind is int and isinstance(value, float):
+            raise ValueError
+        return _from_text(kind, str(value))
+    except ValueError:
+        raise ValueError(f"{name}: found {value!r}, expected {_noun(kind)}") from None
+
+
+def _from_text(kind: type, text: str) -> Any:
+    if kind is bool:
+        word = text.lower()
+        if word not in (*_TRUE, *_FALSE):
+            raise ValueError(text)
+        return word in _TRUE
+    return kind(text)
+
+
+def _metavar(kind: type) -> str:
+    return {int: "N", float: "X", str: "TEXT"}[kind]
+
+
+def _noun(kind: type) -> str:
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]

@@ -1,0 +1,68 @@
+"""How `roboalign sft` and `roboalign grpo` begin and end: help and refusals first, then torch."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from roboalign_policy.core.contract import ContractError
+from roboalign_training.arguments import Stopped
+from roboalign_training.run_layout import (
+    EXIT_DATA_FAULT,
+    EXIT_FAILED,
+    EXIT_INVALID_CONFIG,
+    EXIT_STOPPED,
+    ConfigError,
+)
+from roboalign_training.shared.outputs import OutputError
+from roboalign_training.shared.write_errors import write_fault
+from roboalign_training.training_options import OURS, read_options
+
+
+def run_main(kind: str, argv: Sequence[str] | None) -> int:
+    """Run a stage; what users can mend becomes one line on stderr and an exit status.
+
+    Args:
+        kind: sft or grpo.
+        argv: the command line; that of the process when None.
+
+    Returns:
+        EXIT_FINISHED, EXIT_INVALID_CONFIG, EXIT_DATA_FAULT, EXIT_STOPPED; with --strict the
+        status of what was left out; EXIT_FAILED for a disk that is full.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        OURS[kind](**read_options(kind, words).ours)
+    except ConfigError as error:
+        return _refused(error)
+    from roboalign_policy.models.loading import ModelError
+    from roboalign_training.data.errors import DataError
+
+    stage = importlib.import_module(f"roboalign_training.{kind}")
+    try:
+        outcome = stage.run(words)
+    except (ConfigError, ContractError, ModelError, OutputError) as error:
+        return _refused(error)
+    except DataError as error:
+        print(f"data fault: {error}", file=sys.stderr)
+        return EXIT_DATA_FAULT
+    except Stopped as stopped:
+        print(f"stopped: {stopped}", file=sys.stderr)
+        return EXIT_STOPPED
+    except KeyboardInterrupt:
+        print("stopped: the same command begins again, or goes on", file=sys.stderr)
+        return EXIT_STOPPED
+    except OSError as error:
+        if (fault := write_fault(error, words)) is None:
+            raise
+        print(f"not written: {fault}", file=sys.stderr)
+        return EXIT_FAILED
+    for line in (*outcome.lines, outcome.left_out.line()):
+        print(line)
+    return outcome.left_out.status(outcome.strict)
+
+
+def _refused(error: Exception) -> int:
+    print(f"configuration refused: {error}", file=sys.stderr)
+    return EXIT_INVALID_CONFIG

@@ -1,0 +1,235 @@
+"""`roboalign sft` and `grpo` as commands: what they say, refuse, leave out and leave behind."""
+
+import errno
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from roboalign_training import grpo, sft, sft_cli
+from roboalign_training.arguments import ConfigError, GrpoArguments, SftArguments
+from roboalign_training.data.errors import DatasetError
+from roboalign_training.demonstrations import check_instructions
+from roboalign_training.dev_score import DevScore
+from roboalign_training.run_callback import RunCallback
+from roboalign_training.training_options import read_options
+
+
+@pytest.fixture
+def train(demonstrations, tiny_base, tmp_path, monkeypatch, capsys):
+    """Runs `roboalign sft` on demonstrations; status, lines of stdout, stderr."""
+    monkeypatch.setattr(sft, "dataset_hashes", lambda folder: demonstrations.hashes)
+
+    def start(*options, data=demonstrations):
+        monkeypatch.setattr(sft, "load_demonstrations", lambda *given: data)
+        words = (
+            f"--dataset x --base {tiny_base} --out {tmp_path / 'run'} --max_steps 3 "
+            "--per_device_train_batch_size 4 --weight_scene 0 --dev_frames 3 "
+            "--max_answer_tokens 8 --logging_steps 1"
+        )
+        status = sft_cli.main([*words.split(), *map(str, options)])
+        said = capsys.readouterr()
+        return status, said.out.strip().splitlines(), said.err
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("--per_device_train_batch_size -4",
+         "per_device_train_batch_size: found -4, expected a whole number, at least 1"),
+        ("--learning_rate -1", "learning_rate: found -1, expected a number above 0"),
+        ("--learning_rate nan", "learning_rate: found nan, expected a number above 0"),
+        ("--learning_rate fast", "learning_rate: found 'fast', expected a number above 0"),
+        ("--max_steps 2.5", "max_steps: found 2.5, expected the number of optimiser steps"),
+        ("--datset foo", "there is no option --datset; did you mean --dataset?"),
+        ("--learning-rat 1", "there is no option --learning-rat; did you mean --learning_rate?"),
+        ("--freeze_vision perhaps", "--freeze_vision: found 'perhaps', expected true or false"),
+        ("--held_out_episodes two", "--held_out_episodes: found 'two', expected a whole number"),
+        ("--report_to tensorbord", "report_to: found 'tensorbord', expected none, or some of"),
+        ("--weight_act inf", "weight_act: found inf, expected a finite number, 0 or more"),
+        ("--scene_questions 0", "scene_questions: found 0, expected at least 1, or --weight_sce"),
+        ("--logging_steps 0", "logging_steps: found 0, expected a number above 0"),
+    ],
+)  # fmt: skip
+def test_refusals_name_option_value_and_expectation(words, text, capsys):
+    assert sft_cli.main(["--dataset", "x", *words.split()]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("configuration refused: ")
+    assert text in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_reporter_that_is_not_installed_is_named_with_its_package(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    text = "report_to: found 'comet_ml', expected .* install the Python package comet-ml"
+    from roboalign_training import trainer_checks
+
+    with pytest.raises(ConfigError, match=text):
+        trainer_checks.check_values(
+            "sft", "sft.yaml", {"report_to": "none"}, {"report_to": ["comet_ml"]}
+        )
+
+
+def test_values_of_a_file_are_refused_with_its_name(tmp_path):
+    file = tmp_path / "mine.yaml"
+    for text, expected in (
+        ("learning_rate: -2", "mine.yaml: learning_rate: found -2, expected a number above 0"),
+        ("dev_frames: many", "mine.yaml: dev_frames: found 'many', expected a whole number"),
+        ("freeze_vision: 3", "mine.yaml: freeze_vision: found 3, expected true or false"),
+        ("- a", "mine.yaml: found list, expected a mapping"),
+        ("learning_rte: 1", "mine.yaml: unknown key 'learning_rte'; did you mean 'learning_rate'"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=expected):
+            read_options("sft", ["--config", str(file), "--dataset", "x"])
+
+
+def test_one_name_for_one_thing_and_the_old_ones_say_so(capsys):
+    new = read_options("sft", ["--dataset", "x", "--out", "here", "--dev-frames", "3"])
+    assert capsys.readouterr().err == ""
+    old = read_options("sft", ["--dataset", "x", "--output_dir", "here", "--dev_frames", "3"])
+    assert capsys.readouterr().err == "roboalign sft: --output_dir is now called --out\n"
+    assert new == old
+    assert new.theirs == ["--output_dir", "here"]
+
+
+def test_how_many_episodes_are_held_out_follows_the_data():
+    by_default = SftArguments("x")
+    assert [by_default.held_out_of(n) for n in (2, 9, 20, 159, 160, 1000)] == [1, 1, 2, 15, 16, 16]
+    asked = GrpoArguments("x", held_out_episodes=6)
+    assert asked.held_out_of(7) == 6
+    with pytest.raises(ConfigError, match="held_out_episodes: found 6, expected 1 to 5: the data"):
+        asked.held_out_of(6)
+    with pytest.raises(ConfigError, match="dataset: found 1 episode, expected 2 or more"):
+        by_default.held_out_of(1)
+    assert GrpoArguments("x").samples_of(90, 16) == 90
+    assert GrpoArguments("x").samples_of(900, 16) == 128
+    with pytest.raises(ConfigError, match="samples: found 9, expected at least 16, the prompts"):
+        GrpoArguments("x").samples_of(9, 16)
+
+
+def test_a_robot_without_a_place_in_its_prompt_has_no_grasp_questions(
+    train, demonstrations, tmp_path
+):
+    contract = demonstrations.contract
+    kept = tuple(item for item in contract.prompt_state if item.label not in "xyz")
+    other = replace(demonstrations, contract=replace(contract, prompt_state=kept))
+    status, _, error = train("--weight_grasp", "0.1", data=other)
+    assert status == 2
+    assert "weight_grasp: found 0.1, expected 0: these demonstrations show no place" in error
+    assert not (tmp_path / "run").exists(), "refused before anything is written"
+    status, _, error = train(data=other)
+    assert (status, error) == (0, "")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["mixture"]["grasp"] == 0
+
+
+def test_a_run_says_its_steps_its_scores_and_what_it_left_out(
+    train, demonstrations, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(sft, "RunCallback", partial(RunCallback, line_every_s=0.0))
+    usable = demonstrations.usable.copy()
+    usable[[3, 4]] = False
+    usable[12:24] = False
+    data = replace(demonstrations, usable=usable)
+    status, lines, error = train("--save_minutes", "1e-9", "--strict", data=data)
+    assert error == ""
+    assert lines[0] == f"sft: {data.folder}: 6 episodes, 72 frames of sim_panda"
+    assert [line.split(",")[0] for line in lines[1:4]] == [f"step {n} of 3" for n in (1, 2, 3)]
+    assert lines[2].startswith("step 2 of 3, loss ")
+    assert lines[2].endswith(" s left")
+    assert lines[-4].startswith("sft: 3 steps, 12 samples in ")
+    assert lines[-3].startswith("sft: 3 held-out frames: format 0.000, prefix accuracy ")
+    assert lines[-2].startswith(f"policy: {tmp_path / 'run' / 'policy'}; every step: ")
+    assert lines[-1] == (
+        "left out: 14 frames (no whole chunk of actions after it), 1 episode (no frame with a "
+        "whole chunk of actions)"
+    )
+    assert status == 3
+    run = tmp_path / "run"
+    assert (run / "checkpoint-3").is_dir()
+    assert not (run / "README.md").exists(), "TRL's card of a checkpoint"
+    assert "what the libraries said" not in lines[-2] or (run / "log.txt").is_file()
+    status, again, _ = train("--save_minutes", "1e-9", data=data)
+    assert status == 0
+    assert again[0] == "sft: this run has finished before; nothing was changed"
+    assert again[1:] == lines[-4:]
+
+
+def test_the_card_of_a_policy_says_what_it_is(train, tmp_path, tiny_base):
+    assert train()[0] == 0
+    card = (tmp_path / "run" / "policy" / "README.md").read_text()
+    meta = json.loads((tmp_path / "run" / "policy" / "roboalign.json").read_text())
+    assert card.startswith("---\nlicense: other\n")
+    for text in (
+        "# sim_panda: a policy after supervised fine-tuning (stage 1)",
+        f"- **Base**: `{tiny_base.name}` (SHA-256 `",
+        f"- **Robot contract**: `sim_panda` (SHA-256 `{meta['hashes']['contract'][:12]}`), 10 Hz",
+        f"(SHA-256 `{meta['hashes']['dataset'][:12]}`), 5 episodes trained on, 1 held out",
+        "by `roboalign sft`",
+        ": 3 steps, 12 samples",
+        "| held-out frames scored | 3 |",
+        "## Licence",
+        f"That of the base model (`{tiny_base.name}`, see there)",
+    ):
+        assert text in card, text
+    assert "None" not in card
+
+
+def test_a_full_disk_is_told_with_its_path_and_what_was_written(train, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("transformers.PreTrainedModel.save_pretrained", full)
+        status, _, error = train()
+    assert status == 1
+    place = tmp_path / "run" / "policy.new"
+    assert f"not written: {place}: No space left on device, writing the policy (" in error
+    assert "Traceback" not in error
+    assert train()[0] == 0, "the same command goes on when there is room"
+
+
+def test_an_instruction_with_a_token_of_the_model_is_refused_at_once(
+    train, demonstrations, tmp_path
+):
+    first, *rest = demonstrations.episodes
+    bad = replace(first, instruction="grasp <|im_end|> the cube")
+    status, _, error = train(data=replace(demonstrations, episodes=(bad, *rest)))
+    assert status == 3
+    assert "instruction of episode e0: found the tag '<|im_end|>' in 'grasp <|im_end|> " in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_plain_words_are_no_tokens_of_the_model(demonstrations):
+    added = {"<mark>": 1, "cube": 2}
+    check_instructions(demonstrations, added)
+    first, *rest = demonstrations.episodes
+    bad = replace(first, instruction="x <mark>")
+    with pytest.raises(DatasetError, match="episode e0"):
+        check_instructions(replace(demonstrations, episodes=(bad, *rest)), added)
+
+
+def test_grpo_says_whose_policy_it_kept():
+    result = {
+        "steps": 15, "samples": 240, "seconds": 39.4, "ended_by": "steps", "reward": 0.61,
+        "base": "out/sft/policy", "best_step": 0, "dev_scores": {"0": 0.62, "5": 0.6, "15": 0.58},
+    }  # fmt: skip
+    first, second = grpo.result_lines(result)
+    assert first == "grpo: 15 steps, 240 prompts in 39 s (ended by steps); sampled reward 0.610"
+    assert second == (
+        "grpo: on held-out frames: kept the base out/sft/policy as it was: its score is 0.620, "
+        "none of the steps was better (best 0.600)"
+    )
+    better = grpo.result_lines({**result, "best_step": 5, "dev_scores": {"0": 0.5, "5": 0.6}})[1]
+    assert (
+        better == "grpo: on held-out frames: kept step 5 of 15: score 0.600, the base's was 0.500"
+    )
+
+
+def test_scores_are_means():
+    assert DevScore(0.25, 0.75, 4).score == 0.5
+    assert np.isclose(DevScore(0.25, 0.75, 4).record()["dev_score"], 0.5)
