@@ -211,7 +211,7 @@ def test_messages_are_those_that_the_data_pipeline_took(tmp_path):
     sent = list(selected_messages(recording, rows))
     for key, topic in (("state.a", "a"), ("state.b", "b")):
         values = recording.frames.values[key][list(rows), 0]
-        assert [np.float32(messages[topic].position[0]) for messages in sent] == values.tolist()
+        assert [np.float32(messages[topic][0].position[0]) for messages in sent] == values.tolist()
         assert len(set(values.tolist())) == len(rows)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 import pytest
+
 from roboalign_training.shared.left_out import STRICT_STATUS, LeftOut, add_strict
 
 

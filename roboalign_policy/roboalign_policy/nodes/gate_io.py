@@ -16,11 +16,9 @@ from roboalign_policy.core.candidate import Candidate, CandidateKind
 from roboalign_policy.core.contract import Contract, load_contract
 from roboalign_policy.core.endpoint_process import EndpointProcesses, running_tails
 from roboalign_policy.core.gate_parameters import GateParameters
+from roboalign_policy.core.joint_readings import command_from_msg, joined
 from roboalign_policy.core.safety_gate import TELEOPERATION
-from roboalign_policy.core.selectors import (
-    SelectorError,
-    values_from_command,
-)
+from roboalign_policy.core.selectors import SelectorError, names_of
 from roboalign_policy.ros.arm_outputs import ArmOutputs
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.qos import qos_from_contract
@@ -76,10 +74,15 @@ class TeleopInput:
 
     def _on_message(self, command: Any, msg: Any) -> None:
         try:
-            self._values.update(values_from_command(msg, command))
+            values = command_from_msg(msg, command)
         except SelectorError as error:
             self.fault = f"teleop/{command.topic}: {error}"
             return
+        if values is None:
+            joints = joined(names_of(msg))
+            self.fault = f"teleop/{command.topic}: passed over: a command of {joints}"
+            return
+        self._values.update(values)
         self._new = True
 
 

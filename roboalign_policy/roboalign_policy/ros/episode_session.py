@@ -89,14 +89,14 @@ class EpisodeSession:
         self.start_ns = self.watched_ns = start_ns
         self.paused = False
         self.bytes = 0
-        self.stats = [StreamStats() for _ in topics]
+        self.stats = [StreamStats.of(topic) for topic in topics]
         self._topics = topics
         self._writer = writer
         self._clock = LogClock(info.log_time)
         self._make_marker = make_marker
         # Messages without a time of their own wait here until the episode has a time (log_time:
         # header).
-        self._untimed: list[tuple[int, bytes]] = []
+        self._untimed: list[Arrival] = []
         self._started = False
 
     @property
@@ -121,12 +121,12 @@ class EpisodeSession:
         self.stats[arrival.index].miss(arrival.lost)
         log_ns = self._clock.stamp(arrival.header_ns, arrival.receive_ns)
         if log_ns is None:
-            self._untimed.append((arrival.index, arrival.data))
+            self._untimed.append(arrival)
             return
         self._open(log_ns)
         # In the time of the headers a time of sending in the system's clock would mean nothing.
         publish_ns = log_ns if self._clock.mode == "header" else arrival.send_ns or log_ns
-        self._put(arrival.index, log_ns, publish_ns, arrival.data)
+        self._put(arrival, log_ns, publish_ns)
 
     def pause(self, paused: bool, node_ns: int) -> None:
         """Pass over what comes from now on, or take it again; both are marked.
@@ -190,8 +190,8 @@ class EpisodeSession:
             self.start_ns = self.watched_ns = log_ns
         start_ns = min(self.start_ns, log_ns)
         self._mark(START, "", start_ns)
-        for index, data in self._untimed:
-            self._put(index, log_ns, log_ns, data)
+        for arrival in self._untimed:
+            self._put(arrival, log_ns, log_ns)
         self._untimed.clear()
 
     def _mark(self, event: int, outcome: str, stamp_ns: int) -> bool:
@@ -199,10 +199,11 @@ class EpisodeSession:
         marker = self._make_marker(event, outcome, stamp_ns)
         return self._writer.put(len(self._topics), stamp_ns, stamp_ns, marker)
 
-    def _put(self, index: int, log_ns: int, publish_ns: int, data: bytes) -> None:
+    def _put(self, arrival: Arrival, log_ns: int, publish_ns: int) -> None:
         """Count and hand over one message."""
-        if not self._writer.put(index, log_ns, publish_ns, data):
-            self.stats[index].dropped += 1
+        stats = self.stats[arrival.index]
+        if not self._writer.put(arrival.index, log_ns, publish_ns, arrival.data):
+            stats.dropped += 1
             return
-        self.stats[index].add(log_ns)
-        self.bytes += len(data)
+        stats.add(log_ns, arrival.names)
+        self.bytes += len(arrival.data)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,9 @@ from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.frames import Frame
 from roboalign_policy.core.recorded import rising
 from roboalign_policy.core.resample import commands_at, resample_tracks
-from roboalign_training.data.columns import StreamColumns
+from roboalign_training.data.columns import StreamColumns, completed
 from roboalign_training.data.errors import EpisodeError
-from roboalign_training.data.framing import JUMP_NS, Frames, episode_times
+from roboalign_training.data.framing import JUMP_NS, Frames, episode_times, no_command
 from roboalign_training.data.scan import Scan
 
 _FIRST = 8  # images that are looked at at either end, so that many bad ones are soon found
@@ -90,6 +90,8 @@ def plan_frames(scan: Scan, contract: Contract, source: Path) -> FramePlan:
     Raises:
         EpisodeError: When a stream has no readable message, or its clock goes back.
     """
+    states = {s.key: completed(scan.observed[s.key], s) for s in contract.states}
+    scan = replace(scan, observed={**scan.observed, **states})
     check_clocks(scan, contract, source)
     empty = [key for key, found in scan.observed.items() if not found.readable.any()]
     if empty:
@@ -148,7 +150,8 @@ def _actions(
             values, found = commands_at(stamps, values, times, command.align)
             actions[:, [names.index(dim) for dim in command.fields]] = values
         if not found.all():
-            lost[f"{command.topic}: no command"] = np.flatnonzero(~found)
+            why = no_command(command, () if len(columns) else columns.others)
+            lost[why] = np.flatnonzero(~found)
     return actions, lost
 
 

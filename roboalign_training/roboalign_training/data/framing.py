@@ -7,21 +7,28 @@ not make is counted by reason.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.contract import Command, Contract, Stream
 from roboalign_policy.core.frames import Frame, Sample, frame_times
+from roboalign_policy.core.joint_readings import (
+    StateReader,
+    command_from_msg,
+    joined,
+    joint_lists,
+)
 from roboalign_policy.core.resample import actions_at, resample
 from roboalign_policy.core.selectors import (
     SelectorError,
     image_from_msg,
+    names_of,
     stamp_ns_from_msg,
-    values_from_command,
-    vector_from_msg,
 )
 from roboalign_training.data.bags import Message
 from roboalign_training.data.errors import EpisodeError
@@ -65,6 +72,7 @@ class _Track:
     stamps: list[int] = field(default_factory=list)
     readable: list[bool] = field(default_factory=list)
     fault: str = ""
+    others: Counter[str] = field(default_factory=Counter)
 
     def unreadable_at(self, times: np.ndarray) -> np.ndarray:
         """(N,) bool: whether the newest message at or before each time could not be read.
@@ -143,41 +151,65 @@ def _samples(
 ) -> tuple[dict[str, _Track], list[_Track]]:
     """Samples of the observation streams by key, and of the commands in the contract's order."""
     observed = {stream.key: _Track() for stream in contract.observations}
+    readers = {stream.key: StateReader(stream) for stream in contract.states}
     commands = [_Track() for _ in contract.action.commands]
     for name, receive_ns, msg in messages:
         header_ns = stamp_ns_from_msg(msg)
         for key in topics.observations.get(name, ()):
             stream = contract.stream(key)
-            _take(
-                observed[key],
-                stream,
-                Sample(key, header_ns, receive_ns, np.empty(0)),
-                lambda s=stream, m=msg: (
-                    image_from_msg(m, s.shape) if s.is_image else vector_from_msg(m, s.fields)
-                ),
-                source,
-            )
+            empty = Sample(key, header_ns, receive_ns, np.empty(0))
+            if stream.is_image:
+                _take(
+                    observed[key],
+                    stream,
+                    empty,
+                    lambda e=empty, s=stream, m=msg: replace(e, value=image_from_msg(m, s.shape)),
+                    source,
+                )
+            else:
+                read = partial(readers[key].read, msg, receive_ns)
+                _take(observed[key], stream, empty, read, source)
         if name in topics.commands:
             number = topics.commands[name]
-            command = contract.action.commands[number]
-            _take(
-                commands[number],
-                command,
-                Sample(command.topic, header_ns, receive_ns, np.empty(0)),
-                lambda c=command, m=msg: np.array(
-                    [values_from_command(m, c)[dim] for dim in c.fields]
-                ),
-                source,
-            )
+            command, track = contract.action.commands[number], commands[number]
+            empty = Sample(command.topic, header_ns, receive_ns, np.empty(0))
+            _take(track, command, empty, partial(_command, track, empty, msg, command), source)
+    for key, reader in readers.items():
+        track, note = observed[key], reader.sets.note()
+        if not track.samples and not track.fault and note:
+            track.fault = f"{contract.stream(key).topic}: {note}"
     return observed, commands
 
 
-def _take(track: _Track, stream, empty: Sample, read, source: Path) -> None:
-    """Adds one message to a track: `empty` with the value that `read` gets out of it."""
+def _command(track: _Track, empty: Sample, msg: Any, command: Command) -> Sample | None:
+    """The numbers of a command; None of one for other joints."""
+    found = command_from_msg(msg, command)
+    if found is None:
+        track.others[joined(names_of(msg))] += 1
+        return None
+    return replace(empty, value=np.array([found[dim] for dim in command.fields]))
+
+
+def _take(
+    track: _Track,
+    stream: Stream | Command,
+    empty: Sample,
+    read: Callable[[], Sample | None],
+    source: Path,
+) -> None:
+    """Adds one message to a track, if `read` gets a sample out of it."""
     try:
         stamp = empty.time_ns(stream.align.clock)
     except ValueError as error:
         raise EpisodeError(source, str(error)) from error
+    sample, fault = None, ""
+    try:
+        sample = read()
+        if sample is None:  # of other joints, or a part of a reading
+            return
+        stamp = sample.time_ns(stream.align.clock)
+    except SelectorError as error:
+        fault = f"{stream.topic}: {error}"
     if track.stamps and stamp < track.stamps[-1] - JUMP_NS:
         back = (track.stamps[-1] - stamp) / 1e9
         raise EpisodeError(
@@ -186,14 +218,11 @@ def _take(track: _Track, stream, empty: Sample, read, source: Path) -> None:
             f"{len(track.stamps)}, as when a simulator is reset: record one episode a bag",
         )
     track.stamps.append(stamp)
-    try:
-        value = read()
-    except SelectorError as error:
-        track.fault = f"{stream.topic}: {error}"
-        track.readable.append(False)
-        return
-    track.readable.append(True)
-    track.samples.append(Sample(empty.key, empty.header_ns, empty.receive_ns, value))
+    track.readable.append(sample is not None)
+    if sample is None:
+        track.fault = fault
+    else:
+        track.samples.append(sample)
 
 
 def _actions(
@@ -208,9 +237,16 @@ def _actions(
         if track.samples:
             values, found = actions_at(track.samples, times, command.align)
             actions[:, [names.index(dim) for dim in command.fields]] = values
+        why = no_command(command, () if track.stamps else track.others)
         for index in np.flatnonzero(~found):
-            reasons[int(index)].append(f"{command.topic}: no command")
+            reasons[int(index)].append(why)
     return actions, reasons
+
+
+def no_command(command: Command, others: Iterable[str]) -> str:
+    """Why a frame has no action; `others`: joints of all messages where not one is a command."""
+    note = f" (messages of other joints came: {joint_lists(others)})" if others else ""
+    return f"{command.topic}: no command{note}"
 
 
 def _kind(reason: str) -> str:
