@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import replace
+from types import SimpleNamespace as Msg
 
 import numpy as np
 import pytest
 from graph_world import HOST, START_NS, faults, graph, message, only, panda, with_record
+from PIL import Image as PilImage
 
 from roboalign_policy.core.graph_check import audit_streams, check_graph
 from roboalign_policy.core.graph_snapshot import Endpoint, EndpointQos
@@ -161,6 +164,24 @@ def test_an_encoding_that_cannot_be_read_is_found_beside_a_wrong_size():
     both = message(stream, encoding="yuv422", height=64)
     snapshot = with_record(graph(panda()), panda(), "image.front", msg=both)
     assert [f.check for f in faults(panda(), snapshot)] == ["image", "image"]
+
+
+@pytest.mark.parametrize(
+    ("form", "mode", "words"),
+    [
+        ("16UC1; png compressed ", "I;16", "compressed image encoding '16UC1'"),
+        ("bayer_rggb8; jpeg compressed ", "L", "compressed image encoding 'bayer_rggb8'"),
+        ("png", "I;16", "compressed image is a PNG of 16 bits a channel"),
+    ],
+)
+def test_a_compressed_image_that_is_no_8_bit_picture_is_an_error(form, mode, words):
+    contract = edited(type="sensor_msgs/msg/CompressedImage")
+    file = io.BytesIO()
+    PilImage.new(mode, (128, 128)).save(file, "PNG")
+    finding = check(contract=contract, msg=Msg(format=form, data=file.getvalue()))
+    assert (finding.severity, finding.check) == ("error", "image")
+    assert f"50 of 50 messages looked into cannot be read: {words}" in finding.found
+    assert "pixel format to rgb8" in finding.fix
 
 
 def test_a_missing_joint_suggests_the_one_that_comes_near():

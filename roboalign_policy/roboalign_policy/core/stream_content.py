@@ -20,7 +20,7 @@ class StreamContent:
         read: messages looked into, those of other joints left out.
         unreadable: how many could not be read, by reason; the size of images does not count here.
         sizes: (height, width) px of the images, how often.
-        encodings: encodings of the images, how often.
+        encodings: encodings of the images, of compressed ones their `format`, how often.
         names: joint names seen in the messages, in order of appearance.
         non_finite: messages in which a field was NaN or infinite, by field.
         outside: by field, the value farthest outside of its limits, in the field's unit.
@@ -62,7 +62,8 @@ class StreamContent:
             self.sizes[(height, width)] += 1
             image_from_msg(msg, (height, width, 3))
         else:
-            height, width, _ = decode_compressed(bytes(msg.data)).shape
+            self.encodings[msg.format] += 1
+            height, width, _ = decode_compressed(bytes(msg.data), msg.format).shape
             self.sizes[(height, width)] += 1
 
     def _take_state(self, msg: Any) -> None:
