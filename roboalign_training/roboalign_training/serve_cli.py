@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 
 from roboalign_policy.core.contract import ContractError, load_contract
+from roboalign_policy.core.contract_files import check_policy_folder
 from roboalign_policy.models.loading import ModelError
 from roboalign_policy.models.policy import MLLMPolicy
 from roboalign_policy.remote.access import (
@@ -109,6 +110,7 @@ def _serve(args: argparse.Namespace) -> int:
     if tls is None and not is_loopback(address):
         _warn(f"{address} has NO TLS: whoever is on the network can read token and pictures,")
         _warn("and can answer the robot in place of this server")
+    check_policy_folder(args.policy)
     contract = load_contract(args.contract) if args.contract else None
     _say(f"loading {args.policy} ...")
     policy = MLLMPolicy.load(

@@ -81,8 +81,21 @@ def test_parts_further_apart_than_a_sample_may_be_old_do_not_belong_together():
 
 def test_a_whole_message_takes_the_place_of_parts_that_wait():
     reader = StateReader(STREAM)
-    found = read(reader, joints(0, a=0.0), joints(1, a=0.1, b=0.1), joints(2, b=0.2))
-    assert found == [(1, [0.1, 0.1])]
+    assert read(reader, joints(0, a=0.0), joints(1, a=0.1, b=0.1)) == [(1, [0.1, 0.1])]
+    # Both parts anew: what waited before the whole message is not one of them.
+    assert read(reader, joints(102, b=0.2), joints(103, a=0.3)) == [(103, [0.3, 0.2])]
+
+
+def test_a_joint_that_is_lost_is_unreadable_and_no_part():
+    """A driver that had all joints in one message and leaves one out: doubt, at once."""
+    reader = StateReader(STREAM)
+    assert read(reader, joints(0, a=0.1, b=0.1))
+    with pytest.raises(SelectorError, match="no joint 'b' in the message, which names 'a'"):
+        read(reader, joints(10, a=0.2))
+    assert read(reader, joints(20, finger=0.0)) == []
+    assert read(reader, joints(30, b=0.3, a=0.4)) == [(30, [0.4, 0.3])]
+    with pytest.raises(SelectorError, match="no joint 'a'"):
+        read(reader, joints(25, b=0.2))
 
 
 @pytest.mark.parametrize("msg", [joints(0), Msg(**{**vars(joints(0)), "position": [1.0, 2.0]})])

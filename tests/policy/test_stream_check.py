@@ -244,6 +244,20 @@ def test_joints_in_two_messages_are_put_together():
     assert "no joint panda_joint4, panda_joint5, panda_joint6, panda_joint7" in finding.found
 
 
+def test_a_joint_that_is_missing_now_and_then_is_an_error():
+    contract, snapshot = shared()
+    record, stream = snapshot.streams["state.joints"], contract.stream("state.joints")
+    names = message(stream).name
+    for number in range(50):
+        ns = START_NS + number * 10**8
+        record.arrived(ns, ns, ns, 0, 100, tuple(names))
+        if number % 10 == 0:
+            record.arrived(ns + 1, ns + 1, ns, 0, 100, tuple(names[:6]))
+    found = {f.check: f for f in faults(contract, snapshot)}["fields"]
+    assert found.severity == "error"
+    assert "5 of 55 messages cannot be read: it lacks panda_joint7, which other" in found.found
+
+
 def test_two_publishers_of_the_same_joints_stay_a_warning():
     contract = panda()
     two = tuple(Endpoint(f"/{n}", JOINTS, EndpointQos()) for n in ("arm", "twin"))

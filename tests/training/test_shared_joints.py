@@ -16,8 +16,12 @@ from roboalign_training.conversion.parts import read_part
 from roboalign_training.conversion.scanning import ScanJob, joined_scan
 from roboalign_training.conversion.segments import BagPlace, close_last, cut
 from roboalign_training.data.bags import read_bag
+from roboalign_training.data.balance_table import balance_rows, topic_rows
+from roboalign_training.data.dataset import build_dataset
 from roboalign_training.data.episodes import find_spans
+from roboalign_training.data.index import load_index
 from roboalign_training.data.inspect import inspect_bag
+from roboalign_training.data.recipe import Recipe
 from roboalign_training.data.topics import map_topics
 
 ARM = [f"panda_joint{i}" for i in range(1, 8)]
@@ -145,6 +149,15 @@ def test_segments_and_both_passes_agree(tmp_path_factory, seed, jitter_s, lost, 
     assert_same(planned(bag, contract, scan), reference(bag, contract), bag, contract)
 
 
+def test_a_joint_that_is_lost_costs_the_frames_as_unreadable(tmp_path):
+    def change(topic, ns, msg):
+        lost = topic == STATES and 0.8e9 < ns - START_NS < 1.0e9
+        yield ns, (state(msg, ARM[:6], msg.position[:6]) if lost else msg)
+
+    plan = assert_converts(rewritten(tmp_path, change), two_cameras())
+    assert len(plan) > 15 and plan.dropped["state.joints: unreadable"] == 2
+
+
 def test_only_other_joints_are_named_as_what_came(tmp_path):
     def change(topic, ns, msg):
         if topic == STATES:
@@ -177,6 +190,21 @@ def test_one_half_alone_says_which_joints_are_missing(tmp_path):
     assert plan == reference(bag, contract)
     missing = ", ".join(ARM[3:])
     assert plan.endswith(f"joint_states: only a part of its joints came, not {missing}")
+
+
+def test_the_balance_sheet_counts_and_names_them(tmp_path):
+    bag = rewritten(tmp_path, crowd)
+    build_dataset([bag.path], two_cameras(), tmp_path / "set", recipe=Recipe(instruction="go"))
+    (sheet,) = load_index(tmp_path / "set").balance.values()
+    topic, goals = sheet["topics"][STATES], sheet["topics"][GOALS]
+    assert topic["of_other_joints"] == {"finger, thumb": topic["read"] // 2}
+    assert goals["of_other_joints"] == {"wheel": goals["read"] * 2 // 3}
+    assert topic["unreadable"] == goals["unreadable"] == 0
+    rows = {row[0]: row[-1] for row in topic_rows(sheet)}
+    assert rows[STATES] == f"{topic['read'] // 2} (finger, thumb)"
+    others = topic["read"] // 2 + goals["read"] * 2 // 3
+    assert f", {others} of other joints" in balance_rows([sheet])[1][1]
+    assert f", {2 * others} of other joints" in balance_rows([sheet, sheet])[-1][1]
 
 
 def test_a_rate_is_that_of_the_readings(tmp_path):

@@ -3,7 +3,8 @@
 Every driver with joints publishes on that topic: the arm's, the gripper's, the base's. A message
 that names none of a stream's joints is not one of its messages: it is passed over, counted and
 named. Where the joints of one stream come in several messages, a reading is complete once each of
-them has come anew. Messages without joint names are readings, or unreadable.
+them has come anew. A message that lacks a joint just after one that had them all is no part: a
+driver has lost a joint, and it is unreadable. So is one that names no joint.
 """
 
 from __future__ import annotations
@@ -38,11 +39,16 @@ ELSE = "more"
 
 
 class Share(IntEnum):
-    """What a message is to a stream."""
+    """What a message is to a stream.
+
+    OTHERS: of other joints. PART: of a reading that is not complete yet. COMPLETE: a reading, or
+    the last part of one. LACKING: it lacks a joint just after a message that had them all.
+    """
 
     OTHERS = 0
     PART = 1
     COMPLETE = 2
+    LACKING = 3
 
 
 class JointSets:
@@ -68,6 +74,7 @@ class JointSets:
         self.newest_ns = 0
         self._apart_ns = apart_ns
         self._pending: dict[str, int] = {}
+        self._whole_ns: int | None = None
 
     def take(self, names: Sequence[str], time_ns: int) -> Share:
         """Take a message that names these joints.
@@ -88,7 +95,7 @@ class JointSets:
     def whole(self, time_ns: int) -> None:
         """Take a message that names all joints."""
         self._pending.clear()
-        self.newest_ns = time_ns
+        self.newest_ns = self._whole_ns = time_ns
 
     def pass_over(self, names: Sequence[str]) -> None:
         """Take a message of other joints."""
@@ -98,7 +105,9 @@ class JointSets:
         self.others[text] += 1
 
     def part(self, present: Collection[str], time_ns: int) -> Share:
-        """Take a message that names some of the joints."""
+        """Take a message that names some of the joints; see `Share`."""
+        if self._whole_ns is not None and abs(time_ns - self._whole_ns) <= self._apart_ns:
+            return Share.LACKING
         self.parts += 1
         pending = {
             joint: stamp
@@ -169,24 +178,29 @@ class StateReader:
         stream, header_ns = self._stream, stamp_ns_from_msg(msg)
         try:
             sample = Sample(stream.key, header_ns, receive_ns, vector_from_msg(msg, stream.fields))
-        except SelectorError:
-            return self._part(msg, header_ns, receive_ns)
+        except SelectorError as error:
+            return self._part(msg, header_ns, receive_ns, error)
         self.sets.whole(sample.time_ns(stream.align.clock))
         return sample
 
-    def _part(self, msg: Any, header_ns: int | None, receive_ns: int) -> Sample | None:
+    def _part(
+        self, msg: Any, header_ns: int | None, receive_ns: int, error: SelectorError
+    ) -> Sample | None:
         """Take a message that does not name all joints."""
         stream, clock = self._stream, self._stream.align.clock
         found, names = read_shared(msg, self._paths, number_at)
         if found is None:
             self.sets.pass_over(names)
             return None
+        time_ns = Sample(stream.key, header_ns, receive_ns, self._values).time_ns(clock)
+        present = [j for j, number in zip(self._joints, found, strict=True) if number is not None]
+        share = self.sets.part(present, time_ns)
+        if share is Share.LACKING:
+            raise error
         for index, (number, field) in enumerate(zip(found, stream.fields, strict=True)):
             if number is not None:
                 self._values[index] = number * field.gain + field.offset
-        time_ns = Sample(stream.key, header_ns, receive_ns, self._values).time_ns(clock)
-        present = [j for j, number in zip(self._joints, found, strict=True) if number is not None]
-        if self.sets.part(present, time_ns) is Share.PART:
+        if share is Share.PART:
             return None
         if clock == "header":
             header_ns = self.sets.newest_ns

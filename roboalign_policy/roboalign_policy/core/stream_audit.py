@@ -60,7 +60,10 @@ class StreamRecord:
         if names and self.sets.joints:
             self.content.names.update(dict.fromkeys(names))
             time_ns = receive_ns if header_ns is None else header_ns
-            if self.sets.take(names, time_ns) is not Share.COMPLETE:
+            share = self.sets.take(names, time_ns)
+            if share is Share.LACKING:
+                self.content.lacks(names)
+            if share is not Share.COMPLETE:
                 return
         if header_ns is not None:
             self.header_ns.append(header_ns)

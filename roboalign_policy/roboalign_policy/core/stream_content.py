@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,13 @@ class StreamContent:
         """Joints of the stream that no message names, where messages name any."""
         joints = filter(None, (named_joint(field.path) for field in self.stream.fields))
         return tuple(j for j in joints if self.names and j not in self.names)
+
+    def lacks(self, names: Sequence[str]) -> None:
+        """Note a message without some of the joints, just after one that had them all."""
+        joints = filter(None, (named_joint(field.path) for field in self.stream.fields))
+        missing = ", ".join(joint for joint in joints if joint not in names)
+        self.read += 1
+        self.unreadable[f"it lacks {missing}, which other messages have"] += 1
 
     def _take_image(self, msg: Any) -> None:
         # A wrong encoding is a fault beside a wrong size, so the size is taken as it comes.

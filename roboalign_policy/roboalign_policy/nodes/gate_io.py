@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 
 from roboalign_policy.core.candidate import Candidate, CandidateKind
 from roboalign_policy.core.contract import Contract, load_contract
+from roboalign_policy.core.contract_files import check_policy_folder
 from roboalign_policy.core.endpoint_process import EndpointProcesses, running_tails
 from roboalign_policy.core.gate_parameters import GateParameters
 from roboalign_policy.core.joint_readings import command_from_msg, joined
@@ -207,4 +207,4 @@ def contract_of(parameters: GateParameters) -> Contract:
         return load_contract(parameters.contract)
     if not parameters.policy:
         raise ValueError("contract: found nothing, expected a contract or the checkpoint's folder")
-    return load_contract(Path(parameters.policy) / "contract.yaml")
+    return load_contract(check_policy_folder(parameters.policy) / "contract.yaml")

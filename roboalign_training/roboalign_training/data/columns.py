@@ -124,22 +124,27 @@ def _put_together(
     is_part = columns.parts.any(axis=1)
     places = np.flatnonzero(is_part)
     held = np.unpackbits(columns.parts[places], axis=1, count=len(joints)).astype(bool)
-    wholes = np.cumsum(columns.readable)[places].tolist()
+    rows = np.where(columns.readable, np.arange(len(columns)), -1)
+    wholes = np.maximum.accumulate(rows)[places].tolist()
     readable, values = np.array(columns.readable), np.array(columns.values)
     header = None if columns.header_ns is None else np.array(columns.header_ns)
-    newest, before = np.full(len(joints), np.nan, np.float32), 0
+    newest, before = np.full(len(joints), np.nan, np.float32), -1
+    kept = ~is_part
     for place, mask, whole in zip(places.tolist(), held, wholes, strict=True):
-        time_ns = int(stamps[place])
-        if whole != before:
-            sets.whole(time_ns)
+        if whole != before:  # the last message before it that was a reading by itself
+            sets.whole(int(stamps[whole]))
             before = whole
-        newest[mask] = values[place][mask]
         present = [joint for joint, there in zip(joints, mask, strict=True) if there]
-        if sets.part(present, time_ns) is Share.COMPLETE:
+        share = sets.part(present, int(stamps[place]))
+        kept[place] = share is not Share.PART
+        if share is Share.LACKING:
+            values[place] = np.nan
+            continue
+        newest[mask] = values[place][mask]
+        if share is Share.COMPLETE:
             values[place], readable[place] = newest, True
             if by_header:
                 header[place] = sets.newest_ns
-    kept = readable | ~is_part
     rows = (columns.receive_ns, header, readable, values)
     rows = [None if column is None else column[kept] for column in rows]
     return StreamColumns(*rows, None, columns.fault, columns.others)
