@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import os
+import select
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
 from roboalign_training.shared.suggestions import did_you_mean, option_fault
 from roboalign_training.shared.write_errors import write_fault
+
+OUTPUT_CUT = 128 + 13
+"""As of other programs, which SIGPIPE ends."""
 
 COMMANDS = {
     "contract": ("contract_cli", "check FILE: explain every fault of a robot contract"),
@@ -51,8 +56,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: command and its options; those of the process when None.
 
     Returns:
-        The command's exit status, 2 for a command or an option that does not exist.
+        The command's exit status, 2 for a command or an option that does not exist, `OUTPUT_CUT`
+        where nobody reads its output to the end, as in `roboalign gate status | head -2`.
     """
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _is_cut(sys.stdout.fileno()):
+            raise  # another pipe's or socket's
+        # What is still in the buffer would be written, and fail again, when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OUTPUT_CUT
+
+
+def _is_cut(output: int) -> bool:
+    """Whether the reader of a pipe has closed it."""
+    poll = select.poll()
+    poll.register(output, 0)
+    return bool(poll.poll(0))  # errors and hang-ups are told unasked
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())

@@ -12,7 +12,13 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
-from roboalign_policy.core.contract import Contract, find_contract, load_contract
+from roboalign_policy.core.contract import (
+    Contract,
+    ContractError,
+    find_contract,
+    load_contract,
+)
+from roboalign_policy.core.contract_faults import ContractFault
 from roboalign_policy.core.hashing import sha256_json
 from roboalign_policy.core.instruction import instruction_fault
 from roboalign_policy.fast import FastTokenizer
@@ -139,12 +145,14 @@ def load_demonstrations(
 
     Raises:
         DataError: bags or data set cannot be read, or do not fit together.
-        ContractError: `contract` is not valid.
+        ContractError: `contract` is not valid, or not the data set's.
     """
     folder = Path(folder)
     if bags:
         convert(folder, bags, contract)
     frames = load_frames(folder)
+    if contract and not bags:
+        _check_contract(contract, frames.contract, folder)
     if not {"stats", "tokenizer"} <= frames.hashes.keys():
         raise DatasetError(
             folder, "has no statistics and tokenizer yet: run `roboalign fit-tokenizer` on it"
@@ -204,6 +212,23 @@ def left_out_of_bags(folder: str | Path, bags: Sequence[Path]) -> LeftOut:
         if str((Path(folder) / entry["source"]).resolve()) in names:
             left.add("episode" if entry["id"] else "bag", f"not fit: see `skipped` in {INDEX}")
     return left
+
+
+def _check_contract(name: str, held: Contract, folder: Path) -> None:
+    """Refuses a contract that is named beside a data set of another one."""
+    named = load_contract(find_contract(name))
+    if named.hash != held.hash:
+        raise ContractError(
+            [
+                ContractFault(
+                    name,
+                    "",
+                    f"{named.name} ({named.hash[:12]})",
+                    f"{held.name} ({held.hash[:12]}), with which the data set {folder} was made, "
+                    "or no --contract",
+                )
+            ]
+        )
 
 
 def convert(folder: Path, bags: Sequence[str | Path], contract: str) -> None:

@@ -10,7 +10,7 @@ _HELP = {
     "enable": "let commands pass",
     "disable": "let nothing pass; sends the safe action",
     "estop": "emergency stop: sends the safe action and latches",
-    "reset": "leave a latched stop, after its cool-down; then enable",
+    "reset": "leave a latched stop, once it has cooled down, which is waited for; then enable",
     "status": "state, reason and counters",
 }
 
@@ -42,13 +42,19 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 0
             if options.command in ("enable", "disable"):
                 done, said = client.enable(options.command == "enable")
+            elif options.command == "estop":
+                done, said = client.estop()
             else:
-                done, said = client.trigger(options.command)
+                done, said = client.reset(_say_cool_down)
     except GateMissingError as error:
         print(f"roboalign gate {options.command}: {error}", file=sys.stderr)
         return 1
     print(f"{options.command}: {'done' if done else 'refused'}{': ' + said if said else ''}")
     return 0 if done else 1
+
+
+def _say_cool_down(left_s: float) -> None:
+    print(f"reset: the gate cools down for {left_s:.1f} s", file=sys.stderr)
 
 
 if __name__ == "__main__":

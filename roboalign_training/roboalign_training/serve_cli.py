@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from roboalign_policy.core.contract import ContractError, load_contract
+from roboalign_policy.core.contract_files import check_policy_folder
 from roboalign_policy.remote.access import (
     TOKEN_VARIABLE,
     AccessError,
@@ -114,6 +115,7 @@ def _serve(args: argparse.Namespace) -> int:
     if tls is None and not is_loopback(address):
         _warn(f"{address} has NO TLS: whoever is on the network can read token and pictures,")
         _warn("and can answer the robot in place of this server")
+    check_policy_folder(args.policy)
     contract = load_contract(args.contract) if args.contract else None
     _say(f"loading {args.policy} ...")
     # Here, so that help and a wrong option do not wait for torch.

@@ -13,6 +13,7 @@ from roboalign_policy.core.graph_snapshot import (
     ClockRecord,
     Endpoint,
     EndpointQos,
+    GateState,
     GraphSnapshot,
 )
 from roboalign_policy.core.host_facts import DdsProfile, HostFacts
@@ -112,6 +113,7 @@ def graph(contract, **changes):
         publishers=publishers,
         subscribers=subscribers,
         services=frozenset({"/safety_gate_node/estop"}),
+        gate=GateState("ready", ""),
         streams={s.key: record(s) for s in contract.observations},
         start_ns=START_NS,
         end_ns=END_NS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from graph_world import (
+    HOST,
     clock_record,
     faults,
     graph,
@@ -14,7 +15,14 @@ from graph_world import (
     with_subscribers,
 )
 
-from roboalign_policy.core.graph_snapshot import UNNAMED, Endpoint, EndpointQos, command_channels
+from roboalign_policy.core.graph_check import check_graph
+from roboalign_policy.core.graph_snapshot import (
+    UNNAMED,
+    Endpoint,
+    EndpointQos,
+    GateState,
+    command_channels,
+)
 
 TWIST = "geometry_msgs/msg/TwistStamped"
 TWIST_TOPIC = "/servo_node/delta_twist_cmds"
@@ -87,6 +95,32 @@ def test_one_sender_beside_the_gate_is_a_warning_and_the_gate_alone_is_right():
     assert not faults(panda(), with_publishers(graph(panda()), TWIST_TOPIC, gate))
     unnamed = Endpoint(UNNAMED, TWIST, EndpointQos())  # it may be the gate
     assert not faults(panda(), with_publishers(graph(panda()), TWIST_TOPIC, unnamed))
+
+
+@pytest.mark.parametrize("state", ["stopped", "estop"])
+def test_a_latched_gate_is_a_warning_that_says_why_and_how_to_go_on(state):
+    gate = GateState(state, "joint velocity: state.joints: joint4 at 125 rad/s > 3")
+    finding = only(panda(), graph(panda(), gate=gate))
+    assert (finding.severity, finding.check) == ("warning", "gate")
+    assert f"latched a stop ({state}) and lets nothing pass: joint velocity" in finding.found
+    assert "roboalign gate reset, then roboalign gate enable" in finding.fix
+    pressed = GateState(state, "pressed: topic estop", estop_pressed=True)
+    fix = only(panda(), graph(panda(), gate=pressed)).fix
+    assert "release the emergency stop; roboalign gate reset" in fix
+
+
+def test_a_gate_that_says_nothing_is_a_warning():
+    finding = only(panda(), graph(panda(), gate=None))
+    assert "says nothing of its state" in finding.found
+
+
+def test_a_gate_that_is_not_enabled_or_runs_dry_is_in_order_and_said():
+    gate = GateState("disabled", "", dry_run=True)
+    found = check_graph(panda(), graph(panda(), gate=gate), HOST)
+    (finding,) = [f for f in found if f.check == "gate"]
+    assert finding.severity == "ok"
+    assert finding.found == "disabled, dry run: commands go to dry_run/..., not to the arm"
+    assert "roboalign gate enable" in finding.fix
 
 
 def test_without_the_gate_there_is_a_warning():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from roboalign_policy.core.contract_files import check_policy_folder
 from roboalign_policy.core.policy_parameters import PolicyParameters
-from roboalign_policy.nodes.policy_setup import check_together
+from roboalign_policy.nodes.policy_setup import check_together, load_policy
 
 
 def test_a_server_must_be_given_up_before_its_model_counts_as_hung():
@@ -32,3 +33,16 @@ def test_a_server_must_be_given_up_before_its_model_counts_as_hung():
 )
 def test_what_fits_is_taken(given):
     check_together(PolicyParameters(**given))
+
+
+def test_a_missing_policy_is_named_before_a_missing_contract(tmp_path):
+    """The gate and the policy node take the contract out of the policy's folder."""
+    none, file = tmp_path / "none", tmp_path / "policy.bin"
+    file.write_text("")
+    with pytest.raises(ValueError, match=f"^policy: {none}: found no such folder, expected the f"):
+        load_policy(PolicyParameters(policy=str(none), contract="no_such_robot"))
+    with pytest.raises(ValueError, match=f"^policy: {file}: found a file, expected the folder"):
+        load_policy(PolicyParameters(policy=str(file)))
+    with pytest.raises(ValueError, match="^policy: found an empty text"):
+        check_policy_folder("")
+    assert check_policy_folder(tmp_path) == tmp_path

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import array
 import io
+import re
+import struct
+import zlib
 from types import SimpleNamespace as Msg
 
 import numpy as np
@@ -12,6 +15,7 @@ from PIL import Image as PilImage
 
 from roboalign_policy.core.selectors import (
     SelectorError,
+    check_image_msg,
     image_from_msg,
 )
 
@@ -75,7 +79,79 @@ def test_image_that_does_not_fit(changes, words):
         image_from_msg(msg, (2, 3, 3))
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def png(pixels):
+    file = io.BytesIO()
+    PilImage.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def png16(shape):
+    """A PNG of 16 bits a channel, written by hand: Pillow writes none of colours."""
+
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    height, width, channels = shape
+    head = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = (b"\0" + bytes(range(2 * channels)) * width) * height
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + (
+        chunk(b"IEND", b""))  # fmt: skip
+
+
+GREY = np.arange(6, dtype=np.uint8).reshape(2, 3)
+DEPTH = np.full((2, 3), 1500, np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("form", "data", "encoding"),
+    [
+        ("16UC1; png compressed ", png(DEPTH), "'16UC1'"),
+        ("mono16; png compressed mono16", png(DEPTH), "'mono16'"),
+        ("16UC1; jpeg compressed ", png(GREY), "'16UC1'"),
+        ("16UC1; jpeg", png(GREY), "'16UC1'"),
+        ("bayer_rggb8; jpeg compressed ", png(GREY), "'bayer_rggb8'"),
+        ("bayer_gbrg16; png compressed bayer_gbrg16", png(GREY), "'bayer_gbrg16'"),
+        ("rgb16; png compressed rgb16", png(RGB), "'rgb16'"),
+        ("32FC1; compressedDepth", b"0123456789ab" + png(DEPTH), "'32FC1 as compressedDepth'"),
+        ("16UC1; compressedDepth png", b"0123456789ab" + png(DEPTH), "'16UC1 as compressedDepth'"),
+        ("compressedDepth", png(DEPTH), "'compressedDepth'"),
+        ("yuv422_yuy2; png", png(GREY), "'yuv422_yuy2'"),
+        ("16SC1", png(GREY), "'16SC1'"),
+    ],
+)
+def test_compressed_images_of_other_encodings_are_refused_as_raw_ones_are(form, data, encoding):
+    msg = Msg(format=form, data=data)
+    words = rf"encoding {re.escape(encoding)} \(format {re.escape(repr(form))}\) is none of rgb8"
+    for read in (image_from_msg, check_image_msg):
+        with pytest.raises(SelectorError, match=words):
+            read(msg, (2, 3, 3))
+
+
+@pytest.mark.parametrize("data", [png(DEPTH), *(png16((2, 3, n)) for n in (1, 2, 3, 4))])
+@pytest.mark.parametrize("form", ["png", "", "rgb8; png compressed bgr8"])
+def test_a_png_of_16_bits_is_refused_whatever_its_format_says(data, form):
+    for read in (image_from_msg, check_image_msg):
+        with pytest.raises(SelectorError, match="a PNG of 16 bits a channel, expected 8-bit"):
+            read(Msg(format=form, data=data), (2, 3, 3))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("", "png", "PNG", "jpeg", "image/png", "rgb8; jpeg compressed bgr8", "mono8; png"),
+        *("rgb8; png compressed ", "bgra8;png compressed", "8UC3; jpeg compressed ", "camera 1"),
+        # What the publisher has brought to 8-bit colour is a picture, whatever it was before.
+        *("rgb16; jpeg compressed bgr8", "bayer_rggb8; jpeg compressed bgr8"),
+    ],
+)
+def test_8_bit_pictures_are_read_whatever_their_format_is_called(form):
+    msg = Msg(format=form, data=png(RGB))
+    np.testing.assert_array_equal(image_from_msg(msg, (2, 3, 3)), RGB)
+    check_image_msg(msg, (2, 3, 3))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1", "LA"])
 def test_compressed_png(mode):
     file = io.BytesIO()
     PilImage.fromarray(RGB).convert(mode).save(file, "PNG")

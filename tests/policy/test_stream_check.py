@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import replace
+from types import SimpleNamespace as Msg
 
 import numpy as np
 import pytest
-from graph_world import START_NS, faults, graph, message, only, panda, with_record
+from graph_world import HOST, START_NS, faults, graph, message, only, panda, with_record
+from PIL import Image as PilImage
 
+from roboalign_policy.core.graph_check import audit_streams, check_graph
 from roboalign_policy.core.graph_snapshot import Endpoint, EndpointQos
+from roboalign_policy.core.stream_audit import StreamRecord
 
 JOINTS = "sensor_msgs/msg/JointState"
 
@@ -161,6 +166,24 @@ def test_an_encoding_that_cannot_be_read_is_found_beside_a_wrong_size():
     assert [f.check for f in faults(panda(), snapshot)] == ["image", "image"]
 
 
+@pytest.mark.parametrize(
+    ("form", "mode", "words"),
+    [
+        ("16UC1; png compressed ", "I;16", "compressed image encoding '16UC1'"),
+        ("bayer_rggb8; jpeg compressed ", "L", "compressed image encoding 'bayer_rggb8'"),
+        ("png", "I;16", "compressed image is a PNG of 16 bits a channel"),
+    ],
+)
+def test_a_compressed_image_that_is_no_8_bit_picture_is_an_error(form, mode, words):
+    contract = edited(type="sensor_msgs/msg/CompressedImage")
+    file = io.BytesIO()
+    PilImage.new(mode, (128, 128)).save(file, "PNG")
+    finding = check(contract=contract, msg=Msg(format=form, data=file.getvalue()))
+    assert (finding.severity, finding.check) == ("error", "image")
+    assert f"50 of 50 messages looked into cannot be read: {words}" in finding.found
+    assert "pixel format to rgb8" in finding.fix
+
+
 def test_a_missing_joint_suggests_the_one_that_comes_near():
     joints = panda().stream("state.joints")
     names = message(joints).name
@@ -172,17 +195,75 @@ def test_a_missing_joint_suggests_the_one_that_comes_near():
     assert "edit observations[1].fields[2].path (did you mean 'panda_jnt3'?)" in finding.fix
 
 
-def test_two_publishers_that_share_joint_states_are_told_apart():
+def shared(*lists, own=True):
+    """Contract and graph of a robot on whose joint_states two nodes publish these joints too."""
     contract = panda()
     two = tuple(Endpoint(f"/{n}", JOINTS, EndpointQos()) for n in ("arm", "hand"))
     snapshot = graph(contract)
     snapshot = replace(snapshot, publishers={**snapshot.publishers, "/joint_states": two})
     stream = contract.stream("state.joints")
-    snapshot.streams["state.joints"].content.take(message(stream, name=["f"], position=[0.0]))
-    found = {f.check: f for f in faults(contract, snapshot)}
-    assert found["publisher"].severity == "warning"
-    assert "1 of 51 messages" in found["fields"].found
-    assert "each with a part" in found["fields"].fix
+    record = snapshot.streams["state.joints"]
+    if not own:
+        record = snapshot.streams["state.joints"] = StreamRecord(stream)
+    for number in range(100):
+        ns = START_NS + number * 50_000_000
+        for names in lists:
+            # Stamps of a clock of its own: they say nothing about this stream.
+            record.arrived(number, ns, ns, 0, 100, tuple(names))
+            record.content.take(message(stream, name=list(names), position=[9.0] * len(names)))
+    return contract, snapshot
+
+
+def test_messages_of_other_joints_are_no_fault_and_are_named():
+    contract, snapshot = shared(["finger"], ["wheel_left", "wheel_right"])
+    assert faults(contract, snapshot) == []
+    (finding,) = [f for f in check_graph(contract, snapshot, HOST) if f.subject == "state.joints"]
+    assert finding.found == (
+        "10.0 Hz, 5 ms after its stamp, content as in the contract; passed over: 200 messages of "
+        "other joints (finger; wheel_left, wheel_right)"
+    )
+    audit = {a.key: a for a in audit_streams(contract, snapshot)}["state.joints"]
+    assert audit.to_dict()["other_joints"] == {"finger": 100, "wheel_left, wheel_right": 100}
+    assert (audit.count, audit.backward) == (50, 0)
+
+
+def test_only_messages_of_other_joints_are_an_error_that_names_both():
+    finding = only(*shared(["finger"], own=False))
+    assert (finding.severity, finding.check) == ("error", "fields")
+    assert "no joint panda_joint1, panda_joint2" in finding.found
+    assert finding.found.endswith("the messages name finger")
+
+
+def test_joints_in_two_messages_are_put_together():
+    names = [f"panda_joint{k}" for k in range(1, 8)]
+    contract, snapshot = shared(names[:3], names[3:], own=False)
+    record = snapshot.streams["state.joints"]
+    assert len(record.receive_ns) == 100 and record.sets.parts == 200
+    snapshot = shared(names[:3], own=False)[1]
+    finding = only(contract, snapshot)
+    assert "no joint panda_joint4, panda_joint5, panda_joint6, panda_joint7" in finding.found
+
+
+def test_a_joint_that_is_missing_now_and_then_is_an_error():
+    contract, snapshot = shared()
+    record, stream = snapshot.streams["state.joints"], contract.stream("state.joints")
+    names = message(stream).name
+    for number in range(50):
+        ns = START_NS + number * 10**8
+        record.arrived(ns, ns, ns, 0, 100, tuple(names))
+        if number % 10 == 0:
+            record.arrived(ns + 1, ns + 1, ns, 0, 100, tuple(names[:6]))
+    found = {f.check: f for f in faults(contract, snapshot)}["fields"]
+    assert found.severity == "error"
+    assert "5 of 55 messages cannot be read: it lacks panda_joint7, which other" in found.found
+
+
+def test_two_publishers_of_the_same_joints_stay_a_warning():
+    contract = panda()
+    two = tuple(Endpoint(f"/{n}", JOINTS, EndpointQos()) for n in ("arm", "twin"))
+    snapshot = graph(contract)
+    snapshot = replace(snapshot, publishers={**snapshot.publishers, "/joint_states": two})
+    assert only(contract, snapshot).check == "publisher"
 
 
 def test_values_that_are_not_finite_name_the_field():

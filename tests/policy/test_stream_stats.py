@@ -48,6 +48,40 @@ def test_rate_falls_when_a_stream_goes_silent():
     assert stats.silent_s(4 * S) == pytest.approx(2.0)
 
 
+def test_messages_of_other_joints_count_for_no_rate_and_hide_no_silence(topics):
+    (index,) = (i for i, topic in enumerate(topics) if topic.topic == "joint_states")
+    topic, stats = topics[index], StreamStats.of(topics[index])
+    for k in range(21):
+        stats.add(k * S // 10, topic.joints)
+    for k in range(301):
+        stats.add(k * S // 100, ("finger",))
+    assert (stats.count, stats.others) == (322, 301)
+    assert stats.rate_hz(2 * S) == pytest.approx(10.0)
+    assert unhealthy_reason(topic, stats, 2 * S, WATCHED_S) == ""
+    assert unhealthy_reason(topic, stats, 3 * S, WATCHED_S) == (
+        "joint_states: silent for 1.0 s (messages of other joints came: finger)"
+    )
+    assert notes([topic], [stats]) == "joint_states: 301 messages of other joints (finger)"
+    alone = StreamStats.of(topic)
+    alone.add(0, ("finger",))
+    assert unhealthy_reason(topic, alone, S, WATCHED_S) == (
+        "joint_states: silent (messages of other joints came: finger)"
+    )
+    assert verdict([topic], [alone]) == (
+        "unfit: joint_states: no message (messages of other joints came: finger)"
+    )
+
+
+def test_joints_in_two_messages_are_counted_as_readings(topics):
+    topic = next(topic for topic in topics if topic.topic == "joint_states")
+    stats = StreamStats.of(topic)
+    for k in range(21):
+        for half in (topic.joints[:3], topic.joints[3:]):
+            stats.add(k * S // 10, half)
+    assert stats.count == 42
+    assert stats.rate_hz(2 * S) == pytest.approx(10.0)
+
+
 def test_a_pause_is_no_gap():
     stats = streaming(10, 1)
     stats.pause()

@@ -16,6 +16,7 @@ from policy_harness import GRIPPER, TWIST
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
 from roboalign_policy.core.contract import load_contract
 from roboalign_policy.nodes.stream_listener import best_effort_qos
@@ -173,6 +174,15 @@ def test_the_safety_gate_is_seen_and_lives_on(probe, diagnose, start_node):
     sent = [f["found"] for f in report["findings"] if f["subject"] == TWIST]
     assert sent == ["heard by /probe; sent by /safety_gate_node"]
     gate.check()  # being asked for a parameter does not end it
+
+
+def test_a_latched_gate_is_no_gate_in_order(probe, diagnose, start_node):
+    Robot(probe.node, estop=False)
+    start_node("safety_gate_node", contract="sim_panda")
+    assert probe.call(Trigger, "safety_gate_node/estop").success
+    found = finding(diagnose(seconds=2.0), "gate", "safety_gate_node")
+    assert "latched a stop (estop) and lets nothing pass: pressed: service" in found["found"]
+    assert "roboalign gate reset, then roboalign gate enable" in found["fix"]
 
 
 def test_somebody_else_drives(probe, diagnose):

@@ -159,8 +159,14 @@ def test_invalid_chunks_and_streams_that_align_on_receipt(policy, demo, tmp_path
     assert len(read_answers(tmp_path / "out" / ANSWERS)) == 3
 
 
-def write_jittered(folder, periods_ms):
-    """A bag whose streams run at rates of their own, stamped and received with jitter."""
+def write_jittered(folder, periods_ms, joints=None):
+    """A bag whose streams run at rates of their own, stamped and received with jitter.
+
+    Args:
+        folder: of the bag.
+        periods_ms: by topic.
+        joints: by topic, which the messages name in turn; `joint` where left out.
+    """
     rng, t = np.random.default_rng(5), DEMO_BAGS.STORE.types
     stream = t["sensor_msgs/msg/JointState"]
     rows = []
@@ -169,7 +175,8 @@ def write_jittered(folder, periods_ms):
             header_ns = 10**9 + n * period_ms * 10**6 + int(rng.integers(0, 10**6))
             receive_ns = header_ns + int(rng.integers(10**6, 80 * 10**6))
             time = t["builtin_interfaces/msg/Time"](header_ns // 10**9, header_ns % 10**9)
-            values = (["joint"], rng.uniform(-1, 1, 1), np.zeros(0), np.zeros(0))
+            names = (joints or {}).get(topic, ["joint"])
+            values = ([names[n % len(names)]], rng.uniform(-1, 1, 1), np.zeros(0), np.zeros(0))
             rows.append((receive_ns, topic, stream(t["std_msgs/msg/Header"](time, ""), *values)))
     writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
     writer.set_custom_data(keys.BAG_EPISODE_ID, "jittered")
@@ -211,8 +218,26 @@ def test_messages_are_those_that_the_data_pipeline_took(tmp_path):
     sent = list(selected_messages(recording, rows))
     for key, topic in (("state.a", "a"), ("state.b", "b")):
         values = recording.frames.values[key][list(rows), 0]
-        assert [np.float32(messages[topic].position[0]) for messages in sent] == values.tolist()
+        assert [np.float32(messages[topic][0].position[0]) for messages in sent] == values.tolist()
         assert len(set(values.tolist())) == len(rows)
+
+
+def test_the_parts_of_a_reading_are_sent_and_no_other_joints(tmp_path):
+    data = jittered_contract({"state.a": ("a", "header"), "state.b": ("b", "receive")}).to_dict()
+    data["observations"][0]["fields"].append(
+        {"name": "p", "path": "position[other]", "unit": "rad"}
+    )
+    contract = contract_from_dict(data)
+    periods, joints = {"/a": 11, "/b": 10, "/command": 20}, {"/a": ["joint", "finger", "other"]}
+    bag = write_jittered(tmp_path / "bag", periods, joints)
+    recording = make_recording(read_bag(bag), contract)
+    rows = range(len(recording.frames))
+    assert len(rows) > 15
+    for row, messages in zip(rows, selected_messages(recording, rows), strict=True):
+        found = {msg.name[0]: np.float32(msg.position[0]) for msg in messages["a"]}
+        assert len(messages["a"]) == 2 and len(messages["b"]) == 1
+        values = recording.frames.values["state.a"][row].tolist()
+        assert [found["joint"], found["other"]] == values
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import importlib
 import inspect
+import subprocess
+import sys
 
 import pytest
 
@@ -34,6 +36,50 @@ def test_an_unknown_command_is_refused(capsys):
     assert expected in capsys.readouterr().err
     assert cli.main(["inspekt"]) == 2
     assert "found command 'inspekt'; did you mean inspect?" in capsys.readouterr().err
+
+
+_CUT = """
+import sys
+import time
+from roboalign_training import cli, {module}
+
+def main(argv):
+    {body}
+
+{module}.main = main
+sys.exit(cli.main(["{name}"]))
+"""
+
+
+def cut_after_a_line(body, name="gate", module="gate_cli"):
+    """Exit status and errors of a command of which one line is read."""
+    code = _CUT.format(body=body, name=name, module=module)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "line\n"
+        process.stdout.close()
+        error = process.stderr.read()
+        return process.wait(60), error
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "print('line', flush=True); time.sleep(1); print('more ' * 99999)",
+        "print('line', flush=True); time.sleep(1); print('more'); return 3",  # buffered
+        "print('line', flush=True); time.sleep(1); print('help'); sys.exit(0)",
+    ],
+)
+def test_a_reader_that_has_had_enough_is_no_traceback(body):
+    """As `roboalign gate status | head -1`; the reader has closed by the second line."""
+    assert cut_after_a_line(body) == (cli.OUTPUT_CUT, "")
+
+
+def test_a_broken_pipe_of_another_kind_is_not_hidden():
+    code = _CUT.format(body="raise BrokenPipeError('a socket')", name="gate", module="gate_cli")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "BrokenPipeError: a socket" in done.stderr
 
 
 def test_options_and_status_pass_through(monkeypatch):

@@ -228,7 +228,10 @@ def test_another_contract_is_refused(folder, bags, tmp_path):
     shutil.copytree(folder, out)
     data = sim_contract().to_dict()
     data["rate_hz"] = 5.0
-    with pytest.raises(DatasetError, match="holds episodes of contract sim_panda"):
+    words = (
+        "contract: found sim_panda .*, expected that of its episodes, sim_panda .*name that one"
+    )
+    with pytest.raises(DatasetError, match=words):
         build_dataset(find_bags([bags]), contract_from_dict(data), out)
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from roboalign_policy.core.contract import ContractError
 from roboalign_policy.core.prompt import parse_answer
 from roboalign_policy.models.policy import MLLMPolicy
 from roboalign_training import sft
@@ -118,6 +119,15 @@ def test_a_second_call_converts_nothing_and_keeps_the_tokenizer(folder, bags):
     data = load_demonstrations(folder, [bags], "sim_panda")
     assert len(data.episodes) == 3
     assert (folder / "fast" / "tokenizer.json").stat().st_mtime_ns == before
+
+
+def test_a_contract_beside_a_data_set_of_another_one_is_what_is_wrong(folder):
+    assert len(load_demonstrations(folder, contract="sim_panda").episodes) == 3
+    with pytest.raises(ContractError, match=r"^so101: found so101 \(.*expected sim_panda \(") as e:
+        load_demonstrations(folder, contract="so101")
+    assert f"with which the data set {folder} was made" in str(e.value)
+    with pytest.raises(ContractError, match="no_such_robot"):
+        load_demonstrations(folder, contract="no_such_robot")
 
 
 def test_faulty_data_sets_are_refused(folder, tmp_path):

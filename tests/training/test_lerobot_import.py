@@ -202,6 +202,25 @@ def test_pictures_in_the_data_files(v21, tmp_path):
             assert data.encoded_image(episode.start + at).startswith(b"\x89PNG")
 
 
+def test_pictures_of_16_bits_are_refused_and_not_made_white(v21, tmp_path):
+    for number, mode in enumerate(("RGB", "I;16", "L")):
+        sink = io.BytesIO()
+        Image.new(mode, SHAPE[1::-1]).save(sink, "PNG")
+        path = next(v21.glob(f"data/*/episode_{number:06d}.parquet"))
+        table = pq.ParquetFile(path).read()
+        cells = [{"bytes": sink.getvalue(), "path": "picture.png"}] * len(table)
+        pq.write_table(table.append_column(TOP, pa.array(cells)), path)
+    names = ["height", "width", "channels"]
+    picture = {"dtype": "image", "shape": list(SHAPE), "names": names}
+    edit_info(v21, lambda info: info["features"].update({TOP: picture}))
+    done = import_dataset(v21, tmp_path / "ours", CONTRACT)
+    assert [name[-1] for name in done.added] == ["0", "2"]
+    (failed,) = done.failed
+    assert failed.endswith(
+        "of frame 0: is a PNG of 16 bits a channel, expected 8-bit colour or grey"
+    )
+
+
 def test_what_never_changes_is_said(tmp_path):
     made = make_v21(tmp_path / "cubes")
     for episode in made.values():

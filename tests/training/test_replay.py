@@ -269,6 +269,12 @@ def test_wrong_options_are_told_in_one_line(tmp_path, capsys, options, expected)
     assert error.count("\n") == 1
 
 
+def test_a_missing_policy_is_named_as_one(tmp_path, capsys):
+    assert main([str(tmp_path / "bag"), "--policy", str(tmp_path / "none")]) == 1
+    error = capsys.readouterr().err
+    assert f"policy: {tmp_path / 'none'}: found no such folder" in error
+
+
 def test_a_bag_without_a_whole_frame_says_why(tmp_path):
     demo = write_demo(tmp_path / "ep", count=2, without_image=(0,), without_command=(1,))
     with pytest.raises(

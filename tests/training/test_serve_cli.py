@@ -209,10 +209,18 @@ def error_of(remote):
 def test_what_cannot_be_served_is_told_in_a_line(options, text, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("ROBOALIGN_TOKEN", raising=False)
     (tmp_path / "TOKEN").write_text(TOKEN)
+    (tmp_path / "policy").mkdir()
     monkeypatch.chdir(tmp_path)
     assert serve_cli.main(["--policy", str(tmp_path / "policy"), *options]) == 2
     error = capsys.readouterr().err
     assert text in error and error.count("\n") == 1 and TOKEN not in error
+
+
+def test_a_missing_policy_is_named_before_a_missing_contract(tmp_path, capsys):
+    assert serve_cli.main([str(tmp_path / "none"), "--contract", "no_such_robot"]) == 2
+    error = capsys.readouterr().err
+    assert f"policy: {tmp_path / 'none'}: found no such folder, expected the folder of a" in error
+    assert "contract" not in error and error.count("\n") == 1
 
 
 def test_going_without_tls_is_warned_of_loudly(tmp_path, monkeypatch, capsys):

@@ -47,7 +47,7 @@ def check_gate(snapshot: GraphSnapshot) -> Finding:
     """Check whether the safety gate stands between the policy and the arm."""
     service = snapshot.full_name(ESTOP_SERVICE)
     if service in snapshot.services:
-        return Finding(OK, "gate", GATE, f"on the graph: {service}")
+        return _gate_state(snapshot, service)
     return Finding(
         WARNING,
         "gate",
@@ -57,6 +57,38 @@ def check_gate(snapshot: GraphSnapshot) -> Finding:
         "roboalign up --policy CHECKPOINT, or ros2 launch roboalign_policy real_robot.launch.py "
         "policy:=CHECKPOINT (both start it; docs/safety.md); not needed while only recording",
     )
+
+
+def _gate_state(snapshot: GraphSnapshot, service: str) -> Finding:
+    """What a gate that is there does: one that has latched lets nothing pass until it is reset."""
+    gate = snapshot.gate
+    if gate is None:
+        return Finding(
+            WARNING,
+            "gate",
+            GATE,
+            f"{service} is there, and {GATE} says nothing of its state",
+            "a status twenty times a second",
+            "it hangs or has been killed: end it and start it anew",
+        )
+    namespace = "" if snapshot.namespace == "/" else f" --namespace {snapshot.namespace}"
+    if gate.state in ("stopped", "estop"):
+        reset = f"roboalign gate reset{namespace}, then roboalign gate enable{namespace}"
+        if gate.estop_pressed:
+            reset = f"release the emergency stop; {reset}"
+        return Finding(
+            WARNING,
+            "gate",
+            GATE,
+            f"it has latched a stop ({gate.state}) and lets nothing pass: {gate.detail}",
+            "a gate that is ready, or active while somebody drives",
+            f"see to it that the reason is gone and the arm may move; {reset}",
+        )
+    dry = ", dry run: commands go to dry_run/..., not to the arm" if gate.dry_run else ""
+    hint = ""
+    if gate.state == "disabled":
+        hint = f"nothing passes before: roboalign gate enable{namespace}"
+    return Finding(OK, "gate", GATE, f"{gate.state}{dry}", fix=hint)
 
 
 def _action(channel: CommandChannel, snapshot: GraphSnapshot) -> Iterator[Finding]:

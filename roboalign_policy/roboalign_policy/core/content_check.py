@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from roboalign_policy.core.contract_faults import ERROR, did_you_mean
 from roboalign_policy.core.contract_types import Field
 from roboalign_policy.core.finding import Finding
+from roboalign_policy.core.joint_readings import named_joint
 from roboalign_policy.core.stream_content import StreamContent
 
 _DEGREE = math.pi / 180
@@ -23,7 +24,7 @@ def check_content(content: StreamContent, where: str, publishers: int) -> Iterat
     """
     if content.stream.is_image:
         yield from _image(content, where)
-    elif content.unreadable:
+    elif content.unreadable or content.lacking:
         yield _fields(content, where, publishers)
     yield from _values(content, where)
 
@@ -58,26 +59,22 @@ def _image(content: StreamContent, where: str) -> Iterator[Finding]:
 
 
 def _fields(content: StreamContent, where: str, publishers: int) -> Finding:
-    stream, (reason, count) = content.stream, content.unreadable.most_common(1)[0]
-    missing = [
-        (index, joint)
-        for index, joint in enumerate(map(_joint_of, stream.fields))
-        if joint and content.names and joint not in content.names
-    ]
-    if missing:
+    stream = content.stream
+    if missing := content.lacking:
         names = ", ".join(content.names)
-        index, joint = missing[0]
-        taken = set(map(_joint_of, stream.fields))
+        joints, joint = [named_joint(field.path) for field in stream.fields], missing[0]
+        index, taken = joints.index(joint), set(joints)
         hint = did_you_mean(joint, [name for name in content.names if name not in taken])
         return Finding(
             ERROR,
             "fields",
             stream.key,
-            f"no joint {', '.join(joint for _, joint in missing)}; the messages name {names}",
+            f"no joint {', '.join(missing)}; the messages name {names}",
             f"the joints of {where}.fields",
             f"edit {where}.fields[{index}].path{f' ({hint})' if hint else ''}, "
-            "or choose the topic that carries these joints",
+            "choose the topic that carries these joints, or start the driver that publishes them",
         )
+    reason, count = content.unreadable.most_common(1)[0]
     part = f"{count} of {content.read} messages"
     fix = f"edit {where}.fields to what `ros2 topic echo --once {stream.topic}` shows"
     if publishers > 1 and count < content.read:
@@ -93,12 +90,6 @@ def _fields(content: StreamContent, where: str, publishers: int) -> Finding:
         f"the fields of {where}.fields in every message",
         fix,
     )
-
-
-def _joint_of(field: Field) -> str:
-    """Joint name in a path, as `a` in `position[a]`; empty where there is none."""
-    name = field.path.rpartition("[")[2].rstrip("]") if field.path.endswith("]") else ""
-    return "" if name.isdigit() else name
 
 
 def _values(content: StreamContent, where: str) -> Iterator[Finding]:

@@ -53,6 +53,24 @@ def packaged_contract_path(name: str) -> Path:
     return packaged[name]
 
 
+def check_policy_folder(policy: str | Path) -> Path:
+    """Return the folder of a checkpoint, which is looked at before anything that it would hold.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not str(policy):
+        raise ValueError("policy: found an empty text, expected the folder of a checkpoint")
+    folder = Path(policy).expanduser()
+    if not folder.is_dir():
+        there = "a file" if folder.exists() else "no such folder"
+        raise ValueError(
+            f"policy: {policy}: found {there}, expected the folder of a checkpoint (of `roboalign "
+            "sft` or `roboalign grpo`)"
+        )
+    return folder
+
+
 def find_contract(name_or_path: str | Path) -> Path:
     """Return the path of a contract given as a file or by its packaged name.
 

@@ -36,6 +36,7 @@ class _Seen:
     changed_s: float = 0.0
     ahead_ns: int = 0
     unreadable: str = ""
+    note: str = ""
     jumped: str = ""
     speed_from: tuple[float, np.ndarray] | None = None
     too_fast: str = ""
@@ -102,6 +103,10 @@ class StreamWatch:
     def unreadable(self, key: str, why: str) -> None:
         """Note that a message of ``key`` could not be read."""
         self._seen[key].unreadable = why
+
+    def note(self, key: str, text: str) -> None:
+        """Note which messages came on the topic of ``key`` that are no reading of it."""
+        self._seen[key].note = text
 
     def forget_jumps(self) -> None:
         """Take the present stamps as they are: called by a reset."""
@@ -200,14 +205,14 @@ class StreamWatch:
         if seen.unreadable:
             raise GateFault(Reason.OBSERVATION_UNREADABLE, f"{key}: {seen.unreadable}")
         if seen.arrived_s == -math.inf:
-            raise GateFault(Reason.OBSERVATION_STALE, f"{key}: never received")
+            raise GateFault(Reason.OBSERVATION_STALE, f"{key}: never received{beside(seen.note)}")
         if seen.jumped:
             raise GateFault(Reason.CLOCK_JUMP, f"{key}: {seen.jumped}")
         silent_s = steady_s - seen.arrived_s
         if silent_s > stream.max_age_s:
             raise GateFault(
                 Reason.OBSERVATION_STALE,
-                f"{key}: silent {silent_s:.3f} s > {stream.max_age_s:g} s",
+                f"{key}: silent {silent_s:.3f} s > {stream.max_age_s:g} s{beside(seen.note)}",
             )
         if stream.align.clock != "header" or seen.header_ns is None:
             return
@@ -249,6 +254,11 @@ class StreamWatch:
         for spec, speed in zip(stream.fields, speeds.tolist(), strict=True):
             if spec.max_rate is not None and speed > _SPEED_TOLERANCE * spec.max_rate:
                 seen.too_fast = f"{spec.name} at {speed:.3g} {spec.unit}/s > {spec.max_rate:g}"
+
+
+def beside(note: str) -> str:
+    """Text of a reason about what came in place of a stream's own messages."""
+    return f" ({note})" if note else ""
 
 
 def _narrowed(spec: Field, low: float, high: float, rate: float) -> Field:

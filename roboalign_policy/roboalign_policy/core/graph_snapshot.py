@@ -73,6 +73,16 @@ class ClockRecord:
 
 
 @dataclass(frozen=True)
+class GateState:
+    """What the safety gate said: `disabled`, `ready`, `active`, `stopped` or `estop`, and why."""
+
+    state: str
+    detail: str
+    estop_pressed: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
 class GraphSnapshot:
     """The graph and what was received of the contract's streams while listening.
 
@@ -87,6 +97,7 @@ class GraphSnapshot:
         clock: what was heard on /clock; None where nothing was.
         start_ns, end_ns: of listening, ns, system time.
         middleware: name of the rmw implementation.
+        gate: what the safety gate said last; None where nothing was heard of it.
     """
 
     namespace: str
@@ -101,6 +112,7 @@ class GraphSnapshot:
     use_sim_time: Mapping[str, bool] = field(default_factory=dict)
     clock: ClockRecord | None = None
     middleware: str = "rmw_fastrtps_cpp"
+    gate: GateState | None = None
 
     @property
     def is_empty(self) -> bool:

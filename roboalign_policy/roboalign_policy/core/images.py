@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,24 +20,74 @@ _ENCODINGS: dict[str, tuple[int, tuple[int, int, int]]] = {
     "bgra8": (4, (2, 1, 0)),
     "mono8": (1, (0, 0, 0)),
 }
+#: Encodings of what JPEG and PNG files may hold; "8UC3" is what OpenCV calls a colour picture.
+_EIGHT_BITS = (*_ENCODINGS, "8UC1", "8UC3", "8UC4")
+_ENCODING = re.compile(
+    r"(rgb|bgr)a?(8|16)|mono(8|16)|bayer_[a-z]{4}(8|16)|[0-9]+[USF]C[0-9]+|"
+    r"yuv[0-9a-z_]*|yuyv|uyvy|nv[0-9]+"
+)
+_PNG, _PNG_DEPTH_AT = b"\x89PNG\r\n\x1a\n", 24  # after signature, chunk head, width and height
 
 
-def decode_compressed(data: bytes | bytearray | memoryview) -> np.ndarray:
+def decode_compressed(data: bytes | bytearray | memoryview, form: str = "") -> np.ndarray:
     """Decode a JPEG or PNG.
 
     Args:
         data: the bytes of one JPEG or PNG file.
+        form: `format` of the CompressedImage.
 
     Returns:
         (H, W, 3) uint8 rgb.
 
     Raises:
-        SelectorError: the data is neither, or is damaged.
+        SelectorError: the data is neither, is damaged, or is no 8-bit colour or grey picture.
         ImportError: Pillow is not installed.
     """
+    check_format(form)
     with _opened(data) as image:
         # A conversion to what it is already would be a copy.
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def check_format(form: str) -> None:
+    """Refuse what the `format` of a CompressedImage says is no 8-bit colour or grey picture.
+
+    Source: compressed_image_transport, which writes "ENCODING; jpeg compressed TARGET": what is in
+    the file is the target, where there is one, else the encoding of the raw image; other drivers
+    write "jpeg", "ENCODING; png" or "ENCODING; compressedDepth".
+
+    Raises:
+        SelectorError: naming encoding and format.
+    """
+    first, _, rest = form.partition(";")
+    word, target = first.strip(), rest.rpartition("compressed ")[2].strip()
+    encoding = target if _is_encoding(target) else word
+    if "compresseddepth" in form.lower():
+        encoding = f"{word} as compressedDepth" if rest else "compressedDepth"
+    elif not _is_encoding(encoding) or encoding in _EIGHT_BITS:
+        return
+    raise SelectorError(
+        f"compressed image encoding {encoding!r} (format {form!r}) is none of "
+        f"{', '.join(_ENCODINGS)}"
+    )
+
+
+def _is_encoding(word: str) -> bool:
+    return _ENCODING.fullmatch(word) is not None
+
+
+def depth_fault(data: bytes | bytearray | memoryview, mode: str) -> str:
+    """Return why an image file is no 8-bit colour or grey picture; empty where it is one.
+
+    Args:
+        data: the file.
+        mode: Pillow's name of its pixels. Of colours with 16 bits it tells nothing.
+    """
+    if bytes(data[:8]) == _PNG and len(data) > _PNG_DEPTH_AT and data[_PNG_DEPTH_AT] > 8:
+        return f"a PNG of {data[_PNG_DEPTH_AT]} bits a channel"
+    if mode.startswith(("I", "F")):
+        return f"an image of pixels {mode!r}, which are more than 8 bits"
+    return ""
 
 
 @contextmanager
@@ -51,12 +102,16 @@ def _opened(data: bytes | bytearray | memoryview) -> Iterator[Any]:
         ) from error
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+            if fault := depth_fault(data, image.mode):
+                raise SelectorError(f"compressed image is {fault}, expected 8-bit colour or grey")
             yield image
     except UnidentifiedImageError as error:  # whose text has the address of an object in it
         raise SelectorError(
             f"compressed image of {len(data)} bytes is no readable JPEG or PNG: "
             "it does not begin as one"
         ) from error
+    except SelectorError:
+        raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SelectorError(
             f"compressed image of {len(data)} bytes is no readable JPEG or PNG: {error}"
@@ -112,7 +167,10 @@ def image_from_msg(msg: Any, shape: tuple[int, int, int]) -> np.ndarray:
     Raises:
         SelectorError: encoding, size or data do not fit.
     """
-    pixels = _pixels(msg) if hasattr(msg, "encoding") else decode_compressed(bytes(msg.data))
+    if hasattr(msg, "encoding"):
+        pixels = _pixels(msg)
+    else:
+        pixels = decode_compressed(bytes(msg.data), msg.format)
     _check_shape(pixels.shape, shape)
     return pixels
 
@@ -133,6 +191,7 @@ def check_image_msg(msg: Any, shape: tuple[int, int, int]) -> None:
     if hasattr(msg, "encoding"):
         _check_shape((*_rows(msg)[0].shape[:2], 3), shape)
         return
+    check_format(msg.format)
     with _opened(msg.data) as image:
         size = image.size
     _check_shape((size[1], size[0], 3), shape)

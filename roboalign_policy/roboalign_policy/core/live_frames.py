@@ -49,6 +49,7 @@ class LiveFrames:
         self._clocks = {stream.key: stream.align.clock for stream in contract.observations}
         self._arrived_s: dict[str, float] = {}
         self._unreadable: dict[str, str] = {}
+        self._notes: dict[str, str] = {}
         self.forget()
 
     def forget(self) -> None:
@@ -81,6 +82,10 @@ class LiveFrames:
         """Note that a message of ``key`` could not be read; no frames until one can be."""
         self._unreadable[key] = why
 
+    def note(self, key: str, text: str) -> None:
+        """Note which messages came on the topic of ``key`` that are no reading of it."""
+        self._notes[key] = text
+
     def frame(self, t_ns: int, now_ns: int | None, steady_s: float) -> Frame | Missing:
         """Frame at ``t_ns``, or what is wrong with which stream.
 
@@ -96,5 +101,9 @@ class LiveFrames:
             silent_s = steady_s - arrived_s
             if silent_s > self._silence_s:
                 reasons[key] = f"silent: {silent_s:.2f} s > {self._silence_s:g} s"
+        reasons = {
+            key: f"{why} ({note})" if (note := self._notes.get(key)) else why
+            for key, why in reasons.items()
+        }
         reasons.update({key: f"unreadable: {why}" for key, why in self._unreadable.items()})
         return Missing(t_ns, reasons) if reasons else frame

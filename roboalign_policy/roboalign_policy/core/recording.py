@@ -10,7 +10,9 @@ from typing import Any
 
 from roboalign_policy.core.compression import AUTO, CompressionChoice
 from roboalign_policy.core.instruction import instruction_fault
+from roboalign_policy.core.joint_readings import named_joint
 from roboalign_policy.core.keys import STRING_TYPE
+from roboalign_policy.core.selectors import by_name
 
 OUTCOMES = ("unknown", "success", "failure", "discarded")
 BAG_OPERATOR = "roboalign.operator"
@@ -87,6 +89,9 @@ class RecordedTopic:
         required: an episode without any message of it is not fit for training.
         compression: in the bag, one of ``core.compression.COMPRESSIONS``.
         command: what the arm obeys; the safety gate watches who subscribes to it.
+        joints: that the contract reads of it by name; messages that name others do not count for
+            its rate and gaps.
+        apart_s: s; stamps of the parts of one reading are at most so far apart.
     """
 
     topic: str
@@ -96,6 +101,8 @@ class RecordedTopic:
     required: bool
     compression: str
     command: bool = False
+    joints: tuple[str, ...] = ()
+    apart_s: float = 0.0
 
 
 def recorded_topics(
@@ -120,10 +127,16 @@ def recorded_topics(
     ]
     found: dict[str, RecordedTopic] = {}
     commands = {c.topic for c in contract.action.commands}
+    joints = {s.topic: ([f.path for f in s.fields], s.max_age_s) for s in contract.observations}
+    joints |= {c.topic: (by_name(c), c.align.tolerance_s) for c in contract.action.commands}
     for topic, msg_type, *rest in wanted:
         if topic not in found:
             compression = choice.of(topic, msg_type)
-            found[topic] = RecordedTopic(topic, msg_type, *rest, compression, topic in commands)
+            paths, apart_s = joints.get(topic, ((), 0.0))
+            names = tuple(filter(None, map(named_joint, paths)))
+            found[topic] = RecordedTopic(
+                topic, msg_type, *rest, compression, topic in commands, names, apart_s
+            )
     choice.check(list(found))
     return tuple(found.values())
 

@@ -17,6 +17,7 @@ class Arrival(NamedTuple):
         data: CDR.
         lost: messages of the topic that were sent just before it and did not arrive; None: not
             known.
+        names: joints that it names, of a topic that is read by them.
     """
 
     index: int
@@ -25,6 +26,7 @@ class Arrival(NamedTuple):
     send_ns: int
     data: bytes
     lost: int | None = 0
+    names: tuple[str, ...] = ()
 
 
 class Ring:

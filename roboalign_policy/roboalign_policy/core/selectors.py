@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roboalign_policy.core.images import check_image_msg, image_from_msg
-from roboalign_policy.core.selector_errors import SelectorError
+from roboalign_policy.core.selector_errors import MissingJointError, SelectorError
 
 if TYPE_CHECKING:
     from roboalign_policy.core.contract import Command, Field
 
 __all__ = [
+    "MissingJointError",
     "SelectorError",
     "check_image_msg",
     "fill_command",
@@ -61,6 +62,15 @@ def parse_path(path: str) -> tuple[str | int | tuple[str], ...]:
     return tuple(steps)
 
 
+def names_of(msg: Any) -> Sequence[str]:
+    """Return the joints that a message names; empty where it names none."""
+    for attribute in _NAME_LISTS:
+        names = getattr(msg, attribute, None)
+        if isinstance(names, (list, tuple)):
+            return names
+    return ()
+
+
 def _names(parents: list[Any], path: str) -> Sequence[str]:
     """Return the joint names of the nearest message on the way to the value."""
     for parent in reversed(parents):
@@ -81,9 +91,10 @@ def _index(step: int | tuple[str], parents: list[Any], path: str) -> int:
     try:
         return names.index(step[0])
     except ValueError:
-        raise SelectorError(
+        raise MissingJointError(
             f"path {path!r}: no joint {step[0]!r} in the message, which names "
-            f"{', '.join(map(repr, names)) or 'none'}"
+            f"{', '.join(map(repr, names)) or 'none'}",
+            names,
         ) from None
 
 
@@ -160,7 +171,8 @@ def write_path(msg: Any, path: str, value: Any) -> None:
         ) from None
 
 
-def _number(msg: Any, path: str) -> float:
+def number_at(msg: Any, path: str) -> float:
+    """Return the number at a path; raises `SelectorError` as `read_path`."""
     value = read_path(msg, path)
     try:
         return float(value)
@@ -181,7 +193,7 @@ def vector_from_msg(msg: Any, fields: Sequence[Field]) -> np.ndarray:
     Raises:
         SelectorError: the message lacks a field, index or joint, or holds something else there.
     """
-    return np.array([_number(msg, f.path) * f.gain + f.offset for f in fields], np.float32)
+    return np.array([number_at(msg, f.path) * f.gain + f.offset for f in fields], np.float32)
 
 
 def values_from_command(msg: Any, command: Command) -> dict[str, float]:
@@ -193,7 +205,35 @@ def values_from_command(msg: Any, command: Command) -> dict[str, float]:
     Raises:
         SelectorError: the message lacks a field, index or joint, or holds something else there.
     """
-    return {dim: _number(msg, f.path) * f.gain + f.offset for dim, f in command.fields.items()}
+    paths = command_paths(command, msg)
+    return {
+        dim: number_at(msg, path) * f.gain + f.offset
+        for path, (dim, f) in zip(paths, command.fields.items(), strict=True)
+    }
+
+
+def command_paths(command: Command, msg: Any) -> list[str]:
+    """Return the paths by which a command is read of a message.
+
+    Where the message names its joints an index is one of the contract's `joint_names`: others may
+    send these in another order, or other joints.
+    """
+    if not names_of(msg):
+        return [field.path for field in command.fields.values()]
+    return by_name(command)
+
+
+def by_name(command: Command) -> list[str]:
+    """Return the paths of a command for messages that name their joints."""
+    return [_by_name(field.path, command.joint_names) for field in command.fields.values()]
+
+
+@lru_cache(maxsize=1024)
+def _by_name(path: str, joints: tuple[str, ...]) -> str:
+    last = parse_path(path)[-1]
+    if not isinstance(last, int) or last >= len(joints):
+        return path
+    return f"{path[: path.rindex('[')]}[{joints[last]}]"
 
 
 def fill_command(msg: Any, command: Command, values: dict[str, float]) -> None:

@@ -7,13 +7,15 @@ a camera that arrives two control steps late shows a policy something that it wa
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from roboalign_policy.core.contract_types import Stream
 from roboalign_policy.core.finding import milliseconds
+from roboalign_policy.core.joint_readings import JointSets, Share, named_joint
 from roboalign_policy.core.stream_content import StreamContent
 
 NOTABLE_STEPS = 0.5
@@ -25,6 +27,8 @@ class StreamRecord:
 
     Attributes:
         content: what stood in the messages that were looked into.
+        sets: messages of other joints, which are passed over, and parts of readings; the lists
+            below hold readings alone.
         header_ns: stamps, ns; 0 where the publisher set none. Empty for types without header.
         receive_ns: times of receipt, ns, system time.
         source_ns: times of sending, ns, in the sender's system time; 0 where not known.
@@ -35,6 +39,8 @@ class StreamRecord:
     def __init__(self, stream: Stream) -> None:
         """Start empty."""
         self.content = StreamContent(stream)
+        joints = (named_joint(field.path) for field in stream.fields)
+        self.sets = JointSets(filter(None, joints), stream.max_age_ns)
         self.header_ns: list[int] = []
         self.receive_ns: list[int] = []
         self.source_ns: list[int] = []
@@ -48,8 +54,17 @@ class StreamRecord:
         source_ns: int = 0,
         clock_ns: int = 0,
         size: int = 0,
+        names: Sequence[str] = (),
     ) -> None:
-        """Note that a message arrived; see the attributes."""
+        """Note that a message arrived; see the attributes. `names`: joints that it names."""
+        if names and self.sets.joints:
+            self.content.names.update(dict.fromkeys(names))
+            time_ns = receive_ns if header_ns is None else header_ns
+            share = self.sets.take(names, time_ns)
+            if share is Share.LACKING:
+                self.content.lacks(names)
+            if share is not Share.COMPLETE:
+                return
         if header_ns is not None:
             self.header_ns.append(header_ns)
         self.receive_ns.append(receive_ns)
@@ -93,6 +108,7 @@ class StreamAudit:
         repeated: messages with the stamp of the one before.
         backward: messages with a stamp before that of the one before.
         steps_late: median lateness in control steps of the contract.
+        other_joints: messages that were passed over, by the joints that they name.
     """
 
     key: str
@@ -109,6 +125,7 @@ class StreamAudit:
     repeated: int
     backward: int
     steps_late: float
+    other_joints: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the audit as plain data for JSON; what is not known is None."""
@@ -158,6 +175,7 @@ def audit_stream(
         repeated=int((steps == 0).sum()),
         backward=int((steps < 0).sum()),
         steps_late=spread.p50 * rate_hz,
+        other_joints=dict(record.sets.others),
     )
 
 

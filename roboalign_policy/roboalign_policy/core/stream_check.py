@@ -13,6 +13,7 @@ from roboalign_policy.core.contract_types import Stream
 from roboalign_policy.core.finding import OK, Finding, counted, milliseconds
 from roboalign_policy.core.gate_types import GateSettings
 from roboalign_policy.core.graph_snapshot import GraphSnapshot
+from roboalign_policy.core.joint_readings import joint_lists
 from roboalign_policy.core.stream_audit import (
     NOTABLE_STEPS,
     StreamAudit,
@@ -68,7 +69,8 @@ def check_stream(contract: Contract, index: int, snapshot: GraphSnapshot) -> Ite
     audit = audit_stream(record, contract.rate_hz, snapshot.start_ns, snapshot.end_ns, simulated)
     case = _Case(stream, where, contract.rate_hz, record, audit, snapshot, simulated)
     if not audit.count:
-        yield _silent(case)
+        content = list(check_content(record.content, where, 0))
+        yield from content or [_silent(case)]
         return
     publishers = len(snapshot.publishers_of(stream.topic))
     found = [*_rate(case), *_stamps(case), *check_content(record.content, where, publishers)]
@@ -77,6 +79,11 @@ def check_stream(contract: Contract, index: int, snapshot: GraphSnapshot) -> Ite
         late = audit.late.p50
         lateness = "" if math.isnan(late) else f", {milliseconds(late)} after its stamp"
         text = f"{audit.rate_hz:.1f} Hz{lateness}, content as in the contract"
+        if record.sets.parts:
+            text += "; its joints come in several messages, which are put together"
+        if others := record.sets.others:
+            joints = joint_lists(others)
+            text += f"; passed over: {others.total()} messages of other joints ({joints})"
         yield Finding(OK, "stream", stream.key, text)
 
 
@@ -86,7 +93,8 @@ def _silent(case: _Case) -> Finding:
     return case.finding(
         ERROR,
         "silence",
-        f"no message on {topic} in {listened_s:.1f} s, although {case.drivers} publishes it",
+        f"no message on {topic} in {listened_s:.1f} s, although {case.drivers} publishes it"
+        + (f" ({note})" if (note := case.record.sets.note()) else ""),
         f"{case.rate_hz:g} messages a second",
         "look at the driver's log: it is there but sends nothing (device unplugged, lifecycle "
         "node not active, a simulator in lock step that waits). If `ros2 topic hz` shows messages "

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from roboalign_policy.core.contract_types import Stream
 from roboalign_policy.core.images import decode_compressed
-from roboalign_policy.core.selectors import SelectorError, image_from_msg, vector_from_msg
+from roboalign_policy.core.joint_readings import named_joint, read_shared
+from roboalign_policy.core.selectors import SelectorError, image_from_msg, names_of, number_at
 
 
 class StreamContent:
     """Reads messages of one stream as the policy would, and keeps what was wrong with them.
 
     Attributes:
-        read: messages looked into.
+        read: messages looked into, those of other joints left out.
         unreadable: how many could not be read, by reason; the size of images does not count here.
         sizes: (height, width) px of the images, how often.
-        encodings: encodings of the images, how often.
+        encodings: encodings of the images, of compressed ones their `format`, how often.
         names: joint names seen in the messages, in order of appearance.
         non_finite: messages in which a field was NaN or infinite, by field.
         outside: by field, the value farthest outside of its limits, in the field's unit.
@@ -47,6 +49,19 @@ class StreamContent:
         except SelectorError as error:
             self.unreadable[str(error)] += 1
 
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Joints of the stream that no message names, where messages name any."""
+        joints = filter(None, (named_joint(field.path) for field in self.stream.fields))
+        return tuple(j for j in joints if self.names and j not in self.names)
+
+    def lacks(self, names: Sequence[str]) -> None:
+        """Note a message without some of the joints, just after one that had them all."""
+        joints = filter(None, (named_joint(field.path) for field in self.stream.fields))
+        missing = ", ".join(joint for joint in joints if joint not in names)
+        self.read += 1
+        self.unreadable[f"it lacks {missing}, which other messages have"] += 1
+
     def _take_image(self, msg: Any) -> None:
         # A wrong encoding is a fault beside a wrong size, so the size is taken as it comes.
         if hasattr(msg, "encoding"):
@@ -55,14 +70,20 @@ class StreamContent:
             self.sizes[(height, width)] += 1
             image_from_msg(msg, (height, width, 3))
         else:
-            height, width, _ = decode_compressed(bytes(msg.data)).shape
+            self.encodings[msg.format] += 1
+            height, width, _ = decode_compressed(bytes(msg.data), msg.format).shape
             self.sizes[(height, width)] += 1
 
     def _take_state(self, msg: Any) -> None:
-        for attribute in ("name", "joint_names"):
-            self.names.update(dict.fromkeys(getattr(msg, attribute, ())))
-        value = vector_from_msg(msg, self.stream.fields)
-        for field, number in zip(self.stream.fields, value.tolist(), strict=True):
+        self.names.update(dict.fromkeys(names_of(msg)))
+        found, _ = read_shared(msg, [field.path for field in self.stream.fields], number_at)
+        if found is None:
+            self.read -= 1
+            return
+        for field, raw in zip(self.stream.fields, found, strict=True):
+            if raw is None:
+                continue
+            number = float(np.float32(raw * field.gain + field.offset))
             if not np.isfinite(number):
                 self.non_finite[field.name] += 1
             elif field.limits is not None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from roboalign_policy.core.joint_readings import JointSets, Share, joint_lists
 from roboalign_policy.core.recording import RecordedTopic
 
 FIT = "fit"
@@ -26,13 +27,15 @@ class StreamStats:
 
     Attributes:
         count: messages taken for writing.
+        joints: which of them are readings; None where every message is one.
         dropped: messages lost to a full queue.
         lost: messages sent that did not arrive, by their publisher's numbers.
         loss_known: False where these numbers say nothing.
-        max_gap_ns: ns; longest time between two messages.
+        max_gap_ns: ns; longest time between two readings.
     """
 
     count: int = 0
+    joints: JointSets | None = None
     dropped: int = 0
     lost: int = 0
     loss_known: bool = True
@@ -40,9 +43,22 @@ class StreamStats:
     _last_ns: int | None = None
     _recent: deque[int] = field(default_factory=deque)
 
-    def add(self, stamp_ns: int) -> None:
-        """Count one message filed under ``stamp_ns``."""
+    @classmethod
+    def of(cls, topic: RecordedTopic) -> StreamStats:
+        """Empty ones of a topic."""
+        sets = JointSets(topic.joints, round(topic.apart_s * NS_PER_S)) if topic.joints else None
+        return cls(joints=sets)
+
+    @property
+    def others(self) -> int:
+        """Messages of other joints among `count`."""
+        return self.joints.others.total() if self.joints else 0
+
+    def add(self, stamp_ns: int, names: Sequence[str] = ()) -> None:
+        """Count one message filed under ``stamp_ns``; ``names``: the joints that it names."""
         self.count += 1
+        if self.joints and names and self.joints.take(names, stamp_ns) is not Share.COMPLETE:
+            return
         if self._last_ns is not None:
             self.max_gap_ns = max(self.max_gap_ns, stamp_ns - self._last_ns)
         self._last_ns = stamp_ns
@@ -95,11 +111,12 @@ def unhealthy_reason(
         return f"{topic.topic}: {stats.lost} messages lost on the way"
     if not topic.expected_hz or watched_s < GRACE_S:
         return ""
-    if stats.count == 0:
-        return f"{topic.topic}: silent"
+    beside = f" ({note})" if stats.joints and (note := stats.joints.note()) else ""
+    if stats.count == stats.others:
+        return f"{topic.topic}: silent{beside}"
     silent_s = stats.silent_s(now_ns)
     if silent_s > max(ALARM_PERIODS / topic.expected_hz, ALARM_S):
-        return f"{topic.topic}: silent for {silent_s:.1f} s"
+        return f"{topic.topic}: silent for {silent_s:.1f} s{beside}"
     rate_hz = stats.rate_hz(now_ns)
     if rate_hz < RATE_TOLERANCE * topic.expected_hz:
         return f"{topic.topic}: {rate_hz:.1f} Hz, expected {topic.expected_hz:.1f} Hz"
@@ -113,8 +130,9 @@ def verdict(topics: Sequence[RecordedTopic], stats: Sequence[StreamStats]) -> st
         sent = stat.count + stat.lost
         if stat.dropped:
             reasons.append(f"{topic.topic}: {stat.dropped} messages lost to a full write queue")
-        elif topic.required and stat.count == 0:
-            reasons.append(f"{topic.topic}: no message")
+        elif topic.required and stat.count == stat.others:
+            note = f" ({stat.joints.note()})" if stat.others else ""
+            reasons.append(f"{topic.topic}: no message{note}")
         elif topic.required and stat.lost > LOST_SHARE * sent:
             reasons.append(f"{topic.topic}: {stat.lost} of {sent} messages lost on the way")
     return f"unfit: {'; '.join(reasons)}" if reasons else FIT
@@ -128,6 +146,9 @@ def notes(topics: Sequence[RecordedTopic], stats: Sequence[StreamStats]) -> str:
             found.append(f"{topic.topic}: {stat.lost} of {stat.count + stat.lost} lost on the way")
         elif not stat.loss_known and stat.count:
             found.append(f"{topic.topic}: several publishers, losses not known")
+        if stat.others:
+            joints = joint_lists(stat.joints.others)
+            found.append(f"{topic.topic}: {stat.others} messages of other joints ({joints})")
         if topic.expected_hz and stat.max_gap_ns / NS_PER_S > ALARM_PERIODS / topic.expected_hz:
             found.append(f"{topic.topic}: longest gap {stat.max_gap_ns / NS_PER_S:.2f} s")
     return "; ".join(found)

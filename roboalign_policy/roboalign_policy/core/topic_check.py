@@ -78,9 +78,13 @@ def check_heard(
 
 
 def check_alone(heard: Heard, snapshot: GraphSnapshot) -> list[Finding]:
-    """Check that an observation has one publisher; empty where that is so."""
+    """Check that an observation has one publisher; empty where that is so.
+
+    Also where several share the topic and tell by the joints' names whose a message is.
+    """
     right = [p for p in snapshot.publishers_of(heard.topic) if p.type == heard.type]
-    if len(right) < 2:
+    record = snapshot.streams.get(heard.subject)
+    if len(right) < 2 or (record is not None and (record.sets.others or record.sets.parts)):
         return []
     return [
         Finding(

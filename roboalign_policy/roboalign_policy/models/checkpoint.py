@@ -9,6 +9,7 @@ from typing import Any
 
 from roboalign_policy.core.contract import Contract, ContractError, load_contract
 from roboalign_policy.core.contract_difference import differences
+from roboalign_policy.core.contract_files import check_policy_folder
 from roboalign_policy.core.hashing import sha256_file, sha256_json
 from roboalign_policy.core.normalise import QuantileStats
 from roboalign_policy.core.prompt import PROMPT_VERSION
@@ -47,7 +48,10 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     Raises:
         ModelError: a file is missing, malformed, or not what it was when the folder was written.
     """
-    folder = Path(folder)
+    try:
+        folder = check_policy_folder(folder)
+    except ValueError as error:
+        raise ModelError(str(error)) from error
     for name in (RECORD, CONTRACT, STATS, FAST, "config.json"):
         if not (folder / name).exists():
             raise ModelError(

@@ -259,7 +259,6 @@ class EpisodeRecorder:
         indices = range(len(self.topics))
         if session is not None:
             indices = [i for i in indices if not session.stats[i].count]
-        self.streams.count_publishers()
         self.streams.adapt(indices)
 
     def space_left(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -80,9 +81,27 @@ class GateClient:
         """
         return self._call(SetBool, "enable", SetBool.Request(data=on))
 
-    def trigger(self, service: str) -> tuple[bool, str]:
-        """Call ``estop`` or ``reset``; as `enable`."""
-        return self._call(Trigger, service, Trigger.Request())
+    def estop(self) -> tuple[bool, str]:
+        """Stop; as `enable`."""
+        return self._call(Trigger, "estop", Trigger.Request())
+
+    def reset(self, waiting: Callable[[float], None] = lambda left_s: None) -> tuple[bool, str]:
+        """Leave a latched stop; as `enable`.
+
+        A gate that cools down is waited for: somebody who stops it and resets it by two commands,
+        one after the other, is not to be refused by how fast these are.
+
+        Args:
+            waiting: told the seconds, before they are waited for.
+        """
+        done, said = self._call(Trigger, "reset", Trigger.Request())
+        if done or (left_s := self.status().cool_down_s) <= 0:
+            return done, said
+        waiting(left_s)
+        end_s = time.monotonic() + left_s
+        while time.monotonic() < end_s:
+            self._executor.spin_once(timeout_sec=0.02)
+        return self._call(Trigger, "reset", Trigger.Request())
 
     def _call(self, kind: Any, service: str, request: Any) -> tuple[bool, str]:
         client = self.node.create_client(kind, f"safety_gate_node/{service}")

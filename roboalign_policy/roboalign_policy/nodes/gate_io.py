@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,11 @@ from rclpy.node import Node
 
 from roboalign_policy.core.candidate import Candidate, CandidateKind
 from roboalign_policy.core.contract import Contract, load_contract
+from roboalign_policy.core.contract_files import check_policy_folder
 from roboalign_policy.core.gate_parameters import GateParameters
+from roboalign_policy.core.joint_readings import command_from_msg, joined
 from roboalign_policy.core.safety_gate import TELEOPERATION
-from roboalign_policy.core.selectors import SelectorError, values_from_command
+from roboalign_policy.core.selectors import SelectorError, names_of
 from roboalign_policy.nodes.operator_topic import OperatorTopic
 from roboalign_policy.ros.definitions import message_class
 
@@ -74,10 +75,15 @@ class TeleopInput:
 
     def _on_message(self, command: Any, msg: Any) -> None:
         try:
-            self._values.update(values_from_command(msg, command))
+            values = command_from_msg(msg, command)
         except SelectorError as error:
             self.fault = f"teleop/{command.topic}: {error}"
             return
+        if values is None:
+            joints = joined(names_of(msg))
+            self.fault = f"teleop/{command.topic}: passed over: a command of {joints}"
+            return
+        self._values.update(values)
         self._new = True
 
 
@@ -92,4 +98,4 @@ def contract_of(parameters: GateParameters) -> Contract:
         return load_contract(parameters.contract)
     if not parameters.policy:
         raise ValueError("contract: found nothing, expected a contract or the checkpoint's folder")
-    return load_contract(Path(parameters.policy) / "contract.yaml")
+    return load_contract(check_policy_folder(parameters.policy) / "contract.yaml")

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 import msgpack
-import numpy as np
 from rclpy.node import Node
 
 from roboalign_policy.core import keys
 from roboalign_policy.core.contract import Contract, contract_from_yaml
-from roboalign_policy.core.selectors import SelectorError, stamp_ns_from_msg, vector_from_msg
+from roboalign_policy.core.joint_readings import StateReader
+from roboalign_policy.core.selectors import stamp_ns_from_msg
 from roboalign_policy.nodes.ending import EndRequest
 from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.definitions import message_class
@@ -30,6 +30,7 @@ from roboalign_policy.ros.stamps import leading_stamp_ns
 
 NAME = "safety_gate_observer"
 CONTRACT_BYTES = 1 << 20
+_STATE_DEPTH = 10
 _STAMP_END = 12  # bytes: CDR encapsulation 4, seconds 4, nanoseconds 4
 
 
@@ -43,22 +44,27 @@ class GateObserver(Node):
             contract: the streams.
             report: called for every message with key, stamp (ns or None), arrival (ns of the ROS
                 clock), arrival (s of the steady clock), CRC of an image or None, values of a state
-                or None, and why it could not be read or "".
+                or None, why it could not be read or "", and which messages came beside those of
+                the stream's own joints or "". One of other joints, or of a part of them, is
+                reported only where that text changes: values and fault are None and "" then.
         """
         # A launch file names the gate by a global argument, which would name this one too.
         own_name = ["--ros-args", "-r", f"__node:={NAME}"]
         super().__init__(NAME, cli_args=own_name, start_parameter_services=False)
         self._report = report
+        self._notes: dict[str, str] = {}
         for stream in contract.observations:
             qos = qos_from_contract(stream.qos)
             qos.depth = 1  # what is older than the newest says nothing about freshness
             image = keys.is_image(stream.key)
+            if image:
+                take = functools.partial(self._on_image, stream)
+            else:
+                # Several publishers share one queue: none must push the arm's newest out of it.
+                qos.depth = _STATE_DEPTH
+                take = functools.partial(self._on_state, stream, StateReader(stream))
             self.create_subscription(
-                message_class(stream.type),
-                stream.topic,
-                functools.partial(self._on_image if image else self._on_state, stream),
-                qos,
-                raw=image,
+                message_class(stream.type), stream.topic, take, qos, raw=image
             )
 
     def _on_image(self, stream: Any, serialised: bytes) -> None:
@@ -66,17 +72,22 @@ class GateObserver(Node):
         stamp_ns = leading_stamp_ns(serialised)
         fault = image_fault(serialised, stream.shape) if stream.type == keys.IMAGE_TYPE else ""
         digest = zlib.crc32(memoryview(serialised)[_STAMP_END:])
-        self._report(stream.key, stamp_ns, now_ns, steady_s, digest, None, fault or "")
+        self._report(stream.key, stamp_ns, now_ns, steady_s, digest, None, fault or "", "")
 
-    def _on_state(self, stream: Any, msg: Any) -> None:
+    def _on_state(self, stream: Any, reader: StateReader, msg: Any) -> None:
         now_ns, steady_s = self.get_clock().now().nanoseconds, time.monotonic()
-        values, fault = None, ""
+        key, stamp_ns, values, fault = stream.key, stamp_ns_from_msg(msg), None, ""
         try:
-            values = np.asarray(vector_from_msg(msg, stream.fields), float).tolist()
-        except SelectorError as error:
+            sample = reader.read(msg, now_ns)
+        except ValueError as error:  # SelectorError, or no stamp where the contract wants one
             fault = str(error)
-        stamp_ns = stamp_ns_from_msg(msg)
-        self._report(stream.key, stamp_ns, now_ns, steady_s, None, values, fault)
+        else:
+            if sample is not None:
+                stamp_ns, values = sample.header_ns, sample.value.tolist()
+        note = reader.sets.note()
+        if values is not None or fault or note != self._notes.get(key, ""):
+            self._notes[key] = note
+            self._report(key, stamp_ns, now_ns, steady_s, None, values, fault, note)
 
 
 def main() -> int:

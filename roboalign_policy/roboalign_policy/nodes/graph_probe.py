@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -29,10 +30,12 @@ from roboalign_policy.core.graph_snapshot import (
     RECORDER,
     UNNAMED,
     ClockRecord,
+    GateState,
     GraphSnapshot,
     command_channels,
 )
 from roboalign_policy.core.stream_audit import StreamRecord
+from roboalign_policy.nodes.gate_status import watch_gate
 from roboalign_policy.nodes.graph_endpoints import (
     full_node_name,
     publishers_of_graph,
@@ -88,6 +91,7 @@ class GraphProbe:
         self._listeners: dict[str, StreamListener] = {}
         self._clock: list[tuple[int, int]] = []
         self._use_sim_time: dict[str, bool] = {}
+        self._gate: deque[GateState] = deque(maxlen=1)
         self._clients: dict[str, Any] = {}
         self._ask_at_s = 0.0
         driven = command_channels(contract.action)
@@ -175,6 +179,7 @@ class GraphProbe:
         self._node.create_subscription(
             Clock, "/clock", self._on_clock, best_effort_qos(_CLOCK_DEPTH)
         )
+        watch_gate(self._node, self._gate.append)
         for stream in self._contract.observations:
             if stream.type in self._classes:
                 offered = self._node.get_publishers_info_by_topic(stream.topic)
@@ -245,4 +250,5 @@ class GraphProbe:
             use_sim_time=dict(self._use_sim_time),
             clock=None if clock is None else ClockRecord(*clock),
             middleware=rclpy.get_rmw_implementation_identifier(),
+            gate=self._gate[-1] if self._gate else None,
         )

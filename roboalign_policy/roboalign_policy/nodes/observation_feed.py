@@ -94,10 +94,15 @@ class ObservationFeed:
         digest: int | None,
         values: list[float] | None,
         fault: str,
+        note: str,
     ) -> None:
-        self._latency.sample(key, header_ns, receive_ns, steady_s)
+        self._streams.note(key, note)
         if fault:
+            self._latency.sample(key, header_ns, receive_ns, steady_s)
             self._streams.unreadable(key, fault)
             return
+        if digest is None and values is None:
+            return  # of other joints: no sample of this stream
+        self._latency.sample(key, header_ns, receive_ns, steady_s)
         value = None if values is None else np.array(values)
         self._streams.sample(key, header_ns, receive_ns, steady_s, value, digest)

@@ -93,6 +93,7 @@ class PolicySession:
                 commands=parameters.output == "command",
                 on_sample=self._on_sample,
                 on_unreadable=self._live.refuse,
+                on_note=self._live.note,
                 on_task=on_task,
             )
             if not self._lockstep:

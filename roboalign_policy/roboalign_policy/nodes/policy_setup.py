@@ -9,6 +9,7 @@ from rclpy.logging import get_logger
 from roboalign_policy.core.blend import make_fade
 from roboalign_policy.core.cadence import load_note, too_slow
 from roboalign_policy.core.contract import Contract, load_contract
+from roboalign_policy.core.contract_files import check_policy_folder
 from roboalign_policy.core.drive import Drive
 from roboalign_policy.core.drive_types import SYNC, DriveSettings
 from roboalign_policy.core.executor import ActionSpace
@@ -24,16 +25,16 @@ def load_policy(parameters: PolicyParameters) -> Any:
         ValueError: no checkpoint is named, or a server serves another contract.
         Exception: what the loader finds wrong with contract or checkpoint.
     """
+    remote = parameters.inference == "remote"
+    folder = None if remote else check_policy_folder(parameters.policy)
     contract = load_contract(parameters.contract) if parameters.contract else None
-    if parameters.inference == "remote":
+    if remote:
         return _connect(parameters, contract)
-    if not parameters.policy:
-        raise ValueError("policy: found an empty text, expected the folder of a checkpoint")
     # Here, so that the node starts (and is tested) without torch.
     from roboalign_policy.models.policy import MLLMPolicy
 
     policy = MLLMPolicy.load(
-        parameters.policy,
+        folder,
         contract=contract,
         grammar=parameters.grammar,
         think=parameters.think,

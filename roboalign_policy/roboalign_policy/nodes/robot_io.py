@@ -11,8 +11,9 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import String
 
 from roboalign_policy.core.frames import Sample
+from roboalign_policy.core.joint_readings import StateReader
 from roboalign_policy.core.keys import is_image
-from roboalign_policy.core.selectors import image_from_msg, stamp_ns_from_msg, vector_from_msg
+from roboalign_policy.core.selectors import image_from_msg, stamp_ns_from_msg
 from roboalign_policy.ros.chunk_msgs import CommandWriter
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.qos import lossless_qos, qos_from_contract
@@ -30,6 +31,7 @@ class RobotIo:
         commands: bool,
         on_sample: Callable[[Sample], None],
         on_unreadable: Callable[[str, str], None],
+        on_note: Callable[[str, str], None],
         on_task: Callable[[str], None],
     ) -> None:
         """Subscribe and advertise.
@@ -42,9 +44,13 @@ class RobotIo:
             commands: advertise the command topics, for `command`.
             on_sample: called with every sample that could be read.
             on_unreadable: called with stream key and reason for every message that could not.
+            on_note: called with stream key and which messages came that are no reading of it,
+                where that changes: those of other joints are passed over.
             on_task: called with every instruction.
         """
         self._node, self._on_sample, self._on_unreadable = node, on_sample, on_unreadable
+        self._on_note = on_note
+        self._notes: dict[str, str] = {}
         self._subscriptions = [
             self._subscribe(stream, lossless_qos() if lossless else qos_from_contract(stream.qos))
             for stream in contract.observations
@@ -88,24 +94,35 @@ class RobotIo:
     def _subscribe(self, stream: Any, qos: QoSProfile) -> Any:
         if is_image(stream.key):
 
-            def read(msg: Any) -> np.ndarray:
-                return image_from_msg(msg, stream.shape)
+            def read(msg: Any, receive_ns: int) -> Sample:
+                value = image_from_msg(msg, stream.shape)
+                return Sample(stream.key, stamp_ns_from_msg(msg), receive_ns, value)
 
         else:
+            reader = StateReader(stream)
 
-            def read(msg: Any) -> np.ndarray:
-                return vector_from_msg(msg, stream.fields)
+            def read(msg: Any, receive_ns: int) -> Sample | None:
+                sample = reader.read(msg, receive_ns)
+                self._note(stream.key, reader.sets.note())
+                return sample
 
         def callback(msg: Any) -> None:
             receive_ns = self._node.get_clock().now().nanoseconds
             try:
-                sample = Sample(stream.key, stamp_ns_from_msg(msg), receive_ns, read(msg))
-                sample.time_ns(stream.align.clock)
+                sample = read(msg, receive_ns)
+                if sample is not None:
+                    sample.time_ns(stream.align.clock)
             except ValueError as error:  # SelectorError, or no stamp where the contract wants one
                 self._on_unreadable(stream.key, str(error))
                 return
-            self._on_sample(sample)
+            if sample is not None:
+                self._on_sample(sample)
 
         return self._node.create_subscription(
             message_class(stream.type), stream.topic, callback, qos
         )
+
+    def _note(self, key: str, text: str) -> None:
+        if text != self._notes.get(key, ""):
+            self._notes[key] = text
+            self._on_note(key, text)

@@ -11,7 +11,9 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.serialization import deserialize_message
 
 from roboalign_policy.core.contract_types import Stream
+from roboalign_policy.core.selectors import names_of
 from roboalign_policy.core.stream_audit import StreamRecord
+from roboalign_policy.ros.joint_layout import has_leading_names, leading_names
 from roboalign_policy.ros.stamps import has_leading_stamp, leading_stamp_ns
 
 #: Of images only some are decoded, so that listening does not load the machine that it measures.
@@ -47,6 +49,8 @@ class StreamListener:
         self.topic, self.record = stream.topic, StreamRecord(stream)
         self._node, self._stream, self._kind, self._clock = node, stream, kind, clock
         self._stamped = has_leading_stamp(kind)
+        self._named = bool(self.record.sets.joints)
+        self._leading = self._named and has_leading_names(kind)
         self._every_ns = _IMAGE_EVERY_NS if stream.is_image else _STATE_EVERY_NS
         self._looked_ns = self._start_ns = 0
         qos = best_effort_qos(_IMAGE_DEPTH if stream.is_image else _STATE_DEPTH)
@@ -88,10 +92,18 @@ class StreamListener:
             info["source_timestamp"],
             self._clock[-1][1] if self._clock else 0,
             len(data),
+            self._names(data) if self._named else (),
         )
         if receive_ns - self._looked_ns >= self._every_ns:
             self._looked_ns = receive_ns
-            self.record.content.take(deserialize_message(data, self._kind))
+            self.record.content.take(self._deserialised(data))
+
+    def _names(self, data: bytes) -> Sequence[str]:
+        """Joints that a message names."""
+        return leading_names(data) if self._leading else names_of(self._deserialised(data))
+
+    def _deserialised(self, data: bytes) -> Any:
+        return deserialize_message(data, self._kind)
 
 
 def best_effort_qos(depth: int) -> QoSProfile:

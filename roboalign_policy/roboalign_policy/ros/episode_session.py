@@ -101,7 +101,7 @@ class EpisodeSession:
         self.start_ns = self.watched_ns = start_ns
         self.paused = False
         self.bytes = 0
-        self.stats = [StreamStats() for _ in topics]
+        self.stats = [StreamStats.of(topic) for topic in topics]
         self._topics, self._contract = topics, contract
         self._times = {topic.topic: TopicTimes() for topic in topics}
         self._pauses: list[tuple[int, int]] = []
@@ -226,6 +226,6 @@ class EpisodeSession:
         if not self._writer.put(index, log_ns, publish_ns, arrival.data):
             stats.dropped += 1
             return
-        stats.add(log_ns)
+        stats.add(log_ns, arrival.names)
         self._times[self._topics[index].topic].add(arrival.header_ns, log_ns)
         self.bytes += len(arrival.data)

@@ -19,6 +19,7 @@ from roboalign_policy.core.ring import Arrival
 from roboalign_policy.core.sequence_count import SequenceCount
 from roboalign_policy.ros.bag_writer import BagTopic
 from roboalign_policy.ros.definitions import message_class, message_definition, type_hash
+from roboalign_policy.ros.joint_layout import has_leading_names, leading_names
 from roboalign_policy.ros.publisher_qos import hears, recording_qos, same_terms
 from roboalign_policy.ros.qos import (
     lossless_qos,
@@ -91,6 +92,10 @@ class RawStreams:
         self._polled = _Polled()
         self._classes = [message_class(topic.type) for topic in topics]
         self._stamped = [has_leading_stamp(kind) for kind in self._classes]
+        self._named = [
+            bool(topic.joints) and has_leading_names(kind)
+            for topic, kind in zip(topics, self._classes, strict=True)
+        ]
         self._latched = {
             i for i, topic in enumerate(topics) if topic.qos.durability == "transient_local"
         }
@@ -117,16 +122,10 @@ class RawStreams:
         """
         for index in indices:
             found = [i.qos_profile for i in self._endpoints(index)]
-            self._publishers[index] = len(found)
             subscription, wanted = self._subscriptions[index], self._wanted(index, found)
             if not same_terms(subscription.qos_profile, wanted):
                 self._node.destroy_subscription(subscription)
                 self._subscriptions[index] = self._subscribe(index, wanted)
-
-    def count_publishers(self) -> None:
-        """See how many publishers each topic has: numbers of several say nothing of losses."""
-        for index, subscription in enumerate(self._subscriptions):
-            self._publishers[index] = subscription.get_publisher_count()
 
     def bag_topics(self) -> list[BagTopic]:
         """Topics for a bag, each with the QoS that its publishers offer now."""
@@ -195,17 +194,28 @@ class RawStreams:
 
     def _drain(self, index: int) -> None:
         subscription = self._subscriptions[index]
+        publishers = 0
         with subscription.handle:
             for _ in range(MAX_WAITING):
                 taken = subscription.handle.take_message(subscription.msg_type, True)
                 if taken is None:
                     break
-                self._take(index, *taken)
+                publishers = publishers or self._count_publishers(index)
+                self._take(index, publishers, *taken)
 
-    def _take(self, index: int, data: bytes, info: dict[str, int]) -> None:
+    def _count_publishers(self, index: int) -> int:
+        """How many may have sent what waits now: one who has left since may have, too.
+
+        Messages do not say whose they are, and numbers of several say nothing of losses.
+        """
+        before = self._publishers[index]
+        self._publishers[index] = max(1, self._subscriptions[index].get_publisher_count())
+        return max(before, self._publishers[index])
+
+    def _take(self, index: int, publishers: int, data: bytes, info: dict[str, int]) -> None:
         """Find the times of a message and pass it on."""
         number = info["publication_sequence_number"] or 0
-        lost = self._numbers[index].take(number, self._publishers[index])
+        lost = self._numbers[index].take(number, publishers)
         if index in self._latched:
             self._last[index] = data
         # The middleware knows when the message came; in simulated time only the node's clock says
@@ -215,7 +225,8 @@ class RawStreams:
         else:
             receive_ns = info["received_timestamp"]
         header_ns, send_ns = self._header_ns(index, data), info["source_timestamp"]
-        self._on_message(Arrival(index, header_ns, receive_ns, send_ns, data, lost))
+        names = leading_names(data) if self._named[index] else ()
+        self._on_message(Arrival(index, header_ns, receive_ns, send_ns, data, lost, names))
 
     def _header_ns(self, index: int, data: bytes) -> int | None:
         return leading_stamp_ns(data) if self._stamped[index] else None

@@ -43,6 +43,7 @@ def open_topics(balance: dict, bag: Bag, topics: TopicMap) -> None:
             "paused": 0,
             "unreadable": 0,
             "off_clock": 0,
+            "of_other_joints": {},
         }
     balance["unread_topics"] = dict(topics.unread)
 
@@ -52,14 +53,15 @@ def add_messages(balance: dict, scan: Scan, topics: TopicMap) -> None:
     for name, count in scan.counts.items():
         balance["topics"][name]["read"] += count
         balance["topics"][name]["paused"] += scan.paused.get(name, 0)
-    columns = {name: [] for name in balance["topics"]}
-    for name, keys in topics.observations.items():
-        columns[name] += [scan.observed[key].readable for key in keys]
-    for name, index in topics.commands.items():
-        columns[name].append(scan.commands[index].readable)
-    for name, readable in columns.items():
-        unreadable = len(readable[0]) - int(np.count_nonzero(np.logical_and.reduce(readable)))
-        balance["topics"][name]["unreadable"] += unreadable
+    # A contract has each topic once.
+    columns = {name: scan.observed[keys[0]] for name, keys in topics.observations.items()}
+    columns |= {name: scan.commands[index] for name, index in topics.commands.items()}
+    for name, found in columns.items():
+        entry = balance["topics"][name]
+        entry["unreadable"] += found.unreadable
+        others = Counter(entry["of_other_joints"])
+        others.update(found.others)
+        entry["of_other_joints"] = dict(others)
 
 
 def add_off_clock(balance: dict, plan: FramePlan, topics: TopicMap) -> None:
@@ -141,7 +143,8 @@ def balance_faults(balance: dict, rows: int) -> list[str]:
             expect(f"messages read of {name}", topic["read"], topic["promised"])
         elif topic["read"] > topic["promised"]:
             expect(f"messages read of {name}, at most", topic["read"], topic["promised"])
-        if (left := topic["read"] - topic["paused"]) < topic["unreadable"]:
+        left = topic["read"] - topic["paused"] - sum(topic["of_other_joints"].values())
+        if left < topic["unreadable"]:
             expect(f"unreadable messages of {name}, at most", topic["unreadable"], left)
     expect(
         "frame times kept, dropped, trimmed and left out",

@@ -35,8 +35,9 @@ def checked_index(
     if contract is not None and contract.hash != index.contract.hash:
         raise DatasetError(
             out,
-            f"holds episodes of contract {index.contract.name} ({index.contract.hash[:12]}), "
-            f"found {contract.name} ({contract.hash[:12]}): use another folder",
+            f"contract: found {contract.name} ({contract.hash[:12]}), expected that of its "
+            f"episodes, {index.contract.name} ({index.contract.hash[:12]}): name that one, or "
+            "another folder",
         )
     if recipe is not None and recipe.to_dict() != index.recipe:
         raise DatasetError(out, _other_rules(recipe.to_dict(), index.recipe))

@@ -18,6 +18,7 @@ from roboalign_training.data.pauses import Pauses
 from roboalign_training.data.scan import Scan, scan_messages
 from roboalign_training.data.topics import TopicMap
 
+_COLUMNS = ("receive_ns", "header_ns", "readable", "values", "parts")
 _IN_MEMORY = 8 << 20  # bytes of a column; longer ones lie in a temporary file
 
 
@@ -52,14 +53,15 @@ class ScanJob:
         times = (self.segment.start_ns, self.segment.end_ns)
         bag = open_place(self.place)
         scan = scan_messages(bag, self.contract, self.topics, times, self.pauses)
-        arrays, faults = {}, {}
+        arrays, faults, others = {}, {}, {}
         for name, columns in _named(scan):
-            faults[name] = columns.fault
-            for key in ("receive_ns", "header_ns", "readable", "values"):
+            faults[name], others[name] = columns.fault, columns.others
+            for key in _COLUMNS:
                 if (array := getattr(columns, key)) is not None:
                     arrays[f"{name}/{key}"] = array
         with PartWriter(self.path, self.made_with) as part:
-            part.finish(arrays, {"faults": faults, "counts": scan.counts, "paused": scan.paused})
+            facts = {"faults": faults, "others": others}
+            part.finish(arrays, {**facts, "counts": scan.counts, "paused": scan.paused})
 
 
 def joined_scan(parts: Sequence[Part], contract: Contract, folder: Path) -> Scan:
@@ -74,9 +76,13 @@ def joined_scan(parts: Sequence[Part], contract: Contract, folder: Path) -> Scan
         faults = [part.facts["faults"][name] for part in parts]
         arrays = {
             key: _joined([part.arrays.get(f"{name}/{key}") for part in parts], folder)
-            for key in ("receive_ns", "header_ns", "readable", "values")
+            for key in _COLUMNS
         }
-        return StreamColumns(**arrays, fault=next((f for f in reversed(faults) if f), ""))
+        others: Counter[str] = Counter()
+        for part in parts:
+            others.update(part.facts["others"][name])
+        fault = next((f for f in reversed(faults) if f), "")
+        return StreamColumns(**arrays, fault=fault, others=dict(others))
 
     return Scan(
         {s.key: columns(s.key) for s in contract.observations},

@@ -8,9 +8,13 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
+from roboalign_policy.core.joint_readings import joint_lists
+
 MOST_ROWS = 40
 MOST_TOPIC_TABLES = 3
-# "paused" and "off_clock" are not in sheets of data sets that were made before they were counted.
+# "paused", "off_clock" and `OTHERS` are not in sheets of data sets that were made before they were
+# counted.
+OTHERS = "of_other_joints"
 _MESSAGES = ("promised", "read", "paused", "unreadable", "off_clock")
 
 
@@ -28,9 +32,16 @@ def balance_rows(sheets: Sequence[dict]) -> list[list[str]]:
 
 def topic_rows(sheet: dict) -> list[list[str]]:
     """One line a topic of a bag, with the header first."""
-    rows = [["topic", "promised", "read", "in pauses", "unreadable", "stamp of another time"]]
+    rows = [
+        [
+            "topic", "promised", "read", "in pauses", "unreadable", "stamp of another time",
+            "of other joints",
+        ]
+    ]  # fmt: skip
     for name, topic in sorted(sheet["topics"].items()):
-        rows.append([name, *(str(topic.get(key, 0)) for key in _MESSAGES)])
+        others = topic.get(OTHERS, {})
+        named = f"{sum(others.values())}{f' ({joint_lists(others)})' if others else ''}"
+        rows.append([name, *(str(topic.get(key, 0)) for key in _MESSAGES), named])
     return rows
 
 
@@ -66,6 +77,8 @@ def _cells(sheet: dict) -> list[str]:
     messages += f", {paused} in pauses" if paused else ""
     messages += f", {unreadable} unreadable" if unreadable else ""
     messages += f", {off_clock} with a stamp of another time" if off_clock else ""
+    others = sum(sum(topic.get(OTHERS, {}).values()) for topic in topics)
+    messages += f", {others} of other joints" if others else ""
     episodes, frames, images = sheet["episodes"], sheet["frames"], sheet["images"]
     left_out = [f"{count} left out: {kind}" for kind, count in episodes["left_out"].items()]
     lost = [
@@ -101,7 +114,8 @@ def _sum(whole: int, parts: list[str]) -> str:
 def _total(sheets: Sequence[dict]) -> dict:
     """The sums of several sheets."""
     return {
-        "topics": {str(n): _added([*s["topics"].values()]) for n, s in enumerate(sheets)},
+        "topics": {f"{n} {name}": topic
+                   for n, s in enumerate(sheets) for name, topic in s["topics"].items()},
         "episodes": {
             **_added([s["episodes"] for s in sheets]),
             "left_out": _added([s["episodes"]["left_out"] for s in sheets]),

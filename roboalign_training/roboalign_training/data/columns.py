@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from roboalign_policy.core.contract import Stream
+from roboalign_policy.core.joint_readings import JointSets, Share, joined, named_joint
 from roboalign_policy.core.recorded import Track
 
 _LEAST = 256  # rows that a column has room for from the start
@@ -45,22 +48,28 @@ class StreamColumns:
         header_ns: (N,) int64, ns; None where the type has no header.
         readable: (N,) bool.
         values: (N, D) float32 in the contract's units, NaN where unreadable; None of an image.
+        parts: (N, ceil(D / 8)) uint8, which of the D a message holds, as `np.packbits`, where it
+            names some of the joints and not all: not readable by itself. None of an image.
         fault: Why the last unreadable message is unreadable, or "".
+        others: How many messages of other joints were passed over, by the joints they name.
     """
 
     receive_ns: np.ndarray
     header_ns: np.ndarray | None
     readable: np.ndarray
     values: np.ndarray | None
+    parts: np.ndarray | None = None
     fault: str = ""
+    others: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.receive_ns)
 
     @property
     def unreadable(self) -> int:
-        """How many messages could not be read."""
-        return len(self) - int(np.count_nonzero(self.readable))
+        """How many messages could not be read; parts of a reading are not among them."""
+        parts = 0 if self.parts is None else int(np.count_nonzero(self.parts.any(axis=1)))
+        return len(self) - int(np.count_nonzero(self.readable)) - parts
 
     def stamps(self, clock: str) -> np.ndarray:
         """Times of all messages on a clock of the contract, (N,) int64, ns."""
@@ -81,6 +90,66 @@ class StreamColumns:
         return replace(self, readable=readable, fault=fault)
 
 
+def completed(columns: StreamColumns, stream: Stream) -> StreamColumns:
+    """The readings of a state stream: parts are put together as `StateReader` does live.
+
+    Args:
+        columns: All its messages.
+        stream: Of the contract.
+
+    Returns:
+        A row a reading or unreadable message, none a part; `fault` says what came instead where
+        there is no reading.
+    """
+    joints = [named_joint(f.path) for f in stream.fields]
+    sets = JointSets(filter(None, joints), stream.max_age_ns)
+    sets.others.update(columns.others)
+    stamps = columns.stamps(stream.align.clock)
+    if columns.parts is None or stamps is None or not columns.parts.any():
+        found = columns
+    else:
+        found = _put_together(columns, joints, sets, stamps, stream.align.clock == "header")
+    if not found.fault and not found.readable.any():
+        found = replace(found, fault=f"{stream.topic}: {note}" if (note := sets.note()) else "")
+    return found
+
+
+def _put_together(
+    columns: StreamColumns,
+    joints: Sequence[str],
+    sets: JointSets,
+    stamps: np.ndarray,
+    by_header: bool,
+) -> StreamColumns:
+    is_part = columns.parts.any(axis=1)
+    places = np.flatnonzero(is_part)
+    held = np.unpackbits(columns.parts[places], axis=1, count=len(joints)).astype(bool)
+    rows = np.where(columns.readable, np.arange(len(columns)), -1)
+    wholes = np.maximum.accumulate(rows)[places].tolist()
+    readable, values = np.array(columns.readable), np.array(columns.values)
+    header = None if columns.header_ns is None else np.array(columns.header_ns)
+    newest, before = np.full(len(joints), np.nan, np.float32), -1
+    kept = ~is_part
+    for place, mask, whole in zip(places.tolist(), held, wholes, strict=True):
+        if whole != before:  # the last message before it that was a reading by itself
+            sets.whole(int(stamps[whole]))
+            before = whole
+        present = [joint for joint, there in zip(joints, mask, strict=True) if there]
+        share = sets.part(present, int(stamps[place]))
+        kept[place] = share is not Share.PART
+        if share is Share.LACKING:
+            values[place] = np.nan
+            continue
+        newest[mask] = values[place][mask]
+        if share is Share.COMPLETE:
+            values[place], readable[place] = newest, True
+            if by_header:
+                header[place] = sets.newest_ns
+    rows = (columns.receive_ns, header, readable, values)
+    rows = [None if column is None else column[kept] for column in rows]
+    return StreamColumns(*rows, None, columns.fault, columns.others)
+
+
 class StreamCollector:
     """Gathers the messages of one stream."""
 
@@ -89,8 +158,12 @@ class StreamCollector:
         self.fault = ""
         self._receive, self._readable = GrowingColumn(np.int64), GrowingColumn(bool)
         self._header, self._has_header = GrowingColumn(np.int64), True
-        self._values = None if width is None else GrowingColumn(np.float32, width)
+        self._values = self._parts = None
+        if width is not None:
+            self._values = GrowingColumn(np.float32, width)
+            self._parts = GrowingColumn(np.uint8, -(-width // 8))
         self._width = width
+        self._others: Counter[str] = Counter()
 
     def add(
         self,
@@ -98,6 +171,7 @@ class StreamCollector:
         header_ns: np.ndarray | None,
         values: np.ndarray | None,
         fault: str = "",
+        held: Sequence[bool] | None = None,
     ) -> None:
         """Takes messages that were built alike.
 
@@ -106,10 +180,11 @@ class StreamCollector:
             header_ns: (N,) int64, ns; None where the type has no header.
             values: (N, D) float; None of images, and where all are unreadable.
             fault: Why they are unreadable, or "".
+            held: (D,) which numbers they hold, where these are parts of a reading.
         """
         count = len(receive_ns)
         self._receive.extend(receive_ns)
-        self._readable.extend(np.full(count, not fault))
+        self._readable.extend(np.full(count, not fault and held is None))
         self.fault = fault or self.fault
         if header_ns is None:
             self._has_header = False
@@ -118,6 +193,12 @@ class StreamCollector:
         if self._values is not None:
             unread = np.full((count, self._width), np.nan, np.float32)
             self._values.extend(unread if values is None else values)
+            bits = np.packbits(np.zeros(self._width, bool) if held is None else np.array(held))
+            self._parts.extend(np.broadcast_to(bits, (count, len(bits))))
+
+    def pass_over(self, names: Sequence[str]) -> None:
+        """Takes a message of other joints: it is counted, and is none of the stream's."""
+        self._others[joined(names)] += 1
 
     def columns(self) -> StreamColumns:
         """All that was gathered."""
@@ -126,5 +207,7 @@ class StreamCollector:
             self._header.array() if self._has_header else None,
             self._readable.array(),
             None if self._values is None else self._values.array(),
+            None if self._parts is None else self._parts.array(),
             self.fault,
+            dict(self._others),
         )

@@ -18,10 +18,10 @@ from roboalign_policy.core.frames import Frame
 from roboalign_policy.core.recorded import rising
 from roboalign_policy.core.resample import commands_at, resample_tracks
 from roboalign_training.data.clocks import OFF_CLOCK, settled, stream_times
-from roboalign_training.data.columns import StreamColumns
+from roboalign_training.data.columns import StreamColumns, completed
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.framed import Frames
-from roboalign_training.data.framing import episode_times
+from roboalign_training.data.framing import episode_times, no_command
 from roboalign_training.data.motion import JUMP, jumping_frames
 from roboalign_training.data.pauses import Pauses
 from roboalign_training.data.scan import Scan
@@ -97,6 +97,8 @@ def plan_frames(scan: Scan, contract: Contract, source: Path, pauses: Pauses = (
     Raises:
         EpisodeError: When a stream has no readable message, or a clock is of no use.
     """
+    states = {s.key: completed(scan.observed[s.key], s) for s in contract.states}
+    scan = replace(scan, observed={**scan.observed, **states})
     scan, off_clock = settle_clocks(scan, contract, source)
     empty = [key for key, found in scan.observed.items() if not found.readable.any()]
     if empty:
@@ -160,7 +162,8 @@ def _actions(
             values, found = commands_at(stamps, values, times, command.align)
             actions[:, [names.index(dim) for dim in command.fields]] = values
         if not found.all():
-            lost[f"{command.topic}: no command"] = np.flatnonzero(~found)
+            why = no_command(command, () if len(columns) else columns.others)
+            lost[why] = np.flatnonzero(~found)
     return actions, lost
 
 

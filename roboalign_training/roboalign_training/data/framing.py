@@ -7,22 +7,29 @@ not make is counted by reason.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.contract import Command, Contract, Stream
 from roboalign_policy.core.episode_fitness import MOST_FRAMES
 from roboalign_policy.core.frames import Frame, Sample, frame_times
+from roboalign_policy.core.joint_readings import (
+    StateReader,
+    command_from_msg,
+    joined,
+    joint_lists,
+)
 from roboalign_policy.core.resample import actions_at, resample
 from roboalign_policy.core.selectors import (
     SelectorError,
     image_from_msg,
+    names_of,
     stamp_ns_from_msg,
-    values_from_command,
-    vector_from_msg,
 )
 from roboalign_training.data.bags import Message
 from roboalign_training.data.clocks import OFF_CLOCK, settled, stream_times
@@ -42,6 +49,7 @@ class _Track:
     fault: str = ""
     off_clock: np.ndarray | None = None
     stamps: np.ndarray | None = None
+    others: Counter[str] = field(default_factory=Counter)
 
     @property
     def columns(self) -> tuple[np.ndarray | None, np.ndarray]:
@@ -149,44 +157,59 @@ def _samples(
 ) -> tuple[dict[str, _Track], list[_Track]]:
     """Samples of the observation streams by key, and of the commands in the contract's order."""
     observed = {stream.key: _Track() for stream in contract.observations}
+    readers = {stream.key: StateReader(stream) for stream in contract.states}
     commands = [_Track() for _ in contract.action.commands]
     for name, receive_ns, msg in messages:
         header_ns = stamp_ns_from_msg(msg)
         for key in topics.observations.get(name, ()):
             stream = contract.stream(key)
-            _take(
-                observed[key],
-                stream,
-                Sample(key, header_ns, receive_ns, np.empty(0)),
-                lambda s=stream, m=msg: (
-                    image_from_msg(m, s.shape) if s.is_image else vector_from_msg(m, s.fields)
-                ),
-            )
+            empty = Sample(key, header_ns, receive_ns, np.empty(0))
+            if stream.is_image:
+                _take(
+                    observed[key],
+                    stream,
+                    empty,
+                    lambda e=empty, s=stream, m=msg: replace(e, value=image_from_msg(m, s.shape)),
+                )
+            else:
+                read = partial(readers[key].read, msg, receive_ns)
+                _take(observed[key], stream, empty, read)
         if name in topics.commands:
             number = topics.commands[name]
-            command = contract.action.commands[number]
-            _take(
-                commands[number],
-                command,
-                Sample(command.topic, header_ns, receive_ns, np.empty(0)),
-                lambda c=command, m=msg: np.array(
-                    [values_from_command(m, c)[dim] for dim in c.fields]
-                ),
-            )
+            command, track = contract.action.commands[number], commands[number]
+            empty = Sample(command.topic, header_ns, receive_ns, np.empty(0))
+            _take(track, command, empty, partial(_command, track, empty, msg, command))
+    for key, reader in readers.items():
+        track, note = observed[key], reader.sets.note()
+        if not track.samples and not track.fault and note:
+            track.fault = f"{contract.stream(key).topic}: {note}"
     return observed, commands
 
 
-def _take(track: _Track, stream, empty: Sample, read) -> None:
-    """Adds one message to a track: `empty` with the value that `read` gets out of it."""
-    track.header_ns.append(empty.header_ns)
-    track.receive_ns.append(empty.receive_ns)
+def _command(track: _Track, empty: Sample, msg: Any, command: Command) -> Sample | None:
+    """The numbers of a command; None of one for other joints."""
+    found = command_from_msg(msg, command)
+    if found is None:
+        track.others[joined(names_of(msg))] += 1
+        return None
+    return replace(empty, value=np.array([found[dim] for dim in command.fields]))
+
+
+def _take(
+    track: _Track, stream: Stream | Command, empty: Sample, read: Callable[[], Sample | None]
+) -> None:
+    """Adds one message to a track, unless `read` finds it of other joints or a part alone."""
+    sample = None
     try:
-        value = read()
+        if (sample := read()) is None:
+            return
     except SelectorError as error:
         track.fault = f"{stream.topic}: {error}"
-        track.samples.append(None)
-        return
-    track.samples.append(Sample(empty.key, empty.header_ns, empty.receive_ns, value))
+    except ValueError:
+        pass  # without a stamp where the contract goes by it: `settled` says so
+    track.header_ns.append((sample or empty).header_ns)
+    track.receive_ns.append((sample or empty).receive_ns)
+    track.samples.append(sample)
 
 
 def _actions(
@@ -201,9 +224,16 @@ def _actions(
         if samples := track.readable:
             values, found = actions_at(samples, times, command.align)
             actions[:, [names.index(dim) for dim in command.fields]] = values
+        why = no_command(command, () if track.samples else track.others)
         for index in np.flatnonzero(~found):
-            reasons[int(index)].append(f"{command.topic}: no command")
+            reasons[int(index)].append(why)
     return actions, reasons
+
+
+def no_command(command: Command, others: Iterable[str]) -> str:
+    """Why a frame has no action; `others`: joints of all messages where not one is a command."""
+    note = f" (messages of other joints came: {joint_lists(others)})" if others else ""
+    return f"{command.topic}: no command{note}"
 
 
 def _kind(reason: str) -> str:

@@ -15,6 +15,7 @@ from roboalign_training.data.episodes import EpisodeFrames, Span, find_spans
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.light import light_frames
 from roboalign_training.data.pauses import Pauses, unpaused
+from roboalign_training.data.readings import Readings
 from roboalign_training.data.recipe import Recipe, frames_fault, frames_notes, span_fault
 from roboalign_training.data.topics import TopicMap, map_topics
 
@@ -38,7 +39,8 @@ class TopicReport:
         expected_hz: The contract's rate; 0 where it asks for none.
         gap_s: From which length a gap is worth a mark: the contract's greatest age, or three times
             the usual interval; infinite where the topic has no usual one.
-        arrivals: When its messages came.
+        arrivals: When its messages came, of a stream of joints its readings.
+        note: Which messages came beside these, or in place of them; empty where none did.
     """
 
     name: str
@@ -51,6 +53,7 @@ class TopicReport:
     expected_hz: float = 0.0
     gap_s: float = np.inf
     arrivals: Arrivals | None = None
+    note: str = ""
 
     @property
     def gaps(self) -> list[Gap]:
@@ -138,8 +141,11 @@ def inspect_bag(
         except EpisodeError as error:
             fault = error.cause
     pauses = tuple(sorted({pause for span in spans for pause in span.pauses}))
-    times = _arrivals(bag, pauses, tell)
-    reports = [_topic_report(bag, name, times[name], roles.get(name)) for name in sorted(times)]
+    readings = Readings(bag, contract, topics) if roles else None
+    times = _arrivals(bag, pauses, readings, tell)
+    reports = [
+        _topic_report(bag, name, times[name], roles.get(name), readings) for name in sorted(times)
+    ]
     return BagReport(bag, tuple(reports), tuple(episodes), fault)
 
 
@@ -172,11 +178,14 @@ def _episode_report(
     )
 
 
-def _arrivals(bag: Bag, pauses: Pauses, tell: Callable[[str], None]) -> dict[str, Arrivals]:
-    """When messages of each topic arrived, those within pauses left out."""
+def _arrivals(
+    bag: Bag, pauses: Pauses, readings: Readings | None, tell: Callable[[str], None]
+) -> dict[str, Arrivals]:
+    """When messages of each topic arrived: within no pause, and of a stream's joints readings."""
     times = {name: Arrivals(bag.start_ns, bag.end_ns, pauses=pauses) for name in bag.topics}
     for number, message in enumerate(unpaused(bag.raw_messages(), pauses)):
-        times[message.topic].add(message.receive_ns)
+        if readings is None or readings.take(*message):
+            times[message.topic].add(message.receive_ns)
         if number % TELL_EVERY == 0:
             tell(f"counting messages: {number} of {bag.message_count}")
     for arrivals in times.values():
@@ -231,8 +240,9 @@ def _topic_report(
     name: str,
     arrivals: Arrivals,
     role: tuple[str, float, float] | None,
+    readings: Readings | None,
 ) -> TopicReport:
-    """Rate and gaps of one topic, pauses not counted."""
+    """Rate and gaps of one topic, pauses not counted, of readings where the contract reads it."""
     topic = bag.topics[name]
     rate, longest = arrivals.rate_hz, arrivals.longest_s
     faults = [topic.fault] if topic.fault else []
@@ -248,5 +258,5 @@ def _topic_report(
         mark = MISSING_STEP / expected if expected else arrivals.usual_gap_s
     return TopicReport(
         name, topic.type, topic.count, rate, longest, use, tuple(faults), expected,
-        np.inf if np.isnan(mark) else mark, arrivals,
+        np.inf if np.isnan(mark) else mark, arrivals, readings.note(name) if readings else "",
     )  # fmt: skip

@@ -54,7 +54,7 @@ def bag_view(report: BagReport, contract: Contract | None) -> View:
     view.facts.append(f"contract: {name}")
     rows = [["topic", "type", "messages", "Hz", "expected", "longest gap [s]", "use", "remarks"]]
     for t in report.topics:
-        remarks = "; ".join(t.faults)
+        remarks = "; ".join(filter(None, [*t.faults, t.note]))
         expected = f"{t.expected_hz:g}" if t.expected_hz else ""
         rows.append([t.name, t.type, str(t.count), _number(t.rate_hz), expected,
                      _number(t.max_gap_s, 3), t.role, remarks])  # fmt: skip

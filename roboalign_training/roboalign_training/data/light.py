@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from roboalign_policy.core.contract import Command, Contract, Stream
+from roboalign_policy.core.frames import Sample
+from roboalign_policy.core.joint_readings import StateReader, command_from_msg
 from roboalign_policy.core.recording import END, PAUSE, RESUME, START
 from roboalign_policy.core.selectors import (
     SelectorError,
     image_from_msg,
     stamp_ns_from_msg,
-    values_from_command,
-    vector_from_msg,
 )
 from roboalign_training.data.bags import Bag, Message
 from roboalign_training.data.channels import HEADER, Moment, Sink, command_key, contract_channels
@@ -80,6 +80,7 @@ def feed_messages(
     for sink in sinks:
         for channel in contract_channels(contract):
             sink.declare(channel)
+    readers = {stream.key: StateReader(stream) for stream in contract.states}
     texts = [t for t in (topics.task, topics.episode) if t and sinks]
     wanted = dict.fromkeys([*topics.observations, *topics.commands, *texts])
     for message in unpaused(bag.messages(wanted), span.pauses):
@@ -95,13 +96,13 @@ def feed_messages(
             if stream.is_image:
                 message = _image(message, stream, when, sinks)
             else:
-                read = partial(vector_from_msg, message.message, stream.fields)
-                _vector(key, when, read, sinks)
+                read = partial(readers[key].read, message.message, message.receive_ns)
+                _state(stream, when, read, sinks)
         if message.topic in topics.commands:
             command = contract.action.commands[topics.commands[message.topic]]
             when = _moment(command, header_ns, message.receive_ns)
             read = partial(_action, message.message, command)
-            _vector(command_key(command.topic), when, read, sinks)
+            _vector(command_key(command.topic), lambda when=when: when, read, sinks)
         yield message
 
 
@@ -137,23 +138,44 @@ def _image(message: Message, stream: Stream, when: Moment, sinks: Sequence[Sink]
     return message._replace(message=_StandIn(**header))
 
 
-def _vector(key: str, when: Moment, read: Callable[[], np.ndarray], sinks: Sequence[Sink]) -> None:
-    """Gives the sinks a vector, or the reason why there is none."""
+def _state(
+    stream: Stream, when: Moment, read: Callable[[], Sample | None], sinks: Sequence[Sink]
+) -> None:
+    """Gives the sinks a state, when its last part came."""
+
+    def values() -> np.ndarray | None:
+        nonlocal when
+        sample = read()
+        if sample is not None:
+            when = _moment(stream, sample.header_ns, sample.receive_ns)
+        return None if sample is None else sample.value
+
+    _vector(stream.key, lambda: when, values, sinks)
+
+
+def _vector(
+    key: str,
+    when: Callable[[], Moment],
+    read: Callable[[], np.ndarray | None],
+    sinks: Sequence[Sink],
+) -> None:
+    """Gives the sinks a vector, or why there is none; nothing of a message of other joints."""
     if not sinks:
         return
     try:
         values = read()
-    except SelectorError as error:
+    except ValueError as error:  # SelectorError, or no stamp where the contract wants one
         for sink in sinks:
-            sink.unreadable(key, when, str(error))
+            sink.unreadable(key, when(), str(error))
         return
-    for sink in sinks:
-        sink.vector(key, when, values)
+    for sink in sinks if values is not None else ():
+        sink.vector(key, when(), values)
 
 
-def _action(msg: Any, command: Command) -> np.ndarray:
-    """The numbers of a command, in the order of its fields."""
-    return np.array(list(values_from_command(msg, command).values()))
+def _action(msg: Any, command: Command) -> np.ndarray | None:
+    """The numbers of a command, in the order of its fields; None of one for other joints."""
+    found = command_from_msg(msg, command)
+    return None if found is None else np.array(list(found.values()))
 
 
 def _tell(message: Message, topics: TopicMap, sinks: Sequence[Sink]) -> None:

@@ -14,20 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from roboalign_policy.core.contract import Command, Contract, Stream
+from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.selectors import (
     SelectorError,
-    check_image_msg,
     read_path,
     stamp_ns_from_msg,
-    values_from_command,
-    vector_from_msg,
 )
 from roboalign_training.data.bags import Bag
 from roboalign_training.data.cdr_layout import Layout, Numbers, Place, Tail, number
-from roboalign_training.data.columns import StreamCollector, StreamColumns
+from roboalign_training.data.columns import StreamColumns
 from roboalign_training.data.errors import BagError
 from roboalign_training.data.pauses import Pauses, Within
+from roboalign_training.data.scan_reader import ScanReader, held
 from roboalign_training.data.topics import TopicMap
 
 _ROWS = 1024  # messages that are taken apart together
@@ -70,9 +68,9 @@ def scan_messages(
     Raises:
         BagError: When the bag is damaged, or a message is none of its topic's type.
     """
-    observed = {s.key: _Reader(s) for s in contract.observations}
-    commands = [_Reader(c) for c in contract.action.commands]
-    by_topic: dict[str, list[_Reader]] = {}
+    observed = {s.key: ScanReader(s) for s in contract.observations}
+    commands = [ScanReader(c) for c in contract.action.commands]
+    by_topic: dict[str, list[ScanReader]] = {}
     for name, keys in topics.observations.items():
         by_topic.setdefault(name, []).extend(observed[key] for key in keys)
     for name, index in topics.commands.items():
@@ -116,62 +114,10 @@ class MessageView:
         return found
 
 
-class _Reader:
-    """One stream or command: how to get its values out of a message."""
-
-    def __init__(self, stream: Stream | Command) -> None:
-        self.stream = stream
-        self.is_image = isinstance(stream, Stream) and stream.is_image
-        if isinstance(stream, Command):
-            self.fields = list(stream.fields.values())
-        else:
-            self.fields = list(stream.fields)
-        self.collector = StreamCollector(None if self.is_image else len(self.fields))
-
-    def check_image(self, msg: Any) -> str:
-        """Why an image cannot be read, as far as its head tells, or ""."""
-        try:
-            check_image_msg(msg, self.stream.shape)
-        except SelectorError as error:
-            return self._fault(error)
-        return ""
-
-    def places(self, layout: Layout) -> list[Place] | str | None:
-        """Where its numbers stand; why they do not; None where something else stands there."""
-        try:
-            found = [read_path(layout.message, f.path) for f in self.fields]
-        except SelectorError as error:
-            return self._fault(error)
-        return found if all(isinstance(place, Place) for place in found) else None
-
-    def take_decoded(self, receive_ns: int, header_ns: int | None, msg: Any) -> None:
-        """Takes one decoded message."""
-        values, fault = None, ""
-        header = None if header_ns is None else np.array([header_ns], np.int64)
-        if self.is_image:
-            fault = self.check_image(msg)
-        else:
-            try:
-                values = self._values(msg)[None]
-            except SelectorError as error:
-                fault = self._fault(error)
-        with np.errstate(over="ignore"):
-            self.collector.add([receive_ns], header, values, fault)
-
-    def _values(self, msg: Any) -> np.ndarray:
-        if isinstance(self.stream, Command):
-            found = values_from_command(msg, self.stream)
-            return np.array([found[dim] for dim in self.stream.fields])
-        return vector_from_msg(msg, self.stream.fields)
-
-    def _fault(self, error: SelectorError) -> str:
-        return f"{self.stream.topic}: {error}"
-
-
 class _Topic:
     """Takes the messages of one topic for all that read it, many at a time."""
 
-    def __init__(self, bag: Bag, name: str, readers: list[_Reader]) -> None:
+    def __init__(self, bag: Bag, name: str, readers: list[ScanReader]) -> None:
         self._bag, self._name, self._readers = bag, name, readers
         self._layouts = bag.layouts(name)
         self._images = any(reader.is_image for reader in readers)
@@ -194,6 +140,10 @@ class _Topic:
         if self._images:
             self._image(way[1], layout, receive_ns, data)
             return
+        if all(plan.others for _, plan in way[2]):
+            for reader, plan in way[2]:
+                reader.collector.pass_over(plan.others)
+            return
         waiting = self._waiting
         if waiting and (
             layout is not self._layout
@@ -214,16 +164,21 @@ class _Topic:
         _, stamp, plans = self._ways[id(self._layout)]
         rows = np.frombuffer(b"".join(self._waiting), np.uint8).reshape(len(self._waiting), -1)
         header = None if stamp is None else stamp(lambda place: _column(rows, place))
-        for reader, places in plans:
-            if isinstance(places, str):
-                reader.collector.add(self._received, header, None, places)
+        for reader, plan in plans:
+            if plan.others:
+                for _ in rows:
+                    reader.collector.pass_over(plan.others)
                 continue
-            values = np.empty((len(rows), len(places)), np.float32)
+            if plan.fault:
+                reader.collector.add(self._received, header, None, plan.fault)
+                continue
+            values = np.full((len(rows), len(plan.places)), np.nan, np.float32)
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf: non-finite
-                for dim, (place, f) in enumerate(zip(places, reader.fields, strict=True)):
-                    column = _column(rows, place).astype(np.float64)
-                    values[:, dim] = column * f.gain + f.offset
-            reader.collector.add(self._received, header, values)
+                for dim, (place, f) in enumerate(zip(plan.places, reader.fields, strict=True)):
+                    if place is not None:
+                        column = _column(rows, place).astype(np.float64)
+                        values[:, dim] = column * f.gain + f.offset
+            reader.collector.add(self._received, header, values, held=held(plan.places))
         self._waiting, self._received, self._size = [], [], 0
 
     def _image(self, stamp: Callable | None, layout: Layout, receive_ns: int, data: bytes) -> None:
@@ -252,7 +207,7 @@ class _Topic:
                 self._ways.clear()
             mixed = self._images and not all(reader.is_image for reader in self._readers)
             plans = [] if self._images else [(r, r.places(layout)) for r in self._readers]
-            known = not mixed and all(places is not None for _, places in plans)
+            known = not mixed and all(plan is not None for _, plan in plans)
             stamp = _stamps(layout) if known else None
             known = known and stamp is not False
             self._ways[id(layout)] = (layout, stamp, plans) if known else None

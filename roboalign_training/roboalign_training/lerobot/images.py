@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image as PilImage
 
 from roboalign_policy.core.contract import Contract, Stream
+from roboalign_policy.core.images import depth_fault
 from roboalign_training.data.episodes import EpisodeFrames
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.png import encode_png
@@ -88,6 +89,8 @@ def _decoded(item: object, path: Path, name: str) -> Picture:
         raise DatasetError(path, f"{name}: holds no image")
     try:
         with PilImage.open(io.BytesIO(data)) as image:
+            if fault := depth_fault(data, image.mode):
+                raise DatasetError(path, f"{name}: is {fault}, expected 8-bit colour or grey")
             plain = image.format == "PNG" and image.mode == "RGB"
             return np.asarray(image.convert("RGB")), data if plain else None
     except (OSError, SyntaxError, ValueError, PilImage.DecompressionBombError) as error:

@@ -116,7 +116,7 @@ def _image(name: str, when: Moment, msg: Any, sinks: Sequence[Sink]) -> None:
         if hasattr(msg, "encoding"):
             pixels = image_from_msg(msg, (int(msg.height), int(msg.width), 3))
         else:
-            pixels = decode_compressed(bytes(msg.data))
+            pixels = decode_compressed(bytes(msg.data), msg.format)
         if not pixels.size:
             raise SelectorError(f"an image of {pixels.shape[1]} x {pixels.shape[0]} pixels")
     except SelectorError as error:

@@ -102,7 +102,7 @@ class ReplayClient:
                 "expected policy_node alone: a replay must not drive anything"
             )
 
-    def ask(self, row: int, messages: dict[str, Any]) -> Answer:
+    def ask(self, row: int, messages: dict[str, list[Any]]) -> Answer:
         """Publish the messages of a frame and wait for the chunk that answers it.
 
         Raises:
@@ -117,9 +117,10 @@ class ReplayClient:
         stamp_ns = int(self._stamps_ns[row])
         at = f"frame {row} (stamp {stamp_ns} ns)"
         self._chunk, self._wanted_ns = None, stamp_ns
-        for topic, msg in messages.items():
-            msg.header.stamp = ns_to_stamp(stamp_ns)
-            self._publishers[topic].publish(msg)
+        for topic, parts in messages.items():
+            for msg in parts:
+                msg.header.stamp = ns_to_stamp(stamp_ns)
+                self._publishers[topic].publish(msg)
         until_s = time.monotonic() + self._stall_s
         while self._chunk is None:
             if self._ended is None or self._ended.done():

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from rclpy.serialization import deserialize_message
 
+from roboalign_policy.core.contract import Stream
 from roboalign_policy.core.frames import Frame, Sample
+from roboalign_policy.core.joint_readings import StateReader
 from roboalign_policy.core.resample import resample
 from roboalign_policy.core.selectors import (
     SelectorError,
     image_from_msg,
+    names_of,
     stamp_ns_from_msg,
-    vector_from_msg,
 )
 from roboalign_policy.ros.definitions import message_class
 from roboalign_training.data.pauses import unpaused
@@ -25,7 +27,7 @@ class ReplayError(RuntimeError):
     """The recording cannot be published, or policy_node does not answer."""
 
 
-def selected_messages(recording: Recording, rows: Sequence[int]) -> Iterator[dict[str, Any]]:
+def selected_messages(recording: Recording, rows: Sequence[int]) -> Iterator[dict[str, list[Any]]]:
     """Find the messages that frames were made of, by the resampler that made them.
 
     Args:
@@ -33,15 +35,17 @@ def selected_messages(recording: Recording, rows: Sequence[int]) -> Iterator[dic
         rows: frames wanted, rising.
 
     Yields:
-        By topic of the contract, the message of each frame; what is read from it is what the data
-        pipeline has in that frame, to the bit.
+        By topic of the contract, the messages of each frame: one, or where the joints of a stream
+        come in several, those of one reading. What is read from them is what the data pipeline has
+        in that frame, to the bit.
 
     Raises:
         ReplayError: a message has no header, does not decode here, or is not the pipeline's.
     """
     contract, frames, where = recording.contract, recording.frames, recording.bag.path
     samples: list[Sample] = []
-    sources: dict[tuple[str, int], tuple[Any, np.ndarray]] = {}
+    sources: dict[tuple[str, int], tuple[list[Any], np.ndarray]] = {}
+    readers = {stream.key: _Reader(stream) for stream in contract.states}
     messages = recording.bag.raw_messages(recording.topics.observations)
     for name, receive_ns, data in unpaused(messages, recording.span.pauses):
         if not recording.span.start_ns <= receive_ns <= recording.span.end_ns:
@@ -58,27 +62,53 @@ def selected_messages(recording: Recording, rows: Sequence[int]) -> Iterator[dic
         for key in recording.topics.observations[name]:
             stream = contract.stream(key)
             try:
-                value = (
-                    image_from_msg(msg, stream.shape)
-                    if stream.is_image
-                    else vector_from_msg(msg, stream.fields)
-                )
+                if stream.is_image:
+                    value, parts = image_from_msg(msg, stream.shape), [msg]
+                    sample = Sample(key, header_ns, receive_ns, value)
+                else:
+                    sample, parts = readers[key].read(msg, receive_ns)
             except SelectorError:
                 continue  # the pipeline has left the frames out that would need it
-            sample = Sample(key, header_ns, receive_ns, value)
+            if sample is None:
+                continue
             samples.append(sample)
             # Of equal stamps the resampler keeps the first.
-            sources.setdefault((key, sample.time_ns(stream.align.clock)), (msg, value))
+            time_ns = sample.time_ns(stream.align.clock)
+            sources.setdefault((key, time_ns), (parts, sample.value))
     times = frames.stamps_ns[list(rows)]
     for row, frame in zip(rows, resample(contract, samples, times), strict=True):
         at = f"{where}: frame {row} ({int(frames.stamps_ns[row])} ns)"
         if not isinstance(frame, Frame):
             raise ReplayError(f"{at}: {frame}, but the data pipeline has this frame")
-        picked: dict[str, Any] = {}
+        picked: dict[str, list[Any]] = {}
         for stream in contract.observations:
             stamp_ns = frame.stamp_ns - round(frame.ages_s[stream.key] * 1e9)
-            msg, value = sources[stream.key, stamp_ns]
+            parts, value = sources[stream.key, stamp_ns]
             if not np.array_equal(value, frames.values[stream.key][row]):
                 raise ReplayError(f"{at}: {stream.key}: message and data pipeline differ")
-            picked[stream.topic] = msg
+            picked[stream.topic] = parts
         yield picked
+
+
+class _Reader:
+    """Reads a state stream, and keeps the messages that a reading is made of."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._reader, self._parts = StateReader(stream), []
+
+    def read(self, msg: Any, receive_ns: int) -> tuple[Sample | None, list[Any]]:
+        """What `StateReader.read` gives, and the messages that it was read from, as they came."""
+        others = self._reader.sets.others.total()
+        sample = self._reader.read(msg, receive_ns)
+        if self._reader.sets.others.total() == others:
+            self._parts.append(msg)
+        if sample is None:
+            return None, []
+        found, missing = [], set(self._reader.sets.joints)
+        for part in reversed(self._parts) if missing else [msg]:
+            # A later message of the same joints took an earlier one's place.
+            if not found or missing & set(names_of(part)):
+                found.append(part)
+                missing -= set(names_of(part))
+        self._parts = []
+        return sample, found[::-1]

@@ -1,0 +1,167 @@
+"""Several nodes on one `joint_states`: gate, policy, recorder and doctor take the arm's own."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+from doctor_robot import Robot as DoctorRobot
+from doctor_robot import running
+from gate_harness import GateClient, Sender, moves
+from policy_harness import Client, Robot, fake_policies
+from recorder_harness import Robot as RecordedRobot
+from recorder_harness import read_bag, start, stop
+from roboalign_msgs.action import RunPolicy
+from roboalign_msgs.msg import GateStatus
+from sensor_msgs.msg import JointState
+
+from roboalign_policy.ros.conversions import joint_state_to_msg
+from roboalign_policy.ros.qos import reliable_qos
+from roboalign_training.doctor_cli import main as doctor
+
+ARM = [f"panda_joint{number}" for number in range(1, 8)]
+
+
+class Crowd:
+    """A gripper and a base on the arm's topic, faster than it and with clocks of their own."""
+
+    def __init__(self, node):
+        self._publisher = node.create_publisher(JointState, "joint_states", reliable_qos(50))
+        node.create_timer(0.01, self._publish)
+
+    def _publish(self):
+        self._publisher.publish(joint_state_to_msg(["finger"], np.ones(1) * 0.02, 0))
+        wheels = ["wheel_left", "wheel_right"]
+        self._publisher.publish(joint_state_to_msg(wheels, np.zeros(2), 10**9))
+
+
+class Halves:
+    """The arm's joints by two publishers, each with a part of them."""
+
+    def __init__(self, node):
+        self.silent = set()
+        self._publishers = [
+            node.create_publisher(JointState, "joint_states", reliable_qos(5)) for _ in range(2)
+        ]
+        node.create_timer(0.05, self._publish)
+
+    def _publish(self):
+        for number, names in enumerate((ARM[:4], ARM[4:])):
+            if number not in self.silent:
+                msg = joint_state_to_msg(names, np.zeros(len(names)), time.time_ns())
+                self._publishers[number].publish(msg)
+
+
+@pytest.fixture
+def gate(start_node, probe):
+    """The gate of sim_panda beside its robot and a sender, neither enabled."""
+    start_node("safety_gate_node", contract="sim_panda", candidate_timeout_s=0.5)
+    client = GateClient(probe)
+    client.robot = Robot(probe)
+    client.state(GateStatus.STATE_DISABLED, 30.0)
+    client.sender = Sender(probe)
+    return client
+
+
+def drives_on(gate, probe):
+    """Commands go out for a while and nothing stops them."""
+    gate.state(GateStatus.STATE_ACTIVE)
+    count = len(gate.twists)
+    probe.until(lambda: len(gate.twists) >= count + 20, what="commands")
+    assert {s.state for s in gate.status[-20:]} == {GateStatus.STATE_ACTIVE}, gate.status[-1]
+    assert moves(gate.twists[-1])
+
+
+def test_the_gate_lets_pass_beside_others_and_stops_when_only_they_are_left(gate, probe):
+    Crowd(probe.node)
+    gate.enable()
+    drives_on(gate, probe)
+    gate.robot.silent.add("state.joints")
+    status = gate.state(GateStatus.STATE_STOPPED)
+    assert status.reason == GateStatus.REASON_OBSERVATION_STALE, status.detail
+    assert "messages of other joints came: finger; wheel_left, wheel_right" in status.detail
+    probe.spin_for(0.3)
+    assert not moves(gate.twists[-1])
+
+
+def test_the_gate_reads_joints_that_come_in_two_messages_and_misses_either(gate, probe):
+    gate.robot.silent.add("state.joints")
+    halves = Halves(probe.node)
+    gate.enable()
+    drives_on(gate, probe)
+    halves.silent.add(1)
+    status = gate.state(GateStatus.STATE_STOPPED)
+    assert status.reason == GateStatus.REASON_OBSERVATION_STALE, status.detail
+    assert f"only a part of its joints came, not {', '.join(ARM[4:])}" in status.detail
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_the_policy_drives_beside_others(probe, ros_domain, tmp_path, split):
+    policies = fake_policies(tmp_path, output="command")
+    begin = next(policies)
+    client, robot = Client(probe), Robot(probe)
+    Crowd(probe.node)
+    if split:
+        robot.silent.add("state.joints")
+        Halves(probe.node)
+    begin()
+    result = client.run("up", max_chunks=3)
+    assert result.reason == RunPolicy.Result.REASON_MAX_CHUNKS, result.message
+    assert next(policies, None) is None
+
+
+def test_the_policy_says_which_joints_came_in_place_of_its_own(probe, ros_domain, tmp_path):
+    policies = fake_policies(tmp_path, output="command", observation_timeout_s=1.0)
+    begin = next(policies)
+    client, robot = Client(probe), Robot(probe)
+    robot.silent.add("state.joints")
+    Crowd(probe.node)
+    begin()
+    result = client.run("up", max_chunks=3)
+    assert result.reason == RunPolicy.Result.REASON_OBSERVATION_FAULT, result.message
+    assert "messages of other joints came: finger" in result.message
+    assert next(policies, None) is None
+
+
+def test_the_recorder_counts_the_arms_messages_alone(probe, recorder, health, tmp_path):
+    recorder(contract="sim_panda")
+    robot = RecordedRobot(probe)
+    robot.wait_for_recorder()
+    Crowd(probe.node)
+    started = start(probe)
+    assert started.ok, started.message
+    for _ in range(20):
+        robot.publish(time.time_ns())
+        probe.spin_for(0.1)
+    named = {n.rsplit("/", 1)[-1]: i for i, n in enumerate(health[-1].topics)}
+    index = named["joint_states"]
+    assert health[-1].counts[index] > 100 and health[-1].healthy[index], health[-1].reason
+    assert health[-1].rates_hz[index] == pytest.approx(10.0, rel=0.4)
+    for _ in range(15):
+        robot.publish(time.time_ns(), skip=("joint_states",))
+        probe.spin_for(0.1)
+    assert not health[-1].healthy[index]
+    assert "joint_states: silent for" in health[-1].reason
+    assert "messages of other joints came: finger" in health[-1].reason
+    stopped = stop(probe)
+    custom, found = read_bag(stopped.bag_path)
+    assert len(found["/joint_states"]) > 100  # what came is recorded all the same
+    assert stopped.verdict == "fit"
+    others = "messages of other joints (finger; wheel_left, wheel_right)"
+    assert others in custom["roboalign.notes"]
+
+
+def test_the_doctor_finds_the_topic_in_order_and_names_the_others(probe, tmp_path):
+    DoctorRobot(probe.node)
+    Crowd(probe.node)
+    report = tmp_path / "report.json"
+    with running(probe):
+        doctor(["sim_panda", "--seconds", "2", "--json", str(report)])
+    data = json.loads(report.read_text())
+    found = [f for f in data["findings"] if f["subject"] == "state.joints"]
+    assert not {"fields", "publisher", "clock", "stamps"} & {f["check"] for f in found}, found
+    (stream,) = [s for s in data["streams"] if s["key"] == "state.joints"]
+    assert set(stream["other_joints"]) == {"finger", "wheel_left, wheel_right"}
+    assert stream["count"] < 40 < sum(stream["other_joints"].values())
