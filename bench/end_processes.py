@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from roboalign_policy.nodes.ending import ENDS_WITH, ends_with_this_process
+from roboalign_policy.core.ending import ENDS_WITH, ends_with_this_process
 
 _KEPT = 2000
 

@@ -22,8 +22,8 @@ from fault_campaign.operator_node import Operator
 from fault_campaign.patience import patience
 from fault_campaign.policy import REMOTE_VARIABLE
 from fault_campaign.server import PORT_VARIABLE
+from roboalign_policy.core.ending import ENDS_WITH
 from roboalign_policy.core.shared_memory import abandoned, files_of, remove, shared_memory_files
-from roboalign_policy.nodes.ending import ENDS_WITH
 from roboalign_policy.nodes.node_process import NodeProcess, NodeProcessError
 
 GATE_MODULE = "roboalign_policy.nodes.safety_gate_node"

@@ -20,10 +20,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from roboalign_policy.core.ending import ENDS_WITH, EndRequest, ends_with_this_process
 from roboalign_policy.core.parameter_files import find_parameter_file
 from roboalign_policy.core.parameters import ParameterError
 from roboalign_policy.core.policy_place import DEMO_POLICY, find_policy
-from roboalign_policy.nodes.ending import ENDS_WITH, EndRequest, ends_with_this_process
 
 STOP_TIMEOUT_S = 40.0  # a gate ends in less than a second; a recorder brings its bag to the disk
 _PR_SET_PDEATHSIG = 1  # Source: prctl(2), <linux/prctl.h>
@@ -162,7 +162,7 @@ def programs_from_options(options: argparse.Namespace) -> list[Program]:
 def _follow(parent: int) -> None:
     """Runs in the child before exec: SIGTERM from the kernel when the parent dies.
 
-    The nodes look for it themselves too (`nodes.ending`), once they have come so far. The signal
+    The nodes look for it themselves too (`core.ending`), once they have come so far. The signal
     comes with the end of the *thread* that started the child: here that is the main one.
 
     Source: prctl(2), PR_SET_PDEATHSIG.

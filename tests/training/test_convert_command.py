@@ -109,7 +109,7 @@ def test_a_marker_topic_that_cannot_be_read_is_counted(tmp_path, convert, monkey
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--contract", "ur5e"], "holds episodes of contract sim_panda"),
+        (["--contract", "ur5e"], "expected that of its episodes, sim_panda"),
         (["--contract", "nowhere.yaml"], "nowhere.yaml"),
         (["--min-frames", "3"], "was made with the rules"),
         (["--min-frames", "0"], "min_frames: found 0, expected at least 1"),

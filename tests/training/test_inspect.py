@@ -91,13 +91,13 @@ def test_pictures_of_a_bag(tmp_path):
 def test_data_set_in_the_terminal(tmp_path, capsys):
     for i in range(3):
         write_demo(tmp_path / f"ep{i}", seed=i, outcome="failure" if i == 1 else "success",
-                   instruction="<b>open</b> [red]the[/] drawer")  # fmt: skip
+                   instruction="open < [red]the[/] drawer")  # fmt: skip
     out = tmp_path / "set"
     build_dataset([tmp_path / f"ep{i}" for i in range(3)], None, out)
     assert inspect_cli.main([str(out)]) == 0
     shown = capsys.readouterr().out
     for text in ("2 episodes, 40 frames", "40 whole chunks of 8", "none yet", "outcome failure",
-                 "<b>open</b> [red]the[/] drawer"):  # fmt: skip
+                 "open < [red]the[/] drawer"):  # fmt: skip
         assert text in shown
     fit_dataset(out, vocab_size=128)
     assert inspect_cli.main([str(out), "--out", str(tmp_path / "pictures")]) == 0

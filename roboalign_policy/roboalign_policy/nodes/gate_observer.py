@@ -19,9 +19,9 @@ from rclpy.node import Node
 
 from roboalign_policy.core import keys
 from roboalign_policy.core.contract import Contract, contract_from_yaml
+from roboalign_policy.core.ending import EndRequest
 from roboalign_policy.core.joint_readings import StateReader
 from roboalign_policy.core.selectors import stamp_ns_from_msg
-from roboalign_policy.nodes.ending import EndRequest
 from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.image_layout import image_fault

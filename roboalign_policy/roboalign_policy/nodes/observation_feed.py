@@ -12,9 +12,9 @@ import msgpack
 import numpy as np
 
 from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.ending import ENDS_WITH, ends_with_this_process
 from roboalign_policy.core.gate_streams import StreamWatch
 from roboalign_policy.core.stage_latency import StageLatency
-from roboalign_policy.nodes.ending import ENDS_WITH, ends_with_this_process
 
 _MODULE = "roboalign_policy.nodes.gate_observer"
 _MESSAGE_BYTES = 1 << 16
