@@ -103,7 +103,7 @@ def test_data_set_in_the_terminal(tmp_path, capsys):
     assert inspect_cli.main([str(out), "--out", str(tmp_path / "pictures")]) == 0
     assert "tokenizer: 128 tokens" in capsys.readouterr().out
     page = (tmp_path / "pictures" / "index.html").read_text()
-    assert "&lt;b&gt;open&lt;/b&gt;" in page
+    assert "open &lt; [red]the" in page
     with Image.open(tmp_path / "pictures" / "first_frames.png") as image:
         assert image.size == (260, 130)
 
