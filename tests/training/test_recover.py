@@ -15,8 +15,8 @@ from mcap_bags import make_rows, write_bag, write_mcap
 from test_bag_storage import in_time, patched, raw, sqlite_bag
 from test_bags import SHARED, needs_shared
 
+from roboalign_policy.core.begun import write_begun
 from roboalign_policy.ros.bag_writer import BagTopic, BagWriter
-from roboalign_policy.ros.begun import write_begun
 from roboalign_training.data.bags import read_bag
 from roboalign_training.data.damaged import profiles
 from roboalign_training.data.dataset import build_dataset

@@ -22,6 +22,7 @@ from pathlib import Path
 import yaml
 from rclpy.node import Node
 
+from roboalign_policy.core.begun import remove_begun, write_begun
 from roboalign_policy.core.compression import ZSTD
 from roboalign_policy.core.recording import BAG_VERDICT
 from roboalign_policy.core.stream_stats import FIT, LOST_SHARE
@@ -34,7 +35,6 @@ from roboalign_policy.ros.bag_writer import (
     sync_folder,
     sync_stream,
 )
-from roboalign_policy.ros.begun import remove_begun, write_begun
 from roboalign_policy.ros.writer_thread import Result
 
 START_S, END_S = 20.0, 30.0

@@ -9,8 +9,8 @@ from pathlib import Path, PurePath
 import yaml
 from rosbags.typesys.store import Typestore
 
+from roboalign_policy.core.begun import read_begun
 from roboalign_policy.core.keys import BAG_EPISODE_ID
-from roboalign_policy.ros.begun import read_begun
 from roboalign_training.data.bag_checks import refuse_pointers
 from roboalign_training.data.bagmeta import SUFFIXES, YAML_FAULTS, bag_information
 from roboalign_training.data.definition_folder import handed_folder
