@@ -2,7 +2,8 @@
 
 import pytest
 
-from roboalign_policy.core.cadence import BeatWatch, choose_threads, too_slow
+from roboalign_policy.core import cadence
+from roboalign_policy.core.cadence import BeatWatch, busy_note, choose_threads, too_slow
 
 
 def chosen(cores, seconds):
@@ -66,3 +67,11 @@ def test_a_late_beat_is_told_with_the_load_and_what_helps():
 def test_a_slow_beat_by_design_is_not_late():
     watch = BeatWatch(0.2)
     assert [watch.tick(0.2 * k) for k in range(5)] == [""] * 5
+
+
+def test_a_busy_machine_is_named_and_an_idle_one_is_not(monkeypatch):
+    monkeypatch.setattr(cadence, "usable_cores", lambda: 2)
+    monkeypatch.setattr(cadence.os, "getloadavg", lambda: (6.14, 1.0, 1.0))
+    assert "the machine is busy (load 6.1 on 2 cores)" in busy_note()
+    monkeypatch.setattr(cadence.os, "getloadavg", lambda: (1.9, 6.0, 6.0))
+    assert busy_note() == ""
