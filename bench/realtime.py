@@ -9,7 +9,8 @@ Started is `ros2 launch roboalign_policy real_robot.launch.py` where it is insta
 seeds. The nodes are started once; between episodes the gate and the policy are
 disabled, the simulator is reset, and both are enabled again. An episode counts as a success when
 the task's success check holds within its number of steps, as in lock step. Results go to
-OUT/results.jsonl, one line an episode; a repeated call drives what is missing.
+OUT/results.jsonl, one line an episode; a repeated call drives what is missing. OUT/summary.json is
+what `scripts/readme_table.py --realtime` puts into the README.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
+from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -209,28 +212,58 @@ def default_command(policy: str) -> str:
     return f"roboalign up --sim --policy {policy}"
 
 
-def summary(records: list[dict], lockstep: dict[Episode, dict]) -> str:
-    """Successes a suite with Wilson 95 % intervals; paired with lock step where that is given."""
-    lines = []
+def summary(records: list[dict], lockstep: dict[Episode, dict]) -> dict[str, dict]:
+    """Successes by suite and of all, with Wilson 95 % intervals, beside those of lock step.
+
+    Args:
+        records: of real time.
+        lockstep: records on the same seeds; may be empty.
+    """
+    found = {}
     for suite in [*SUITES, "all"]:
         of = [r for r in records if suite in ("all", r["suite"])]
         if not of:
             continue
         won = sum(r["success"] for r in of)
-        low, high = wilson_interval(won, len(of))
-        stops = sum(bool(r["gate_stops"]) for r in of)
-        line = f"{suite:8} {won}/{len(of)} ({100 * low:.0f}-{100 * high:.0f} %), stops in {stops}"
+        found[suite] = {
+            "successes": won,
+            "n": len(of),
+            "interval": list(wilson_interval(won, len(of))),
+            "stopped_by_gate": sum(bool(r["gate_stops"]) for r in of),
+        }
+        keys = [Episode(r["suite"], r["task"], r["seed"]) for r in of]
+        if not all(key in lockstep for key in keys):
+            continue
         pairs = [
-            (r["success"], lockstep[key]["success"])
-            for r in of
-            if (key := Episode(r["suite"], r["task"], r["seed"])) in lockstep
+            (bool(r["success"]), bool(lockstep[k]["success"]))
+            for r, k in zip(of, keys, strict=True)
         ]
-        if pairs:
-            more, less = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
-            p = binomtest(more, more + less, 0.5).pvalue if more + less else 1.0
+        more, less = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+        there = sum(b for _, b in pairs)
+        found[suite]["lockstep"] = {
+            "successes": there,
+            "interval": list(wilson_interval(there, len(of))),
+            "only_realtime": more,
+            "only_lockstep": less,
+            "mcnemar_p": float(binomtest(more, more + less, 0.5).pvalue) if more + less else 1.0,
+        }
+    return found
+
+
+def shown(found: dict[str, dict]) -> str:
+    """A summary as text."""
+    lines = []
+    for suite, entry in found.items():
+        low, high = entry["interval"]
+        line = (
+            f"{suite:8} {entry['successes']}/{entry['n']} ({100 * low:.0f}-{100 * high:.0f} %), "
+            f"stopped by the gate in {entry['stopped_by_gate']}"
+        )
+        if pair := entry.get("lockstep"):
             line += (
-                f"; lock step {sum(b for _, b in pairs)}/{len(pairs)}, only here {more}, only "
-                f"there {less}, McNemar (exact) p = {p:.3f}"
+                f"; lock step {pair['successes']}/{entry['n']}, only here "
+                f"{pair['only_realtime']}, only there {pair['only_lockstep']}, McNemar (exact) "
+                f"p = {pair['mcnemar_p']:.3f}"
             )
         lines.append(line)
     return "\n".join(lines)
@@ -274,7 +307,17 @@ def main() -> int:
             robot.close()
             started.close()
     lockstep = read_results(options.lockstep) if options.lockstep else {}
-    print(summary([found[e] for e in episodes], lockstep))
+    figures = summary([found[e] for e in episodes], lockstep)
+    seconds = [s for e in episodes for s in found[e]["inference_s"]]
+    report = {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": command,
+        "cores": len(os.sched_getaffinity(0)),
+        "inference_p50_s": float(np.median(seconds)) if seconds else None,
+        "suites": figures,
+    }
+    (options.out / "summary.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(shown(figures))
     return 0
 
 

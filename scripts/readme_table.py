@@ -1,7 +1,9 @@
 """Puts the figures of a finished demo into README.md, between the two report markers.
 
-Usage: readme_table.py [--report out/demo/report.json] [--readme README.md]. Figures are copied as
-they stand in the report, the intervals too; one that is missing is an error, never a blank.
+Usage: readme_table.py [--report out/demo/report.json] [--readme README.md]; with --realtime
+SUMMARY (of bench/realtime.py, paired with lock step) those of real time, between the two realtime
+markers, and nothing else. Figures are copied as they stand in the report, the intervals
+too; one that is missing is an error, never a blank.
 Runs on the standard library alone.
 """
 
@@ -17,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- report:begin -->", "<!-- report:end -->"
+REALTIME = ("<!-- realtime:begin -->", "<!-- realtime:end -->")
 ARMS = {"base": "base", "sft": "SFT", "grpo": "SFT + GRPO"}
 TRAINED = ("sft", "grpo")
 
@@ -132,20 +135,63 @@ def make_block(report: Report) -> str:
     return "\n\n".join(parts)
 
 
-def fill(readme: str, block: str, name: str = "README.md") -> str:
+def make_realtime_block(report: Report) -> str:
+    """The Markdown between the real-time markers.
+
+    Raises:
+        ReportError: if a figure is missing.
+    """
+    rows = []
+    for suite in report.names("suites"):
+        at, pair = ("suites", suite), ("suites", suite, "lockstep")
+        n = report.number(*at, "n")
+        rows.append(
+            [
+                suite,
+                _share(report, at, n),
+                _share(report, pair, n),
+                " / ".join(
+                    str(report.number(*pair, f"only_{x}")) for x in ("realtime", "lockstep")
+                ),
+                f"{report.number(*pair, 'mcnemar_p'):.2f}",
+            ]
+        )
+    head = ["suite", "in real time", "in lock step", "only in one", "p"]
+    answer_s = report.number("inference_p50_s")
+    stops = report.number("suites", "all", "stopped_by_gate")
+    return "\n\n".join(
+        [
+            f"**In real time**, on {report.date()} (UTC), {report.number('cores')} cores, through"
+            f" `{report.get('command')}`: the same policy and seeds as in lock step; an answer"
+            f" takes {answer_s:.2f} s (median), the safety gate stopped {stops} runs. Wilson 95 %"
+            " intervals, exact McNemar test.",
+            _table(head, rows),
+        ]
+    )
+
+
+def _share(report: Report, at: Sequence[str], n: float) -> str:
+    low, high = report.interval(*at, "interval")
+    return f"{report.number(*at, 'successes')}/{n} ({100 * low:.0f}-{100 * high:.0f} %)"
+
+
+def fill(
+    readme: str, block: str, name: str = "README.md", markers: tuple[str, str] = (BEGIN, END)
+) -> str:
     """The README's text with `block` between the markers; all else stays as it is.
 
     Raises:
         ReportError: if the markers are not there exactly once, in order.
     """
-    counts = {marker: readme.count(marker) for marker in (BEGIN, END)}
+    begin, end = markers
+    counts = {marker: readme.count(marker) for marker in markers}
     for marker, count in counts.items():
         if count != 1:
             raise ReportError(f"{name}: found {count} times {marker}, expected it once")
-    before, rest = readme.split(BEGIN)
-    if END not in rest:
-        raise ReportError(f"{name}: found {END} before {BEGIN}, expected it after")
-    return f"{before}{BEGIN}\n{block}\n{END}{rest.split(END)[1]}"
+    before, rest = readme.split(begin)
+    if end not in rest:
+        raise ReportError(f"{name}: found {end} before {begin}, expected it after")
+    return f"{before}{begin}\n{block}\n{end}{rest.split(end)[1]}"
 
 
 def _data_line(report: Report) -> str:
@@ -218,13 +264,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--report", type=Path, default=ROOT / "out/demo/report.json")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--realtime", type=Path, help="summary of bench/realtime.py")
     options = parser.parse_args(argv)
     try:
-        block = make_block(Report(options.report))
+        if options.realtime is None:
+            block, markers = make_block(Report(options.report)), (BEGIN, END)
+        else:
+            block, markers = make_realtime_block(Report(options.realtime)), REALTIME
         if not options.readme.is_file():
             raise ReportError(f"{options.readme}: not found, expected the README")
         text = options.readme.read_text(encoding="utf-8")
-        filled = fill(text, block, str(options.readme))
+        filled = fill(text, block, str(options.readme), markers)
     except ReportError as error:
         print(f"readme_table: {error}", file=sys.stderr)
         return 1

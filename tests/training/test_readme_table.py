@@ -194,6 +194,33 @@ def test_a_readme_without_the_markers_in_order_is_left_alone(report, readme, cap
     assert readme.read_text() == text
 
 
+def test_real_time_is_a_block_of_its_own(tmp_path, report, readme, capsys):
+    pair = {"successes": 20, "interval": [0.61, 0.91], "only_realtime": 1, "only_lockstep": 3}
+    entry = {"successes": 18, "n": 25, "interval": [0.52, 0.86], "stopped_by_gate": 2}
+    entry["lockstep"] = {**pair, "mcnemar_p": 0.625}
+    summary = {
+        "created": CREATED,
+        "command": "ros2 launch x",
+        "cores": 2,
+        "inference_p50_s": 0.104,
+    }
+    path = tmp_path / "summary.json"
+    path.write_text(json.dumps({**summary, "suites": {"object": entry, "all": entry}}))
+    readme.write_text(README + "<!-- realtime:begin -->\n<!-- realtime:end -->\n")
+    words = ["--realtime", str(path), "--readme", str(readme)]
+    assert script.main(words) == 0
+    text = readme.read_text()
+    assert text.startswith(README)
+    assert "| object | 18/25 (52-86 %) | 20/25 (61-91 %) | 1 / 3 | 0.62 |" in text
+    assert "2 cores, through `ros2 launch x`: the same policy" in text
+    assert "an answer takes 0.10 s (median), the safety gate stopped 2 runs" in text
+    del entry["lockstep"]
+    path.write_text(json.dumps({**summary, "suites": {"object": entry, "all": entry}}))
+    assert script.main(words) == 1
+    assert "suites.object.lockstep: not found" in capsys.readouterr().err
+    assert readme.read_text() == text
+
+
 def test_only_all_of_them_is_100_percent(report, readme):
     change(report, "decode.valid", 2899)
     assert run(report, readme) == 0
@@ -203,6 +230,7 @@ def test_only_all_of_them_is_100_percent(report, readme):
 def test_the_readme_of_the_workspace_has_the_markers():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "BLOCK" in script.fill(text, "BLOCK")
+    assert "BLOCK" in script.fill(text, "BLOCK", markers=script.REALTIME)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
