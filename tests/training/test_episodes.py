@@ -13,6 +13,7 @@ from roboalign_policy.core.frames import Frame, Sample
 from roboalign_policy.core.resample import Resampler
 from roboalign_policy.core.selectors import image_from_msg, stamp_ns_from_msg, vector_from_msg
 from roboalign_policy.ros.bag_writer import BagTopic, BagWriter
+from roboalign_training.conversion.kinds import kind_of
 from roboalign_training.data.bags import read_bag
 from roboalign_training.data.dataset import build_dataset
 from roboalign_training.data.episodes import bag_contract, find_spans, frames_from_bag
@@ -213,6 +214,7 @@ def test_an_instruction_with_tags_is_a_fault_of_the_episode(tmp_path, contract, 
     assert span.fault == (
         f"instruction: found the tag '<|vision_start|>' in {text!r}, expected words without tags"
     )
+    assert kind_of(span.fault) == "unusable instruction"
 
 
 def test_markers_split_a_plain_recording(tmp_path, contract):

@@ -62,9 +62,8 @@ def test_every_skip_is_in_the_last_line_the_first_time_and_every_other(tmp_path,
     edit_rows(made[2]["data"], **{ACTION: list(actions)})
     edit_rows(made[3]["data"], timestamp=np.arange(12, dtype=np.float32))
     line = (
-        "left out: 5 episodes (2 too short, 1 whose task changes, 1 with an action outside of the "
-        "limits, 1 with times that are not those of its frames), 2 frames (with a value that is "
-        "not finite)"
+        "left out: 5 episodes (2 too short, 1 whose task changes, 1 unsafe, 1 with times that are "
+        "not those of its frames), 2 frames (with a value that is not finite)"
     )
     for strict, status in ((False, 0), (True, STRICT_STATUS)):
         assert import_cli.main([*command, *(["--strict"] if strict else [])]) == status

@@ -9,6 +9,7 @@ _KINDS = (
     (r"^outcome (failure|discarded|success|unknown)$", OUTCOME),
     (r"^unsafe:", "unsafe"),
     (r"^recorder's verdict:", "unfit by the recorder's verdict"),
+    (r"^instruction: ", "unusable instruction"),
     (r"^too short:|^no frame has every stream", "too short"),
     (r"^gap of ", "gap"),
     (r"recovered, and a part is lost|is damaged|is cut off|is unfinished", "damaged"),

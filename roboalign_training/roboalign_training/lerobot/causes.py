@@ -5,7 +5,7 @@ from __future__ import annotations
 _CAUSES = (
     ("too short", "too short"),
     ("gap of", "with a gap"),
-    ("unsafe", "with an action outside of the limits"),
+    ("unsafe", "unsafe"),
     ("no frame has", "without a whole frame"),
     ("frame_index", "with frames that are not in order"),
     ("timestamp", "with times that are not those of its frames"),
