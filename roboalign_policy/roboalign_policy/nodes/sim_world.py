@@ -100,7 +100,7 @@ class SimWorld:
         limit = self._env.task.max_steps
         seconds = driven * self._period_ns / 1e9
         where = f"{self.suite}/{self.task}, seed {self.seed}"
-        if self._succeeded and "success" not in self._told:
+        if self.success and "success" not in self._told:
             late = f", past the limit of {limit}" if "limit" in self._told else ""
             self._told = {"success", "limit"}
             return f"success after {driven} steps, {seconds:.1f} s{late}: {where}"
