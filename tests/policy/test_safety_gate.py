@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roboalign_policy.core.gate_types import GateFault, GateState, Reason
+from roboalign_policy.core.hashing import short_name
 from roboalign_policy.core.safety_gate import TELEOPERATION
 
 STILL = [0.2, 0.0, -1.0]
@@ -458,3 +459,9 @@ def test_joint_targets_that_pass_never_jump_or_jerk(targets, start):
     assert (np.abs(np.diff(track)) <= 1.0 * 0.05 * 1.03 + 1e-6).all()
     speeds = np.diff(track[1:])  # the first one is the anchor itself
     assert (np.abs(np.diff(speeds)) <= 10.0 * 0.05**2 * 1.03 + 1e-6).all()
+
+
+def test_a_person_who_drives_is_named_in_full():
+    """Only a SHA-256 is cut short: its beginning tells it apart."""
+    assert short_name(TELEOPERATION) == "teleoperation"
+    assert short_name("0123456789abcdef" * 4) == "0123456789ab"

@@ -35,12 +35,16 @@ def arm_contract(shape: tuple[int, int, int] = SHAPE, **changes) -> Contract:
 def so101_contract(
     key: str, shape: tuple[int, int, int], rate_hz: float = 30.0, margin: float = 0.0
 ) -> Contract:
-    """The packaged SO-101: another camera, shorter chunks, limits wider by `margin` rad."""
+    """The packaged SO-101: another camera, shorter chunks, limits wider by `margin` rad.
+
+    Its joints may jump: the made-up values of these data sets are random numbers.
+    """
     data = load_contract("so101").to_dict()
     data["observations"][0] |= {"key": key, "shape": list(shape)}
     data["action"]["horizon"] = 8
     for dim in (*data["action"]["dims"], *data["observations"][1]["fields"]):
         dim["limits"] = [dim["limits"][0] - margin, dim["limits"][1] + margin]
+        dim["max_rate"] = 1000.0
     return contract_from_dict({**data, "rate_hz": rate_hz})
 
 

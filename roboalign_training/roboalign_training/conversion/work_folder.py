@@ -10,6 +10,7 @@ from pathlib import Path
 import PIL
 
 from roboalign_policy.core.hashing import sha256_json
+from roboalign_training.data.folders import as_text
 from roboalign_training.data.index import write_json
 from roboalign_training.data.png import encoder_version
 from roboalign_training.provenance import tool_version
@@ -83,7 +84,7 @@ def work_folder(out: Path, files: list[Path], base: dict) -> WorkFolder:
     Its SHA-256, which is compared before a part is used, takes too long to be the folder's name.
     """
     facts = [
-        [str(file.absolute()), stat.st_size, stat.st_mtime_ns]
+        [as_text(str(file.absolute())), stat.st_size, stat.st_mtime_ns]
         for file in files
         for stat in (file.stat(),)
     ]

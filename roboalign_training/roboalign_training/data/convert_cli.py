@@ -41,6 +41,7 @@ from roboalign_training.conversion.target import Converted
 from roboalign_training.data.balance_table import balance_tables
 from roboalign_training.data.definition_folder import add_definitions
 from roboalign_training.data.errors import DataError, NothingFitError
+from roboalign_training.data.folders import as_text
 from roboalign_training.data.image_storage import CHOICES
 from roboalign_training.data.index import INDEX, DatasetIndex
 from roboalign_training.data.recipe import JUMPS, Recipe
@@ -116,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _convert(args, console)
     except (DataError, ContractError, OSError) as error:
-        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        console.print(f"[red]error:[/] {escape(as_text(str(error)))}", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         return say_stopped(console)
@@ -185,7 +186,7 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
             )
         except NothingFitError as error:
             progress.stop()
-            console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+            console.print(f"[red]error:[/] {escape(as_text(str(error)))}", soft_wrap=True)
             return _end(done, None, args)
     _say_reasons(done, index, console)
     for table in balance_tables([result.balance for result in done if result.balance]):
@@ -205,7 +206,7 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
 
 def _say_reasons(done: Sequence[Converted], index: DatasetIndex, console: Console) -> None:
     """Says what was left out or noted now, and why: like reasons once."""
-    skipped = [{**e, "source": str(r.path)} for r in done for e in r.skipped]
+    skipped = [{**e, "source": as_text(str(r.path))} for r in done for e in r.skipped]
     taken = {(e["source"], e["id"]) for e in index.episodes.values()}
     lost = [e for r in done for e in r.entries if (e["source"], e["id"]) not in taken]
     held = {(e["source"], e["id"]): e["reason"] for e in index.skipped}
@@ -219,7 +220,7 @@ def _say_reasons(done: Sequence[Converted], index: DatasetIndex, console: Consol
             console.print(f"... {len(reasons) - MOST_REASONS} more, see {INDEX} of the data set")
     for result in done:
         if result.error:
-            console.print(f"[red]not read:[/] {escape(result.error)}", soft_wrap=True)
+            console.print(f"[red]not read:[/] {escape(as_text(result.error))}", soft_wrap=True)
 
 
 def _end(done: Sequence[Converted], index: DatasetIndex | None, args: argparse.Namespace) -> int:
@@ -255,7 +256,8 @@ def _progress(console: Console) -> Progress:
 
 def _short(path: Path) -> str:
     """A bag's name, no longer than the bar leaves room for."""
-    return path.name if len(path.name) <= 32 else f"{path.name[:29]}..."
+    name = as_text(path.name)
+    return name if len(name) <= 32 else f"{name[:29]}..."
 
 
 if __name__ == "__main__":
