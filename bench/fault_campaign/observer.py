@@ -78,14 +78,20 @@ class Observer:
             raise ValueError(f"do: found {what!r}, expected listen, leave or heard")
         return {"t_ns": t_ns}
 
+    def close(self) -> None:
+        """Let all listeners leave."""
+        while self._listeners:
+            self._listeners.popitem()[1].leave()
+
 
 def main() -> None:
     """Run until told to stop."""
-    serve(Observer().handle)
+    observer = Observer()
+    serve(observer.handle)
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
-        return
+        observer.close()
 
 
 if __name__ == "__main__":
