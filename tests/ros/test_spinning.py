@@ -79,6 +79,23 @@ def make(_):
 
 sys.exit(run_node(make))
 """
+FAILING_NODE = """
+import sys
+from rclpy.node import Node
+from roboalign_policy.nodes.spinning import run_node
+
+class Failing(Node):
+    def __init__(self):
+        super().__init__("failing")
+        self.create_timer(0.05, self.fail)
+    def fail(self):
+        raise RuntimeError("it broke")
+    async def stop(self):
+        print("stopped", flush=True)
+
+print("ready", flush=True)
+run_node(lambda _: Failing())
+"""
 # Begins by what nobody can interrupt, as the loading of a model is.
 LOADING_NODE = """
 import sys, threading
@@ -216,6 +233,13 @@ def test_a_closed_terminal_is_an_ordinary_end(ros_domain, tmp_path):
     os.close(master)
     _, status = os.waitpid(pid, 0)
     assert (os.waitstatus_to_exitcode(status), said.read_text()) == (0, "stopped")
+
+
+def test_a_node_of_which_a_callback_fails_finishes_its_work_and_shows_the_error(ros_domain):
+    process = started(FAILING_NODE)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "stopped\n"), err
+    assert err.rstrip().endswith("RuntimeError: it broke")
 
 
 def test_nohup_holds(ros_domain):

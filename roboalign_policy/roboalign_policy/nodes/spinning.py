@@ -158,12 +158,23 @@ class _Runner:
                 _say(f"cannot start: {error}")
             else:
                 self.failures.append(error)
+                self._stop_failed()
             self._request.ask("an error")
         finally:
             self._made.set()
             self._stopped.set()
             if self._node is not None:
                 self._close()
+
+    def _stop_failed(self) -> None:
+        """Let a node of which a callback failed finish all the same: a gate must stop its arm."""
+        if not hasattr(self._node, "stop"):
+            return
+        task, until_s = self._executor.create_task(self._node.stop), time.monotonic() + _STUCK_S
+        while not task.done() and time.monotonic() < until_s:
+            # What fails here too adds nothing to the first failure, which is raised.
+            with contextlib.suppress(Exception):
+                self._executor.spin_once(timeout_sec=0.1)
 
     def _begin(self) -> None:
         if not self._node.begin():
