@@ -34,7 +34,9 @@ def test_a_demonstration_goes_on_to_show_release_and_retreat() -> None:
 def test_the_scene_says_which_goals_are_met() -> None:
     world = SimWorld(100_000_000, 1_000_000_000)
     world.reset("long", "drawer_red_in_drawer", 3, 0.0)
-    seen = [json.loads(world.scene_json(0))["goals"]]
+    scene = json.loads(world.scene_json(0))
+    assert scene["instruction"] == "open the drawer and put the red cube in the drawer"
+    seen = [scene["goals"]]
     while not world.done:
         world.step(world.expert_action())
         seen.append(json.loads(world.scene_json(0))["goals"])
