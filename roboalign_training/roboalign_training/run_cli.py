@@ -83,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             with console.status("looking for policy_node"):
                 before = client.check(lambda: stops() > 0)
+            if stops():
+                raise RunError("cancelled")
             if before and before != options.task:
                 console.print(f"takes over from “{escape(before)}”", style="dim")
             end = _show(client.run(options.task, options.timeout, stops), console)

@@ -33,10 +33,10 @@ def run(probe, tmp_path):
     started = []
 
     class Run:
-        def __init__(self, *options, stdout=None):
+        def __init__(self, *options, wait="60", stdout=None):
             self.log = tmp_path / f"run-{len(started)}.log"
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "roboalign_training.cli", "run", *options],
+                [sys.executable, "-m", "roboalign_training.cli", "run", "--wait", wait, *options],
                 stdout=stdout or self.log.open("w"), stderr=subprocess.STDOUT,
             )  # fmt: skip
             started.append(self.process)
@@ -45,12 +45,12 @@ def run(probe, tmp_path):
         def said(self):
             return " ".join(self.log.read_text().split())
 
-        def status(self, timeout_s=60.0):
+        def status(self, timeout_s=120.0):
             probe.until(lambda: self.process.poll() is not None, timeout_s, lambda: self.said)
             return self.process.returncode
 
         def until_said(self, words):
-            probe.until(lambda: words in self.said, 60.0, lambda: f"{words!r} in {self.said!r}")
+            probe.until(lambda: words in self.said, 120.0, lambda: f"{words!r} in {self.said!r}")
 
     yield Run
     for process in started:
@@ -116,9 +116,7 @@ def test_what_a_simulator_calls_done_ends_the_task(start_policy, probe, run):
     gate = Gate(probe)
     start_policy()
     scene = probe.node.create_publisher(String, "scene", reliable_qos(10))
-    task = probe.node.create_publisher(String, "task", reliable_qos(1, latched=True))
-    task.publish(String(data=TASK))
-    facts = {"success": False}
+    facts = {"success": False, "instruction": TASK}
     probe.node.create_timer(0.1, lambda: scene.publish(String(data=json.dumps(facts))))
     limit = run(TASK, "--timeout", "2")
     assert limit.status() == 1, limit.said
@@ -182,13 +180,13 @@ def test_a_node_that_is_not_active(start_policy, probe, run):
 
 
 def test_without_a_node_it_says_what_to_start(start_policy, probe, run):
-    command = run(TASK, "--wait", "1")
+    command = run(TASK, wait="1")
     assert command.status() == 1
     assert "no policy_node answers within 1 s: start one with `roboalign up" in command.said
     start_policy(enabled=False)
     client = Client(probe)
     probe.until(lambda: client.status, 60.0, "the node")
-    command = run(TASK, "--wait", "3", "--namespace", "left")
+    command = run(TASK, "--namespace", "left", wait="3")
     assert command.status() == 1
     assert "no policy_node in namespace /left, but elsewhere: add --namespace /" in command.said
 

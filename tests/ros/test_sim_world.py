@@ -79,7 +79,9 @@ def test_the_time_limit_is_told_once_and_counts_from_the_first_command() -> None
 def test_the_scene_says_which_goals_are_met() -> None:
     world = SimWorld(100_000_000, 1_000_000_000)
     world.reset("long", "drawer_red_in_drawer", 3, 0.0)
-    seen = [json.loads(world.scene_json(0))["goals"]]
+    scene = json.loads(world.scene_json(0))
+    assert scene["instruction"] == "open the drawer and put the red cube in the drawer"
+    seen = [scene["goals"]]
     while not world.done:
         world.step(world.expert_action())
         seen.append(json.loads(world.scene_json(0))["goals"])

@@ -279,7 +279,7 @@ def test_one_policys_closed_loop_has_a_page(finished, tmp_path):
     folder = finished / "closed_loop" / "grpo"
     page = Page(write_closed_loop_report(folder, tmp_path / "mine"))
     text = words_of(page)
-    assert "The policy mine succeeded in 16 of 20 unseen scenes" in text
+    assert f"The policy {tmp_path / 'mine'} succeeded in 16 of 20 unseen scenes" in text
     assert "Causes of failure" in text
     assert "Training" not in text
     assert len(page.data["episodes"]) == 8

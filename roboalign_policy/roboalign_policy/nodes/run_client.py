@@ -67,14 +67,13 @@ class RunClient:
         self._chunks: list[ActionChunk] = []
         self._feedback: list[RunPolicy.Feedback] = []
         self._gate: GateStatus | None = None
-        self._task, self._scene = "", {}
+        self._scene: dict[str, Any] = {}
         self._status, self._heard_s = None, 0.0
         node.create_subscription(
             ActionChunk, "action_chunk", self._chunks.append, reliable_qos(100)
         )
         node.create_subscription(GateStatus, f"{GATE}/status", self._on_gate, reliable_qos(10))
         node.create_subscription(String, "scene", self._on_scene, reliable_qos(10))
-        node.create_subscription(String, "task", self._on_task, reliable_qos(1, latched=True))
         # The last one: endpoints are announced in order, so who sends us its status has seen the
         # action client and the others too, and no answer to them is lost.
         node.create_subscription(
@@ -175,7 +174,7 @@ class RunClient:
                 self._until(cancelling.done, 2.0)
         yield from self._news(instruction, began_s)
         result = ended.result().result
-        judged = instruction == self._task and bool(self._scene)
+        judged = self._scene.get("instruction") == instruction
         yield RunEnd(
             "success" if success else REASONS.get(result.reason, f"reason {result.reason}"),
             self._message(result),
@@ -206,7 +205,8 @@ class RunClient:
     def _succeeded(self, instruction: str) -> bool:
         """Whether a simulator, asked for the same, says that it is done since the arm moves."""
         moved = self._status is not None and self._status.state == PolicyStatus.STATE_RUNNING
-        return moved and instruction == self._task and bool(self._scene.get("success"))
+        same = self._scene.get("instruction") == instruction
+        return moved and same and bool(self._scene.get("success"))
 
     def _message(self, result: RunPolicy.Result) -> str:
         """What policy_node says of the end, and after a stop of the gate what opens it."""
@@ -241,6 +241,3 @@ class RunClient:
         except ValueError:
             scene = None  # a topic of another meaning: nobody judges the task
         self._scene = scene if isinstance(scene, dict) else {}
-
-    def _on_task(self, msg: String) -> None:
-        self._task = msg.data.strip()

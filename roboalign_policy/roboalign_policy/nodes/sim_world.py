@@ -132,8 +132,8 @@ class SimWorld:
     def scene_json(self, ignored: int) -> str:
         """Facts of the present scene as JSON.
 
-        Episode, goals and whether they are met, objects (positions in m in base_link), ignored
-        commands.
+        Episode, instruction, goals and whether they are met, objects (positions in m in
+        base_link), ignored commands.
         """
         objects = {
             name: {
@@ -149,6 +149,7 @@ class SimWorld:
             "seed": self.seed,
             "step": self.steps,
             "stamp_ns": self.stamp_ns,
+            "instruction": self.instruction,
             "success": self.success,
             "goals": self._goals,
             "ignored_commands": ignored,

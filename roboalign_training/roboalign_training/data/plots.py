@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from PIL import Image
 from roboalign_policy.core.contract import Contract
 
 MOSAIC_COLUMNS = 8
+TITLE_LETTERS = 110
+"""Of a line above a plot 9 inches wide; longer ones, as of deep folders, would be cut off."""
 
 
 def plot_actions(
@@ -44,7 +47,7 @@ def plot_actions(
             axis.set_ylabel(f"{dim.name}\n[{dim.unit}]", fontsize=7)
             axis.tick_params(labelsize=7)
         axes[-1, 0].set_xlabel("time [s]", fontsize=8)
-        figure.suptitle(title, fontsize=9)
+        figure.suptitle(textwrap.fill(title, TITLE_LETTERS), fontsize=9)
         figure.tight_layout()
         figure.savefig(path)
     finally:

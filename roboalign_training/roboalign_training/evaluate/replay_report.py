@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.prediction import OK
 from roboalign_policy.fast.errors import CoefficientRangeError
 from roboalign_training.data.episodes import EpisodeFrames
+from roboalign_training.data.plots import TITLE_LETTERS
 from roboalign_training.evaluate.replay import (
     LIMIT,
     Answer,
@@ -234,7 +236,8 @@ def plot_actions(
             axis.set_ylabel(f"{dim.name}\n[{dim.unit}]", fontsize=8)
             axis.tick_params(labelsize=7)
         axes[-1, 0].set_xlabel("time in the episode [s]", fontsize=8)
-        figure.suptitle(f"{frames.episode_id}: {frames.instruction}", fontsize=9)
+        title = f"{frames.episode_id}: {frames.instruction}"
+        figure.suptitle(textwrap.fill(title, TITLE_LETTERS), fontsize=9)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(
             handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False
@@ -274,7 +277,8 @@ def plot_errors(path: Path, contract: Contract, report: dict[str, Any]) -> None:
         axis.set_yticks(range(len(dims)), [f"{d.name} [{d.unit}]" for d in dims], fontsize=8)
         axis.set_xticks(range(horizon), range(1, horizon + 1), fontsize=8)
         axis.set_xlabel("step of the chunk", fontsize=8)
-        axis.set_title(f"mean absolute error, {n} chunks of {report['episode_id']}", fontsize=9)
+        title = f"mean absolute error, {n} chunks of {report['episode_id']}"
+        figure.suptitle(textwrap.fill(title, int(12 * figure.get_figwidth())), fontsize=9)
         bar = figure.colorbar(image, ax=axis)
         bar.set_label("% of the dimension's range", fontsize=8)
         bar.ax.tick_params(labelsize=7)

@@ -95,7 +95,7 @@ def write_closed_loop_report(out: Path, policy: Path) -> Path:
         out: folder of the results.
         policy: whose they are.
     """
-    name = policy.resolve().name
+    name = "policy"
     arms = {name: read_results(out)}
     summary = summarise(list(arms[name].values()))
     report = {

@@ -90,8 +90,9 @@ def sentences(report: Mapping) -> list[str]:
     totals = report["total"]
     *others, last = totals
     low, high = (100 * bound for bound in totals[last]["interval"])
+    who = _name(last) if others else f"The policy {report['policy']}"
     said = [
-        f"{_name(last)} succeeded in {_share(totals[last])} unseen scenes "
+        f"{who} succeeded in {_share(totals[last])} unseen scenes "
         f"(95 % interval: {low:.0f} to {high:.0f} %)."
     ]
     if others:
@@ -116,7 +117,7 @@ def p_text(p: float) -> str:
 
 def _name(arm: str) -> str:
     known = {"base": "the base model", "sft": "SFT alone", "grpo": "The policy after SFT and GRPO"}
-    return known.get(arm, f"The policy {arm}")
+    return known.get(arm, f"the policy {arm}")
 
 
 def _share(entry: Mapping) -> str:
