@@ -89,6 +89,20 @@ def test_a_controller_that_leaves_ends_or_is_started_anew_is_lost(beside):
     assert watch.lost() == ""  # only the dead one of two of a name has gone
 
 
+def test_a_dead_controller_that_is_still_known_is_no_newcomer():
+    """It was killed, started anew, and the gate reset and enabled: nothing is wrong any more."""
+    watch = enabled(ARM, RECORDER)
+    anew = one(9, "/arm_controller")
+    watch.look((ARM, RECORDER, anew), ended=[ARM.gid])
+    assert watch.missing() == ""
+    watch.take()
+    for listeners in ((ARM, RECORDER, anew), (RECORDER, anew)):
+        watch.look(listeners, ended=[ARM.gid])
+        assert watch.lost() == ""
+    watch.look((RECORDER, anew, one(10, "/arm_controller")))
+    assert watch.lost() == f"/arm_controller on {TOPIC} was started anew"
+
+
 def test_without_a_controller_the_gate_is_told_who_is_there():
     watch = ControllerWatch(TOPIC)
     assert watch.missing() == f"no subscriber with matching QoS on {TOPIC}"

@@ -53,6 +53,7 @@ class ControllerWatch:
         self._now: dict[Gid, Listener] = {}
         self._ended: frozenset[Gid] = frozenset()
         self._held: dict[Gid, Listener] = {}
+        self._there: frozenset[Gid] = frozenset()  # at `take`, whether controllers or not
 
     def look(self, listeners: Iterable[Listener], ended: Collection[Gid] = ()) -> None:
         """Take what the graph shows now.
@@ -90,6 +91,7 @@ class ControllerWatch:
     def take(self) -> None:
         """Hold on to the controllers of this moment: the gate is enabled."""
         self._held = {one.gid: one for one in self._controllers()}
+        self._there = frozenset(self._now)
 
     def lost(self) -> str:
         """Say which controllers have left, ended or were started anew since `take`."""
@@ -105,7 +107,7 @@ class ControllerWatch:
         found += [
             f"{one.node} on {self.topic} was started anew"
             for gid, one in self._now.items()
-            if gid not in self._held
+            if gid not in self._there | self._ended  # a dead one stays known for a while
             and one.node in names
             and (one.node, gid[_PARTICIPANT]) not in processes  # else the same process's second
         ]
