@@ -25,12 +25,11 @@ from roboalign_policy.core.selectors import stamp_ns_from_msg
 from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.image_layout import image_fault
-from roboalign_policy.ros.qos import qos_from_contract
+from roboalign_policy.ros.qos import SHARED_DEPTH, qos_from_contract
 from roboalign_policy.ros.stamps import leading_stamp_ns
 
 NAME = "safety_gate_observer"
 CONTRACT_BYTES = 1 << 20
-_STATE_DEPTH = 10
 _STAMP_END = 12  # bytes: CDR encapsulation 4, seconds 4, nanoseconds 4
 
 
@@ -60,8 +59,7 @@ class GateObserver(Node):
             if image:
                 take = functools.partial(self._on_image, stream)
             else:
-                # Several publishers share one queue: none must push the arm's newest out of it.
-                qos.depth = _STATE_DEPTH
+                qos.depth = SHARED_DEPTH
                 take = functools.partial(self._on_state, stream, StateReader(stream))
             self.create_subscription(
                 message_class(stream.type), stream.topic, take, qos, raw=image

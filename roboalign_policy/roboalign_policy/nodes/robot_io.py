@@ -16,7 +16,7 @@ from roboalign_policy.core.keys import is_image
 from roboalign_policy.core.selectors import image_from_msg, stamp_ns_from_msg
 from roboalign_policy.ros.chunk_msgs import CommandWriter
 from roboalign_policy.ros.definitions import message_class
-from roboalign_policy.ros.qos import lossless_qos, qos_from_contract
+from roboalign_policy.ros.qos import SHARED_DEPTH, lossless_qos, qos_from_contract
 
 
 class RobotIo:
@@ -100,6 +100,8 @@ class RobotIo:
 
         else:
             reader = StateReader(stream)
+            if reader.sets.joints:
+                qos.depth = max(qos.depth, SHARED_DEPTH)
 
             def read(msg: Any, receive_ns: int) -> Sample | None:
                 sample = reader.read(msg, receive_ns)

@@ -11,6 +11,12 @@ from rclpy.qos import (
     ReliabilityPolicy,
 )
 
+SHARED_DEPTH = 50
+"""Of subscriptions to a topic that many publish on, such as joint_states.
+
+All share one queue: the others' messages must not push the arm's newest out of it.
+"""
+
 
 def qos_from_contract(qos: Any) -> QoSProfile:
     """Profile of a contract's ``qos`` entry (attributes reliability, durability, depth)."""
