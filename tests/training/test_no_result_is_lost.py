@@ -117,6 +117,12 @@ def pretrain(world, out):
         f"pretrain-tiny --config {config} --out {out} --scenes 4 --held_out_scenes 2 --steps 2 "
         "--batch 2 --short_steps 1 --row_tokens 80 --threads 1 --render_workers 1"
     ).split()
+
+    def prepare():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("roboalign_training.pretrain_card.QUESTIONS_PER_KIND", 2)
+            assert cli.main(words) == 0
+
     return Case(
         words,
         [
@@ -125,6 +131,7 @@ def pretrain(world, out):
             (["--install"], "install: would replace the packaged roboalign-tiny"),
         ],
         out,
+        prepare,
     )
 
 
