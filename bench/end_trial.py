@@ -82,7 +82,7 @@ class Trial:
             statuses = json.loads((self.folder / "statuses.json").read_text())
         wrong = [f"{name} ended with {code}" for name, code in statuses.items() if code]
         if "Traceback" in (log := self.log()):
-            wrong.append("traceback: " + log.strip().splitlines()[-1])
+            wrong.append("traceback: " + log.strip().rpartition("\n")[2])
         if left := abandoned(shared):
             wrong.append(f"left in shared memory: {', '.join(sorted(p.name for p in left))}")
             remove(left)

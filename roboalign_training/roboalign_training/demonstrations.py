@@ -122,7 +122,7 @@ def check_instructions(data: Demonstrations, special: Iterable[str] = ()) -> Non
     Raises:
         DatasetError: naming the first episode whose instruction holds a tag, and how many do.
     """
-    special = tuple(text for text in special if text.startswith("<"))
+    special = tuple(text for text in special if set(text) & set("<>[]{}|"))
     bad = [(e.id, f) for e in data.episodes if (f := instruction_fault(e.instruction, special))]
     if bad:
         name, fault = bad[0]

@@ -49,7 +49,6 @@ def test_words_are_fine(text):
         "<tool_call>",
         "<s>",
         "</s>",
-        "<br/>",
     ],
 )
 def test_every_tag_is_refused_by_name(tag):

@@ -278,7 +278,10 @@ def test_a_malformed_part_is_named(copy, name, text, message):
         (lambda c: c.update(rate_hz=20.0), "rate_hz: found 20.0, expected 10.0"),
         (lambda c: c["action"].update(horizon=4), "action.horizon: found 4, expected 8"),
         (lambda c: c["prompt"]["state"].pop(), "prompt.state: found"),
-        (lambda c: c["observations"][0].update(shape=[64, 64, 3]), r"observations\[image.front\].shape: found \(64"),
+        (
+            lambda c: c["observations"][0].update(shape=[64, 64, 3]),
+            r"observations\[image.front\].shape: found \(64",
+        ),
     ],
 )
 def test_a_contract_of_another_robot_is_refused(checkpoint, change, message):

@@ -191,8 +191,8 @@ def test_what_users_can_fix_is_one_line(bags, tmp_path, capsys, tiny_base):
     assert code == EXIT_INVALID_CONFIG
     assert "no_such_robot" in line
     code, line = status("--bags", str(bags), "--held_out_episodes", "3", "--base", str(tiny_base))
-    assert code == EXIT_DATA_FAULT
-    assert "held-out episodes: found 3, expected 0 .. 2" in line
+    assert code == EXIT_INVALID_CONFIG
+    assert "held_out_episodes: found 3, expected 1 to 2" in line
     code, line = status("--bags", str(bags), "--held_out_episodes", "1", "--base", str(tmp_path))
     assert code == EXIT_INVALID_CONFIG
     assert "safetensors" in line

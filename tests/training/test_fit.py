@@ -104,6 +104,6 @@ def test_command_line(folder, tmp_path, capsys):
     assert fit_cli.main([str(out), "--vocab-size", "128"]) == 0
     assert "75 chunks" in capsys.readouterr().out
     assert fit_cli.main([str(out), "--vocab-size", "20"]) == 1
-    assert "vocab_size 20" in capsys.readouterr().err.replace("\n", " ")
+    assert "(found 20)" in capsys.readouterr().err.replace("\n", " ")
     assert fit_cli.main([str(tmp_path)]) == 1
     assert "is no data set" in capsys.readouterr().err

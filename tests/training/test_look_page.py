@@ -104,7 +104,7 @@ def test_faults_and_origin_are_in_plain_text(tmp_path):
                       without_image=(5, 6, 7))  # fmt: skip
     page = page_of(demo.folder, tmp_path, status=1)
     text = " ".join(page.prose)
-    assert "1 fault" in text
+    assert "2 faults" in text  # the gap, and the verdict
     assert "The episode is not fit for training." in text
     assert "/camera/front/image_raw: gap of 0.40 s after message 5" in text
     assert "120 messages" not in text
@@ -475,7 +475,7 @@ def test_half_a_character_does_not_break_the_file(tmp_path):
 
 @pytest.mark.skipif(SHARED is None, reason="no ../shared/data beside the checkout")
 def test_topic_that_does_not_decode_hides_no_other(tmp_path):
-    page = page_of(SHARED / "bags" / "rosbag2_talker_sqlite3", tmp_path)
+    page = page_of(SHARED / "bags" / "rosbag2_talker_sqlite3", tmp_path, status=1)
     assert any(t.startswith("/rosout is not drawn: topic /rosout: message 0") for t in page.prose)
     assert {row["name"] for row in page.data["timeline"]["rows"]} >= {"/rosout", "/topic"}
 

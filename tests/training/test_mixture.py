@@ -117,11 +117,11 @@ def test_only_given_frames_are_used(make):
 
 
 def test_faults(make, demonstrations):
-    with pytest.raises(ValueError, match="weight of scene is 1, but there is nothing"):
+    with pytest.raises(ValueError, match="weight_scene: found 1, expected 0: there is nothing"):
         Mixture(demonstrations, np.arange(4), 10, weights=Weights(1, 0, 1, 0), seed=0)
-    with pytest.raises(ValueError, match="weight of grasp"):
+    with pytest.raises(ValueError, match="weight_grasp: found"):
         make(frames=np.array([11]))  # the last frame: nothing is grasped any more
-    with pytest.raises(ValueError, match="weight of act: found -1"):
+    with pytest.raises(ValueError, match="weight_act: found -1"):
         Weights(act=-1)
     with pytest.raises(ValueError, match="found only zeros"):
         Weights(0, 0, 0, 0)

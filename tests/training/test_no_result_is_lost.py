@@ -22,7 +22,7 @@ from roboalign_training.data.fit import fit_dataset
 from roboalign_training.evaluate import replay_cli
 
 WRITES_NO_RESULT = {
-    "contract", "trace", "gate", "serve", "completion",
+    "contract", "trace", "gate", "serve", "completion", "run",
     "up",  # starts nodes; what they record gets a name of its own
     "record",  # the same
 }  # fmt: skip
@@ -150,11 +150,12 @@ def evaluate(world, out):
         episodes = episodes_of_suites({"goal": SUITES["goal"]}, 2, 2_000_000)
         lines = [
             {"suite": e.suite, "task": e.task, "seed": e.seed, "success": True, "chunks": 1,
-             "valid_chunks": 1} for e in episodes
+             "valid_chunks": 1, "steps": 8} for e in episodes
         ]  # fmt: skip
         (out / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         run = describe_run(policy, DriveSettings())
         (out / "run.json").write_text(json.dumps(run))
+        assert cli.main(words) == 0  # all is driven already: what is left is the page
 
     words = ["evaluate", "closed-loop", "--policy", str(policy), "--out", str(out)]
     words += ["--suites", "goal", "--episodes", "2"]
@@ -201,7 +202,7 @@ def replay(world, out):
         [
             (["--every", "2"], "settings.every: there 1, now 2"),
             (["--every", "0"], "every: found 0, expected 1 or more"),
-            (["--policy", str(world / "nowhere")], "nowhere: found no roboalign.json"),
+            (["--policy", str(world / "nowhere")], "nowhere: found no such folder"),
             (["--contract", "so101"], "trained for sim_panda, and contract so101 is another"),
         ],
         out,
@@ -297,7 +298,7 @@ def test_other_data_is_another_run(world, tmp_path, capsys):
     before = hash_of(out)
     write_demo(tmp_path / "new", seed=9, count=16)
     build_dataset([tmp_path / "new"], None, tmp_path / "moved")
-    fit_dataset(tmp_path / "moved", vocab_size=128)
+    fit_dataset(tmp_path / "moved", vocab_size=128, overwrite=True)
     capsys.readouterr()
     assert cli.main(moved) == 2
     assert "hashes.dataset: there " in capsys.readouterr().err

@@ -217,7 +217,7 @@ def test_what_cannot_be_served_is_told_in_a_line(options, text, tmp_path, monkey
 
 
 def test_a_missing_policy_is_named_before_a_missing_contract(tmp_path, capsys):
-    assert serve_cli.main([str(tmp_path / "none"), "--contract", "no_such_robot"]) == 2
+    assert serve_cli.main(["--policy", str(tmp_path / "none"), "--contract", "no_such_robot"]) == 2
     error = capsys.readouterr().err
     assert f"policy: {tmp_path / 'none'}: found no such folder, expected the folder of a" in error
     assert "contract" not in error and error.count("\n") == 1

@@ -5,9 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-# Tags of chat templates (<|im_start|>), of image placeholders (<image>), of answers (<think>,
-# <ACTION_START>, <fast_7>), and halves of them: a tokenizer makes one token of what it knows.
-_TAG = re.compile(r"<\|[^<>|\s]*\|>|<\||\|>|</?[A-Za-z_][\w.:-]*/?>|<fast_")
+# What chat templates, image processors and answers give a meaning to. Anything between <| and |>,
+# also one half of it; a tokenizer makes one token of what it knows.
+_NAMES = (
+    "image video audio think answer tool_call tool_response s pad unk bos eos mask cls sep "
+    "image_pad video_pad vision_start vision_end im_start im_end ACTION_START ACTION_END"
+)
+_TAG = re.compile(
+    rf"<\|[^<>|\s]*\|>|<\||\|>|</?(?:{'|'.join(_NAMES.split())})\s*/?>|</?fast_\w*>?",
+    re.IGNORECASE,
+)
 _SHOWN = 120  # characters of an instruction in an error
 
 

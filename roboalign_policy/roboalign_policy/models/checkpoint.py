@@ -16,7 +16,7 @@ from roboalign_policy.core.prompt import PROMPT_VERSION
 from roboalign_policy.fast import FastError, FastTokenizer
 from roboalign_policy.models.loading import ModelError, refuse_pointers
 
-_SHOWN = 8  # differences of two contracts
+_SHOWN = 3  # differences of two contracts
 RECORD, CONTRACT, STATS, FAST = "roboalign.json", "contract.yaml", "stats.json", "fast"
 
 
@@ -97,9 +97,9 @@ def check_same_robot(folder: Path, own: Contract, other: Contract) -> None:
         text
         for key, mine, theirs in (
             ("rate_hz", own.rate_hz, other.rate_hz),
+            ("action.control_mode", own.action.control_mode, other.action.control_mode),
             ("action.dims", own.action.dims, other.action.dims),
             ("action.horizon", own.action.horizon, other.action.horizon),
-            ("action.control_mode", own.action.control_mode, other.action.control_mode),
             ("prompt.state", own.prompt_state, other.prompt_state),
             ("observations", _seen(own), _seen(other)),
         )
@@ -108,8 +108,8 @@ def check_same_robot(folder: Path, own: Contract, other: Contract) -> None:
     if found:
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise ModelError(
-            f"{folder}: contract {other.name} is not that of the policy's robot, {own.name}: "
-            f"{'; '.join(found[:_SHOWN])}{more}"
+            f"{folder}: the policy was trained for {own.name}, and contract {other.name} is "
+            f"another robot: {'; '.join(found[:_SHOWN])}{more}"
         )
 
 

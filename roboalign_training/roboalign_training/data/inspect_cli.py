@@ -138,7 +138,7 @@ def inspect(args: argparse.Namespace, tell: Callable[[str], None]) -> tuple[View
     from roboalign_training.look.bag_source import look_at_bag
     from roboalign_training.look.dataset_source import look_at_dataset
     from roboalign_training.look.look import Choice
-    from roboalign_training.look.page import check_target, write_page
+    from roboalign_training.look.page import check_target, page_path, write_page
     from roboalign_training.look.rerun_sink import RerunLog
 
     log = None
@@ -163,6 +163,7 @@ def inspect(args: argparse.Namespace, tell: Callable[[str], None]) -> tuple[View
             view = view or look.view
             if fresh is not None:
                 tell(f"writing page {look.part.number}")
+                check_target(page_path(args.html, look.part.number))
                 with writing(args.html, "the page"):
                     write_page(fresh / args.html.name, look)
         if log is not None:

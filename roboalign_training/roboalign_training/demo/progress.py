@@ -35,7 +35,7 @@ def steps_done(run: Path) -> Count:
             text = stream.read()
         whole = text[: text.rfind(b"\n") + 1]
         read += len(whole)
-        for line in whole.splitlines():
+        for line in whole.split(b"\n")[:-1]:
             latest.update(json.loads(line))
         shown = [f"{key} {latest[key]:.3f}" for key in ("loss", "reward") if key in latest]
         if "remaining_s" in latest:

@@ -11,6 +11,8 @@ from pathlib import Path
 from roboalign_training.data.errors import DataError
 from roboalign_training.demo.plan import DEVELOPMENT_SEED
 from roboalign_training.evaluate.closed_loop import (
+    REPORT,
+    RESULTS,
     DriveSettings,
     episodes_of_suites,
     run_closed_loop,
@@ -120,5 +122,7 @@ def _closed_loop(args: argparse.Namespace) -> dict:
     records = run_closed_loop(
         Path(args.policy), episodes, args.out, settings, overwrite=args.overwrite
     )
-    page = write_closed_loop_report(args.out, Path(args.policy))
+    page = args.out / REPORT
+    if not page.is_file() or page.stat().st_mtime_ns < (args.out / RESULTS).stat().st_mtime_ns:
+        page = write_closed_loop_report(args.out, Path(args.policy))
     return {**summarise(records), "report": str(page)}

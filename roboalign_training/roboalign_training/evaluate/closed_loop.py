@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 RESULTS, FRAMES, JOBS, RUN, LOGS = "results.jsonl", "frames", "jobs.json", "run.json", "logs"
-PRODUCTS = (RESULTS, FRAMES, JOBS, RUN, LOGS)
+REPORT = "report.html"
+PRODUCTS = (RESULTS, FRAMES, JOBS, RUN, LOGS, REPORT)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from roboalign_training.data.index import write_whole
 from roboalign_training.evaluate.causes import count_causes
-from roboalign_training.evaluate.closed_loop import read_results, summarise
+from roboalign_training.evaluate.closed_loop import REPORT, read_results, summarise
 from roboalign_training.evaluate.pairs import Results, compare
 from roboalign_training.evaluate.report_page import render_report
 from roboalign_training.run_layout import METRICS
@@ -84,8 +84,8 @@ def write_report(out: Path, config: dict) -> Path:
         {arm: out / "closed_loop" / arm for arm in ARMS},
         {arm: read_metrics(out / arm) for arm in ARMS[1:]},
     )
-    write_whole(out / "report.html", page)
-    return out / "report.html"
+    write_whole(out / REPORT, page)
+    return out / REPORT
 
 
 def write_closed_loop_report(out: Path, policy: Path) -> Path:
@@ -105,8 +105,8 @@ def write_closed_loop_report(out: Path, policy: Path) -> Path:
         "decode": {**summary["decode"], "by_arm": {name: summary["decode"]}},
         "policy": str(policy),
     }
-    write_whole(out / "report.html", render_report(report, arms, {name: out}, {}))
-    return out / "report.html"
+    write_whole(out / REPORT, render_report(report, arms, {name: out}, {}))
+    return out / REPORT
 
 
 def read_metrics(run: Path) -> list[dict]:
