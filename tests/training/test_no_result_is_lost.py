@@ -164,7 +164,7 @@ def evaluate(world, out):
         [
             (["--no-think"], "settings.think: there true, now false"),
             (["--suites", "gaol"], "suites: found ['gaol'], expected some of"),
-            (["--policy", str(world / "nowhere")], "nowhere: found no roboalign.json"),
+            (["--policy", str(world / "nowhere")], "nowhere: found no such folder"),
             (["--workers", "0"], "workers: found 0, expected at least 1"),
         ],
         out,
