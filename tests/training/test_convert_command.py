@@ -103,7 +103,8 @@ def test_a_marker_topic_that_cannot_be_read_is_counted(tmp_path, convert, monkey
     monkeypatch.setattr(bags, "join_topics", without_episode)
     write_demo(tmp_path / "a", custom=False, markers=((0, 19, "one", "do it", "success"),))
     status, out, _ = convert(tmp_path / "a", "--contract", "sim_panda", "--instruction", "x")
-    assert (status, out[-1]) == (0, "left out: 1 topic (/episode: cannot be decoded)")
+    assert status == 0
+    assert out[-1].startswith("left out: 1 topic (/episode: ")
 
 
 @pytest.mark.parametrize(

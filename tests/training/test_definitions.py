@@ -110,7 +110,7 @@ def test_a_topic_that_ros_2_does_not_have_spoils_no_other(tmp_path, capsys, topi
     bag = read_bag(path)
     assert [m.message.data for m in bag.messages()] == ["hello"]
     assert len(list(bag.raw_messages())) == 4
-    (told,) = bag.foreign_topics()
+    (told,) = (f"{name} ({why})" for name, why in bag.foreign_topics().items())
     assert told.startswith("/foreign (") and words in told
     with pytest.raises(BagError, match="topic /foreign: "):
         list(bag.messages(["/foreign"]))
@@ -139,7 +139,7 @@ def test_a_topic_whose_definition_the_recorder_did_not_find(tmp_path, encoding):
     bag = read_bag(path)
     assert [m.message.data for m in bag.messages()] == ["hello"]
     assert "no definition in the bag" in bag.topics[feedback[0]].fault
-    assert bag.foreign_topics() == []
+    assert bag.foreign_topics() == {}
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ class _Work:
             if (done := folder.result()) is not None:
                 return replace(_from_result(done), path=self._path)
             balance = new_balance(bag, self._base["source"])
-            balance["unread_topics"] = bag.foreign_topics()
+            balance["unread_topics"] = dict(bag.foreign_topics())
             try:
                 self._episodes(bag, folder, balance)
             except EpisodeError as error:

@@ -45,7 +45,7 @@ def open_topics(balance: dict, bag: Bag, topics: TopicMap) -> None:
             "off_clock": 0,
             "of_other_joints": {},
         }
-    balance["unread_topics"] = dict(topics.unread)
+    balance["unread_topics"] = {**balance.get("unread_topics", {}), **topics.unread}
 
 
 def add_messages(balance: dict, scan: Scan, topics: TopicMap) -> None:

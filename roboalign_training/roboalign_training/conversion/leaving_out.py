@@ -73,8 +73,8 @@ def _add_sheet(left: LeftOut, sheet: dict) -> None:
         left.add("message", f"{name}: unreadable", topic["unreadable"])
         left.add("message", f"{name}: stamp of another time", topic.get("off_clock", 0))
     left.add("message", "pixels that do not decode", sheet["images"]["undecodable"])
-    for name in sheet.get("unread_topics", ()):
-        left.add("topic", f"{name}: cannot be decoded")
+    for name, why in dict(sheet.get("unread_topics", ())).items():
+        left.add("topic", f"{name}: {why}")
 
 
 @dataclass

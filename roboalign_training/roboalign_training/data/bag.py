@@ -64,9 +64,9 @@ class Bag:
         """Time from the first to the last message, in seconds."""
         return (self.end_ns - self.start_ns) / 1e9
 
-    def foreign_topics(self) -> list[str]:
-        """The topics that ROS 2 does not have, with the reason: no command reads them."""
-        return [f"{t.name} ({t.fault})" for t in self.topics.values() if t.foreign]
+    def foreign_topics(self) -> dict[str, str]:
+        """The topics that ROS 2 does not have, and why: no command reads them."""
+        return {t.name: t.fault for t in self.topics.values() if t.foreign}
 
     def undecodable(self) -> dict[str, str]:
         """Why the first message of a topic does not decode, by topic; of those that should."""

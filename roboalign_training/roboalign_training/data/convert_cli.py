@@ -185,9 +185,10 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
                 on_progress=tell,
             )
         except NothingFitError as error:
-            progress.stop()
-            console.print(f"[red]error:[/] {escape(as_text(str(error)))}", soft_wrap=True)
-            return _end(done, None, args)
+            index, nothing = None, as_text(str(error))
+    if index is None:  # told below the bar, whose end writes a line
+        console.print(f"[red]error:[/] {escape(nothing)}", soft_wrap=True)
+        return _end(done, None, args)
     _say_reasons(done, index, console)
     for table in balance_tables([result.balance for result in done if result.balance]):
         console.print(table)
