@@ -83,7 +83,12 @@ def terminal(start_node, tmp_path, probe):
         robot.publish(time.time_ns())
         probe.spin_for(0.05)
 
-    terminal.beat, terminal.robot = beat, robot
+    def send_frames():
+        """Enough for a demonstration, also where the machine is busy."""
+        for _ in range(16):
+            beat()
+
+    terminal.beat, terminal.robot, terminal.send_frames = beat, robot, send_frames
     yield terminal
     terminal.close()
 
@@ -108,6 +113,7 @@ def test_an_afternoon_of_demonstrations(terminal, tmp_path):
     wait("camera/front/image_raw", terminal.beat)
     terminal.press("\x03")  # a slip ends no episode
     wait("an episode is being recorded: end it first", terminal.beat)
+    terminal.send_frames()
     terminal.press(" ")
     wait("success,", terminal.beat)
     wait("1 of 2 recorded", terminal.beat)
@@ -117,8 +123,10 @@ def test_an_afternoon_of_demonstrations(terminal, tmp_path):
     wait("paused at", terminal.beat)
     terminal.press("p")
     wait("recording", terminal.beat)
+    terminal.send_frames()
     terminal.press("f")
     wait("failure,", terminal.beat)
+    terminal.send_frames()
     terminal.press("k")  # what was sent since then
     wait("open the drawer", terminal.beat)  # two of two: the next task
     terminal.press(" ")

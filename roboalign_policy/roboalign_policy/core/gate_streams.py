@@ -220,7 +220,8 @@ class StreamWatch:
         if age_ns > stream.max_age_ns:
             raise GateFault(
                 Reason.OBSERVATION_STALE,
-                f"{key}: its stamp is {age_ns / 1e9:.3f} s old > {stream.max_age_s:g} s",
+                f"{key}: its stamp is {age_ns / 1e9:.3f} s old > {stream.max_age_s:g} s"
+                f"{beside(seen.note)}",
             )
         if seen.ahead_ns > self._max_skew_ns:
             ahead_s = seen.ahead_ns / 1e9

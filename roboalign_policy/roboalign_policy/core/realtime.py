@@ -270,7 +270,7 @@ class Realtime:
             return
         self._held = True
         if self._drive.settings.sync or self._drive.held_back:
-            self._drive.note("holding: the next chunk is awaited, as the settings say")
+            self._drive.note("holding: no chunk, the next one is awaited")
             return
         self.underruns += 1
         why = self._drive.buffer.empty_reason

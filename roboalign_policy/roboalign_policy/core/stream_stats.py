@@ -54,17 +54,26 @@ class StreamStats:
         """Messages of other joints among `count`."""
         return self.joints.others.total() if self.joints else 0
 
-    def add(self, stamp_ns: int, names: Sequence[str] = ()) -> None:
-        """Count one message filed under ``stamp_ns``; ``names``: the joints that it names."""
+    def add(self, stamp_ns: int, names: Sequence[str] = ()) -> bool:
+        """Count one message.
+
+        Args:
+            stamp_ns: ns; under which it is filed.
+            names: the joints that it names.
+
+        Returns:
+            Whether it is a reading: not of other joints, and no part that waits for the rest.
+        """
         self.count += 1
         if self.joints and names and self.joints.take(names, stamp_ns) is not Share.COMPLETE:
-            return
+            return False
         if self._last_ns is not None:
             self.max_gap_ns = max(self.max_gap_ns, stamp_ns - self._last_ns)
         self._last_ns = stamp_ns
         self._recent.append(stamp_ns)
         while stamp_ns - self._recent[0] > RATE_WINDOW_NS:
             self._recent.popleft()
+        return True
 
     def miss(self, lost: int | None) -> None:
         """Count messages that did not arrive; None: not known."""

@@ -27,6 +27,7 @@ class GateReport:
         note: shown where nothing else is wrong.
         sent: the newest statuses.
         muted: no status is published: another gate of the same name speaks.
+        ended: the same until the process ends.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class GateReport:
         self._node, self._gate, self._latency = node, gate, latency
         self._parameters = parameters
         self._shown: Any = None
-        self.note, self.muted = "", False
+        self.note, self.muted, self.ended = "", False, False
         self.sent: deque[GateStatus] = deque(maxlen=100)
         self._status = node.create_publisher(GateStatus, "~/status", reliable_qos(10))
         self._report = node.create_publisher(LatencyReport, "~/latency", reliable_qos(1))
@@ -60,7 +61,7 @@ class GateReport:
 
     def publish_status(self) -> None:
         """Publish the gate's sign of life."""
-        if self.muted:
+        if self.muted or self.ended:
             return
         msg = status_to_msg(
             self._gate,
@@ -74,7 +75,7 @@ class GateReport:
 
     def publish_report(self) -> None:
         """Publish latencies and diagnostics; call it at 1 Hz."""
-        if self.muted:
+        if self.muted or self.ended:
             return
         now_ns = self._node.get_clock().now().nanoseconds
         self._report.publish(latency_to_msg(self._latency, now_ns))

@@ -226,6 +226,6 @@ class EpisodeSession:
         if not self._writer.put(index, log_ns, publish_ns, arrival.data):
             stats.dropped += 1
             return
-        stats.add(log_ns, arrival.names)
-        self._times[self._topics[index].topic].add(arrival.header_ns, log_ns)
+        if stats.add(log_ns, arrival.names):
+            self._times[self._topics[index].topic].add(arrival.header_ns, log_ns)
         self.bytes += len(arrival.data)
