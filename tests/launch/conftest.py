@@ -1,8 +1,20 @@
 """Fixtures for tests that start the whole suite."""
 
+import signal
+
 import pytest
 
 from roboalign_policy.core.shared_memory import abandoned, remove, shared_memory_files
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_arrive():
+    """Has the nodes that tests start hear SIGINT and SIGHUP.
+
+    Under nohup, or in the background of a shell, they are ignored; children inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

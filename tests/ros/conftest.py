@@ -5,6 +5,7 @@ A ROS domain a test, clean start and end.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +35,16 @@ from roboalign_policy.ros.qos import reliable_qos  # noqa: E402
 # Safe on Linux are 0 to 101: above, the ports of a domain reach into the range that the kernel
 # gives away.
 DOMAINS = range(11, 101)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_arrive():
+    """Has the nodes that tests start hear SIGINT and SIGHUP.
+
+    Under nohup, or in the background of a shell, they are ignored; children inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
