@@ -238,5 +238,13 @@ def convert(folder: Path, bags: Sequence[str | Path], contract: str) -> None:
     with Progress(disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("reading bags", total=len(found))
         index = build_dataset(found, wanted, folder, on_bag=lambda done: bar.advance(task))
-    if index.fitted.get("dataset") != index.hashes["dataset"]:
-        fit_dataset(folder, overwrite=True)
+    fitted = index.fitted
+    if fitted.get("dataset") != index.hashes["dataset"]:
+        if fitted:
+            print(
+                f"{folder}: episodes came in: statistics and tokenizer are fitted anew, with the "
+                "same options; policies of the earlier tokenizer cannot be trained further on it",
+                file=sys.stderr,
+                flush=True,
+            )
+        fit_dataset(folder, overwrite=True, **fitted.get("options", {}))
