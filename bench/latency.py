@@ -123,7 +123,9 @@ def drive_realtime(
     realtime.start(arm.env.instruction, 0.0, 0, patient=True)
 
     def see() -> Seen:
-        return Seen(Frame(round(now_s * 1e9), values_of(arm.seen), {}), round(arm.stamp_s * 1e9))
+        taken_ns = round(arm.stamp_s * 1e9)
+        frame = Frame(round(now_s * 1e9), values_of(arm.seen), {})
+        return Seen(frame, taken_ns, taken_ns)
 
     def submit(request) -> None:
         nonlocal pending

@@ -51,6 +51,7 @@ class World:
         self.answer_with = lambda request: self.chunk()
         self.missing = ""
         self.transport_s, self.exposures_s = transport_s, []
+        self.camera_clock_ns = 0  # ns; how far the camera's own clock is ahead
         self.now_s, self.image_s, self.next_image_s, self.next_tick_s = 0.0, -1.0, 0.0, 0.0
         self.pending = None
         self.sent, self.requests, self.ticks = [], [], 0
@@ -142,8 +143,9 @@ class World:
     def _see(self):
         now_ns = round(self.now_s * 1e9)
         if self.missing:
-            return Seen(Missing(now_ns, {"image.front": self.missing}), 0)
-        return Seen(Frame(now_ns, {}, {}), round(self.image_s * 1e9))
+            return Seen(Missing(now_ns, {"image.front": self.missing}), 0, 0)
+        taken_ns = round(self.image_s * 1e9)
+        return Seen(Frame(now_ns, {}, {}), taken_ns + self.camera_clock_ns, taken_ns)
 
     def _submit(self, request):
         if request is not None:

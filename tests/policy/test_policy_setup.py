@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from roboalign_policy.core.contract import load_contract
 from roboalign_policy.core.contract_files import check_policy_folder
 from roboalign_policy.core.policy_parameters import PolicyParameters
-from roboalign_policy.nodes.policy_setup import check_together, load_policy
+from roboalign_policy.nodes.policy_setup import check_together, load_policy, overtake_steps
 
 
 def test_a_server_must_be_given_up_before_its_model_counts_as_hung():
@@ -46,3 +49,13 @@ def test_a_missing_policy_is_named_before_a_missing_contract(tmp_path):
     with pytest.raises(ValueError, match="^policy: found an empty text"):
         check_policy_folder("")
     assert check_policy_folder(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("contract", "given", "steps"),
+    [("sim_panda", 0, 1), ("sim_panda", 3, 3), ("so101", 0, 30), ("so101", 2, 2)],
+)
+def test_steps_may_be_overtaken_by_one_and_positions_by_all(contract, given, steps):
+    robot = load_contract(contract)
+    policy = SimpleNamespace(contract=robot, horizon=robot.action.horizon)
+    assert overtake_steps(policy, PolicyParameters(overtake_steps=given)) == steps

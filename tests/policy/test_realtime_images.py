@@ -74,6 +74,18 @@ def test_the_model_is_told_what_the_image_does_not_show_yet():
     assert len(request.remaining) > unseen
 
 
+@pytest.mark.parametrize("ahead_s", [-1.7e9, 1000.0])
+def test_a_camera_with_a_clock_of_its_own_is_no_old_image(ahead_s):
+    """Aligned by receipt, its stamps say nothing about what was commanded before."""
+    world = World(camera_hz=10.0, latency_s=0.05, transport_s=0.015)
+    world.camera_clock_ns = round(ahead_s * 1e9)
+    world.start(patient=True)
+    world.run(3.0)
+    times, _ = world.motions()
+    assert np.diff(times).max() < 0.13
+    assert len(world.requests) >= 3
+
+
 def counting(world):
     """A prediction whose values count from 0.01 on."""
     prediction = world.chunk()

@@ -131,7 +131,8 @@ class Drive:
             frame: the observation of this step, or why there is none.
             now_ns: present time in the clock of the observations; in lock step the frame's stamp.
             steady_s: s; steady clock.
-            seen_ns: stamp of the newest image of the frame; None: that of the frame.
+            seen_ns: when the newest image of the frame was taken, in the same clock as
+                ``now_ns``; None: when the frame was made.
             ask: a request may be handed out.
             take: an action may be handed out; False between two steps, to ask earlier.
         """

@@ -58,9 +58,10 @@ class PolicyParameters:
         choices=MODES,
     )
     overtake_steps: int = param(
-        1,
+        0,
         "async_blend: steps of the old chunk that may follow the observation of the next one; "
-        "then the arm holds until that is there",
+        "then the arm holds until that is there; 0: one for end-effector steps, all for joint "
+        "positions",
         low=0,
         high=1000,
     )

@@ -37,10 +37,17 @@ _DOUBT = (State.OBSERVATION_HOLD, State.CHUNK_HOLD)
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """An observation: the frame, or why there is none, and the stamp of its newest image (ns)."""
+    """An observation.
+
+    Attributes:
+        frame: the frame, or why there is none.
+        image_ns: stamp of its newest image, by which images are told apart.
+        taken_ns: when that image was taken, on the clock of the commands; 0: not known.
+    """
 
     frame: Frame | Missing
     image_ns: int
+    taken_ns: int
 
     @property
     def complete(self) -> bool:
@@ -242,7 +249,7 @@ class Realtime:
         # and with one that lies there already only where none has come for a whole step.
         awaited = seen.image_ns != self._asked_ns and (self._starved or not take)
         ask, frame = awaited or not self._drive.idle, seen.frame
-        seen_ns = seen.image_ns or None
+        seen_ns = seen.taken_ns or None
         step = self._drive.step(
             frame, frame.stamp_ns, steady_s, seen_ns=seen_ns, ask=ask, take=take
         )

@@ -53,6 +53,17 @@ class ImageTimes:
             seen.popitem(last=False)
         return True
 
+    def taken_ns(self, frame: Frame | Missing) -> int:
+        """Return the time of the newest image of a frame, on the clock by which it is aligned.
+
+        A camera whose own clock means nothing here is aligned by receipt: its stamp would tell
+        nothing about what was commanded before. 0 without a frame.
+        """
+        ages_s = getattr(frame, "ages_s", None)
+        if ages_s is None:
+            return 0
+        return max(frame.stamp_ns - round(ages_s[key] * 1e9) for key in self._seen)
+
     def of(self, frame: Frame | Missing) -> Stages:
         """Return observation and receipt of the newest image in a frame; zeros without a frame."""
         ages_s = getattr(frame, "ages_s", None)

@@ -6,6 +6,7 @@ from typing import Any
 
 from rclpy.logging import get_logger
 
+from roboalign_policy.core import keys
 from roboalign_policy.core.blend import make_fade
 from roboalign_policy.core.cadence import load_note, too_slow
 from roboalign_policy.core.contract import Contract, load_contract
@@ -58,9 +59,19 @@ def _settle_threads(policy: Any, parameters: PolicyParameters) -> None:
     times = ", ".join(f"{count}: {seconds:.3f} s" for count, seconds in sorted(measured.items()))
     log.info(f"num_threads: {threads}, chosen by the time of an answer ({times}; {load_note()})")
     waits = parameters.mode == SYNC or parameters.execution == "lockstep"
-    ahead = 0 if waits else parameters.overtake_steps
+    ahead = 0 if waits else overtake_steps(policy, parameters)
     if slow := too_slow(measured[threads], policy.horizon, ahead, 1.0 / contract.rate_hz):
         log.warning(slow)
+
+
+def overtake_steps(policy: Any, parameters: PolicyParameters) -> int:
+    """How many steps may follow the observation of the next chunk.
+
+    Steps of an end effector add up, and an old plan leads them astray; positions are absolute.
+    """
+    if parameters.overtake_steps:
+        return parameters.overtake_steps
+    return 1 if policy.contract.action.control_mode == keys.EE_DELTA else policy.horizon
 
 
 def _connect(parameters: PolicyParameters, contract: Contract | None) -> RemotePolicy:
@@ -135,7 +146,7 @@ def drive_from_policy(policy: Any, parameters: PolicyParameters) -> Drive:
         step_s=1.0 / contract.rate_hz,
         mode=parameters.mode,
         replan_after_steps=parameters.replan_after_steps,
-        overtake_steps=parameters.overtake_steps,
+        overtake_steps=overtake_steps(policy, parameters),
         max_chunk_age_s=parameters.max_chunk_age_s,
         max_invalid_chunks=parameters.max_invalid_chunks,
         observation_timeout_s=parameters.observation_timeout_s,

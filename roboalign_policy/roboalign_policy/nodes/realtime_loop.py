@@ -180,7 +180,7 @@ class RealtimeLoop:
         now_ns = self._now_ns()
         frame = self._live.frame(now_ns, now_ns, time.monotonic())
         self._looked = self._images.of(frame)
-        return Seen(frame, self._looked.observation_ns)
+        return Seen(frame, self._looked.observation_ns, self._images.taken_ns(frame))
 
     def _submit(self, request: Request | None) -> None:
         if request is not None:

@@ -36,7 +36,6 @@ from roboalign_policy.nodes.run_words import (
 from roboalign_policy.ros.qos import reliable_qos
 
 SERVER, GATE = "policy_node", "safety_gate_node"
-SERVER, GATE = "policy_node", "safety_gate_node"
 GATE_S = 2.0  # a gate publishes its status more often than that
 ANSWER_S = 10.0
 SILENT_S = 5.0  # a running policy_node publishes its status every second
