@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 PACKAGES := roboalign_msgs roboalign_policy roboalign_training
-RESULTS := build/roboalign_policy build/roboalign_training
+RESULTS := $(addprefix log/test/,nodes_1/roboalign_policy nodes_2/roboalign_policy learning/roboalign_training)
 WITH_ENV := source scripts/env.sh &&
 
 # What colcon must see again. Python modules are not among it: they are installed as links and are live.
@@ -31,13 +31,24 @@ install/.built: .venv/roboalign.env $(BUILD_INPUTS)
 
 build: install/.built ## colcon build of the three packages
 
-# The tests of roboalign_training start no node: they run beside the pure ones of roboalign_policy.
+# Two lanes of about the same length side by side; the tests that start nodes wait more than they
+# compute, so each lane has a part of them: of tests/ros by the first letter.
+define colcon_test
+colcon --log-base log/test/$(1) test --test-result-base log/test/$(1) --packages-select $(2)
+endef
+LEARNING := $(call colcon_test,learning,roboalign_training)
+NODES_1 := $(call colcon_test,nodes_1,roboalign_policy) --pytest-args \
+    --ignore-glob '*/tests/policy/*' --ignore-glob '*/tests/ros/test_[!a-f]*'
+NODES_2 := $(call colcon_test,nodes_2,roboalign_policy) --pytest-args \
+    --ignore-glob '*/tests/launch/*' --ignore-glob '*/tests/ros/test_[a-f]*'
+
 test: build ## every test, through colcon test; ends with "N passed, N failed, N skipped"
-	@rm -f $(addsuffix /pytest.xml,$(RESULTS)) && mkdir -p log
+	@rm -rf log/test && mkdir -p log/test
 	@$(WITH_ENV) { \
-	    colcon --log-base log/training test --packages-select roboalign_training > log/training.txt 2>&1 & \
-	    colcon test --packages-skip roboalign_training; status=$$?; \
-	    wait $$! || status=$$?; cat log/training.txt; \
+	    { status=0; $(LEARNING) || status=$$?; $(NODES_1) || status=$$?; exit $$status; } \
+	        > log/test/first_lane.txt 2>&1 & \
+	    status=0; $(NODES_2) || status=$$?; \
+	    wait $$! || status=$$?; cat log/test/first_lane.txt; \
 	    $(PYTHON) scripts/summarise_tests.py $(RESULTS) && exit $$status; }
 
 test-busy: build ## make test beside three busy loops: tests hold on a machine that is busy

@@ -1,8 +1,8 @@
 """Adds up what `colcon test` left behind and says it in one line.
 
-Usage: summarise_tests.py BUILD_FOLDER..., each a package's build folder with the pytest.xml of its
-last run. The exit status is 1 when a test failed, and when a package has no result or ran no test:
-that is a fault of the test run, not a success.
+Usage: summarise_tests.py FOLDER..., each a package's folder of test results with the pytest.xml of
+its last run. The exit status is 1 when a test failed, and when a package has no result or ran no
+test: that is a fault of the test run, not a success.
 Runs on the standard library alone.
 """
 
@@ -57,7 +57,7 @@ def read_counts(result: Path) -> Counts:
 
 def last_lines(folder: Path) -> list[str]:
     """What a package's tests printed last, as colcon has logged it."""
-    log = folder.parent.parent / "log/latest_test" / folder.name / "stdout_stderr.log"
+    log = folder.parent / "latest_test" / folder.name / "stdout_stderr.log"
     if not log.is_file():
         return [f"(no {log})"]
     return log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> int:
             faults.extend(last_lines(folder))
         if counts.passed + counts.failed == 0:
             faults.append(f"{folder.name}: no test ran ({counts})")
-        print(f"{folder.name}: {counts}")
+        print(f"{folder.name} ({folder.parent.name}): {counts}")
         total += counts
     for fault in faults:
         print(fault, file=sys.stderr)

@@ -122,6 +122,23 @@ class Mixture:
         return {kind: int((self.kinds == number).sum()) for number, kind in enumerate(KINDS)}
 
 
+def validation_mixture(
+    data: Demonstrations,
+    frames: np.ndarray,
+    *,
+    weights: Weights,
+    seed: int,
+    questions: QuestionSource | None = None,
+) -> Mixture:
+    """Samples of held-out frames, each frame once: actions with and without a thought.
+
+    A mixture that learns no actions is validated on what it does learn.
+    """
+    if weights.act or weights.think:
+        weights = Weights(weights.act, weights.think, 0.0, 0.0)
+    return Mixture(data, frames, len(frames), weights=weights, seed=seed, questions=questions)
+
+
 def grasp_at(data: Demonstrations, frame: int) -> str | None:
     """Where the arm next closes its gripper after a frame; None where it does not."""
     states, at = data.episode_states(frame)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from roboalign_policy.core.cadence import wait_passively
 from roboalign_policy.core.contract import ContractError, load_contract
 from roboalign_policy.core.contract_files import check_policy_folder
 from roboalign_policy.remote.access import (
@@ -118,6 +119,7 @@ def _serve(args: argparse.Namespace) -> int:
     check_policy_folder(args.policy)
     contract = load_contract(args.contract) if args.contract else None
     _say(f"loading {args.policy} ...")
+    wait_passively()
     # Here, so that help and a wrong option do not wait for torch.
     from roboalign_policy.models.policy import MLLMPolicy
     from roboalign_policy.remote.server import PolicyServer

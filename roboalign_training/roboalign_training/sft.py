@@ -31,6 +31,7 @@ from roboalign_training.mixture import (
     grasp_frames,
     sft_dataset,
     split_episodes,
+    validation_mixture,
 )
 from roboalign_training.muon import MuonAdamW
 from roboalign_training.run_callback import RunCallback, is_quiet, stop_on_signal
@@ -92,6 +93,10 @@ def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Ou
     mixture = Mixture(
         data, train_frames, samples, weights=weights, seed=training.seed, questions=questions
     )
+    scored = dev_frames(held_out, arguments.dev_frames)
+    validation = validation_mixture(
+        data, scored, weights=weights, seed=training.seed, questions=questions
+    )
 
     mllm = load_mllm(arguments.base)
     check_instructions(data, mllm.tokenizer.get_added_vocab())
@@ -119,6 +124,7 @@ def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Ou
             args=training,
             data_collator=collator,
             train_dataset=sft_dataset(mixture),
+            eval_dataset=sft_dataset(validation),
             processing_class=mllm.processor,
             callbacks=[callback],
             optimizers=(make_optimizer(mllm.model, arguments, training), None),
@@ -130,7 +136,6 @@ def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Ou
     if callback.ended_by == "signal":
         raise Stopped(f"after step {steps}; the same command goes on ({run.folder.path})")
 
-    scored = dev_frames(held_out, arguments.dev_frames)
     print(f"{KIND}: scoring {len(scored)} held-out frames", flush=True)
     score = score_frames(
         mllm.model,

@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from roboalign_policy.core.host_facts import release_domains
 from roboalign_policy.core.shared_memory import abandoned, remove, shared_memory_files
 
 
@@ -23,6 +24,13 @@ def _shared_memory():
     before = shared_memory_files()
     yield
     remove(abandoned(shared_memory_files() - before))
+
+
+@pytest.fixture(autouse=True)
+def _domains():
+    """Let other tests have the ROS domains of this one."""
+    yield
+    release_domains()
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 from graph_world import HOST, faults, graph, only, panda, with_record
 
+from roboalign_policy.core import host_facts
 from roboalign_policy.core.host_facts import (
     DEFAULT_SEGMENT_BYTES,
     DdsProfile,
@@ -14,6 +18,7 @@ from roboalign_policy.core.host_facts import (
     free_domains,
     read_host_facts,
     read_profile,
+    release_domains,
 )
 
 
@@ -77,15 +82,34 @@ def test_facts_are_read_from_the_files_of_the_kernel(tmp_path):
     assert facts.cores >= 1
 
 
-def test_only_domains_without_a_participant_are_given_away(tmp_path):
+def test_only_domains_without_a_participant_are_given_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(host_facts, "_CLAIM", f"\0roboalign-{os.getpid()}-{{}}")
     table = tmp_path / "udp"
     rows = [
         f"{n}: 00000000:{7400 + 250 * d + 10:04X} 00000000:0000" for n, d in enumerate((11, 13))
     ]
     table.write_text("\n".join(["head", *rows]))
     assert sorted(free_domains(range(11, 16), 3, table)) == [12, 14, 15]
+    release_domains()
     with pytest.raises(RuntimeError, match="found 1 .*, expected 2; in use are 11, 13"):
         free_domains(range(11, 13), 2, table)
+    release_domains()
+
+
+def test_two_processes_never_get_one_domain():
+    script = "from roboalign_policy.core.host_facts import *; print(*free_domains([203, 204], 1))"
+
+    def other():
+        return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    (mine,) = free_domains([203, 204], 1)
+    assert other().stdout.split() == [str({203, 204}.difference({mine}).pop())]
+    free_domains([203, 204], 1)
+    refused = other()
+    assert refused.returncode == 1 and "found 0 without a node" in refused.stderr
+    assert "other runs are about to use 203, 204" in refused.stderr
+    release_domains()
+    assert other().returncode == 0
 
 
 def test_what_killed_nodes_left_in_shared_memory_is_counted(tmp_path):

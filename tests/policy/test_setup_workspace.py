@@ -246,7 +246,7 @@ def test_a_python_that_apt_cannot_complete_is_refused(monkeypatch, tmp_path):
 
 
 def write_result(folder: Path, **counts: int) -> Path:
-    """A package's build folder with the result of pytest."""
+    """A package's folder of test results."""
     folder.mkdir()
     values = " ".join(f'{name}="{value}"' for name, value in counts.items())
     (folder / "pytest.xml").write_text(f"<testsuites><testsuite {values}/></testsuites>")
@@ -286,11 +286,10 @@ def test_a_package_without_a_test_that_ran_fails_the_run(tmp_path):
 
 
 def test_a_run_that_ended_early_shows_what_it_printed_last(tmp_path):
-    (tmp_path / "build").mkdir()
-    (tmp_path / "log/latest_test/crashed").mkdir(parents=True)
-    log = tmp_path / "log/latest_test/crashed/stdout_stderr.log"
+    (tmp_path / "latest_test/crashed").mkdir(parents=True)
+    log = tmp_path / "latest_test/crashed/stdout_stderr.log"
     log.write_text("test_gate.py ..\nFatal Python error: Segmentation fault\n")
-    folder = write_result(tmp_path / "build/crashed", tests=1, failures=0, errors=1)
+    folder = write_result(tmp_path / "crashed", tests=1, failures=0, errors=1)
     assert summarise_tests.last_lines(folder)[-1] == "Fatal Python error: Segmentation fault"
     command = [sys.executable, str(ROOT / "scripts/summarise_tests.py"), str(folder)]
     result = subprocess.run(command, capture_output=True, text=True)

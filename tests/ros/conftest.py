@@ -23,7 +23,7 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from roboalign_msgs.msg import RecordingHealth  # noqa: E402
 
-from roboalign_policy.core.host_facts import free_domains  # noqa: E402
+from roboalign_policy.core.host_facts import free_domains, release_domains  # noqa: E402
 from roboalign_policy.core.shared_memory import (  # noqa: E402
     abandoned,
     remove,
@@ -56,13 +56,14 @@ def _shared_memory() -> Iterator[None]:
 
 
 @pytest.fixture
-def ros_domain(monkeypatch: pytest.MonkeyPatch) -> int:
+def ros_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A ROS domain for this test alone, on this machine only; also set in the environment."""
     (domain,) = free_domains(DOMAINS, 1)  # not that of another run, nor of a robot
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return domain
+    yield domain
+    release_domains([domain])
 
 
 @pytest.fixture

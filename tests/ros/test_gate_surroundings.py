@@ -25,6 +25,7 @@ from std_srvs.srv import SetBool
 from roboalign_policy.core.contract import load_contract
 from roboalign_policy.nodes.operator_topic import OperatorTopic
 from roboalign_policy.ros.qos import reliable_qos
+from roboalign_policy.ros.stamps import stamp_to_ns
 
 LISTENER = """
 import sys, rclpy
@@ -184,10 +185,12 @@ def test_of_two_launches_the_second_refuses_to_enable_and_the_first_drives_on(
     goes_on(gate, probe, 1.5)
     assert {s.state for s in gate.status[-20:]} == {GateStatus.STATE_ACTIVE}  # one gate speaks
     gate.process.stop()
-    count = len(gate.twists)
+    ended_ns = time.time_ns()
     probe.spin_for(2.5)
     # The end of the first one's motion begins none of the second's, though it asked to be enabled.
-    assert not any(map(moves, gate.twists[count:])) and "ready" not in twin.tail()
+    later = [t for t in gate.twists if stamp_to_ns(t.header.stamp) > ended_ns]
+    assert not any(map(moves, later)) and not moves(gate.twists[-1])
+    assert "ready" not in twin.tail()
     gate.enable()
     gate.state(GateStatus.STATE_ACTIVE)
     assert probe.until(lambda: gate.status[-1].passed, what="commands of the second")

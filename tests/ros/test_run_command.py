@@ -11,7 +11,10 @@ import sys
 
 import pytest
 from policy_harness import Client, Gate, Robot, fake_policies
-from roboalign_msgs.msg import Candidate, GateStatus
+from rclpy.action import ActionServer
+from rclpy.node import Node
+from roboalign_msgs.action import RunPolicy
+from roboalign_msgs.msg import Candidate, GateStatus, PolicyStatus
 from std_msgs.msg import String
 
 from roboalign_policy.ros.qos import reliable_qos
@@ -130,6 +133,35 @@ def test_what_a_simulator_calls_done_ends_the_task(start_policy, probe, run):
     other = run("down to the floor", "--timeout", "2")  # the simulator judges another task
     assert other.status() == 0, other.said
     assert "success" not in other.said
+
+
+def test_a_result_that_is_lost_on_the_way_is_asked_for_again(probe, run):
+    """policy_node is here a node of the test's own, which does not hear the first question."""
+    node = Node("policy_node", context=probe.node.context)
+    probe.executor.add_node(node)
+
+    def end(handle):
+        handle.succeed()
+        return RunPolicy.Result(reason=RunPolicy.Result.REASON_TIMEOUT, steps=4, chunks=1)
+
+    server, asked = ActionServer(node, RunPolicy, "~/run_policy", end), []
+    answer = server._execute_get_result_request
+
+    async def deaf_at_first(question):
+        asked.append(question)
+        if len(asked) > 1:
+            await answer(question)
+
+    server._execute_get_result_request = deaf_at_first
+    status = node.create_publisher(PolicyStatus, "~/status", reliable_qos(10))
+    idle = PolicyStatus(state=PolicyStatus.STATE_IDLE)
+    node.create_timer(0.1, lambda: status.publish(idle))
+    command = run(TASK)
+    assert command.status() == 0, command.said
+    assert re.search(r"time limit after [\d.]+ s, 1 chunks, 4 steps", command.said)
+    assert len(asked) == 2
+    server.destroy()
+    node.destroy_node()
 
 
 def test_a_gate_that_is_closed_names_the_command(start_policy, probe, run):

@@ -15,6 +15,16 @@ GAIN = 1.25
 _HOPELESS = 1.6
 
 
+def wait_passively() -> None:
+    """Has OpenMP's threads sleep while they wait; call it before torch is loaded.
+
+    By default they spin, on a core that another program could use: with as many threads as cores,
+    every answer then waits for whoever lost its core. For a process that answers a robot; training
+    takes a fifth longer so. `OMP_WAIT_POLICY` in the environment wins.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def choose_threads(cores: int, answer_s: Callable[[int], float]) -> tuple[int, dict[int, float]]:
     """Choose how many threads a model computes with, by measurement.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import socket
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES
 DEFAULT_SEGMENT_BYTES = 512 * 1024
 """Source: Fast DDS, SharedMemTransport::init (2.x) and shm_implicit_segment_size (3.x)."""
 _DOMAIN_PORTS, _FIRST_PORT, _DOMAINS = 250, 7400, 102
+_CLAIM = "\0roboalign-ros-domain-{}"  # abstract socket: no file stays behind
+_claims: dict[int, socket.socket] = {}
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,10 @@ def domains_of_ports(table: Path) -> tuple[int, ...]:
 def free_domains(
     candidates: Iterable[int], count: int, table: Path = Path("/proc/net/udp")
 ) -> list[int]:
-    """Pick ROS domains at random in which this computer has no participant.
+    """Pick ROS domains at random in which this computer has no participant, and claim them.
+
+    Until this process ends, or `release_domains`, no other process is given them here: nodes need
+    a moment until they can be seen.
 
     Args:
         candidates: domains to choose from, at most 101.
@@ -139,12 +145,38 @@ def free_domains(
     """
     used = domains_of_ports(table)
     free = [domain for domain in candidates if domain not in used]
-    if len(free) < count:
+    random.SystemRandom().shuffle(free)
+    picked: list[int] = []
+    for domain in free:
+        if len(picked) < count and _claim(domain):
+            picked.append(domain)
+    if len(picked) < count:
+        release_domains(picked)
+        claimed = sorted(set(free) - set(picked))
         raise RuntimeError(
-            f"ROS domains: found {len(free)} without a node on this computer, expected {count}; "
-            f"in use are {', '.join(map(str, used))}"
+            f"ROS domains: found {len(picked)} without a node on this computer, expected {count}; "
+            f"in use are {', '.join(map(str, used)) or 'none'}, other runs are about to use "
+            f"{', '.join(map(str, claimed)) or 'none'}"
         )
-    return random.SystemRandom().sample(free, count)
+    return picked
+
+
+def release_domains(domains: Iterable[int] | None = None) -> None:
+    """Let others have domains of `free_domains`; None: all that this process has claimed."""
+    for domain in list(_claims) if domains is None else domains:
+        _claims.pop(domain).close()
+
+
+def _claim(domain: int) -> bool:
+    """Take a name that one process can have at a time; the kernel frees it with the process."""
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(_CLAIM.format(domain))
+    except OSError:
+        claim.close()
+        return False
+    _claims[domain] = claim
+    return True
 
 
 def _rows(table: Path) -> list[str]:

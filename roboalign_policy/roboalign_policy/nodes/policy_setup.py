@@ -8,7 +8,7 @@ from rclpy.logging import get_logger
 
 from roboalign_policy.core import keys
 from roboalign_policy.core.blend import make_fade
-from roboalign_policy.core.cadence import load_note, too_slow
+from roboalign_policy.core.cadence import load_note, too_slow, wait_passively
 from roboalign_policy.core.contract import Contract, load_contract
 from roboalign_policy.core.contract_files import check_policy_folder
 from roboalign_policy.core.drive import Drive
@@ -31,6 +31,7 @@ def load_policy(parameters: PolicyParameters) -> Any:
     contract = load_contract(parameters.contract) if parameters.contract else None
     if remote:
         return _connect(parameters, contract)
+    wait_passively()
     # Here, so that the node starts (and is tested) without torch.
     from roboalign_policy.models.policy import MLLMPolicy
 

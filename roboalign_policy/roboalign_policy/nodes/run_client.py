@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 import rclpy
+from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -39,6 +40,8 @@ SERVER, GATE = "policy_node", "safety_gate_node"
 GATE_S = 2.0  # a gate publishes its status more often than that
 ANSWER_S = 10.0
 SILENT_S = 5.0  # a running policy_node publishes its status every second
+RESULT_S = 1.0  # a goal that has ended and whose result was lost on the way is asked for it again
+_OVER = (GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_CANCELED, GoalStatus.STATUS_ABORTED)
 
 
 class RunClient:
@@ -73,8 +76,9 @@ class RunClient:
         )
         node.create_subscription(GateStatus, f"{GATE}/status", self._on_gate, reliable_qos(10))
         node.create_subscription(String, "scene", self._on_scene, reliable_qos(10))
-        # The last one: endpoints are announced in order, so who sends us its status has seen the
-        # action client and the others too, and no answer to them is lost.
+        # The last one: readers are announced in order, so who sends us its status has seen the
+        # action client's and the others too, and no answer to them is lost. Writers are announced
+        # apart: `check` also waits for what takes the requests.
         node.create_subscription(
             PolicyStatus, f"{SERVER}/status", self._on_status, reliable_qos(10)
         )
@@ -104,7 +108,12 @@ class RunClient:
         Raises:
             RunError: it is not there or not active, or the gate is closed.
         """
-        if not self._until(lambda: self._status, self._connect_s, stop):
+        found = self._until(
+            lambda: self._status is not None and self._policy.server_is_ready(),
+            self._connect_s,
+            stop,
+        )
+        if not found:
             seen = self._node.get_node_names_and_namespaces()
             there = [space for node, space in seen if node == SERVER]
             raise RunError(missing_text(self._namespace, there, self._connect_s))
@@ -140,7 +149,8 @@ class RunClient:
         if not self._until(sent.done, ANSWER_S, lambda: stop() > 1) or not sent.result().accepted:
             raise RunError("policy_node did not take the task")
         handle, began_s = sent.result(), time.monotonic()
-        ended, cancelled_s, waiting, success = handle.get_result_async(), 0.0, "", False
+        ended, asked_s = handle.get_result_async(), began_s
+        cancelled_s, waiting, success = 0.0, "", False
         yield Event(STARTED, 0.0, instruction)
         try:
             while not ended.done():
@@ -152,6 +162,10 @@ class RunClient:
                         waiting = event.text
                     yield event
                 now_s = time.monotonic()
+                if handle.status not in _OVER:
+                    asked_s = now_s
+                elif now_s - asked_s > RESULT_S and not ended.done():
+                    ended, asked_s = handle.get_result_async(), now_s
                 success = success or (cancelled_s == 0.0 and self._succeeded(instruction))
                 if not cancelled_s and (success or stop()):
                     handle.cancel_goal_async()
