@@ -32,6 +32,7 @@ POLICY_PARAMETERS = {
     "autostart": True,
     "enabled": True,
     "output": "candidate",
+    "mode": "async_blend",  # motion without rests, for a fault to end
     "replan_after_steps": 4,
     "inference_timeout_s": 1.0,
     "status_period_s": 0.2,

@@ -53,75 +53,81 @@ class Program:
         return command
 
 
-def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Options of the command line; exits with a message where they are not usable."""
-    parser = argparse.ArgumentParser(prog="roboalign up", description=__doc__.splitlines()[0])
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = argparse.ArgumentParser(prog="roboalign up", description=__doc__.splitlines()[0])
+    p.add_argument(
         "--policy",
         default="",
         help="folder of the checkpoint that drives (default: $ROBOALIGN_POLICY, else what demo "
         f"left in {DEMO_POLICY} here or in the checkout)",
     )
-    parser.add_argument(
+    p.add_argument(
         "--contract",
         default="",
         help="robot contract, path or packaged name (default: the one stored in the checkpoint)",
     )
-    parser.add_argument(
+    p.add_argument(
         "--remote",
         default="",
         metavar="URL",
         help="address of `roboalign serve` instead of a checkpoint here; takes --contract too",
     )
-    parser.add_argument("--sim", action="store_true", help="simulated arm instead of a robot")
-    parser.add_argument(
+    p.add_argument("--sim", action="store_true", help="simulated arm instead of a robot")
+    p.add_argument(
         "--enabled",
         action=argparse.BooleanOptionalAction,
         default=None,
         help="enable the gate, and drive as soon as there is an instruction "
         "(default: only with --sim)",
     )
-    parser.add_argument(
+    p.add_argument(
         "--dry-run",
         action="store_true",
         help="send what passes the safety gate to dry_run/... topics, not to the controllers",
     )
-    parser.add_argument("--namespace", default="", help="of all nodes and topics; one a robot")
-    parser.add_argument("--params", default="", help="parameter file of policy_node")
-    parser.add_argument("--gate-params", default="", help="parameter file of safety_gate_node")
-    parser.add_argument(
+    p.add_argument("--namespace", default="", help="of all nodes and topics; one a robot")
+    p.add_argument("--params", default="", help="parameter file of policy_node")
+    p.add_argument("--gate-params", default="", help="parameter file of safety_gate_node")
+    p.add_argument(
         "--suite",
         default="object",
         choices=("object", "spatial", "goal", "long"),
         help="with --sim: suite of the simulated task (default: %(default)s)",
     )
-    parser.add_argument("--task", default="", help="with --sim: default is the suite's first")
-    parser.add_argument("--seed", type=int, default=0, help="with --sim: of scene and start pose")
-    parser.add_argument("--record", default="", metavar="FOLDER", help="also start the recorder")
-    options = parser.parse_args(argv)
+    p.add_argument("--task", default="", help="with --sim: default is the suite's first")
+    p.add_argument("--seed", type=int, default=0, help="with --sim: of scene and start pose")
+    p.add_argument("--record", default="", metavar="FOLDER", help="also start the recorder")
+    return p
+
+
+def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Options of the command line; exits with a message where they are not usable."""
+    known = parser()
+    options = known.parse_args(argv)
     if options.remote:
         if not options.contract:
-            parser.error("--remote: found no --contract, expected the contract that is served")
+            known.error("--remote: found no --contract, expected the contract that is served")
         options.policy = ""
     else:
         try:
             options.policy = str(find_policy(options.policy))
         except FileNotFoundError as error:
-            parser.error(f"--policy: {error}")
+            known.error(f"--policy: {error}")
     for option in ("params", "gate_params"):
         flag = f"--{option.replace('_', '-')}"
         if text := getattr(options, option):
             try:
                 setattr(options, option, str(find_parameter_file(text, flag)))
             except ParameterError as error:
-                parser.error(str(error))
+                known.error(str(error))
     if options.task:
         from roboalign_policy.sim import find_task
 
         try:
             find_task(options.suite, options.task)
         except ValueError as error:
-            parser.error(f"--task: {error}")
+            known.error(f"--task: {error}")
     if options.enabled is None:
         options.enabled = options.sim
     return options

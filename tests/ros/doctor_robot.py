@@ -9,7 +9,6 @@ from contextlib import contextmanager
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from policy_harness import GRIPPER, TWIST
-from rclpy.executors import ExternalShutdownException
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -67,16 +66,16 @@ class Robot:
 def running(probe):
     """Serve the probe's nodes in a thread meanwhile."""
 
+    over = threading.Event()
+
     def spin():
-        try:
-            probe.executor.spin()
-        except ExternalShutdownException:
-            pass
+        while not over.is_set():
+            probe.executor.spin_once(timeout_sec=0.1)
 
     thread = threading.Thread(target=spin, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        probe.executor.shutdown()
+        over.set()
         thread.join(10.0)

@@ -46,10 +46,11 @@ def enabled(probe, start_policy, instruction="up"):
     return task
 
 
-def test_a_run_sends_every_kind_in_order_and_no_command(start_policy, client, probe):
+@pytest.mark.parametrize("mode", ["sync", "auto"])  # auto: sync for end-effector steps
+def test_a_run_sends_every_kind_in_order_and_no_command(start_policy, client, probe, mode):
     Robot(probe)
     gate = Gate(probe)
-    start_policy(mode="sync")
+    start_policy(mode=mode)
     handle = client.send("slow and steady")  # the model thinks for 1.5 s
     probe.until(lambda: HOLD in gate.kinds(), what="a hold after the first chunk")
     probe.until(lambda: "holding: no chunk" in client.status[-1].reason, what="the reason")
@@ -179,7 +180,7 @@ def test_a_person_takes_over_and_lets_go(start_policy, client, probe):
 def test_the_policy_gets_what_the_running_chunk_still_holds(start_policy, client, probe):
     Robot(probe)
     gate = Gate(probe)
-    start_policy(replan_after_steps=3)
+    start_policy(replan_after_steps=3, mode="async_blend")
     driving(gate, client, "rest")
     probe.until(lambda: len(client.reasonings) >= 3, what="three answers")
     left = [int(msg.data.split()[0]) for msg in client.reasonings]

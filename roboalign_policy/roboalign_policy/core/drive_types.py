@@ -11,6 +11,7 @@ from roboalign_policy.core.executor import Action
 
 SYNC, ASYNC_BLEND = "sync", "async_blend"
 MODES = (SYNC, ASYNC_BLEND)
+AUTO = "auto"  #: of a setting: one of the modes, by what the actions are
 
 
 class State(Enum):

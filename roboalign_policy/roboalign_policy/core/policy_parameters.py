@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roboalign_policy.core.drive_types import ASYNC_BLEND, MODES
+from roboalign_policy.core.drive_types import AUTO, MODES
 from roboalign_policy.core.parameters import param
 
 
@@ -52,10 +52,11 @@ class PolicyParameters:
         choices=("candidate", "command"),
     )
     mode: str = param(
-        ASYNC_BLEND,
+        AUTO,
         "sync: the arm holds while the model thinks; async_blend: the next chunk is asked for "
-        "early and faded in; lock step is always sync",
-        choices=MODES,
+        "early and faded in; auto: sync for end-effector steps, async_blend for joint positions; "
+        "lock step is always sync",
+        choices=(AUTO, *MODES),
     )
     overtake_steps: int = param(
         0,

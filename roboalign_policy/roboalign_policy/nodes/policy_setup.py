@@ -12,7 +12,7 @@ from roboalign_policy.core.cadence import load_note, too_slow, wait_passively
 from roboalign_policy.core.contract import Contract, load_contract
 from roboalign_policy.core.contract_files import check_policy_folder
 from roboalign_policy.core.drive import Drive
-from roboalign_policy.core.drive_types import SYNC, DriveSettings
+from roboalign_policy.core.drive_types import ASYNC_BLEND, AUTO, SYNC, DriveSettings
 from roboalign_policy.core.executor import ActionSpace
 from roboalign_policy.core.policy_parameters import PolicyParameters
 from roboalign_policy.remote.access import load_token
@@ -59,10 +59,21 @@ def _settle_threads(policy: Any, parameters: PolicyParameters) -> None:
     threads, measured = measure_threads(policy)
     times = ", ".join(f"{count}: {seconds:.3f} s" for count, seconds in sorted(measured.items()))
     log.info(f"num_threads: {threads}, chosen by the time of an answer ({times}; {load_note()})")
-    waits = parameters.mode == SYNC or parameters.execution == "lockstep"
+    waits = drive_mode(policy, parameters) == SYNC or parameters.execution == "lockstep"
     ahead = 0 if waits else overtake_steps(policy, parameters)
     if slow := too_slow(measured[threads], policy.horizon, ahead, 1.0 / contract.rate_hz):
         log.warning(slow)
+
+
+def drive_mode(policy: Any, parameters: PolicyParameters) -> str:
+    """Whether the arm rests while the model thinks (`sync`) or goes on (`async_blend`).
+
+    A chunk of end-effector steps is a path from where it was seen to begin: docs/decisions/0013.
+    """
+    if parameters.mode != AUTO:
+        return parameters.mode
+    steps = policy.contract.action.control_mode == keys.EE_DELTA
+    return SYNC if steps else ASYNC_BLEND
 
 
 def overtake_steps(policy: Any, parameters: PolicyParameters) -> int:
@@ -145,7 +156,7 @@ def drive_from_policy(policy: Any, parameters: PolicyParameters) -> Drive:
     settings = DriveSettings(
         lockstep=lockstep,
         step_s=1.0 / contract.rate_hz,
-        mode=parameters.mode,
+        mode=drive_mode(policy, parameters),
         replan_after_steps=parameters.replan_after_steps,
         overtake_steps=overtake_steps(policy, parameters),
         max_chunk_age_s=parameters.max_chunk_age_s,
