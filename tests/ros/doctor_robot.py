@@ -65,7 +65,6 @@ class Robot:
 @contextmanager
 def running(probe):
     """Serve the probe's nodes in a thread meanwhile."""
-
     over = threading.Event()
 
     def spin():

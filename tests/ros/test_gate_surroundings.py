@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import rclpy
 import yaml
-from gate_harness import GateClient, Sender, moves
+from gate_harness import GateClient, Sender, moves, patient_contract
 from geometry_msgs.msg import TwistStamped
 from policy_harness import TWIST, Robot
 from rclpy.executors import SingleThreadedExecutor
@@ -22,7 +22,6 @@ from roboalign_msgs.msg import GateStatus
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
 
-from roboalign_policy.core.contract import load_contract
 from roboalign_policy.nodes.operator_topic import OperatorTopic
 from roboalign_policy.ros.qos import reliable_qos
 from roboalign_policy.ros.stamps import stamp_to_ns
@@ -57,12 +56,8 @@ def listener(domain, name):
 @pytest.fixture
 def patient(tmp_path):
     """Parameters of a gate that forgives this test's pauses: streams and sender may be late."""
-    path = tmp_path / "contract.yaml"
-    data = load_contract("sim_panda").to_dict()
-    for stream in data["observations"]:
-        stream.update(max_age_s=5.0, **({"max_frozen_s": 5.0} if "shape" in stream else {}))
-    path.write_text(yaml.safe_dump(data))
-    return {"contract": str(path), "cool_down_s": 0.3, "candidate_timeout_s": 5.0}
+    contract = patient_contract(tmp_path)
+    return {"contract": contract, "cool_down_s": 0.3, "candidate_timeout_s": 5.0}
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from gate_harness import DOWN, GateClient, Sender, moves
+from gate_harness import DOWN, GateClient, Sender, moves, patient_contract
 from geometry_msgs.msg import TwistStamped
 from policy_harness import GRIPPER, TWIST, Robot
 from roboalign_msgs.msg import GateStatus
@@ -22,11 +22,15 @@ from roboalign_policy.ros.qos import reliable_qos
 
 
 @pytest.fixture
-def gate(start_node, probe):
-    """A gate of sim_panda with a robot of topics in front of it; not enabled."""
+def gate(request, start_node, probe, tmp_path):
+    """A gate of sim_panda with a robot of topics in front of it; not enabled.
+
+    A parameter: greatest ages by stream; the other streams may then be late.
+    """
+    ages = getattr(request, "param", None)
     process = start_node(
         "safety_gate_node",
-        contract="sim_panda",
+        contract="sim_panda" if ages is None else patient_contract(tmp_path, **ages),
         cool_down_s=0.3,
         candidate_timeout_s=0.5,  # the test itself sends: on a busy machine it may stall
     )
@@ -113,7 +117,14 @@ def test_the_stop_topic_latches_and_cannot_be_reset_while_pressed(driving, probe
     probe.until(lambda: driving.reset().success, what="the reset after the release")
 
 
-@pytest.mark.parametrize("stream", ["image.front", "state.joints", "state.ee", "state.gripper"])
+STREAMS = ["image.front", "state.joints", "state.ee", "state.gripper"]
+
+
+@pytest.mark.parametrize(
+    ("gate", "stream"),
+    [({stream.replace(".", "_"): 0.3}, stream) for stream in STREAMS],
+    indirect=["gate"],
+)
 def test_a_silent_stream_stops(driving, probe, stream):
     driving.robot.silent.add(stream)
     status = stopped(driving, probe, GateStatus.REASON_OBSERVATION_STALE)
@@ -124,6 +135,7 @@ def test_a_silent_stream_stops(driving, probe, stream):
     assert len(driving.twists) == count  # the return of the stream is no reset
 
 
+@pytest.mark.parametrize("gate", [{}], indirect=True)
 def test_a_frozen_camera_with_fresh_stamps_stops(driving, probe):
     driving.robot.frozen = True
     stopped(driving, probe, GateStatus.REASON_OBSERVATION_FROZEN)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from doctor_robot import Robot as DoctorRobot
 from doctor_robot import running
-from gate_harness import GateClient, Sender, moves
+from gate_harness import GateClient, Sender, moves, patient_contract
 from policy_harness import Client, Robot, fake_policies
 from recorder_harness import Robot as RecordedRobot
 from recorder_harness import complete, read_bag, start, stop
@@ -55,9 +55,13 @@ class Halves:
 
 
 @pytest.fixture
-def gate(start_node, probe):
-    """The gate of sim_panda beside its robot and a sender, neither enabled."""
-    start_node("safety_gate_node", contract="sim_panda", candidate_timeout_s=0.5)
+def gate(start_node, probe, tmp_path):
+    """The gate of sim_panda beside its robot and a sender, neither enabled.
+
+    The test itself publishes everything: on a busy machine it may stall.
+    """
+    contract = patient_contract(tmp_path, state_joints=2.0)
+    start_node("safety_gate_node", contract=contract, candidate_timeout_s=5.0)
     client = GateClient(probe)
     client.robot = Robot(probe)
     client.state(GateStatus.STATE_DISABLED, 30.0)
