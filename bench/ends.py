@@ -16,6 +16,7 @@ import argparse
 import itertools
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -216,6 +217,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--states: found {', '.join(unknown)}, expected some of {', '.join(known)}")
     os.environ["ROS_DOMAIN_ID"] = str(free_domains(range(11, 101), 1)[0])
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Under nohup, or in the background of a shell, they are ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     options.out.mkdir(parents=True, exist_ok=True)
     console, records = Console(), {}
     columns = (TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn())

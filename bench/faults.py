@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -48,6 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ[PATIENCE_VARIABLE] = str(options.patience)
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Under nohup, or in the background of a shell, they are ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     (options.out / "kinds").mkdir(parents=True, exist_ok=True)
     console = Console()
     broken = _run(kinds, options, console)
