@@ -230,6 +230,8 @@ def main() -> int:
     )
     path = options.out / "results.jsonl"
     records = [json.loads(line) for line in path.open()] if path.is_file() else []
+    if any("driven" not in record for record in records):
+        parser.error(f"{path}: found results that count no driven steps, expected another folder")
     done = {(*_arm(r), r["suite"], r["task"], r["seed"]) for r in records}
     arms = arms_of(options)
     torch.set_num_threads(1)

@@ -10,9 +10,8 @@ seeds. The nodes are started once; between episodes the gate and the policy are
 disabled, the simulator is reset, and both are enabled again. An episode counts as a success when
 the task's success check holds within its number of driven steps, as in lock step, where the world
 rests while the model thinks; told beside is how many succeed also when the time of the arm's rests
-counts. Results go to
-OUT/results.jsonl, one line an episode; a repeated call drives what is missing. OUT/summary.json is
-what `scripts/readme_table.py --realtime` puts into the README.
+counts. Results go to OUT/results.jsonl, one line an episode; a repeated call drives what is
+missing. OUT/summary.json is what `scripts/readme_table.py --realtime` puts into the README.
 """
 
 from __future__ import annotations
@@ -302,6 +301,8 @@ def main() -> int:
     suites = {name: SUITES[name] for name in options.suites}
     episodes = episodes_of_suites(suites, options.per_suite, options.seed)
     found = read_results(options.out)
+    if any("driven" not in record for record in found.values()):
+        parser.error(f"{options.out}: found results without driven steps, expected another folder")
     missing = [e for e in episodes if e not in found]
     command = options.start or default_command(options.policy)
     if missing:

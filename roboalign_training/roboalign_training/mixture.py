@@ -123,20 +123,25 @@ class Mixture:
 
 
 def validation_mixture(
-    data: Demonstrations,
-    frames: np.ndarray,
-    *,
-    weights: Weights,
-    seed: int,
-    questions: QuestionSource | None = None,
-) -> Mixture:
-    """Samples of held-out frames, each frame once: actions with and without a thought.
+    data: Demonstrations, frames: np.ndarray, *, weights: Weights, seed: int
+) -> Mixture | None:
+    """Actions of held-out frames, with and without a thought; of either kind no frame twice.
 
-    A mixture that learns no actions is validated on what it does learn.
+    None where no actions are learnt: no question about a scene is held out.
+
+    Raises:
+        DatasetError: there are no such frames.
     """
-    if weights.act or weights.think:
-        weights = Weights(weights.act, weights.think, 0.0, 0.0)
-    return Mixture(data, frames, len(frames), weights=weights, seed=seed, questions=questions)
+    if not len(frames):
+        raise DatasetError(
+            data.folder,
+            "held_out_episodes: found no frame with a whole chunk of actions in those held out, "
+            "expected some: hold out more, or record longer episodes",
+        )
+    if not (weights.act or weights.think):
+        return None
+    actions = Weights(weights.act, weights.think, 0.0, 0.0)
+    return Mixture(data, frames, len(frames), weights=actions, seed=seed)
 
 
 def grasp_at(data: Demonstrations, frame: int) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PrinterCallback
+from transformers.trainer_utils import IntervalStrategy
 from trl import SFTConfig, SFTTrainer
 
 from roboalign_policy.models.loading import extend_vocabulary, load_mllm
@@ -94,9 +95,10 @@ def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Ou
         data, train_frames, samples, weights=weights, seed=training.seed, questions=questions
     )
     scored = dev_frames(held_out, arguments.dev_frames)
-    validation = validation_mixture(
-        data, scored, weights=weights, seed=training.seed, questions=questions
-    )
+    validation = validation_mixture(data, scored, weights=weights, seed=training.seed)
+    if validation is None and training.eval_strategy != IntervalStrategy.NO:
+        print(f"{KIND}: no actions are learnt, so there is no validation loss", flush=True)
+        training.eval_strategy = IntervalStrategy.NO
 
     mllm = load_mllm(arguments.base)
     check_instructions(data, mllm.tokenizer.get_added_vocab())
@@ -124,7 +126,7 @@ def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Ou
             args=training,
             data_collator=collator,
             train_dataset=sft_dataset(mixture),
-            eval_dataset=sft_dataset(validation),
+            eval_dataset=sft_dataset(validation) if validation else None,
             processing_class=mllm.processor,
             callbacks=[callback],
             optimizers=(make_optimizer(mllm.model, arguments, training), None),

@@ -1,9 +1,17 @@
 """How many threads a model gets, and when machine or model are too slow for the arm."""
 
+import os
+
 import pytest
 
 from roboalign_policy.core import cadence
-from roboalign_policy.core.cadence import BeatWatch, busy_note, choose_threads, too_slow
+from roboalign_policy.core.cadence import (
+    BeatWatch,
+    busy_note,
+    choose_threads,
+    too_slow,
+    wait_passively,
+)
 
 
 def chosen(cores, seconds):
@@ -75,3 +83,15 @@ def test_a_busy_machine_is_named_and_an_idle_one_is_not(monkeypatch):
     assert "the machine is busy (load 6.1 on 2 cores)" in busy_note()
     monkeypatch.setattr(cadence.os, "getloadavg", lambda: (1.9, 6.0, 6.0))
     assert busy_note() == ""
+
+
+def test_only_who_answers_a_robot_waits_passively(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    import roboalign_policy.models  # noqa: F401 - training loads it too, and computes without rests
+
+    assert "OMP_WAIT_POLICY" not in os.environ
+    wait_passively()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    wait_passively()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"

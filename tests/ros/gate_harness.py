@@ -23,16 +23,19 @@ STILL = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 DOWN = (0.0, 0.0, -0.2, 0.0, 0.0, 0.0, -1.0)
 
 
-def patient_contract(folder, **ages):
+def patient_contract(folder, keep=(), ages=()):
     """File with contract sim_panda whose streams may be late, as those of a busy test are.
 
     Args:
         folder: where it is written.
-        ages: s; `max_age_s` of streams by key with an underscore for the point; 5 for the others.
+        keep: keys of streams that stay as the contract has them.
+        ages: s; by key `max_age_s` of streams; of all others it is 5.
     """
     data = load_contract("sim_panda").to_dict()
     for stream in data["observations"]:
-        stream["max_age_s"] = ages.get(stream["key"].replace(".", "_"), 5.0)
+        if stream["key"] in keep:
+            continue
+        stream["max_age_s"] = dict(ages).get(stream["key"], 5.0)
         if "shape" in stream:
             stream["max_frozen_s"] = 5.0
     path = folder / "contract.yaml"

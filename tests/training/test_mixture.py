@@ -12,6 +12,7 @@ from roboalign_training.mixture import (
     grpo_dataset,
     sft_dataset,
     split_episodes,
+    validation_mixture,
 )
 from roboalign_training.reasoning import reasoning_text
 
@@ -125,6 +126,19 @@ def test_faults(make, demonstrations):
         Weights(act=-1)
     with pytest.raises(ValueError, match="found only zeros"):
         Weights(0, 0, 0, 0)
+
+
+def test_validation_takes_every_held_out_frame_once_and_actions_alone(demonstrations):
+    frames = np.arange(4)
+    found = validation_mixture(demonstrations, frames, weights=Weights(1, 2, 3, 0), seed=0)
+    assert found.counts()["scene"] == found.counts()["grasp"] == 0
+    for kind in set(found.kinds):
+        items = found.items[found.kinds == kind]
+        assert len(set(items)) == len(items) and set(items) <= set(frames)
+    assert len(found) == 4
+    assert validation_mixture(demonstrations, frames, weights=Weights(0, 0, 1, 0), seed=0) is None
+    with pytest.raises(ValueError, match="held_out_episodes: found no frame with a whole chunk"):
+        validation_mixture(demonstrations, frames[:0], weights=Weights(1, 0, 0, 0), seed=0)
 
 
 def test_split_holds_out_whole_episodes_by_id(demonstrations):

@@ -114,6 +114,8 @@ class RunClient:
             stop,
         )
         if not found:
+            if self._status is not None:
+                raise RunError(f"{SERVER} is there, but its action run_policy is not")
             seen = self._node.get_node_names_and_namespaces()
             there = [space for node, space in seen if node == SERVER]
             raise RunError(missing_text(self._namespace, there, self._connect_s))
@@ -187,6 +189,8 @@ class RunClient:
                 self._until(cancelling.done, 2.0)
         yield from self._news(instruction, began_s)
         result = ended.result().result
+        if result.reason == RunPolicy.Result.REASON_UNSET:
+            raise RunError("policy_node no longer knows how the task ended")
         judged = self._scene.get("instruction") == instruction
         yield RunEnd(
             "success" if success else REASONS.get(result.reason, f"reason {result.reason}"),

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from roboalign_policy.core.host_facts import free_domains
+from roboalign_policy.core.host_facts import free_domains, release_domains
 from roboalign_policy.core.rollout import RolloutJob, RolloutResult
 from roboalign_policy.nodes.node_process import NodeProcess
 from roboalign_policy.nodes.rollout_client import run_rollouts
@@ -58,7 +58,6 @@ def drive(policy: Path, episodes: Sequence[Episode], out: Path, settings: DriveS
         RolloutError, NodeProcessError: a pair failed; all pairs are stopped.
     """
     workers = min(settings.workers, len(episodes))
-    domains = free_domains(DOMAINS, workers)  # a robot's would be moved by the policy
     results: queue.Queue[RolloutResult | BaseException] = queue.Queue()
     halt = threading.Event()
 
@@ -79,6 +78,8 @@ def drive(policy: Path, episodes: Sequence[Episode], out: Path, settings: DriveS
             results.put(error)
 
     with ExitStack() as stack:
+        domains = free_domains(DOMAINS, workers)  # a robot's would be moved by the policy
+        stack.callback(release_domains, domains)
         stack.callback(halt.set)
         nodes = []
         for number, domain in enumerate(domains):
