@@ -13,7 +13,7 @@ from roboalign_policy.nodes.policy_node import PolicyNode
 from roboalign_policy.nodes.spinning import run_node
 
 HASH = "f" * 64
-SLOW_S = 1.5
+SLOW_S, LATE_S = 1.5, 12.0
 
 
 class FakePolicy:
@@ -34,6 +34,8 @@ class FakePolicy:
             raise RuntimeError("the model broke")
         if word == "slow":
             time.sleep(SLOW_S)
+        if word == "late":
+            time.sleep(LATE_S)
         if word == "garble":
             actions, status = None, "undecodable"
         if word == "nan":
