@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from graph_world import (
     HOST,
+    LATCHED,
     clock_record,
     faults,
     graph,
@@ -142,6 +143,35 @@ def test_outputs_take_the_place_of_commands_and_an_action_needs_its_server():
     assert "no action server /hand/gripper_cmd" in finding.found
     services = frozenset({"/safety_gate_node/estop", "/hand/gripper_cmd/_action/send_goal"})
     assert not faults(contract, graph(contract, services=services))
+
+
+def test_a_controller_that_the_contract_names_must_be_there():
+    def edit(data, names):
+        data["action"]["commands"][0]["controllers"] = names
+
+    there = panda(lambda data: edit(data, ["controller"]))
+    assert not faults(there, graph(there))
+    contract = panda(lambda data: edit(data, ["controller", "arm/servo"]))
+    finding = only(contract, graph(contract))
+    assert (finding.severity, finding.check) == ("error", "subscriber")
+    assert f"no controller /arm/servo on {TWIST_TOPIC}; there: /controller" in finding.found
+    assert finding.fix == "start /arm/servo, or edit action.commands[0].controllers"
+    unnamed = Endpoint(UNNAMED, TWIST, EndpointQos())  # it may be the one
+    assert not faults(contract, with_subscribers(graph(contract), TWIST_TOPIC, unnamed))
+
+
+def test_an_action_server_of_another_node_than_the_contract_names():
+    output = {"kind": "gripper_action", "topic": "hand/gripper_cmd", "controllers": ["hand"]}
+    contract = panda(lambda data: data["action"].update(outputs=[output]))
+    services = frozenset({"/safety_gate_node/estop", "/hand/gripper_cmd/_action/send_goal"})
+    status = "/hand/gripper_cmd/_action/status"
+    for node, count in (("/hand", 0), ("/other", 1)):
+        server = Endpoint(node, "action_msgs/msg/GoalStatusArray", LATCHED)
+        snapshot = with_publishers(graph(contract, services=services), status, server)
+        found = faults(contract, snapshot)
+        assert len(found) == count
+    assert "no controller /hand on /hand/gripper_cmd; there: /other" in found[0].found
+    assert "action.outputs[0].controllers" in found[0].fix
 
 
 # --- simulated time ---

@@ -8,16 +8,21 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from conversion_bags import STATES, two_cameras, write_bag
+from mcap.reader import make_reader
 from mcap.writer import Writer
 from mcap_bags import START_NS, STORE, STRING
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from roboalign_policy.core.contract import contract_from_dict
 from roboalign_training import trace_cli
 from roboalign_training.data import convert_cli, inspect_cli, recover_cli
 from roboalign_training.data.bags import read_bag
+from roboalign_training.data.dataset import build_dataset
 from roboalign_training.data.definition_folder import VARIABLE, use_definitions
 from roboalign_training.data.definition_text import plain_text
-from roboalign_training.data.errors import BagError
+from roboalign_training.data.errors import HAND_IN, BagError
+from roboalign_training.data.index import DatasetIndex
 from roboalign_training.data.typestores import standard_store
 from roboalign_training.evaluate import replay_cli
 
@@ -198,6 +203,64 @@ def test_definitions_that_are_handed_in(tmp_path, place):
     assert recover_cli.main([str(path), "--out", str(tmp_path / "new")]) == 0
     (stored,) = read_bag(tmp_path / "new")._opened[0].topics.values()
     assert "float64 value" in stored.definition  # it needs none handed in any more
+
+
+def undefined_pose(source: Path, path: Path) -> Path:
+    """A recording again, the type of its pose one that it does not define."""
+    with source.open("rb") as read, path.open("wb") as written:
+        writer, channels = Writer(written), {}
+        writer.start(profile="ros2", library="test")
+        for schema, channel, message in make_reader(read).iter_messages():
+            if channel.topic not in channels:
+                pose = channel.topic == STATES
+                kind = ("lab_msgs/msg/Pose", "", b"") if pose else None
+                number = writer.register_schema(*kind or (schema.name, "ros2msg", schema.data))
+                channels[channel.topic] = writer.register_channel(channel.topic, "cdr", number)
+            writer.add_message(
+                channels[channel.topic], message.log_time, message.data, message.publish_time
+            )
+        writer.finish()
+    return path
+
+
+def stop(_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_bag_left_out_for_a_type_is_taken_once_the_type_is_known(
+    tmp_path, monkeypatch, interrupted
+):
+    data = two_cameras().to_dict()
+    for stream in data["observations"]:
+        if "/" + stream["topic"] == STATES:
+            stream["type"] = "lab_msgs/msg/Pose"
+    contract = contract_from_dict(data)
+    bags = [
+        undefined_pose(write_bag(tmp_path / "any.mcap", 2.0), tmp_path / "one.mcap"),
+        undefined_pose(write_bag(tmp_path / "other.mcap", 2.0, seed=1), tmp_path / "two.mcap"),
+    ]
+    if interrupted:
+        monkeypatch.setattr(
+            DatasetIndex, "save", lambda _: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            build_dataset(bags, contract, tmp_path / "set", allow_empty=True)
+        monkeypatch.undo()
+        monkeypatch.setenv(VARIABLE, "")
+    else:
+        index = build_dataset(bags, contract, tmp_path / "set", allow_empty=True)
+        assert not index.episodes
+        assert [HAND_IN in entry["reason"] for entry in index.skipped] == [True, True]
+    text = "std_msgs/Header header\ngeometry_msgs/Pose pose\n"
+    hand_in(tmp_path / "ws/lab_msgs", {"msg/Pose.msg": text})
+    use_definitions(tmp_path / "ws")
+    index = build_dataset(bags, contract, tmp_path / "set")
+    assert sorted(index.episodes) == ["one", "two"]
+    assert index.skipped == []
+    known = []
+    build_dataset(bags, contract, tmp_path / "set", on_bag=lambda done: known.append(done.known))
+    assert known == [True, True]
 
 
 def test_a_bags_own_definitions_go_first_and_faulty_ones_do_not(tmp_path):

@@ -13,7 +13,7 @@ from roboalign_training.shared.suggestions import option_fault
 from roboalign_training.training_options import make_parser
 from roboalign_training.trl_fields import trl_fields
 
-HEAVY = ("torch", "transformers", "trl", "mujoco", "rclpy", "matplotlib")
+HEAVY = ("torch", "transformers", "trl", "mujoco", "rclpy", "matplotlib", "datasets", "pandas")
 PROGRAM = f"""
 import contextlib, io, json, sys
 from roboalign_training import cli

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from roboalign_policy.core.contract_faults import ERROR, WARNING
 from roboalign_policy.core.finding import OK, Finding
@@ -105,6 +105,10 @@ def _action(channel: CommandChannel, snapshot: GraphSnapshot) -> Iterator[Findin
             f"a controller that takes {channel.type}",
             f"start the gripper's controller, or edit {channel.where}.topic",
         )
+        return
+    servers = snapshot.publishers_of(f"{channel.topic}/_action/status")
+    if servers:  # else the graph does not show yet whose it is
+        yield from _named(channel, snapshot, servers)
 
 
 def _topic(
@@ -137,6 +141,7 @@ def _topic(
         )
     else:
         yield from _qos(channel, right)
+        yield from _named(channel, snapshot, right)
     yield from _drivers(channel, snapshot)
 
 
@@ -160,6 +165,27 @@ def _unheard(channel: CommandChannel, snapshot: GraphSnapshot, taken: frozenset[
         f"nobody listens on {name}: the controller is not running",
         f"a controller that takes {channel.type}",
         f"{fix}; or {start}" if fix else start,
+    )
+
+
+def _named(
+    channel: CommandChannel, snapshot: GraphSnapshot, there: Sequence[Endpoint]
+) -> Iterator[Finding]:
+    """The controllers that the contract names and the graph lacks: the gate waits for them."""
+    if any(end.node == UNNAMED for end in there):
+        return  # it may be the one
+    nodes = {end.node for end in there}
+    absent = [name for name in map(snapshot.full_name, channel.controllers) if name not in nodes]
+    if not absent:
+        return
+    yield Finding(
+        ERROR,
+        "subscriber",
+        channel.topic,
+        f"no controller {', '.join(absent)} on {snapshot.full_name(channel.topic)}; there: "
+        f"{names(there)}",
+        f"every node that {channel.where}.controllers names: the gate is not enabled without",
+        f"start {', '.join(absent)}, or edit {channel.where}.controllers",
     )
 
 

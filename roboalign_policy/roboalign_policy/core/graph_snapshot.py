@@ -166,12 +166,19 @@ def qos_conflicts(offered: EndpointQos, asked: EndpointQos) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class CommandChannel:
-    """One topic, or action, on which the robot is driven; `where` is its place in the contract."""
+    """One topic, or action, on which the robot is driven.
+
+    Attributes:
+        where: its place in the contract.
+        topic, type, qos: of the topic or action.
+        controllers: names of the nodes that the contract takes for its controllers; empty: any.
+    """
 
     where: str
     topic: str
     type: str
     qos: Qos
+    controllers: tuple[str, ...] = ()
 
     @property
     def is_action(self) -> bool:
@@ -186,12 +193,14 @@ def command_channels(action: Action) -> tuple[CommandChannel, ...]:
         gripper = output.kind == keys.GRIPPER_ACTION_OUTPUT
         replaced.update({keys.GRIPPER_DIM} if gripper else keys.EE_DIMS)
     commands = [
-        CommandChannel(f"action.commands[{index}]", c.topic, c.type, c.qos)
+        CommandChannel(f"action.commands[{index}]", c.topic, c.type, c.qos, c.controllers)
         for index, c in enumerate(action.commands)
         if not set(c.fields) <= replaced
     ]
     outputs = [
-        CommandChannel(f"action.outputs[{index}]", o.topic, _OUTPUT_TYPES[o.kind], o.qos)
+        CommandChannel(
+            f"action.outputs[{index}]", o.topic, _OUTPUT_TYPES[o.kind], o.qos, o.controllers
+        )
         for index, o in enumerate(action.outputs)
     ]
     return (*commands, *outputs)

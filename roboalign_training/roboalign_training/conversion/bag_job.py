@@ -19,7 +19,7 @@ from roboalign_training.conversion.target import Converted, Report, Target
 from roboalign_training.conversion.work_folder import WorkFolder, made_with, work_folder
 from roboalign_training.data.bags import Bag, read_bag
 from roboalign_training.data.episodes import bag_contract, find_spans
-from roboalign_training.data.errors import BagError, DataError, EpisodeError
+from roboalign_training.data.errors import HAND_IN, BagError, DataError, EpisodeError
 from roboalign_training.data.folders import as_text
 from roboalign_training.data.recipe import span_fault
 from roboalign_training.data.topics import map_topics
@@ -131,7 +131,8 @@ class _Work:
         balance |= identity
         skipped = [{**entry, **identity} for entry in self._skipped]
         done = Converted(self._path, tuple(self._entries), tuple(skipped), balance=balance)
-        folder.set_result(_to_result(done))
+        if not any(HAND_IN in entry["reason"] for entry in skipped):
+            folder.set_result(_to_result(done))  # else the next run may know the types
         return done
 
     @contextmanager

@@ -28,6 +28,8 @@ def enter_episodes(index: DatasetIndex, done: Converted) -> None:
     run was killed in between, some of the files have their places already.
     """
     judged = {(e["source"], e["id"]) for e in (*done.skipped, *done.entries)}
+    if done.balance is not None:  # the bag as a whole: while a type was unknown it had no ids
+        judged.add((done.balance["source"], ""))
     index.skipped = [s for s in index.skipped if (s["source"], s["id"]) not in judged]
     index.skipped += done.skipped
     for skipped in done.skipped:

@@ -12,6 +12,7 @@ from typing import Any
 from rosbags.serde import SerdeError
 from rosbags.typesys.store import Typestore
 
+from roboalign_training.data.errors import HAND_IN
 from roboalign_training.data.typestores import rivals
 
 _HEAD = 4  # bytes of encapsulation
@@ -77,5 +78,5 @@ def _refuse_another(store: Typestore, kind: str, data: bytes, end: int) -> None:
         if 0 <= len(data) - reached - _HEAD <= _PADDING:
             raise DecodeError(
                 f"does not decode as {kind}: its definition takes {end} of {len(data)} bytes, "
-                f"that of ROS 2 {whose} takes all: hand in the right one with --definitions FOLDER"
+                f"that of ROS 2 {whose} takes all: hand in the right one {HAND_IN}"
             )

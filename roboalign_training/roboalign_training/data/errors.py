@@ -8,6 +8,8 @@ from pathlib import Path
 from roboalign_policy.core.git_lfs import pointer_fault
 
 RESCUE = "`roboalign recover` can rescue what is in it"
+HAND_IN = "with --definitions FOLDER"
+"""Ends what is said of a message type that is not known; a bag left out for it is read again."""
 
 
 class DataError(ValueError):

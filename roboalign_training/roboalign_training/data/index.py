@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from roboalign_policy.core.contract import Contract, ContractError, contract_from_yaml
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.errors import HAND_IN, DatasetError
 from roboalign_training.data.recipe import Recipe
 
 SCHEMA = "roboalign-dataset/1"
@@ -67,11 +67,13 @@ class DatasetIndex:
     def known_bags(self) -> frozenset[str]:
         """SHA-256 of every bag that was converted or deliberately left out.
 
-        One that was left out for an id that no episode has (any more) is looked at again.
+        One that was left out for an id that no episode has (any more), or for a message type
+        that was not known, is looked at again.
         """
         held = self.episodes
         judged = (e for e in self.skipped if e["id"] in held or DUPLICATE_ID not in e["reason"])
-        return frozenset(e["bag_sha256"] for e in (*held.values(), *judged))
+        unknown = {e["bag_sha256"] for e in self.skipped if HAND_IN in e["reason"]}
+        return frozenset(e["bag_sha256"] for e in (*held.values(), *judged)) - unknown
 
     def save(self) -> None:
         """Writes `contract.yaml` and `dataset.json`, if they differ; each whole or not at all."""

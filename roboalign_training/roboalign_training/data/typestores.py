@@ -13,6 +13,7 @@ from rosbags.typesys.store import Typestore
 
 from roboalign_training.data.definition_folder import handed_folder
 from roboalign_training.data.definition_text import parse_definition, parse_fault, plain_text
+from roboalign_training.data.errors import HAND_IN
 from roboalign_training.data.jazzy_packages import package_types
 
 _OTHERS = (
@@ -104,27 +105,22 @@ def store_for(
         if not why:
             return store, None
         if folder is None or not folder.has(name):
-            return None, f"type {name}: {why}"
+            return None, _unknown(name, why)
     if folder is not None and folder.has(name):
         store, fault = folder.store(name, standard_store)
         if fault is None and _differs(store, name, type_hash):
             have = store.hash_rihs01(name)
             fault = f"that of {folder.path} differs ({have[:15]}.. instead of {type_hash[:15]}..)"
-        return (None, f"type {name}: {why}, and {fault}") if fault else (store, None)
+        return (None, _unknown(name, f"{why}, and {fault}")) if fault else (store, None)
     store = standard_store(name)
     if name not in store.fielddefs:
         handed = f" nor {folder.path}" if folder else ""
         neither = "neither ROS 2 Jazzy nor roboalign_msgs" + handed
-        return None, (
-            f"type {name}: {why}, and {neither} has it: hand its .msg files in with "
-            "--definitions FOLDER"
-        )
+        return None, _unknown(name, f"{why}, and {neither} has it")
     if _differs(store, name, type_hash):
         have = store.hash_rihs01(name)
-        return None, (
-            f"type {name}: {why}, and Jazzy's differs ({have[:15]}.. instead of "
-            f"{type_hash[:15]}..): hand its .msg files in with --definitions FOLDER"
-        )
+        differs = f"({have[:15]}.. instead of {type_hash[:15]}..)"
+        return None, _unknown(name, f"{why}, and Jazzy's differs {differs}")
     return store, None
 
 
@@ -161,6 +157,10 @@ def _layout(store: Typestore, name: str) -> str:
 def _differs(store: Typestore, name: str, type_hash: str) -> bool:
     """Whether a bag's hash of a type, if it has one, is another than that of a store's."""
     return type_hash.startswith("RIHS01_") and store.hash_rihs01(name) != type_hash
+
+
+def _unknown(name: str, why: str) -> str:
+    return f"type {name}: {why}: hand its .msg files in {HAND_IN}"
 
 
 def _incomplete(store: Typestore, name: str) -> str | None:

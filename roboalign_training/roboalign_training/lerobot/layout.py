@@ -5,10 +5,13 @@ Source: huggingface/lerobot, src/lerobot/datasets (utils.py, feature_utils.py), 
 
 from __future__ import annotations
 
-from datasets import Features, Image, List, Value
+from typing import TYPE_CHECKING
 
 from roboalign_policy.core.contract import Contract, Stream
 from roboalign_policy.core.keys import IMAGE_PREFIX, STATE_PREFIX
+
+if TYPE_CHECKING:
+    from datasets import Features
 
 VERSION, VERSION_21 = "v3.0", "v2.1"
 INFO, STATS, TASKS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet"
@@ -87,6 +90,8 @@ def vectors(contract: Contract) -> dict[str, list[str]]:
 
 def columns(contract: Contract, images: str) -> Features:
     """Columns of the data files; a vector of one dimension is a number there."""
+    from datasets import Features, Image, List, Value  # not above: loading it takes half a second
+
     found: dict[str, object] = {}
     if images == PNG:
         found = {image_feature(stream.key): Image() for stream in contract.images}

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -47,6 +46,8 @@ def write_metadata(
     Returns:
         What a user should know.
     """
+    import pandas as pd  # not above: loading it takes long, for `--help` too
+
     (root / "meta").mkdir()
     counters, fps = Counters(index), int(index.contract.rate_hz)
     merged: dict[str, Stats] = {}

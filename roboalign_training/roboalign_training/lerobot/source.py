@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 
 from roboalign_policy.core.hashing import sha256_file
@@ -126,6 +125,8 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _tasks_30(folder: Path) -> dict[int, str]:
     """Tasks of v3.0: a pandas table whose index is the text."""
+    import pandas as pd  # not above: loading it takes long, for `--help` too
+
     path = folder / TASKS
     try:
         table = pd.read_parquet(path)
