@@ -4,7 +4,8 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 PACKAGES := roboalign_msgs roboalign_policy roboalign_training
-RESULTS := $(addprefix log/test/,nodes_1/roboalign_policy nodes_2/roboalign_policy learning/roboalign_training)
+RESULTS := $(addprefix log/test/,units/roboalign_policy nodes_1/roboalign_policy nodes_2/roboalign_policy \
+    learning/roboalign_training)
 WITH_ENV := source scripts/env.sh &&
 
 # What colcon must see again. Python modules are not among it: they are installed as links and are live.
@@ -31,24 +32,29 @@ install/.built: .venv/roboalign.env $(BUILD_INPUTS)
 
 build: install/.built ## colcon build of the three packages
 
-# Two lanes of about the same length side by side; the tests that start nodes wait more than they
-# compute, so each lane has a part of them: of tests/ros by the first letter.
+# Three lanes of about the same length side by side: one computes, and two start nodes, which wait more
+# than they compute; each of these has a part of tests/ros by the first letter.
 define colcon_test
 colcon --log-base log/test/$(1) test --test-result-base log/test/$(1) --packages-select $(2)
 endef
 LEARNING := $(call colcon_test,learning,roboalign_training)
+UNITS := $(call colcon_test,units,roboalign_policy) --pytest-args \
+    --ignore-glob '$(CURDIR)/tests/launch/*' --ignore-glob '$(CURDIR)/tests/ros/*'
 NODES_1 := $(call colcon_test,nodes_1,roboalign_policy) --pytest-args \
-    --ignore-glob '$(CURDIR)/tests/policy/*' --ignore-glob '$(CURDIR)/tests/ros/test_[!a-o]*'
+    --ignore-glob '$(CURDIR)/tests/policy/*' --ignore-glob '$(CURDIR)/tests/ros/test_[!a-p]*'
 NODES_2 := $(call colcon_test,nodes_2,roboalign_policy) --pytest-args \
-    --ignore-glob '$(CURDIR)/tests/launch/*' --ignore-glob '$(CURDIR)/tests/ros/test_[a-o]*'
+    --ignore-glob '$(CURDIR)/tests/policy/*' --ignore-glob '$(CURDIR)/tests/launch/*' \
+    --ignore-glob '$(CURDIR)/tests/ros/test_[a-p]*'
 
 test: build ## every test, through colcon test; ends with "N passed, N failed, N skipped"
 	@rm -rf log/test && mkdir -p log/test
 	@$(WITH_ENV) { \
-	    { status=0; $(LEARNING) || status=$$?; $(NODES_1) || status=$$?; exit $$status; } \
-	        > log/test/first_lane.txt 2>&1 & \
+	    { status=0; $(LEARNING) || status=$$?; $(UNITS) || status=$$?; exit $$status; } \
+	        > log/test/first_lane.txt 2>&1 & first=$$!; \
+	    $(NODES_1) > log/test/second_lane.txt 2>&1 & second=$$!; \
 	    status=0; $(NODES_2) || status=$$?; \
-	    wait $$! || status=$$?; cat log/test/first_lane.txt; \
+	    wait $$first || status=$$?; wait $$second || status=$$?; \
+	    cat log/test/first_lane.txt log/test/second_lane.txt; \
 	    $(PYTHON) scripts/summarise_tests.py $(RESULTS) && exit $$status; }
 
 test-busy: build ## make test beside three busy loops: tests hold on a machine that is busy

@@ -52,11 +52,11 @@ class Up:
 
     hash = "a" * 64
 
-    def __init__(self, _: object) -> None:
-        """Of the packaged contract."""
+    def __init__(self, parameters: object) -> None:
+        """Of the contract that the node was given."""
         from roboalign_policy.core.contract import load_contract
 
-        self.contract = load_contract("sim_panda")
+        self.contract = load_contract(parameters.contract)
         self.horizon, self.dims = self.contract.action.horizon, len(self.contract.action.dims)
 
     def act(self, values: dict, instruction: str, remaining: np.ndarray | None = None) -> object:
@@ -68,11 +68,24 @@ class Up:
         return SimpleNamespace(actions=actions, **said)
 
 
-def _drive() -> int:
+def patient_contract(path: Path, patience: float) -> str:
+    """Write sim_panda with streams that may be so many times older; its path."""
+    from roboalign_policy.core.contract import contract_from_dict, load_contract
+
+    data = load_contract("sim_panda").to_dict()
+    for stream in data["observations"]:
+        for key in ("max_age_s", "max_frozen_s"):
+            if key in stream:
+                stream[key] *= patience
+    path.write_text(contract_from_dict(data).to_yaml(), encoding="utf-8")
+    return str(path)
+
+
+def _drive(arguments: list[str]) -> int:
     from roboalign_policy.nodes.policy_node import PolicyNode
     from roboalign_policy.nodes.spinning import run_node
 
-    sys.argv += ["--ros-args", "-p", "autostart:=true", "-p", "enabled:=true"]
+    sys.argv += ["--ros-args", "-p", "autostart:=true", "-p", "enabled:=true", *arguments]
     return run_node(lambda _: PolicyNode(Up))
 
 
@@ -147,4 +160,4 @@ if __name__ == "__main__":
     what, *rest = sys.argv[1:]
     if what == "starter":
         sys.exit(_start(json.loads(rest[0]), Path(rest[1])))
-    sys.exit(_drive())
+    sys.exit(_drive(rest))

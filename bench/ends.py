@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from end_processes import Watcher
+from end_processes import Watcher, patient_contract
 from end_trial import Trial
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -58,14 +58,18 @@ class State:
     check: Callable[[Trial], str] = lambda _: ""
 
 
+def _pairs(parameters: dict[str, Any]) -> list[str]:
+    pairs = (("-p", f"{k}:={json.dumps(v)}") for k, v in parameters.items())
+    return list(itertools.chain(*pairs))
+
+
 def node(name: str, **parameters: Any) -> list[str]:
     """Command line of a node."""
-    pairs = itertools.chain(*(("-p", f"{k}:={json.dumps(v)}") for k, v in parameters.items()))
-    return [sys.executable, "-m", f"{NODES}.{name}", "--ros-args", *pairs]
+    return [sys.executable, "-m", f"{NODES}.{name}", "--ros-args", *_pairs(parameters)]
 
 
-def _own(what: str) -> list[str]:
-    return [sys.executable, str(HERE.with_name("end_processes.py")), what]
+def _own(what: str, **parameters: Any) -> list[str]:
+    return [sys.executable, str(HERE.with_name("end_processes.py")), what, *_pairs(parameters)]
 
 
 def _waiting(name: str, says: str, **parameters: Any) -> State:
@@ -91,12 +95,14 @@ def _loading(policy: str) -> State:
     return State("policy_node loads", lambda _: {"policy_node": command}, ready)
 
 
-def _driving() -> State:
-    def commands(_: Path) -> dict[str, list[str]]:
+def _driving(patience: float) -> State:
+    def commands(folder: Path) -> dict[str, list[str]]:
+        contract = patient_contract(folder / "contract.yaml", patience)
+        gate = {"contract": contract, "candidate_timeout_s": 0.15 * patience}
         return {
             "sim": node("sim_robot_node"),
-            "gate": node("safety_gate_node", contract="sim_panda", enabled=True),
-            "policy": _own("policy"),
+            "gate": node("safety_gate_node", enabled=True, **gate),
+            "policy": _own("policy", contract=contract, observation_timeout_s=2.0 * patience),
         }
 
     def ready(trial: Trial) -> None:
@@ -132,7 +138,7 @@ def _append() -> State:
     return State("the last episode is appended", commands, ready, check)
 
 
-def states(policy: str) -> dict[str, State]:
+def states(policy: str, patience: float) -> dict[str, State]:
     """All states; without a checkpoint none of loading one."""
     found = {
         "gate": _waiting("safety_gate_node", "disabled", contract="sim_panda"),
@@ -140,7 +146,7 @@ def states(policy: str) -> dict[str, State]:
         "sim": _waiting("sim_robot_node", "realtime, demonstrator"),
         "recorder": _waiting("recorder_node", "topics of", bag_dir="bags"),
         "loading": _loading(policy),
-        "driving": _driving(),
+        "driving": _driving(patience),
         "append": _append(),
     }
     return {name: state for name, state in found.items() if policy or name != "loading"}
@@ -209,9 +215,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--policy", default="", help="checkpoint for the state of loading one")
     parser.add_argument("--states", default="", help="names, comma between; all")
     parser.add_argument("--seed", type=int, default=0, help="of the phases")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=1.0,
+        help="1 to 30: the arm drives on with messages so many times later, for a busy machine",
+    )
     parser.add_argument("--out", type=Path, default=Path("out/bench/ends"))
     options = parser.parse_args(arguments)
-    known = states(options.policy)
+    if not 1.0 <= options.patience <= 30.0:
+        parser.error(f"--patience: found {options.patience:g}, expected 1 to 30")
+    known = states(options.policy, options.patience)
     names = options.states.split(",") if options.states else list(known)
     if unknown := [name for name in names if name not in known]:
         parser.error(f"--states: found {', '.join(unknown)}, expected some of {', '.join(known)}")

@@ -27,7 +27,7 @@ def clean(out, *arguments):
 
 
 def test_an_arm_that_drives_is_left_with_the_safe_command_whatever_ends_its_nodes(tmp_path):
-    records = clean(tmp_path, "--states", "driving", "--repeats", "5")
+    records = clean(tmp_path, "--states", "driving", "--repeats", "5", "--patience", "20")
     ways = [trial["way"] for trial in records["driving"]]
     assert ways == ["SIGINT", "SIGTERM", "SIGHUP", "starter SIGKILL", "starter SIGTERM"]
 
