@@ -39,6 +39,18 @@ def files(folder):
     return {p.name: p.read_bytes() for p in sorted((folder / "data").iterdir())}
 
 
+def difference(one: bytes, other: bytes) -> tuple:
+    """Where two files part, out of how many bytes, and what is there."""
+    at = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), -1)
+    return (
+        at,
+        len(one),
+        len(other),
+        one[max(0, at - 60) : at + 60],
+        other[max(0, at - 60) : at + 60],
+    )
+
+
 def test_index_says_what_is_in_it_and_what_is_not(folder):
     document = json.loads((folder / "dataset.json").read_text())
     assert document["schema"] == "roboalign-dataset/1"
@@ -98,7 +110,10 @@ def test_same_bags_same_data_set(bags, folder, tmp_path):
         [*command, *map(str, reversed(paths))], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert files(tmp_path / "b") == files(folder)
+    made, before = files(tmp_path / "b"), files(folder)
+    assert made.keys() == before.keys()
+    for name in made:
+        assert made[name] == before[name], (name, difference(made[name], before[name]))
     hashes = [
         json.loads((f / "dataset.json").read_text())["hashes"] for f in (folder, tmp_path / "b")
     ]
