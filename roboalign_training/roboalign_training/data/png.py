@@ -19,7 +19,10 @@ _LEVEL = 1  # of 0 to 3: as small as 2 and 3 for pictures of cameras
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Encodes an image losslessly; on one computer the same image always gives the same bytes.
+    """Encodes an image losslessly; on one computer the same image gives the same bytes.
+
+    Nearly always: twice in some 10^5 images ISA-L passed a match by that it finds as a rule. No
+    hash of a data set's content depends on the bytes.
 
     Args:
         image: (H, W, 3) uint8, RGB.
