@@ -62,6 +62,10 @@ class Operator:
             lambda msg: self._keep(self.policy, msg),
             reliable_qos(50),
         )
+        # From the start: one that came and went would do so beneath the executor's thread.
+        self._highest = 0
+        self._begun: list[int] = []
+        self._node.create_subscription(Candidate, "candidate", self._candidate, reliable_qos(100))
         task = self._node.create_publisher(String, "task", reliable_qos(1, latched=True))
         task.publish(String(data="go round"))
         self._task = task
@@ -159,23 +163,11 @@ class Operator:
         Raises:
             TimeoutError: it sends nothing.
         """
-        begun: list[int] = []
-        highest = 0
-
-        def hear(msg: Candidate) -> None:
-            nonlocal highest
-            if msg.sequence_id < highest:
-                begun.append(time.monotonic_ns())
-            highest = max(highest, msg.sequence_id)
-
-        ear = self._node.create_subscription(Candidate, "candidate", hear, reliable_qos(100))
-        try:
-            self.wait(lambda: highest, timeout_s, "the first sender")
-            sender()
-            self.wait(lambda: begun, timeout_s, "the second sender")
-            return begun[0]
-        finally:
-            self._node.destroy_subscription(ear)
+        self._highest, self._begun = 0, []
+        self.wait(lambda: self._highest, timeout_s, "the first sender")
+        sender()
+        self.wait(lambda: self._begun, timeout_s, "the second sender")
+        return self._begun[0]
 
     def wait(
         self, condition: Callable[[], Any], timeout_s: float, what: str, step_s: float = 0.005
@@ -223,6 +215,11 @@ class Operator:
         kept.append((time.monotonic_ns(), msg))
         if len(kept) > _KEPT:
             del kept[: _KEPT // 2]
+
+    def _candidate(self, msg: Candidate) -> None:
+        if msg.sequence_id < self._highest:
+            self._begun.append(time.monotonic_ns())
+        self._highest = max(self._highest, msg.sequence_id)
 
     def _person(self) -> None:
         if not self._person_drives:
