@@ -232,19 +232,22 @@ def _check_contract(name: str, held: Contract, folder: Path) -> None:
 
 
 def convert(folder: Path, bags: Sequence[str | Path], contract: str) -> None:
-    """Adds bags to a data set, and fits statistics and tokenizer when episodes came in."""
+    """Adds bags to a data set; fits statistics and tokenizer where it has none yet.
+
+    Those that it has stay: policies of theirs could not be trained further with others.
+    """
     wanted = load_contract(find_contract(contract)) if contract else None
     found = find_bags(bags)
     with Progress(disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("reading bags", total=len(found))
         index = build_dataset(found, wanted, folder, on_bag=lambda done: bar.advance(task))
-    fitted = index.fitted
-    if fitted.get("dataset") != index.hashes["dataset"]:
-        if fitted:
-            print(
-                f"{folder}: episodes came in: statistics and tokenizer are fitted anew, with the "
-                "same options; policies of the earlier tokenizer cannot be trained further on it",
-                file=sys.stderr,
-                flush=True,
-            )
-        fit_dataset(folder, overwrite=True, **fitted.get("options", {}))
+    if not index.fitted:
+        fit_dataset(folder)
+    elif index.fitted.get("dataset") != index.hashes["dataset"]:
+        print(
+            f"{folder}: episodes came in; statistics and tokenizer stay those that were fitted "
+            "before. `roboalign fit-tokenizer --overwrite` fits them anew; policies of the "
+            "earlier ones could then not be trained further on it",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,26 @@ class RunFolder:
                 "nothing was changed: bring it back, or add --overwrite to train anew"
             )
         return found
+
+    def refuse_inputs(self, inputs: Iterable[tuple[str, str | Path]]) -> None:
+        """Refuse to overwrite what the run itself reads; changes nothing.
+
+        Args:
+            inputs: option, and the folder or file that it names.
+
+        Raises:
+            OutputError: one of them lies in what would be removed.
+        """
+        products = existing(self.path, PRODUCTS)
+        for option, given in inputs:
+            place = Path(given).resolve()
+            for product in products:
+                removed = product.resolve()
+                if place == removed or removed in place.parents:
+                    raise OutputError(
+                        f"{option}: {given} lies in what --overwrite removes ({product}); nothing "
+                        "was changed: copy it elsewhere, or choose another --out"
+                    )
 
     def check_hashes(self, hashes: Mapping[str, str]) -> None:
         """Refuse to go on with a run on other data or another base.

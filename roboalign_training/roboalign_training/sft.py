@@ -16,7 +16,7 @@ from transformers import PrinterCallback
 from transformers.trainer_utils import IntervalStrategy
 from trl import SFTConfig, SFTTrainer
 
-from roboalign_policy.models.loading import extend_vocabulary, load_mllm
+from roboalign_policy.models.loading import base_family, extend_vocabulary, load_mllm
 from roboalign_training.arguments import SftArguments, Stopped
 from roboalign_training.collate import PromptCollator
 from roboalign_training.demonstrations import (
@@ -74,6 +74,7 @@ def _parsed(argv: Sequence[str]) -> tuple[SftArguments, SFTConfig]:
 
 
 def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Outcome:
+    base_family(arguments.base)  # before bags change the data set
     data = load_demonstrations(run.dataset, arguments.bags, arguments.contract)
     run.loaded(data)
     train_frames, held_out = split_episodes(

@@ -185,6 +185,10 @@ def opened(
             overwrite=arguments.overwrite,
             resume=arguments.resume,
         )
+        if arguments.overwrite:
+            inputs = [("base", arguments.base), ("dataset", arguments.dataset)]
+            inputs += [("bags", bag) for bag in bags]
+            folder.refuse_inputs((option, given) for option, given in inputs if str(given))
         run = TrainingRun(kind, arguments, training, folder, config, found, bags, log, held)
         if folder.path.is_dir() and found is not Found.FINISHED:
             run.hold()

@@ -12,7 +12,7 @@ from roboalign_training.demo import cli, stages
 from roboalign_training.demo.plan import DemoConfig
 from roboalign_training.demo.run import StageFailed, read_state, run_stages
 from roboalign_training.demo.stages import PRODUCTS, STAGES, grpo_samples, record_jobs
-from roboalign_training.shared.outputs import content_hash
+from roboalign_training.shared.outputs import OutputError, content_hash
 from roboalign_training.shared.progress import run_child
 
 QUIET = Console(quiet=True)
@@ -96,6 +96,15 @@ def test_redo_forgets_a_stage_and_all_that_follow(demo):
     assert sorted((demo.out / "bags").iterdir()) == kept
     assert len(list((demo.out / "sft").glob("by-*"))) == 1, "its old product was removed"
     assert demo.run(redo=["closed_loop", "grpo"])[0] == "grpo", "the first of several"
+
+
+@pytest.mark.parametrize("redo", [[], ["dataset"]])
+def test_a_folder_of_somebody_elses_results_is_refused(demo, redo):
+    (demo.out / "data").mkdir(parents=True)
+    (demo.out / "data" / "mine").touch()
+    with pytest.raises(OutputError, match="found data and no stages.json, so no demo made that"):
+        demo.run(redo=redo)
+    assert [path.name for path in demo.out.rglob("*")] == ["data", "mine"]
 
 
 def test_redo_forgets_the_seconds_of_a_failed_try(demo):

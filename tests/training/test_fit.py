@@ -98,6 +98,43 @@ def test_statistics_read_back(folder, tmp_path):
         load_action_stats(out / "stats.json")
 
 
+def hashes(folder):
+    return {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_a_tokenizer_of_another_data_set_is_not_replaced(folder, tmp_path, fitted):
+    out, other = tmp_path / "set", tmp_path / "other"
+    for place in (out, other):
+        shutil.copytree(folder, place)
+    fit_dataset(other, vocab_size=256)
+    if fitted:
+        fit_dataset(out, vocab_size=128)
+        shutil.rmtree(out / "fast")
+    shutil.copytree(other / "fast", out / "fast")
+    before = hashes(out)
+    with pytest.raises(DatasetError, match="fast: is damaged or was not fitted to this data set"):
+        fit_dataset(out, vocab_size=128)
+    assert hashes(out) == before
+    fit_dataset(out, vocab_size=128, overwrite=True)
+    assert FastTokenizer.load(out / "fast").hash == load_frames(out).hashes["tokenizer"]
+
+
+@pytest.mark.parametrize("missing", ["fast", "stats.json", "index"])
+def test_a_fit_that_was_interrupted_is_finished(folder, tmp_path, missing):
+    out = tmp_path / "set"
+    shutil.copytree(folder, out)
+    index = (out / "dataset.json").read_bytes()
+    whole = fit_dataset(out, vocab_size=128)
+    if missing == "index":
+        (out / "dataset.json").write_bytes(index)
+    elif missing == "fast":
+        shutil.rmtree(out / missing)
+    else:
+        (out / missing).unlink()
+    assert fit_dataset(out, vocab_size=128) == whole
+
+
 def test_command_line(folder, tmp_path, capsys):
     out = tmp_path / "set"
     shutil.copytree(folder, out)

@@ -303,3 +303,45 @@ def test_other_data_is_another_run(world, tmp_path, capsys):
     assert cli.main(moved) == 2
     assert "hashes.dataset: there " in capsys.readouterr().err
     assert hash_of(out) == before
+
+
+def test_overwrite_removes_nothing_that_the_run_reads(world, tmp_path, capsys):
+    shutil.copytree(world / "policy_run", tmp_path / "run")
+    before = hash_of(tmp_path / "run")
+    words = [*sft_words(world, tmp_path / "run"), "--overwrite"]
+    assert cli.main([*words, "--base", str(tmp_path / "run" / "policy")]) == 2
+    said = capsys.readouterr().err
+    assert f"base: {tmp_path / 'run' / 'policy'} lies in what --overwrite removes" in said
+    (tmp_path / "link").symlink_to(tmp_path / "run" / "policy")
+    assert cli.main([*words, "--base", str(tmp_path / "link")]) == 2
+    assert hash_of(tmp_path / "run") == before
+
+
+def test_a_base_that_is_not_there_is_refused_before_bags_change_the_data_set(
+    world, tmp_path, capsys
+):
+    shutil.copytree(world / "data", tmp_path / "data")
+    write_demo(tmp_path / "bags" / "new", seed=9, count=16)
+    before = hash_of(tmp_path / "data")
+    words = sft_words(world, tmp_path / "run")
+    words[words.index("--dataset") + 1] = str(tmp_path / "data")
+    words += ["--bags", str(tmp_path / "bags"), "--base"]
+    for base in (str(tmp_path / "nowhere"), "old_run/policy"):
+        assert cli.main([*words, base]) == 2
+        assert f"{base}: no such folder, expected roboalign-tiny" in capsys.readouterr().err
+    assert hash_of(tmp_path / "data") == before and not (tmp_path / "run").exists()
+
+
+def test_bags_that_are_added_for_training_leave_the_tokenizer(world, tmp_path, capsys):
+    """A policy of the tokenizer that was there can be trained further, by GRPO too."""
+    shutil.copytree(world / "data", tmp_path / "data")
+    write_demo(tmp_path / "bags" / "new", seed=9, count=16)
+    fitted = {name: (tmp_path / "data" / name) for name in ("stats.json", "fast/tokenizer.json")}
+    before = {name: path.read_bytes() for name, path in fitted.items()}
+    words = grpo(world, tmp_path / "run").words
+    words[words.index("--dataset") + 1] = str(tmp_path / "data")
+    assert cli.main([*words, "--bags", str(tmp_path / "bags")]) == 0, capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "statistics and tokenizer stay those that were fitted before" in said
+    assert {name: path.read_bytes() for name, path in fitted.items()} == before
+    assert len(json.loads((tmp_path / "data" / "dataset.json").read_text())["episodes"]) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from roboalign_policy.models.tiny import PACKAGED
 
 TINY = "roboalign-tiny"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 FAMILIES = {
     "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration,
     "qwen3_vl": Qwen3VLForConditionalGeneration,
@@ -59,6 +61,46 @@ class ModelError(ValueError):
     """A model folder or name that cannot be used, with what was found and expected."""
 
 
+def base_family(name_or_folder: str | Path) -> str:
+    """The model type of a base or fine-tuned MLLM, by its `config.json` alone.
+
+    Raises:
+        ModelError: it is not there, or not of a family that is known.
+    """
+    name = str(name_or_folder)
+    if name == TINY and not PACKAGED.is_dir():
+        raise ModelError(
+            f"{PACKAGED}: not found, expected the packaged roboalign-tiny (make it: roboalign "
+            "pretrain-tiny)"
+        )
+    path = Path(name)
+    if not path.exists() and (not _HUB_NAME.fullmatch(name) or _is_of_a_run(path)):
+        raise ModelError(
+            f"{name}: no such folder, expected roboalign-tiny, the folder of a checkpoint, or a "
+            "name on the hub such as Qwen/Qwen2.5-VL-7B-Instruct"
+        )
+    source = str(PACKAGED) if name == TINY else name
+    if Path(source).is_dir() and not list(Path(source).glob("*.safetensors")):
+        raise ModelError(
+            f"{source}: found no *.safetensors, expected the weights of a Qwen2.5-VL or Qwen3-VL "
+            "model"
+        )
+    refuse_pointers(Path(source))
+    with _reading(name):
+        family = AutoConfig.from_pretrained(source).model_type
+    if family not in FAMILIES:
+        raise ModelError(
+            f"{name}: config.json: model_type: found {family!r}, expected one of "
+            f"{', '.join(FAMILIES)}"
+        )
+    return family
+
+
+def _is_of_a_run(path: Path) -> bool:
+    """Whether it can only mean a training run's `policy/`."""
+    return path.name == "policy" or (path.parent / "run.json").is_file()
+
+
 def load_mllm(name_or_folder: str | Path, device: str = "auto", dtype: str = "auto") -> MLLM:
     """Load a base or fine-tuned MLLM.
 
@@ -73,28 +115,11 @@ def load_mllm(name_or_folder: str | Path, device: str = "auto", dtype: str = "au
             file, or an unknown device or dtype.
     """
     name = str(name_or_folder)
-    if name == TINY and not PACKAGED.is_dir():
-        raise ModelError(
-            f"{PACKAGED}: not found, expected the packaged roboalign-tiny (make it: roboalign "
-            "pretrain-tiny)"
-        )
     source = str(PACKAGED) if name == TINY else name
-    if Path(source).is_dir() and not list(Path(source).glob("*.safetensors")):
-        raise ModelError(
-            f"{source}: found no *.safetensors, expected the weights of a Qwen2.5-VL or Qwen3-VL "
-            "model"
-        )
-    refuse_pointers(Path(source))
     if dtype not in DTYPES:
         raise ModelError(f"dtype: found {dtype!r}, expected one of {', '.join(DTYPES)}")
     device = resolve_device(device)
-    with _reading(name):
-        family = AutoConfig.from_pretrained(source).model_type
-    if family not in FAMILIES:
-        raise ModelError(
-            f"{name}: config.json: model_type: found {family!r}, expected one of "
-            f"{', '.join(FAMILIES)}"
-        )
+    family = base_family(name)
     with _reading(name):
         model = FAMILIES[family].from_pretrained(source, dtype=dtype, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")

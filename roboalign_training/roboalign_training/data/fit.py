@@ -20,6 +20,7 @@ from roboalign_training.data.chunks import GRIPPER
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
 from roboalign_training.data.index import STATS, TOKENIZER, load_index, locked, write_json
+from roboalign_training.shared.write_errors import writing
 
 SCHEMA = "roboalign-stats/1"
 STILL = 0.01
@@ -148,15 +149,57 @@ def fit_dataset(
             "broken_chunks": int(np.count_nonzero(~data.usable)),
             **_token_statistics(tokenizer, stats, chunks, normalised, data.contract),
         }
-        fresh = folder / f".{TOKENIZER}.{os.getpid()}"
-        tokenizer.save(fresh)
-        shutil.rmtree(folder / TOKENIZER, ignore_errors=True)
-        fresh.replace(folder / TOKENIZER)
-        write_json(folder / STATS, document)
         index = load_index(folder)
+        if not overwrite:
+            _refuse_others(folder, found, index.fitted)
+        _write(folder, tokenizer, document)
         index.fitted = found
         index.save()
     return found
+
+
+def _write(folder: Path, tokenizer: FastTokenizer, document: dict) -> None:
+    """Puts tokenizer and statistics in their places; what was there stays until they are whole."""
+    fresh, old = (folder / f".{TOKENIZER}.{kind}.{os.getpid()}" for kind in ("new", "old"))
+    try:
+        with writing(folder / TOKENIZER, "the tokenizer"):
+            tokenizer.save(fresh)
+            if (folder / TOKENIZER).exists():
+                (folder / TOKENIZER).replace(old)
+            fresh.replace(folder / TOKENIZER)
+    finally:
+        if old.exists() and not (folder / TOKENIZER).exists():
+            old.replace(folder / TOKENIZER)
+        for left in (fresh, old):
+            shutil.rmtree(left, ignore_errors=True)
+    with writing(folder / STATS, "the statistics"):
+        write_json(folder / STATS, document)
+
+
+def _refuse_others(folder: Path, now: dict, before: dict) -> None:
+    """Refuses statistics and a tokenizer that no fit of this data set made; both may be missing.
+
+    Those of the fit before or of this one are of a run that was interrupted.
+    """
+    for name, kind in ((STATS, "stats"), (TOKENIZER, "tokenizer")):
+        if not (folder / name).exists():
+            continue
+        try:
+            found = _hash_of(folder, name)
+        except (OSError, ValueError, FastError):
+            found = ""
+        if found not in (now[kind], before.get(kind)):
+            raise DatasetError(
+                folder / name,
+                "is damaged or was not fitted to this data set; nothing was changed: give "
+                "--overwrite to replace it",
+            )
+
+
+def _hash_of(folder: Path, name: str) -> str:
+    if name == STATS:
+        return sha256_json(json.loads((folder / STATS).read_text("utf-8")))
+    return FastTokenizer.load(folder / TOKENIZER).hash
 
 
 def fitted_before(folder: Path, options: dict, *, overwrite: bool) -> dict | None:
@@ -199,11 +242,12 @@ def fitted_before(folder: Path, options: dict, *, overwrite: bool) -> dict | Non
 def _fits_files(folder: Path, fitted: dict) -> bool:
     """Whether statistics and tokenizer are there, and are those that were fitted."""
     try:
-        document = json.loads((folder / STATS).read_text("utf-8"))
-        tokenizer = FastTokenizer.load(folder / TOKENIZER)
+        return all(
+            _hash_of(folder, name) == fitted[kind]
+            for name, kind in ((STATS, "stats"), (TOKENIZER, "tokenizer"))
+        )
     except (OSError, ValueError, FastError):
         return False
-    return (sha256_json(document), tokenizer.hash) == (fitted["stats"], fitted["tokenizer"])
 
 
 def _statistics(data: FrameDataset) -> tuple[dict, QuantileStats]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 from roboalign_policy.core.contract import Contract
@@ -52,8 +53,10 @@ class Recipe:
                 )
         if self.min_frames is not None and self.min_frames < 1:
             raise ValueError(f"min_frames: found {self.min_frames}, expected at least 1")
-        if not self.max_gap_s > 0:
-            raise ValueError(f"max_gap_s: found {self.max_gap_s}, expected more than 0")
+        if not 0 < self.max_gap_s < math.inf:
+            raise ValueError(
+                f"max_gap_s: found {self.max_gap_s}, expected seconds, more than 0 and finite"
+            )
         if self.jumps not in JUMPS:
             raise ValueError(f"jumps: found {self.jumps!r}, expected one of {', '.join(JUMPS)}")
         storage = ImageStorage.checked(self.images, self.quality)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from roboalign_training.demo.plan import DemoConfig
 from roboalign_training.demo.stages import LOGS, OPTIONS, PRODUCTS, STAGES, Stage, write_json
-from roboalign_training.shared.outputs import only_writer
+from roboalign_training.shared.outputs import OutputError, only_writer
 from roboalign_training.shared.progress import ChildFailed
 from roboalign_training.shared.write_errors import writing
 
@@ -26,7 +26,7 @@ def run_stages(config: DemoConfig, console: Console) -> Path:
 
     Raises:
         ValueError: ``redo`` names no stage, or a finished stage was done with other options.
-        OutputError: another process is at it.
+        OutputError: another process is at it, or the folder holds what no demo made.
         StageFailed: a stage's command failed; running again goes on there.
     """
     out = Path(config.out)
@@ -35,10 +35,13 @@ def run_stages(config: DemoConfig, console: Console) -> Path:
         raise ValueError(f"redo: found {unknown_stages}, expected some of {list(STAGES)}")
     forgotten = _following(config.redo)
     _check_options(config, out, {k: v for k, v in state.items() if k not in forgotten})
+    _refuse_strangers(out)
     with writing(out, "the demo"):
         out.mkdir(parents=True, exist_ok=True)
     with only_writer(out):
         _forget(forgotten, out, state)
+        if forgotten or not (out / "stages.json").exists():
+            write_json(out / "stages.json", state)  # from now on the folder is a demo's
         for name, stage in STAGES.items():
             if name in state:
                 console.print(f"[dim]{name}: done, {state[name]['seconds']:.0f} s[/dim]")
@@ -91,8 +94,6 @@ def _forget(names: list[str], out: Path, state: dict) -> None:
         (out / f".{name}.seconds").unlink(missing_ok=True)
         for folder in PRODUCTS.get(name, ()):
             shutil.rmtree(out / folder, ignore_errors=True)
-    if names:
-        write_json(out / "stages.json", state)
 
 
 def _options(config: DemoConfig, name: str) -> dict:
@@ -108,6 +109,18 @@ def _check_options(config: DemoConfig, out: Path, state: dict) -> None:
                     f"{out / 'stages.json'}: {name} was done with {key} {found}, expected "
                     f"{wanted}: add --redo {name}, or choose another --out"
                 )
+
+
+def _refuse_strangers(out: Path) -> None:
+    """Results under the demo's names, in a folder that is no demo's, are somebody's own."""
+    if (out / "stages.json").is_file() or list(out.glob(".*.seconds")):
+        return
+    names = sorted({name for made in PRODUCTS.values() for name in made})
+    if there := [name for name in names if (out / name).exists()]:
+        raise OutputError(
+            f"{out}: found {', '.join(there[:4])} and no stages.json, so no demo made that; "
+            "nothing was changed: choose another --out"
+        )
 
 
 def _spent_before(out: Path, name: str) -> float:
