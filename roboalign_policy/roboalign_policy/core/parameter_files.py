@@ -19,9 +19,11 @@ from roboalign_policy.core.parameters import ParameterError
 
 KEY = "ros__parameters"
 COMMAND_LINE = "command line"
-#: Parameters that every node of ROS 2 has, and what their names begin with.
+#: Parameters that every node of ROS 2 has.
 _OWN = ("use_sim_time", "start_type_description_service")
-_OWN_PREFIXES = ("qos_overrides.",)
+#: Keys that nodes of other packages have too: they alone do not tell for which node an entry is.
+_COMMON = ("compression", "device", "enabled", "mode", "output", "policy", "robot_description")
+_COMMON += ("seed", "storage", "task")
 _FORM = f"'NODE: {KEY}: KEY: VALUE', NODE the node's name or /**"
 
 
@@ -52,6 +54,12 @@ class Entry:
         """Whether it is for nodes of any name."""
         return "*" in self.node.rpartition("/")[2]
 
+    @property
+    def is_particular(self) -> bool:
+        """Whether it is for one full name, or for all nodes of one namespace."""
+        space = self.node.rpartition("/")[0]
+        return "*" not in self.node or (self.is_shared and bool(space) and "*" not in space)
+
 
 def find_parameter_file(text: str, option: str) -> Path:
     """Path of a parameter file as somebody wrote it, ``~`` included.
@@ -70,7 +78,8 @@ def entries_from_file(path: str | Path) -> list[Entry]:
     """Read a parameter file.
 
     Raises:
-        ParameterError: it cannot be read, is not of ROS 2's form, or has a key twice.
+        ParameterError: it cannot be read, is not of ROS 2's form, or has a key twice, be it under
+            two spellings of a node's name.
     """
     source = str(path)
     try:
@@ -83,9 +92,19 @@ def entries_from_file(path: str | Path) -> list[Entry]:
         raise ParameterError(f"{source}: not to be read: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict) or not data:
         raise ParameterError(f"{source}: found {_short(data)}, expected {_FORM}")
-    found: list[Entry] = []
-    _walk(data, "", source, found)
-    return found
+    found: list[tuple[tuple[str, ...], str, list[tuple[str, Any]]]] = []
+    _walk(data, (), source, found)
+    seen: dict[tuple[str, str], tuple[str, Any]] = {}
+    for path, node, pairs in found:
+        for key, value in pairs:
+            here = ": ".join(path)
+            if (node, key) in seen:
+                there, other = seen[node, key]
+                both = here if there == here else f"{there} and {here} are one node"
+                given = f"{_short(other)} and {_short(value)}"
+                raise ParameterError(f"{source}: {both}: {key}: found {given}, expected once")
+            seen[node, key] = here, value
+    return [Entry(source, node, dict(pairs)) for _, node, pairs in found]
 
 
 def entries_from_arguments(argv: Sequence[str]) -> list[Entry]:
@@ -111,19 +130,48 @@ def entries_from_arguments(argv: Sequence[str]) -> list[Entry]:
     return found
 
 
+def check_no_words(words: Sequence[str]) -> None:
+    """Refuse what ROS does not read of a command line, for a node without words of its own.
+
+    Args:
+        words: of the command line, without the program.
+
+    Raises:
+        ParameterError: something stands outside ``--ros-args ... [--]``; names all of it.
+    """
+    outside: list[str] = []
+    ours = False
+    for word in words:
+        if word in ("--ros-args", "--"):
+            ours = word == "--ros-args"
+        elif not ours:
+            outside.append(word)
+    if outside:
+        raise ParameterError(
+            f"{COMMAND_LINE}: found {' '.join(outside)} outside --ros-args, where it would not be "
+            "taken; expected it behind --ros-args, and before any --"
+        )
+
+
 def check_taken(
-    entries: Sequence[Entry], node: str, keys: Collection[str], others: Mapping[str, Collection]
+    entries: Sequence[Entry],
+    node: str,
+    keys: Collection[str],
+    others: Mapping[str, Collection],
+    usual: str = "",
 ) -> list[str]:
     """Refuse what was meant for a node and would not be taken.
 
     Keys of other nodes are left alone in entries for nodes of any name, and so are entries of
-    other nodes' names, as long as the file has something for this node.
+    other nodes' names, as long as the file has something for this node. Entries for nodes of this
+    kind, of another namespace or number, are left alone only beside one for just this node.
 
     Args:
         entries: as given to the process.
         node: its name with the namespace.
         keys: that it takes.
         others: the suite's other nodes by name, with the keys that they take.
+        usual: name of such a node that nobody renamed; empty: this one's.
 
     Returns:
         What is left alone although it stands in an entry for this node: one text each.
@@ -138,7 +186,7 @@ def check_taken(
         met = [e for e in mine if e.meets(node)]
         for entry in met:
             for key in entry.values:
-                if key in keys or key in _OWN or key.startswith(_OWN_PREFIXES):
+                if key in keys or key in _OWN:
                     continue
                 owners = [name for name, known in others.items() if key in known]
                 if entry.is_shared and owners:
@@ -146,12 +194,12 @@ def check_taken(
                     left_alone.append(f"{text}, not for {node}")
                 else:
                     faults.append(_unknown(entry, key, node, keys))
+        own = any(entry.is_particular for entry in met)
         for entry in mine:
-            if not entry.meets(node) and (not met or _is_meant(entry, node, others)):
-                faults.append(
-                    f"{source}: {entry.node}: found no such node{_close(entry.node, [node])}, "
-                    f"expected {node} or /**; {', '.join(entry.values)} would not be taken"
-                )
+            if entry in met:
+                continue
+            if not met or _is_meant(entry, node, keys, others, own, usual):
+                faults.append(_untaken(entry, node, keys))
     if faults:
         raise ParameterError("\n".join(faults))
     return left_alone
@@ -167,16 +215,50 @@ def given_value(entries: Sequence[Entry], node: str, key: str) -> tuple[str, Any
     return (f"{found[-1].source}: {found[-1].node}", found[-1].values[key]) if found else ("", "")
 
 
-def _is_meant(entry: Entry, node: str, others: Collection[str]) -> bool:
-    """Whether an entry that is not for ``node`` looks as if it was meant to be."""
+def _is_meant(
+    entry: Entry,
+    node: str,
+    keys: Collection[str],
+    others: Mapping[str, Collection],
+    own: bool,
+    usual: str,
+) -> bool:
+    """Whether an entry that is not for ``node`` looks as if it was meant to be.
+
+    ``own``: its source also has an entry for just this node.
+    """
     space, _, name = entry.node.rpartition("/")
     own_name = node.rpartition("/")[2]
-    if name == own_name:
-        return not space  # without a namespace; of another one it is another robot's
-    if name in others or name.startswith(own_name):  # safety_gate_node_left is one of several
+    if name == own_name:  # of another namespace: without one it is no other robot's
+        return not space or not own
+    if name in others:
         return False
-    forgotten = f"{name}_node" == own_name
-    return forgotten or bool(difflib.get_close_matches(name, [own_name], 1, 0.85))
+    mine = [key for key in entry.values if key in keys]
+    if entry.is_shared:
+        return bool(mine) and not own
+    plain = re.sub(r"\d+", "", name)
+    if name.startswith(f"{own_name}_") or plain == re.sub(r"\d+", "", own_name):
+        return not own  # safety_gate_node_left is one of several
+    alike = difflib.SequenceMatcher(None, name, own_name).ratio()
+    if alike >= 0.85 or f"{name}_node" == own_name:
+        return True
+    if not mine or (own and usual not in ("", own_name)):  # renamed: there are left and right
+        return False
+    telling = [key for key in mine if key not in _COMMON]
+    if set(telling).difference(*others.values()):
+        return True
+    if telling and all(key in keys or key in _OWN for key in entry.values):
+        return True
+    words = set(re.findall("[a-z]+", plain)) & set(re.findall("[a-z]+", own_name))
+    return alike >= 0.6 or bool(words - {"node"})
+
+
+def _untaken(entry: Entry, node: str, keys: Collection[str]) -> str:
+    near = any(key in keys for key in entry.values) and not entry.is_shared
+    close = f": did you mean {node}?" if near else _close(entry.node, [node])
+    values = ", ".join(f"{key}: {_short(value)}" for key, value in entry.values.items())
+    where = f"{entry.source}: {entry.node}: found no such node{close}"
+    return f"{where}, expected {node} or /**; {values or 'it'} would not be taken"
 
 
 def _unknown(entry: Entry, key: str, node: str, keys: Collection[str]) -> str:
@@ -192,16 +274,17 @@ def _close(text: str, known: Collection[str]) -> str:
     return f": did you mean {found[0]}?" if found else ""
 
 
-def _walk(data: Mapping[Any, Any], node: str, source: str, found: list[Entry]) -> None:
-    """Collect the entries below a node's name or namespace."""
+def _walk(data: Mapping[Any, Any], path: tuple[str, ...], source: str, found: list) -> None:
+    """Collect names, as they are written, and key-value pairs below a name or namespace."""
+    node = "".join(f"/{part}" for part in path).replace("//", "/")
     for name, value in data.items():
         if name == KEY:
             if not node or not isinstance(value, dict):
                 where = f"{node}: {KEY}" if node else KEY
                 raise ParameterError(f"{source}: {where}: found {_short(value)}, expected {_FORM}")
-            found.append(Entry(source, _rooted(node), dict(_flat(value, ""))))
+            found.append((path, node, _flat(value, "")))
         elif isinstance(value, dict) and value:
-            _walk(value, f"{node}/{name}".replace("//", "/"), source, found)
+            _walk(value, (*path, str(name)), source, found)
         else:
             where = f"{node}/{name}" if node else name
             close = _close(str(name), [KEY])

@@ -20,8 +20,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from roboalign_policy.core.ending import EndRequest
+from roboalign_policy.core.parameter_files import check_no_words
 from roboalign_policy.nodes.python_pauses import freeze_garbage, prompt_threads
-from roboalign_policy.ros.parameters import check_parameter_files
+from roboalign_policy.ros.parameters import SUITE, check_parameter_files
 
 STOP_TIMEOUT_S = 30.0
 RESULT_GRACE_S = 0.3  # lets an action client fetch the result of a goal that the stop ended
@@ -54,7 +55,10 @@ def run_node(
     """
     try:
         request = EndRequest()
-        check_parameter_files(sys.argv if args is None else args)
+        argv = sys.argv if args is None else args
+        if _takes_no_words(make_node):
+            check_no_words(argv[1:] if argv[:1] == sys.argv[:1] else argv)
+        check_parameter_files(argv)
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except (ValueError, RuntimeError) as error:  # of ROS: an argument that is none
         _say(f"cannot start: {error}")
@@ -75,6 +79,15 @@ def run_node(
                 stream.flush()
         os._exit(runner.status)
     return runner.status
+
+
+def _takes_no_words(make_node: Callable[[EndRequest], Any]) -> bool:
+    """Whether it is the main of a node of the suite, however it was started, that asks.
+
+    Other programs, such as a bench around policy_node, may have words of their own.
+    """
+    code = getattr(make_node, "__code__", None)
+    return code is not None and Path(code.co_filename).stem in SUITE
 
 
 def _say(text: str) -> None:

@@ -57,7 +57,8 @@ def declare_parameters(node: Node, cls: type, argv: Sequence[str] | None = None)
         for other, kind in SUITE.items()
         if kind is not cls
     }
-    for text in check_taken(entries, name, keys, others):
+    usual = next((usual for usual, kind in SUITE.items() if kind is cls), "")
+    for text in check_taken(entries, name, keys, others, usual):
         node.get_logger().info(text)
     values = {}
     for item in fields(cls):
