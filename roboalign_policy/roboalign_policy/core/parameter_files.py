@@ -130,29 +130,6 @@ def entries_from_arguments(argv: Sequence[str]) -> list[Entry]:
     return found
 
 
-def check_no_words(words: Sequence[str]) -> None:
-    """Refuse what ROS does not read of a command line, for a node without words of its own.
-
-    Args:
-        words: of the command line, without the program.
-
-    Raises:
-        ParameterError: something stands outside ``--ros-args ... [--]``; names all of it.
-    """
-    outside: list[str] = []
-    ours = False
-    for word in words:
-        if word in ("--ros-args", "--"):
-            ours = word == "--ros-args"
-        elif not ours:
-            outside.append(word)
-    if outside:
-        raise ParameterError(
-            f"{COMMAND_LINE}: found {' '.join(outside)} outside --ros-args, where it would not be "
-            "taken; expected it behind --ros-args, and before any --"
-        )
-
-
 def check_taken(
     entries: Sequence[Entry],
     node: str,
@@ -195,10 +172,11 @@ def check_taken(
                 else:
                     faults.append(_unknown(entry, key, node, keys))
         own = any(entry.is_particular for entry in met)
+        # Renamed nodes of one kind, such as left_gate and right_gate, have the same keys.
+        renamed = own and node.rpartition("/")[2] != (usual or node.rpartition("/")[2])
+        told_by = () if renamed else keys
         for entry in mine:
-            if entry in met:
-                continue
-            if not met or _is_meant(entry, node, keys, others, own, usual):
+            if entry not in met and (not met or _is_meant(entry, node, told_by, others, own)):
                 faults.append(_untaken(entry, node, keys))
     if faults:
         raise ParameterError("\n".join(faults))
@@ -215,18 +193,8 @@ def given_value(entries: Sequence[Entry], node: str, key: str) -> tuple[str, Any
     return (f"{found[-1].source}: {found[-1].node}", found[-1].values[key]) if found else ("", "")
 
 
-def _is_meant(
-    entry: Entry,
-    node: str,
-    keys: Collection[str],
-    others: Mapping[str, Collection],
-    own: bool,
-    usual: str,
-) -> bool:
-    """Whether an entry that is not for ``node`` looks as if it was meant to be.
-
-    ``own``: its source also has an entry for just this node.
-    """
+def _is_meant(entry: Entry, node: str, keys: Collection, others: Mapping, own: bool) -> bool:
+    """Whether an entry not for ``node`` looks as if it was; ``own``: beside one that is."""
     space, _, name = entry.node.rpartition("/")
     own_name = node.rpartition("/")[2]
     if name == own_name:  # of another namespace: without one it is no other robot's
@@ -242,15 +210,13 @@ def _is_meant(
     alike = difflib.SequenceMatcher(None, name, own_name).ratio()
     if alike >= 0.85 or f"{name}_node" == own_name:
         return True
-    if not mine or (own and usual not in ("", own_name)):  # renamed: there are left and right
-        return False
     telling = [key for key in mine if key not in _COMMON]
     if set(telling).difference(*others.values()):
         return True
     if telling and all(key in keys or key in _OWN for key in entry.values):
         return True
     words = set(re.findall("[a-z]+", plain)) & set(re.findall("[a-z]+", own_name))
-    return alike >= 0.6 or bool(words - {"node"})
+    return bool(mine) and (alike >= 0.6 or bool(words - {"node"}))
 
 
 def _untaken(entry: Entry, node: str, keys: Collection[str]) -> str:

@@ -236,7 +236,7 @@ class PolicyNode(LifecycleNode):
 
 def main() -> int:
     """Run the node until it is told to stop; exit status."""
-    return run_node(lambda _: PolicyNode())
+    return run_node(lambda _: PolicyNode(), takes_words=False)
 
 
 if __name__ == "__main__":

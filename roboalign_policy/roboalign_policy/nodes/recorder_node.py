@@ -240,7 +240,7 @@ class RecorderNode(Node):
 
 def main() -> int:
     """Run the node until it is told to stop; exit status."""
-    return run_node(lambda _: RecorderNode())
+    return run_node(lambda _: RecorderNode(), takes_words=False)
 
 
 if __name__ == "__main__":

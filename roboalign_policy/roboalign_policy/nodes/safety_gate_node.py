@@ -273,7 +273,7 @@ def main() -> int:
         observer = dict(os.environ)  # images come through shared memory
         changes, shared = udp_environment(observer, Path(folder))
         os.environ.update(changes)
-        return run_node(lambda _: SafetyGateNode(observer, shared))
+        return run_node(lambda _: SafetyGateNode(observer, shared), takes_words=False)
 
 
 if __name__ == "__main__":

@@ -240,7 +240,7 @@ class SimRobotNode(Node):
 
 def main() -> int:
     """Run the node until it is told to stop; exit status."""
-    return run_node(lambda _: SimRobotNode())
+    return run_node(lambda _: SimRobotNode(), takes_words=False)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from roboalign_policy.core.ending import EndRequest
-from roboalign_policy.core.parameter_files import check_no_words
 from roboalign_policy.nodes.python_pauses import freeze_garbage, prompt_threads
-from roboalign_policy.ros.parameters import SUITE, check_parameter_files
+from roboalign_policy.ros.parameters import check_no_words, check_parameter_files
 
 STOP_TIMEOUT_S = 30.0
 RESULT_GRACE_S = 0.3  # lets an action client fetch the result of a goal that the stop ended
@@ -33,6 +32,7 @@ def run_node(
     make_node: Callable[[EndRequest], Any],
     args: Sequence[str] | None = None,
     stop_timeout_s: float | None = STOP_TIMEOUT_S,
+    takes_words: bool = True,
 ) -> int:
     """Make a node, serve it, and end it in order on a signal or its starter's death; exit status.
 
@@ -44,8 +44,9 @@ def run_node(
 
     Args:
         make_node: makes the node; what it is given lets the node itself ask for the end.
-        args: command line for ROS; None: that of the process.
+        args: command line for ROS, the program first; None: that of the process.
         stop_timeout_s: s; how long ``stop`` may take; None: as long as it takes.
+        takes_words: the program reads what stands outside ``--ros-args``; else that is an error.
 
     Returns:
         0, or 1 where the node could not start, said on stderr.
@@ -56,8 +57,8 @@ def run_node(
     try:
         request = EndRequest()
         argv = sys.argv if args is None else args
-        if _takes_no_words(make_node):
-            check_no_words(argv[1:] if argv[:1] == sys.argv[:1] else argv)
+        if not takes_words:
+            check_no_words(argv[1:])
         check_parameter_files(argv)
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except (ValueError, RuntimeError) as error:  # of ROS: an argument that is none
@@ -79,15 +80,6 @@ def run_node(
                 stream.flush()
         os._exit(runner.status)
     return runner.status
-
-
-def _takes_no_words(make_node: Callable[[EndRequest], Any]) -> bool:
-    """Whether it is the main of a node of the suite, however it was started, that asks.
-
-    Other programs, such as a bench around policy_node, may have words of their own.
-    """
-    code = getattr(make_node, "__code__", None)
-    return code is not None and Path(code.co_filename).stem in SUITE
 
 
 def _say(text: str) -> None:

@@ -13,7 +13,12 @@ from rclpy.node import Node
 
 from roboalign_policy.core.gate_parameters import GateParameters
 from roboalign_policy.core.node_parameters import RecorderParameters, SimRobotParameters
-from roboalign_policy.core.parameter_files import check_taken, entries_from_arguments, given_value
+from roboalign_policy.core.parameter_files import (
+    COMMAND_LINE,
+    check_taken,
+    entries_from_arguments,
+    given_value,
+)
 from roboalign_policy.core.parameters import ParameterError, parameters_from_dict
 from roboalign_policy.core.policy_parameters import PolicyParameters
 
@@ -35,6 +40,29 @@ def check_parameter_files(argv: Sequence[str]) -> None:
         ParameterError: one is missing, or is none; rcl would say so by a traceback.
     """
     entries_from_arguments(argv)
+
+
+def check_no_words(words: Sequence[str]) -> None:
+    """Refuse what ROS does not read of a command line, for a node without words of its own.
+
+    Args:
+        words: of the command line, without the program.
+
+    Raises:
+        ParameterError: something stands outside ``--ros-args ... [--]``; names all of it.
+    """
+    outside: list[str] = []
+    ours = False
+    for word in words:
+        if word in ("--ros-args", "--"):
+            ours = word == "--ros-args"
+        elif not ours:
+            outside.append(word)
+    if outside:
+        raise ParameterError(
+            f"{COMMAND_LINE}: found {' '.join(outside)} outside --ros-args, where it would not be "
+            "taken; expected it behind --ros-args, and before any --"
+        )
 
 
 def declare_parameters(node: Node, cls: type, argv: Sequence[str] | None = None) -> Any:

@@ -12,6 +12,7 @@ _CAUSES = (
     ("task_index", "of an unknown task"),
     ("its task changes", "whose task changes"),
     ("its task is empty", "without a task"),
+    ("its task is no text", "whose task has half a character"),
     ("instruction", "whose instruction holds a tag"),
     ("images of", "whose images cannot be told from others"),
     ("episode id", "whose id is that of another one"),

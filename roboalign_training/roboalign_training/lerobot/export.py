@@ -18,6 +18,7 @@ from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.index import DatasetIndex, load_index
 from roboalign_training.data.video import CODECS
 from roboalign_training.lerobot.assembly import Assembly
+from roboalign_training.lerobot.finished import check_only_ours, check_whole
 from roboalign_training.lerobot.layout import PNG
 from roboalign_training.lerobot.partial import partial_folder, partial_path
 from roboalign_training.lerobot.passport import load_passport
@@ -65,7 +66,8 @@ def export_dataset(
             what an interrupted export of the same data set left in there is not made again.
         images: `h264` or `av1` for videos, `png` for images in the data files, bit for bit.
         crf: Quality of videos, lower is better; None for the codec's default.
-        overwrite: Whether another export of ours at `out` is replaced, once the new one is done.
+        overwrite: Whether another export of ours at `out`, or one that lacks files, is replaced
+            once the new one is done. Where files of somebody else are in it, it is not.
         on_frame: Called with how many images of frames were done since the last call: one, or
             all of an episode that was done before.
         on_filed: Called with how many frames stand in a file that is complete, for every kind of
@@ -73,7 +75,8 @@ def export_dataset(
 
     Raises:
         DatasetError: When the data set is damaged or cannot be said in LeRobot's format, or `out`
-            is there and is anything but the same export, or with `overwrite` no export of ours.
+            is there and is anything but the same export, whole, or with `overwrite` no export of
+            ours, or one with other files in it.
     """
     index, out = load_index(Path(folder)), Path(out).absolute()
     if images not in (PNG, *CODECS):
@@ -101,6 +104,7 @@ def export_dataset(
             assembly = Assembly(folder, index, storage)
             assembly.make_parts(on_frame or (lambda count: None))
             done.notes += assembly.finish(on_filed or (lambda count: None))
+            _is_there(out, identity, overwrite)  # something may have come in meanwhile
             _put(assembly.tree, out, folder / _REPLACED)
     _count_gaps(index, done)
     return done
@@ -157,12 +161,17 @@ def _is_there(out: Path, identity: dict, overwrite: bool) -> bool:
     found = load_passport(out) if out.is_dir() else None
     if found is None:
         raise DatasetError(out, "exists and is no export of a RoboAlign data set: choose another")
-    if found.identity != identity:
-        if overwrite:
-            return False
-        raise DatasetError(
-            out,
-            f"exists and is another export: found {found.identity}, expected {identity}: choose "
-            "another folder, or replace it with --overwrite",
-        )
+    try:
+        if found.identity != identity:
+            raise DatasetError(
+                out,
+                f"exists and is another export: found {found.identity}, expected {identity}: "
+                "choose another folder, or replace it with --overwrite",
+            )
+        check_whole(out, found)
+    except DatasetError:
+        if not overwrite:
+            raise
+        check_only_ours(out, found)
+        return False
     return True

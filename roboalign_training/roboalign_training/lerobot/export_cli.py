@@ -43,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace another export that is at --out, once the new one is done",
+        help="replace another export that is at --out, or one that lacks files, once the new one "
+        "is done; not where files of somebody else are in it",
     )
     add_strict(p)
     return p

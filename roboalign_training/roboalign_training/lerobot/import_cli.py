@@ -18,6 +18,7 @@ from roboalign_training.data.recipe import Recipe
 from roboalign_training.lerobot.importing import Imported, import_contract, import_dataset
 from roboalign_training.lerobot.progress import frame_progress, say_not_written
 from roboalign_training.lerobot.source import open_source
+from roboalign_training.lerobot.texts import text_fault
 from roboalign_training.resumable import say_stopped
 from roboalign_training.shared.left_out import add_strict
 
@@ -66,7 +67,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace episodes that were imported before with other options or from other files",
+        help="replace episodes that were imported before with other options or from other files; "
+        "those that are not fit any more are removed",
     )
     add_strict(p)
     return p
@@ -118,8 +120,10 @@ def _recipe(args: argparse.Namespace) -> Recipe | None:
     """The rules that were given, or None."""
     given = {"instruction": args.instruction, "min_frames": args.min_frames}
     given = {key: value for key, value in given.items() if value is not None}
-    if args.instruction is not None and (fault := instruction_fault(args.instruction)):
-        raise DataError("command line", f"--instruction: {fault}")
+    if args.instruction is not None:
+        fault = text_fault(args.instruction) or instruction_fault(args.instruction)
+        if fault:
+            raise DataError("command line", f"--instruction: {fault}")
     try:
         return Recipe(**given) if given else None
     except ValueError as error:

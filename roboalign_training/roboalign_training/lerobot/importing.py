@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from roboalign_policy.core.contract import Contract
-from roboalign_training.data.dataset import enter_episodes, open_index
+from roboalign_training.data.dataset import open_index
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.image_storage import AUTO, PNG
 from roboalign_training.data.index import INDEX, DatasetIndex
@@ -24,6 +24,7 @@ from roboalign_training.lerobot.job import ImportJob
 from roboalign_training.lerobot.layout import PASSPORT
 from roboalign_training.lerobot.mapping import make_map
 from roboalign_training.lerobot.passport import Passport, load_passport
+from roboalign_training.lerobot.replacing import Replacements, forget_removed, saved_skips
 from roboalign_training.lerobot.source import LeRobotSource, open_source
 from roboalign_training.lerobot.target_folder import target_folder
 from roboalign_training.shared.left_out import LeftOut
@@ -80,7 +81,8 @@ def import_dataset(
         recipe: Which episodes are taken, and what was asked for; None for the data set's own
             rules, else those of the export, else the defaults.
         overwrite: Whether an episode that was imported before may be replaced by one of another
-            content: other options, or files that were changed since.
+            content: other options, or files that were changed since. One that is not fit any more
+            is removed. All of that happens at the end: a call that fails changes no episode.
         on_frame: Called for every image of every frame, looked at or passed over.
 
     Raises:
@@ -97,7 +99,9 @@ def import_dataset(
         )
     fmap = make_map(contract, source, maps, renames, gains)
     with target_folder(out):
+        skips = saved_skips(out)
         index = open_index(out, contract, (), _recipe(out, passport, recipe))
+        forget_removed(index, skips)
         if index.recipe["images"] not in (AUTO, PNG):
             raise DatasetError(
                 out,
@@ -108,37 +112,46 @@ def import_dataset(
         if not overwrite:
             job.identity.check_options(source.episodes)
         done = Imported(index, fmap, notes=list(fmap.notes))
-        _take_all(source, index, job, done)
-        done.notes += [*job.places.notes(), *job.ranges.notes(contract)]
-        if not index.episodes:
-            why = "; ".join([*(e["reason"] for e in done.skipped), *done.failed][:10])
-            raise DatasetError(out, f"no episode to put in it: {why or 'the source has none'}")
-        index.save()
+        replacements = Replacements(index)
+        try:
+            _take_all(source, index, job, done, replacements)
+            done.notes += [*job.places.notes(), *job.ranges.notes(contract)]
+            if not index.episodes:
+                why = "; ".join([*(e["reason"] for e in done.skipped), *done.failed][:10])
+                raise DatasetError(out, f"no episode to put in it: {why or 'the source has none'}")
+            replacements.finish()
+        finally:
+            replacements.give_up()
+        done.notes += [
+            f"{name}: what was imported before is removed, for it is left out now"
+            for name in replacements.removed
+        ]
     return done
 
 
-def _take_all(source: LeRobotSource, index: DatasetIndex, job: ImportJob, done: Imported) -> None:
+def _take_all(
+    source: LeRobotSource,
+    index: DatasetIndex,
+    job: ImportJob,
+    done: Imported,
+    replacements: Replacements,
+) -> None:
     """Takes all episodes, and counts what is left out of them."""
     place, left = job.identity.place, done.left_out
     # What could not be read has no hash: it may be repaired, and is tried again.
     index.skipped = [e for e in index.skipped if e["bag_sha256"] or e["source"] != place]
     out_before = {e["bag_sha256"]: e for e in index.skipped}
     for episode in source.episodes:
-        taken, before = job.take(episode), len(index.skipped)
-        for entry in taken.entries:
-            held = index.episodes.get(entry["id"])
-            if held is not None:  # by another path to the same source
-                index.episodes[entry["id"]] = {**held, "source": entry["source"]}
-        enter_episodes(index, taken)
-        new = index.skipped[before:]
+        taken = job.take(episode)
+        replacements.enter(taken)
+        new = list(taken.skipped)
         if taken.known:
             done.known += 1
             new = [e for e in (out_before.get(job.known[episode.number]),) if e is not None]
             done.out_before += new
         else:
             done.skipped += new
-            refused = {entry["id"] for entry in new}
-            done.added += [e["id"] for e in taken.entries if e["id"] not in refused]
+            done.added += [e["id"] for e in taken.entries]
         for entry in new:
             left.add("episode", cause_of(entry["reason"]))
         if taken.error:

@@ -24,6 +24,7 @@ from roboalign_training.lerobot.listing import SourceEpisode
 from roboalign_training.lerobot.passport import FrameTimes, Passport, values_hash
 from roboalign_training.lerobot.ranges import Ranges
 from roboalign_training.lerobot.source import LeRobotSource
+from roboalign_training.lerobot.texts import text_fault
 from roboalign_training.lerobot.values import (
     DataFile,
     check_times,
@@ -111,7 +112,11 @@ class ImportJob:
         except EpisodeError as error:
             fault = error.cause
         except DataError as error:
-            return Converted(folder, error=f"episode {episode.number}: {error}")
+            there = ""
+            if name in self._index.episodes:
+                self.kept.add(episode.number)
+                there = f": {name}, as it was imported before, stays"
+            return Converted(folder, error=f"episode {episode.number}: {error}{there}")
         self._pass_over(episode)
         if held is not None and not self._overwrite:
             return self._keep(episode, name, f"is not fit any more ({fault})")
@@ -152,6 +157,8 @@ class ImportJob:
             indices, stamps = self._times.of(episode.number, episode.frames)
             outcome, task = entry["outcome"], given or entry["instruction"]
             dropped, trimmed = entry["dropped"], entry["trimmed"]
+        if fault := text_fault(task):
+            raise EpisodeError(name, f"its task is no text: {fault}")
         if fault := instruction_fault(task):
             raise EpisodeError(name, f"instruction: {fault}")
         frames = EpisodeFrames(

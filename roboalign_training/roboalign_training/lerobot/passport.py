@@ -48,6 +48,8 @@ class Passport:
         recipe: Its rules.
         images: How images are stored: `storage`, and `crf` of videos.
         episodes: Its entries in order of their episode_index, with `values_sha256`.
+        files: All other files of the export with their sizes, bytes, as it was saved; None in an
+            export of an older release.
     """
 
     contract: Contract
@@ -55,6 +57,7 @@ class Passport:
     recipe: dict
     images: dict
     episodes: tuple[dict, ...]
+    files: dict[str, int] | None = None
 
     @property
     def lossy(self) -> bool:
@@ -68,8 +71,11 @@ class Passport:
         return {"dataset": self.hashes["dataset"], **self.images}
 
     def save(self, folder: Path) -> None:
-        """Writes both files below `folder`."""
+        """Writes both files below `folder`, where all others of the export have to be."""
         (folder / CONTRACT).write_text(self.contract.to_yaml(), "utf-8")
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
+        sizes.pop(PASSPORT, None)
         write_json(
             folder / PASSPORT,
             {
@@ -79,6 +85,7 @@ class Passport:
                 "recipe": self.recipe,
                 "images": self.images,
                 "episodes": self.episodes,
+                "files": sizes,
             },
         )
 
@@ -113,11 +120,13 @@ def load_passport(folder: Path) -> Passport | None:
             if lacking:
                 raise ValueError(f"an episode without {', '.join(lacking)}")
         hashes, images = dict(found["hashes"]), dict(found["images"])
-        passport = Passport(
-            contract, hashes, found["recipe"], images, tuple(map(dict, found["episodes"]))
-        )
+        files = found.get("files")
+        if files is not None and not all(isinstance(size, int) for size in files.values()):
+            raise ValueError("files: expected names with a number of bytes each")
+        episodes = tuple(map(dict, found["episodes"]))
+        passport = Passport(contract, hashes, found["recipe"], images, episodes, files)
         passport.identity  # noqa: B018  (raises where a part is missing)
-    except (OSError, KeyError, TypeError, ValueError, ContractError) as error:
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, ContractError) as error:
         raise DatasetError(path, f"is damaged: {error!r}") from error
     if contract.hash != hashes.get("contract"):
         raise DatasetError(

@@ -178,7 +178,7 @@ class TrainServer(Node):
 
 def run_server(kind: str) -> int:
     """Runs the node of one kind of training until a signal; a running job saves first."""
-    return run_node(lambda _: TrainServer(kind), stop_timeout_s=None)
+    return run_node(lambda _: TrainServer(kind), stop_timeout_s=None, takes_words=False)
 
 
 def _result(reason: int, message: str) -> Any:
