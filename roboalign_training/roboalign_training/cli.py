@@ -38,7 +38,7 @@ COMMANDS = {
     "demo": ("demo.cli", "record, learn, drive: the whole loop on the embedded arm"),
     "completion": ("completion_cli", "tab completion: a script for bash or zsh"),
 }
-EXIT_USAGE, EXIT_NOT_WRITTEN = 2, 1
+EXIT_USAGE, EXIT_NOT_WRITTEN, INTERRUPTED = 2, 1, 130
 
 
 def usage() -> str:
@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: command and its options; those of the process when None.
 
     Returns:
-        The command's exit status, 2 for a command or an option that does not exist, `OUTPUT_CUT`
+        The command's exit status, 2 for a command or an option that does not exist, 130 after
+        ctrl-C, `OUTPUT_CUT`
         where nobody reads its output to the end, as in `roboalign gate status | head -2`.
     """
     try:
@@ -64,6 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(argv)
         finally:
             sys.stdout.flush()
+    except KeyboardInterrupt:  # while a command loads, or where it has nothing of its own to say
+        print("\nroboalign: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:
         if not _is_cut(sys.stdout.fileno()):
             raise  # another pipe's or socket's

@@ -30,8 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 when the gate did it, 1 when it refused or does not answer."""
     options = parser().parse_args(argv)
     from roboalign_policy.nodes.gate_client import STATES, GateClient, GateMissingError
+    from roboalign_policy.nodes.graph_endpoints import checked_namespace
 
     try:
+        checked_namespace(options.namespace)
         with GateClient(options.namespace, options.timeout) as client:
             if options.command == "status":
                 status = client.status()
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 done, said = client.estop()
             else:
                 done, said = client.reset(_say_cool_down)
-    except GateMissingError as error:
+    except (GateMissingError, ValueError) as error:
         print(f"roboalign gate {options.command}: {error}", file=sys.stderr)
         return 1
     print(f"{options.command}: {'done' if done else 'refused'}{': ' + said if said else ''}")

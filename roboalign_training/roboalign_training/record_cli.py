@@ -70,8 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         tasks = (
             load_tasks(options.tasks) if options.tasks else TaskList([Task(options.instruction)])
         )
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         print(f"roboalign record: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        text = f"--tasks: found {options.tasks} ({why}), expected a file: an instruction a line"
+        print(f"roboalign record: {text}", file=sys.stderr)
         return 2
     if not sys.stdin.isatty():
         print(

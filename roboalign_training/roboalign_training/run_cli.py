@@ -75,9 +75,15 @@ def _seconds(text: str) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one task; see the epilog for the status."""
     options = parser().parse_args(argv)
+    from roboalign_policy.nodes.graph_endpoints import checked_namespace
     from roboalign_policy.nodes.run_client import RunClient
     from roboalign_policy.nodes.run_words import RunError
 
+    try:
+        checked_namespace(options.namespace)
+    except ValueError as error:
+        print(f"roboalign run: {error}", file=sys.stderr)
+        return 1
     console = Console(highlight=False, soft_wrap=True)
     with _stops() as stops, RunClient(options.namespace, options.wait) as client:
         try:

@@ -13,6 +13,7 @@ from roboalign_policy.nodes.gate_io import contract_of
 from roboalign_policy.ros.qos import reliable_qos
 
 gate_cli = pytest.importorskip("roboalign_training.gate_cli", reason="needs both packages")
+cli = pytest.importorskip("roboalign_training.cli", reason="needs both packages")
 
 
 @pytest.mark.parametrize("policy", ["none", ""])
@@ -22,6 +23,12 @@ def test_a_gate_without_a_policy_names_that_and_no_contract_file(tmp_path, polic
     assert "contract.yaml" not in str(caught.value)
     if policy:
         assert f"policy: {tmp_path / policy}: found no such folder" in str(caught.value)
+
+
+@pytest.mark.parametrize("command", [["gate", "status"], ["run", "stack the blocks"]])
+def test_a_namespace_that_is_none_is_named(capsys, command):
+    assert cli.main([*command, "--namespace", "/a//b"]) == 1
+    assert "namespace: found '/a//b': " in capsys.readouterr().err
 
 
 def test_every_state_has_its_name():

@@ -38,6 +38,36 @@ def test_an_unknown_command_is_refused(capsys):
     assert "found command 'inspekt'; did you mean inspect?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("where", ["loading", "working"])
+def test_ctrl_c_in_a_command_that_says_nothing_of_its_own(capsys, monkeypatch, where):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    if where == "loading":
+        monkeypatch.setattr(cli, "command_module", interrupted)
+    else:
+        monkeypatch.setattr("roboalign_training.trace_cli.main", interrupted)
+    assert cli.main(["trace", "x"]) == 130
+    assert "roboalign: interrupted" in capsys.readouterr().err
+
+
+def test_a_contract_beside_a_packaged_name_and_a_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "teach").write_text("")
+    assert cli.main(["contract", "check", "teach"])
+    said = capsys.readouterr()
+    assert "the file of that name here is ./teach" in said.out + said.err
+    assert cli.main(["contract", "check", str(tmp_path)])
+    said = capsys.readouterr()
+    assert "found a folder, expected a contract file" in said.out + said.err
+
+
+def test_a_task_list_that_is_not_there(capsys):
+    assert cli.main(["record", "--tasks", "nope.txt", "--contract", "sim_panda"]) == 2
+    expected = "--tasks: found nope.txt (no such file or directory), expected a file: an instruct"
+    assert expected in capsys.readouterr().err
+
+
 _CUT = """
 import sys
 import time
@@ -137,7 +167,7 @@ def test_old_names_still_work_and_say_what_they_are_called_now(tmp_path, capsys)
     assert (named.seed, named.words) == (4, ["p"])
     for words, text in (
         (["--policy", "p", "--dataset", "d", "q"], "found 'q', expected only options with a name"),
-        (["--policy", "p"], "--dataset: found nothing, expected it"),
+        (["--policy", "p"], "--dataset: not given, and there is no default"),
     ):
         with pytest.raises(SystemExit):
             evaluate_cli.main(["open-loop", *words])

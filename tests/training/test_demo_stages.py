@@ -98,6 +98,13 @@ def test_redo_forgets_a_stage_and_all_that_follow(demo):
     assert demo.run(redo=["closed_loop", "grpo"])[0] == "grpo", "the first of several"
 
 
+def test_a_file_in_the_place_of_the_folder_is_refused(demo, capsys):
+    demo.out.touch()
+    assert cli.main(["--out", str(demo.out)]) == 1
+    told = capsys.readouterr().out
+    assert "found a file, expected a folder or nothing" in told and "goes on" not in told
+
+
 @pytest.mark.parametrize("redo", [[], ["dataset"]])
 def test_a_folder_of_somebody_elses_results_is_refused(demo, redo):
     (demo.out / "data").mkdir(parents=True)
@@ -146,7 +153,7 @@ def test_the_command_tells_a_failure_in_a_line(demo, capsys):
     assert cli.main(["--out", str(demo.out)]) == 1
     told = capsys.readouterr().out
     assert "dataset ended with status 1; the end of" in told
-    assert "Run the same command again" in told
+    assert "the same command goes on from here" in told
     assert cli.main(["--out", str(demo.out), "--redo", "fly"]) == 1
     assert "expected some of" in capsys.readouterr().out
 

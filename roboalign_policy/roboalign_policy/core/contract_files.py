@@ -39,6 +39,9 @@ def packaged_contract_path(name: str) -> Path:
     """
     packaged = packaged_contracts()
     if name not in packaged:
+        hint = did_you_mean(name, packaged)
+        if not hint and Path(name).is_file():
+            hint = f"the file of that name here is ./{name}"
         raise ContractError(
             [
                 ContractFault(
@@ -46,7 +49,7 @@ def packaged_contract_path(name: str) -> Path:
                     "",
                     "no packaged contract of that name",
                     f"one of {', '.join(packaged) or 'none installed'}",
-                    did_you_mean(name, packaged),
+                    hint,
                 )
             ]
         )
@@ -89,7 +92,7 @@ def find_contract(name_or_path: str | Path) -> Path:
                     ContractFault(
                         text,
                         "",
-                        "no such file",
+                        "a folder" if path.is_dir() else "no such file",
                         "a contract file, or one of the packaged names "
                         f"{', '.join(packaged_contracts()) or '(none installed)'}",
                     )

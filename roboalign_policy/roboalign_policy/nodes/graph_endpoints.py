@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.exceptions import InvalidNamespaceException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rclpy.validate_namespace import validate_namespace
 
 from roboalign_policy.core.graph_snapshot import UNNAMED, Endpoint, EndpointQos
 
@@ -31,6 +33,20 @@ def subscribers_of_graph(node: Node) -> Endpoints:
 def full_node_name(namespace: str, name: str) -> str:
     """Return a node's full name, or `UNNAMED` while the middleware does not know it."""
     return UNNAMED if name in _UNKNOWN else f"{namespace.rstrip('/')}/{name}"
+
+
+def checked_namespace(namespace: str) -> str:
+    """Return a namespace that nodes can be in; empty: none.
+
+    Raises:
+        ValueError: it is none, and why.
+    """
+    try:
+        validate_namespace(namespace if namespace.startswith("/") else f"/{namespace}")
+    except InvalidNamespaceException as error:
+        fault = str(error).splitlines()[0]
+        raise ValueError(f"namespace: found {namespace!r}: {fault}") from None
+    return namespace
 
 
 def _endpoints(node: Node, infos: Callable[[str], list[Any]]) -> Endpoints:

@@ -17,7 +17,6 @@ from typing import Any
 import rclpy
 from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import GetParameters
-from rclpy.exceptions import InvalidNamespaceException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
@@ -37,6 +36,7 @@ from roboalign_policy.core.graph_snapshot import (
 from roboalign_policy.core.stream_audit import StreamRecord
 from roboalign_policy.nodes.gate_status import watch_gate
 from roboalign_policy.nodes.graph_endpoints import (
+    checked_namespace,
     full_node_name,
     publishers_of_graph,
     subscribers_of_graph,
@@ -69,21 +69,17 @@ class GraphProbe:
         Raises:
             ValueError: it is none.
         """
+        checked_namespace(namespace)
         self._contract, self._context = contract, rclpy.Context()
         rclpy.init(context=self._context)
-        try:
-            self._node = Node(
-                f"roboalign_doctor_{os.getpid()}",
-                namespace=namespace,
-                context=self._context,
-                use_global_arguments=False,
-                enable_rosout=False,
-                start_parameter_services=False,
-            )
-        except InvalidNamespaceException as error:
-            rclpy.try_shutdown(context=self._context)
-            fault = str(error).splitlines()[0]
-            raise ValueError(f"namespace: found {namespace!r}: {fault}") from None
+        self._node = Node(
+            f"roboalign_doctor_{os.getpid()}",
+            namespace=namespace,
+            context=self._context,
+            use_global_arguments=False,
+            enable_rosout=False,
+            start_parameter_services=False,
+        )
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._classes: dict[str, Any] = {}

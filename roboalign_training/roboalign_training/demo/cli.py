@@ -39,17 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     strict = given.pop("strict")
     console = Console()
     # Here, so that help does not wait for torch.
-    from roboalign_training.demo.run import run_stages
+    from roboalign_training.demo.run import StageFailed, run_stages
 
     try:
         out = run_stages(DemoConfig(**given), console)
-    except (RuntimeError, ValueError) as error:  # a stage's command, model or data set
-        console.print(
-            f"{error}\nRun the same command again to go on from here.",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+    except (RuntimeError, ValueError) as error:  # a stage's command, model or data set; an option
+        goes_on = "\nOnce that is mended, the same command goes on from here."
+        said = f"{error}{goes_on if isinstance(error, StageFailed) else ''}"
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
         return 1
     except OSError as error:
         if (fault := write_fault(error, words)) is None:

@@ -30,12 +30,12 @@ def run_stages(config: DemoConfig, console: Console) -> Path:
         StageFailed: a stage's command failed; running again goes on there.
     """
     out = Path(config.out)
+    _refuse_strangers(out)
     state = read_state(out)
     if unknown_stages := sorted(set(config.redo) - set(STAGES)):
         raise ValueError(f"redo: found {unknown_stages}, expected some of {list(STAGES)}")
     forgotten = _following(config.redo)
     _check_options(config, out, {k: v for k, v in state.items() if k not in forgotten})
-    _refuse_strangers(out)
     with writing(out, "the demo"):
         out.mkdir(parents=True, exist_ok=True)
     with only_writer(out):
@@ -113,6 +113,8 @@ def _check_options(config: DemoConfig, out: Path, state: dict) -> None:
 
 def _refuse_strangers(out: Path) -> None:
     """Results under the demo's names, in a folder that is no demo's, are somebody's own."""
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: found a file, expected a folder or nothing")
     if (out / "stages.json").is_file() or list(out.glob(".*.seconds")):
         return
     names = sorted({name for made in PRODUCTS.values() for name in made})

@@ -53,7 +53,7 @@ def take_old_words(
         _say(parser.prog, f"{word} is now given as --{name} {word}")
         setattr(args, name, word)
     for name in missing[len(args.words) :]:
-        parser.error(f"--{name}: found nothing, expected it")
+        parser.error(f"--{name}: not given, and there is no default")
 
 
 def _say(program: str, text: str) -> None:
