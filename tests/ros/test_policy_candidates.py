@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from gate_harness import patient_contract
 from policy_harness import Client, Gate, Robot, fake_policies
 from roboalign_msgs.action import RunPolicy
 from roboalign_msgs.msg import Candidate, GateStatus, PolicyStatus
@@ -22,8 +23,8 @@ HASH = "f" * 64
 
 @pytest.fixture
 def start_policy(ros_domain, tmp_path):
-    """Function that starts the node; its gate may be late on a busy machine."""
-    yield from fake_policies(tmp_path, gate_timeout_s=3.0)
+    """Function that starts the node; gate and streams may be late on a busy machine."""
+    yield from fake_policies(tmp_path, gate_timeout_s=3.0, contract=patient_contract(tmp_path))
 
 
 @pytest.fixture
@@ -191,7 +192,7 @@ def test_the_policy_gets_what_the_running_chunk_still_holds(start_policy, client
 def test_lost_camera_is_a_fault_and_the_gate_stops(start_policy, client, probe):
     robot = Robot(probe)
     gate = Gate(probe)
-    start_policy()
+    start_policy(contract="sim_panda")
     handle = driving(gate, client)
     robot.silent.add("image.front")
     result = client.result(handle)
