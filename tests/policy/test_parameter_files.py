@@ -106,6 +106,23 @@ def test_keys_of_other_nodes_are_left_alone_and_told_where_all_are_meant(tmp_pat
             "/**:\n  ros__parameters:\n    cool_down_s: 1.0\n    cool_down_s: 5.0",
             "/**: ros__parameters: cool_down_s: found in lines 3 and 4, expected once",
         ),
+        # One key under two spellings of a node.
+        (
+            "safety_gate_node:\n  ros__parameters: {cool_down_s: 2.0}\n"
+            "/safety_gate_node:\n  ros__parameters: {cool_down_s: 30.0}",
+            "p.yaml: safety_gate_node and /safety_gate_node are one node: cool_down_s: "
+            "found 2.0 and 30.0, expected once",
+        ),
+        (
+            "/left/safety_gate_node:\n  ros__parameters: {cool_down_s: 2.0}\n"
+            "left:\n  safety_gate_node:\n    ros__parameters: {cool_down_s: 2.0}",
+            "p.yaml: /left/safety_gate_node and left: safety_gate_node are one node: cool_down_s: "
+            "found 2.0 and 2.0, expected once",
+        ),
+        (
+            "/**:\n  ros__parameters: {a.b: 1, a: {b: 2}}",
+            "p.yaml: /**: a.b: found 1 and 2, expected once",
+        ),
     ],
 )
 def test_what_would_not_be_taken_is_named(tmp_path, text, said):
@@ -163,32 +180,6 @@ def test_a_file_for_several_robots_has_an_entry_of_each_ones_own(tmp_path):
     shared = Entry("p.yaml", "/**", {"enabled": True})
     with pytest.raises(ParameterError, match="/right_gate: found no such node"):
         check_taken([shared, entries[1]], "/left_gate", KEYS, OTHERS, "safety_gate_node")
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (
-            "safety_gate_node:\n  ros__parameters: {cool_down_s: 2.0}\n"
-            "/safety_gate_node:\n  ros__parameters: {cool_down_s: 30.0}",
-            "p.yaml: safety_gate_node and /safety_gate_node are one node: cool_down_s: "
-            "found 2.0 and 30.0, expected once",
-        ),
-        (
-            "/left/safety_gate_node:\n  ros__parameters: {cool_down_s: 2.0}\n"
-            "left:\n  safety_gate_node:\n    ros__parameters: {cool_down_s: 2.0}",
-            "p.yaml: /left/safety_gate_node and left: safety_gate_node are one node: cool_down_s: "
-            "found 2.0 and 2.0, expected once",
-        ),
-        (
-            "/**:\n  ros__parameters: {a.b: 1, a: {b: 2}}",
-            "p.yaml: /**: a.b: found 1 and 2, expected once",
-        ),
-    ],
-)
-def test_a_key_twice_under_two_spellings_is_named(tmp_path, text, said):
-    with pytest.raises(ParameterError, match=re.escape(said)):
-        check(tmp_path, text)
 
 
 def test_two_spellings_of_a_node_may_share_its_keys(tmp_path):

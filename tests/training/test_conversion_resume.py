@@ -134,7 +134,7 @@ def command(bags: Path, out: Path, choice: str, workers: int) -> list[str]:
     return [*map(str, parts), str(bags / "bags")]
 
 
-@pytest.mark.parametrize(("choice", "every"), [("auto", 3), ("video", 7)])
+@pytest.mark.parametrize(("choice", "every"), [("auto", 3), ("video", 5)])
 def test_killed_at_any_step_the_result_is_the_same(bags, choice, every):
     folder = bags / choice
     folder.mkdir()
