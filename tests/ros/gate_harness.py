@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
 from policy_harness import GRIPPER, TWIST
@@ -21,26 +20,6 @@ from roboalign_policy.ros.qos import reliable_qos
 
 STILL = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 DOWN = (0.0, 0.0, -0.2, 0.0, 0.0, 0.0, -1.0)
-
-
-def patient_contract(folder, keep=(), ages=()):
-    """File with contract sim_panda whose streams may be late, as those of a busy test are.
-
-    Args:
-        folder: where it is written.
-        keep: keys of streams that stay as the contract has them.
-        ages: s; by key `max_age_s` of streams; of all others it is 5.
-    """
-    data = load_contract("sim_panda").to_dict()
-    for stream in data["observations"]:
-        if stream["key"] in keep:
-            continue
-        stream["max_age_s"] = dict(ages).get(stream["key"], 5.0)
-        if "shape" in stream:
-            stream["max_frozen_s"] = 5.0
-    path = folder / "contract.yaml"
-    path.write_text(yaml.safe_dump(data))
-    return str(path)
 
 
 class GateClient:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.action import ActionClient
 from roboalign_msgs.action import RunPolicy
@@ -16,6 +17,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
+from roboalign_policy.core.contract import load_contract
 from roboalign_policy.nodes.node_process import NodeProcess
 from roboalign_policy.ros.conversions import image_to_msg, joint_state_to_msg, pose_to_msg
 from roboalign_policy.ros.qos import reliable_qos
@@ -25,9 +27,35 @@ TWIST, GRIPPER = "servo_node/delta_twist_cmds", "gripper_controller/joint_trajec
 HERE = Path(__file__).resolve().parent
 
 
+def patient_contract(folder, keep=(), ages=()):
+    """File with contract sim_panda whose streams may be late, as those of a busy test are.
+
+    Args:
+        folder: where it is written.
+        keep: keys of streams that stay as the contract has them.
+        ages: s; by key `max_age_s` of streams; of all others it is 5.
+    """
+    data = load_contract("sim_panda").to_dict()
+    for stream in data["observations"]:
+        if stream["key"] in keep:
+            continue
+        stream["max_age_s"] = dict(ages).get(stream["key"], 5.0)
+        if "shape" in stream:
+            stream["max_frozen_s"] = 5.0
+    path = folder / "contract.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return str(path)
+
+
 def fake_policies(tmp_path, **defaults):
-    """Body of a fixture: yields a function that starts the node around the fake policy."""
+    """Body of a fixture: yields a function that starts the node around the fake policy.
+
+    Gate and streams are of the test's own process and may be late on a busy machine. A test of
+    what late ones do takes ``contract="sim_panda"``.
+    """
     started = []
+    patience = {"gate_timeout_s": 3.0, "contract": patient_contract(tmp_path)}
+    defaults = {**patience, **defaults}
 
     def start(**parameters):
         paths = [str(HERE), os.environ.get("PYTHONPATH", "")]

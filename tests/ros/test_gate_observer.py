@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from gate_harness import GateClient, Sender, moves
-from policy_harness import Robot
+from policy_harness import Robot, patient_contract
 from roboalign_msgs.msg import GateStatus
 
 from roboalign_policy.core.contract import load_contract
@@ -26,9 +26,10 @@ def children(pid):
 
 
 @pytest.fixture
-def driving(start_node, probe):
+def driving(start_node, probe, tmp_path):
     """A gate of sim_panda that is enabled and driven; with its observer's process id."""
-    process = start_node("safety_gate_node", contract="sim_panda", candidate_timeout_s=0.5)
+    contract = patient_contract(tmp_path, ages={"state.ee": 1.0})
+    process = start_node("safety_gate_node", contract=contract, candidate_timeout_s=3.0)
     gate = GateClient(probe)
     gate.process, gate.robot, gate.sender = process, Robot(probe), Sender(probe)
     gate.state(GateStatus.STATE_DISABLED, 30.0)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import rclpy
 import yaml
-from gate_harness import GateClient, Sender, moves, patient_contract
+from gate_harness import GateClient, Sender, moves
 from geometry_msgs.msg import TwistStamped
-from policy_harness import TWIST, Robot
+from policy_harness import TWIST, Robot, patient_contract
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gate_harness import patient_contract
 from policy_harness import Client, Gate, Robot, fake_policies
 from roboalign_msgs.action import RunPolicy
 from roboalign_msgs.msg import Candidate, GateStatus, PolicyStatus
@@ -23,8 +22,8 @@ HASH = "f" * 64
 
 @pytest.fixture
 def start_policy(ros_domain, tmp_path):
-    """Function that starts the node; gate and streams may be late on a busy machine."""
-    yield from fake_policies(tmp_path, gate_timeout_s=3.0, contract=patient_contract(tmp_path))
+    """Function that starts the node."""
+    yield from fake_policies(tmp_path)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.srv import ChangeState, GetState
-from policy_harness import Client, Robot, fake_policies
+from policy_harness import Client, Robot, fake_policies, patient_contract
 from roboalign_msgs.action import RunPolicy
 from roboalign_msgs.msg import ActionChunk, PolicyStatus
 from std_msgs.msg import String
@@ -145,10 +145,10 @@ def test_model_error_ends_the_goal_and_the_node_says_fault(start_policy, client,
     assert client.twists == []
 
 
-def test_stale_stream_stops_the_arm_and_is_named_then_it_goes_on(start_policy, client, probe):
+def test_stale_stream_stops_the_arm_and_is_named_then_it_goes_on(start_policy, client, probe, tmp_path):
     robot = Robot(probe)
     task = probe.node.create_publisher(String, "task", reliable_qos(1, latched=True))
-    start_policy(enabled=True)
+    start_policy(enabled=True, contract=patient_contract(tmp_path, keep=("image.front",)))
     task.publish(String(data="up"))
     probe.until(lambda: len(client.twists) >= 10, what="commands")
     assert client.state(PolicyStatus.STATE_RUNNING).command_rate_hz > 1.0

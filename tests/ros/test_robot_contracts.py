@@ -136,7 +136,7 @@ def arm(request, start_node, probe, tmp_path):
     path = tmp_path / f"{contract.name}.yaml"
     path.write_text(contract.to_yaml())
     driver = Driver(probe, contract)
-    start_node("safety_gate_node", contract=str(path), candidate_timeout_s=0.5)
+    start_node("safety_gate_node", contract=str(path), candidate_timeout_s=2.0)
     gate = GateClient(probe)
     gate.state(GateStatus.STATE_DISABLED, 60.0)
     gate.enable()

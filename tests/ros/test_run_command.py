@@ -26,8 +26,8 @@ TASK = "up to the lamp"
 
 @pytest.fixture
 def start_policy(ros_domain, tmp_path):
-    """Function that starts the node; its gate may be late on a busy machine."""
-    yield from fake_policies(tmp_path, gate_timeout_s=3.0)
+    """Function that starts the node."""
+    yield from fake_policies(tmp_path)
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import time
 
 import numpy as np
 import pytest
-from gate_harness import DOWN, GateClient, Sender, moves, patient_contract
+from gate_harness import DOWN, GateClient, Sender, moves
 from geometry_msgs.msg import TwistStamped
-from policy_harness import GRIPPER, TWIST, Robot
+from policy_harness import GRIPPER, TWIST, Robot, patient_contract
 from roboalign_msgs.msg import GateStatus
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
@@ -25,14 +25,13 @@ from roboalign_policy.ros.qos import reliable_qos
 def gate(request, start_node, probe, tmp_path):
     """A gate of sim_panda with a robot of topics in front of it; not enabled.
 
-    A parameter: the streams that may not be late; the others may then.
+    The test itself sends: on a busy machine it may be late. A parameter: the streams that may not.
     """
-    keep = getattr(request, "param", None)
     process = start_node(
         "safety_gate_node",
-        contract="sim_panda" if keep is None else patient_contract(tmp_path, keep),
+        contract=patient_contract(tmp_path, getattr(request, "param", ())),
         cool_down_s=0.3,
-        candidate_timeout_s=0.5,  # the test itself sends: on a busy machine it may stall
+        candidate_timeout_s=2.0,
     )
     client = GateClient(probe)
     client.process, client.robot = process, Robot(probe)
@@ -174,9 +173,9 @@ def test_ctrl_c_sends_the_safe_action_last_and_writes_the_report(start_node, pro
     report = tmp_path / "latency.json"
     process = start_node(
         "safety_gate_node",
-        contract="sim_panda",
+        contract=patient_contract(tmp_path),
         report_file=str(report),
-        candidate_timeout_s=0.5,
+        candidate_timeout_s=2.0,
     )
     gate = GateClient(probe)
     gate.robot, gate.sender = Robot(probe), Sender(probe)
@@ -200,13 +199,13 @@ def test_without_a_controller_it_cannot_be_enabled(start_node, probe):
     assert not answer.success and "no subscriber" in answer.message and TWIST in answer.message
 
 
-def test_dry_run_shows_what_would_be_sent_and_sends_nothing(start_node, probe):
+def test_dry_run_shows_what_would_be_sent_and_sends_nothing(start_node, probe, tmp_path):
     start_node(
         "safety_gate_node",
-        contract="sim_panda",
+        contract=patient_contract(tmp_path),
         dry_run=True,
         enabled=True,
-        candidate_timeout_s=0.5,
+        candidate_timeout_s=2.0,
     )
     live = probe.collect(TwistStamped, TWIST, reliable_qos(50))
     gate = GateClient(probe, "dry_run/")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from doctor_robot import Robot as DoctorRobot
 from doctor_robot import running
-from gate_harness import GateClient, Sender, moves, patient_contract
-from policy_harness import Client, Robot, fake_policies
+from gate_harness import GateClient, Sender, moves
+from policy_harness import Client, Robot, fake_policies, patient_contract
 from recorder_harness import Robot as RecordedRobot
 from recorder_harness import read_bag, start, stop
 from roboalign_msgs.action import RunPolicy
