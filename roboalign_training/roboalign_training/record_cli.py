@@ -12,6 +12,7 @@ import termios
 import tty
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from roboalign_policy.core.operator_keys import (
     Ask,
@@ -23,6 +24,9 @@ from roboalign_policy.core.recording import BAG_VERDICT
 from roboalign_policy.core.stream_stats import FIT
 from roboalign_policy.core.task_list import Task, TaskList, load_tasks
 from roboalign_training.shared.old_names import add_old_option
+
+if TYPE_CHECKING:
+    from roboalign_policy.nodes.recording_panel import RecordingPanel
 
 _FRAME_S = 0.1
 _INTERRUPT = "\x03"
@@ -50,6 +54,12 @@ def parser() -> argparse.ArgumentParser:
     add_old_option(p, "--bag-dir", "--out", dest="bag_dir")
     p.add_argument("--keep", type=float, default=0.0, help="s of the past to hold in memory")
     p.add_argument("--operator", default=os.environ.get("USER", ""), help="who demonstrates")
+    p.add_argument(
+        "--correct",
+        action="store_true",
+        help="an enabled policy drives in the episodes and you correct it (else none begins "
+        "beside it)",
+    )
     p.add_argument("--namespace", default="", help="of the robot's topics and the recorder")
     p.add_argument("--keys", default="", help="other keys: go=enter,failure=x (a pedal's keys)")
     p.add_argument("--joy", default="", help="buttons of a joystick on joy: go=0,failure=1")
@@ -129,7 +139,7 @@ def _run(
     from rich.live import Live
 
     from roboalign_policy.nodes.recording_panel import RecordingPanel
-    from roboalign_training.record_screen import screen
+    from roboalign_training.record_screen import screen, summary
 
     panel = RecordingPanel(
         tasks,
@@ -137,21 +147,30 @@ def _run(
         operator=options.operator,
         keep_s=options.keep,
         buttons=buttons,
+        correct=options.correct,
     )
-    with panel, _keyboard() as keyboard, Live(auto_refresh=False, screen=False) as live:
-        while True:
-            panel.spin(_FRAME_S)
-            if told:
-                return 128 + told[0]
-            for key in keyboard():
-                if key == _INTERRUPT:
-                    if not panel.recording:
-                        return 0
-                    panel.said.append("an episode is being recorded: end it first")
-                elif key in keys and panel.ask(keys[key]) is Step.QUIT:
-                    return 0
-            picture = screen(tasks, panel.health, panel.ready, panel.said, keys)
-            live.update(picture, refresh=True)
+    with panel:
+        with _keyboard() as keyboard, Live(auto_refresh=False, screen=False) as live:
+            status = None
+            while status is None:
+                panel.spin(_FRAME_S)
+                status = 128 + told[0] if told else _take(keyboard(), panel, keys)
+                about = (panel.health, panel.ready, panel.said, keys, panel.policy_fault)
+                live.update(screen(tasks, *about), refresh=True)
+        print("\n".join(summary(tasks, panel.finished)), flush=True)
+    return status
+
+
+def _take(pressed: str, panel: RecordingPanel, keys: dict[str, Ask]) -> int | None:
+    """Do what the keys that were pressed ask for; the exit status where that is the end."""
+    for key in pressed:
+        if key == _INTERRUPT:
+            if not panel.recording:
+                return 0
+            panel.said.append("an episode is being recorded: end it first")
+        elif key in keys and panel.ask(keys[key]) is Step.QUIT:
+            return 0
+    return None
 
 
 @contextlib.contextmanager

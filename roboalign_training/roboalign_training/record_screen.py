@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich import box
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from roboalign_policy.core.operator_keys import Ask
+from roboalign_policy.core.recording import OUTCOMES
 from roboalign_policy.core.task_list import TaskList
 
 MB = 1e6
@@ -27,11 +29,17 @@ _WORDS = {
     Ask.BACK: ("task before", ""),
     Ask.QUIT: ("quit", ""),
 }
+_FATES = {"discarded": "thrown away", "unknown": "of unknown outcome"}
 _SHOWN = {" ": "space", "\n": "enter", "\t": "tab", "\x1b": "esc"}
 
 
 def screen(
-    tasks: TaskList, health: Any, ready: bool, said: Iterable[str], keys: dict[str, Ask]
+    tasks: TaskList,
+    health: Any,
+    ready: bool,
+    said: Iterable[str],
+    keys: dict[str, Ask],
+    fault: str = "",
 ) -> Group:
     """One picture.
 
@@ -41,17 +49,35 @@ def screen(
         ready: whether the recorder answers.
         said: what happened last.
         keys: of the operator.
+        fault: why no episode can begin; empty where one can.
     """
     return Group(
-        _state(tasks, health, ready),
+        _state(tasks, health, ready, fault),
         *([_streams(health)] if health is not None and health.recording else []),
         *([_storage(health)] if health is not None else []),
-        Text("\n".join(said) or " ", style="cyan", no_wrap=True, overflow="ellipsis"),
+        Text("\n".join(said) or " ", style="cyan"),
         _help(keys, health is not None and health.recording),
     )
 
 
-def _state(tasks: TaskList, health: Any, ready: bool) -> Panel:
+def summary(tasks: TaskList, finished: Mapping[str, str]) -> list[str]:
+    """Lines to end with: what was recorded in this session, and what is still wanted.
+
+    Args:
+        tasks: what was to be demonstrated.
+        finished: by id, the outcome of each episode, or its verdict where it is not fit.
+    """
+    fates = Counter("unfit" if fate not in OUTCOMES else fate for fate in finished.values())
+    counts = ", ".join(f"{count} {_FATES.get(fate, fate)}" for fate, count in fates.items())
+    what = f"{len(finished)} episode{'s' * (len(finished) != 1)} in this session"
+    lines = [f"{what}: {counts}" if counts else what]
+    lines += [f"{name}: {fate}" for name, fate in finished.items() if fate not in OUTCOMES]
+    wanted = [t for t in tasks.tasks if t.wanted and t.open]
+    lines += [f"still wanted: {t.wanted - t.done} of {t.wanted} x {t.instruction}" for t in wanted]
+    return lines
+
+
+def _state(tasks: TaskList, health: Any, ready: bool, fault: str) -> Panel:
     task = tasks.present
     count = f"{task.done} of {task.wanted}" if task.wanted else f"{task.done}"
     if not ready:
@@ -63,8 +89,9 @@ def _state(tasks: TaskList, health: Any, ready: bool) -> Panel:
     else:
         what, style = ("all recorded" if tasks.complete else "ready"), "bold"
     text = Text.assemble((what, style), "\n", (task.instruction, "bold"), f"\n{count} recorded")
-    if ready and health.reason:
-        text.append(f"\n{health.reason}", style="bold red")
+    for reason in (health.reason if ready else "", fault):
+        if reason:
+            text.append(f"\n{reason}", style="bold red")
     return Panel(text, title=f"task {tasks.at + 1} of {len(tasks.tasks)}", border_style=style)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import re
@@ -14,6 +15,10 @@ import time
 
 import pytest
 from recorder_harness import Robot, read_bag
+from roboalign_msgs.msg import GateStatus, PolicyStatus
+from std_msgs.msg import String
+
+from roboalign_policy.ros.qos import reliable_qos
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -58,6 +63,15 @@ class Terminal:
         """Press keys."""
         os.write(self._master, keys.encode())
 
+    def ended(self, meanwhile=lambda: time.sleep(0.05)):
+        """Exit status, once it has ended."""
+        end_s = time.monotonic() + 40
+        while self.process.poll() is None and time.monotonic() < end_s:
+            meanwhile()
+            self.read()
+        self.read()
+        return self.process.poll()
+
     def close(self):
         """End it, whatever it does."""
         self.process.kill()
@@ -72,11 +86,14 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(start_node, tmp_path, probe):
-    """A terminal with a robot beside it that publishes at 20 Hz for as long as one waits."""
+def terminal(request, start_node, tmp_path, probe):
+    """A terminal with a robot beside it that publishes at 20 Hz for as long as one waits.
+
+    A parameter: further words of its command.
+    """
     (tmp_path / "tasks.txt").write_text("2 x stack the blocks\nopen the drawer\n")
     arguments = ("--tasks", "tasks.txt", "--contract", "sim_panda", "--operator", "ada")
-    terminal = Terminal(tmp_path, *arguments, "--keep", "5")
+    terminal = Terminal(tmp_path, *arguments, "--keep", "5", *getattr(request, "param", ()))
     robot = Robot(probe)
 
     def beat():
@@ -134,11 +151,10 @@ def test_an_afternoon_of_demonstrations(terminal, tmp_path):
     terminal.press("d")
     wait("thrown away", terminal.beat)
     terminal.press("q")
-    end_s = time.monotonic() + 30
-    while terminal.process.poll() is None and time.monotonic() < end_s:
-        terminal.read()
-        time.sleep(0.05)
-    assert terminal.process.poll() == 0
+    assert terminal.ended() == 0
+    said = " ".join(ESCAPES.sub("", terminal.said).split())
+    assert "4 episodes in this session: 2 success, 1 failure, 1 thrown away" in said
+    assert "still wanted" not in said
     stack = "stack the blocks"
     assert bags(tmp_path) == [(stack, "success"), (stack, "failure"), (stack, "success")]
     assert not [p for p in (tmp_path / "bags").iterdir() if p.name.startswith(".")]
@@ -158,13 +174,84 @@ def test_a_closed_terminal_ends_the_episode_and_the_recorder(terminal, tmp_path,
     if number == signal.SIGHUP:
         terminal.hang_up()
     terminal.process.send_signal(number)
-    end_s = time.monotonic() + 40
-    while terminal.process.poll() is None and time.monotonic() < end_s:
-        terminal.beat()
-        terminal.read()
-    assert terminal.process.poll() == 128 + number
+    assert terminal.ended(terminal.beat) == 128 + number
     assert bags(tmp_path) == [("stack the blocks", "unknown")]
     assert "Traceback" not in terminal.said + (tmp_path / "bags" / "recorder.log").read_text()
+
+
+@pytest.fixture
+def policy(probe):
+    """Function that says ten times a second what policy_node would; begins with the first call."""
+    publisher = probe.node.create_publisher(PolicyStatus, "policy_node/status", reliable_qos(1))
+    now = {}
+    probe.node.create_timer(0.1, lambda: now and publisher.publish(PolicyStatus(**now)))
+
+    def say(state, enabled=False, instruction=""):
+        now.update(state=state, enabled=enabled, instruction=instruction)
+
+    return say
+
+
+def test_no_demonstration_begins_beside_a_policy_that_would_drive(terminal, probe, policy):
+    tasks = probe.collect(String, "task", reliable_qos(10, latched=True))
+    wait = terminal.wait
+    policy(PolicyStatus.STATE_IDLE, enabled=True)
+    wait("ready", terminal.beat)
+    wait("policy_node is enabled and would drive, too: disable it, or --correct", terminal.beat)
+    terminal.robot.wait_for_recorder()
+    terminal.press("n ")  # another task, and begin
+    terminal.send_frames()
+    assert "recording 0" not in terminal.said
+    policy(PolicyStatus.STATE_GATE_HOLD, instruction="open the door")
+    wait("policy_node drives (open the door): end that first, or --correct", terminal.beat)
+    terminal.press(" ")
+    terminal.send_frames()
+    assert "recording 0" not in terminal.said and tasks == []
+    policy(PolicyStatus.STATE_IDLE)
+    terminal.press("b")
+    wait("stack the blocks", terminal.beat)
+    terminal.press(" ")
+    wait("recording 0", terminal.beat)
+    probe.until(lambda: tasks, what="the instruction")
+    assert tasks == [String(data="stack the blocks")]
+    terminal.send_frames()
+    terminal.press(" ")
+    wait("success,", terminal.beat)
+    probe.until(lambda: len(tasks) > 1, what="its end")
+    assert [msg.data for msg in tasks] == ["stack the blocks", ""]
+    terminal.press("q")
+    assert terminal.ended(terminal.beat) == 0
+    said = " ".join(ESCAPES.sub("", terminal.said).split())
+    assert "1 episode in this session: 1 success still wanted: 1 of 2 x stack the blocks" in said
+
+
+@pytest.mark.parametrize("terminal", [("--correct",)], indirect=True)
+def test_a_policy_that_is_corrected_is_named_in_the_episode(terminal, probe, policy, tmp_path):
+    gate = probe.node.create_publisher(GateStatus, "safety_gate_node/status", reliable_qos(10))
+    driver = {"source": "ab" * 32}
+    probe.node.create_timer(0.05, lambda: gate.publish(GateStatus(**driver)))
+    policy(PolicyStatus.STATE_IDLE, enabled=True)
+    tasks = probe.collect(String, "task", reliable_qos(10, latched=True))
+    terminal.wait("ready", terminal.beat)
+    terminal.robot.wait_for_recorder()
+    terminal.press(" ")
+    terminal.wait("recording 0", terminal.beat)
+    terminal.send_frames()
+    driver["source"] = "teleoperation"
+    terminal.send_frames()
+    terminal.press(" ")
+    terminal.wait("driven by a policy for", terminal.beat)
+    terminal.press(" ")
+    terminal.wait("recording 0", terminal.beat)
+    probe.until(lambda: len(tasks) == 3, what="the instruction")
+    terminal.process.send_signal(signal.SIGTERM)  # the policy does not go on alone
+    probe.until(lambda: tasks[-1].data == "", what="its end")
+    assert terminal.ended(terminal.beat) == 128 + signal.SIGTERM
+    first = min((tmp_path / "bags").glob("2*/metadata.yaml"), key=lambda p: p.stat().st_mtime_ns)
+    custom = read_bag(first.parent)[0]
+    drivers = json.loads(custom["roboalign.driven_by_s"])
+    assert list(drivers) == ["ab" * 32, "teleoperation"] and min(drivers.values()) > 0.3
+    assert "(abababababab " in custom["roboalign.notes"]
 
 
 def test_without_a_terminal_it_says_what_to_do(tmp_path):

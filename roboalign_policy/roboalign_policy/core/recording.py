@@ -19,6 +19,8 @@ BAG_OPERATOR = "roboalign.operator"
 BAG_VERDICT = "roboalign.verdict"
 BAG_LOG_TIME = "roboalign.log_time"
 BAG_NOTES = "roboalign.notes"
+#: JSON, s a source whose commands passed the safety gate: "teleoperation" or a policy's hash.
+BAG_DRIVERS = "roboalign.driven_by_s"
 #: JSON, name in the contract -> name in the bag, of topics that were remapped.
 BAG_TOPICS = "roboalign.topics"
 #: Markers of an episode, as of roboalign_msgs/msg/Episode.

@@ -16,9 +16,10 @@ from rclpy.node import Node
 from rclpy.serialization import serialize_message
 from rclpy.task import Future
 from roboalign_msgs.action import RecordEpisode
-from roboalign_msgs.msg import Episode
+from roboalign_msgs.msg import Episode, GateStatus
 
 from roboalign_policy.core.compression import CompressionChoice
+from roboalign_policy.core.driver_times import DriverTimes
 from roboalign_policy.core.keys import EPISODE_TOPIC
 from roboalign_policy.core.node_parameters import RecorderParameters
 from roboalign_policy.core.recording import (
@@ -30,7 +31,6 @@ from roboalign_policy.core.recording import (
     recorded_topics,
 )
 from roboalign_policy.core.ring import Arrival, Ring
-from roboalign_policy.core.stream_stats import notes
 from roboalign_policy.nodes.episode_end import EpisodeEnd
 from roboalign_policy.nodes.health_report import free_bytes
 from roboalign_policy.ros.bag_writer import leftover_partials
@@ -98,6 +98,10 @@ class EpisodeRecorder:
         self.ended: Future | None = None
         self.last_id = ""
         self.streams = RawStreams(node, self.topics, self._on_message, lossless=settings.lossless)
+        self._drivers, self._since_ns = DriverTimes(), 0
+        node.create_subscription(
+            GateStatus, "safety_gate_node/status", self._on_gate, reliable_qos(10)
+        )
         marker_qos = reliable_qos(10)
         self._markers = node.create_publisher(Episode, EPISODE_TOPIC, marker_qos)
         marker = bag_topic(self._markers.topic_name, EPISODE_TYPE)
@@ -189,6 +193,7 @@ class EpisodeRecorder:
         latched = [a for a in self.streams.latched(start_ns) if a.index not in there]
         for arrival in (*latched, *before):
             self.session.add(arrival)
+        self._since_ns = start_ns
         self.ring.clear()  # only now: an episode that cannot be begun costs nothing
         self._node.get_logger().info(f"{info.episode_id}: recording ({info.instruction})")
         return info.episode_id
@@ -234,6 +239,7 @@ class EpisodeRecorder:
         self.streams.drain()  # what has arrived belongs to it
         session, self.session = self.session, None
         verdict = session.end(outcome, self.now_ns())
+        drivers = self._drivers.seconds(self._since_ns, self.now_ns())
         end = EpisodeEnd(
             reason,
             message,
@@ -243,13 +249,14 @@ class EpisodeRecorder:
             0,
             max(0.0, (session.now_ns(self.now_ns()) - session.start_ns) / 1e9),
             verdict,
-            notes(self.topics, session.stats),
+            session.notes(drivers),
         )
         future = self.ended
         # In the executor, not in the writer's thread; adding it also wakes the executor for those
         # who await the future.
         future.add_done_callback(lambda done: self._ended(done.result()))
-        custom = None if outcome == "discarded" else session.custom_data(outcome, verdict)
+        kept = outcome != "discarded"
+        custom = session.custom_data(outcome, verdict, drivers) if kept else None
         self.writer.end(custom, lambda result: future.set_result(end.closed(result)))
         return future
 
@@ -284,6 +291,13 @@ class EpisodeRecorder:
             self.session.add(arrival)
         else:
             self.ring.add(arrival)
+
+    def _on_gate(self, msg: GateStatus) -> None:
+        """Note who drives; nobody while the episode is interrupted."""
+        now_ns, session = self.now_ns(), self.session
+        if session is None:
+            self._drivers.forget(now_ns - round(self._settings.ring_s * 1e9))
+        self._drivers.status("" if session and session.paused else msg.source, now_ns)
 
     def _mark(self, info: EpisodeInfo, event: int, outcome: str, stamp_ns: int) -> bytes:
         """Publish a marker; returns it serialised for the bag."""

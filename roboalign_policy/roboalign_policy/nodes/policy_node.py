@@ -231,6 +231,7 @@ class PolicyNode(LifecycleNode):
             stamp_ns=self.get_clock().now().nanoseconds,
             policy_hash=session.policy.hash if session else "",
             rates_hz=session.rates_hz() if session else (0.0, 0.0, 0.0),
+            enabled=self._enabled,
         )
 
 

@@ -59,7 +59,7 @@ class RecorderServices:
         response.ok, response.message = bool(end.bag_path), end.message
         response.episode_id, response.bag_path = end.episode_id, end.bag_path
         response.messages, response.duration_s = end.messages, end.duration_s
-        response.verdict = end.verdict
+        response.verdict, response.notes = end.verdict, end.notes
         return response
 
     def _on_mark(self, request: MarkEpisode.Request, response: MarkEpisode.Response) -> Any:

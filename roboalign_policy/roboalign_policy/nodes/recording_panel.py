@@ -13,21 +13,29 @@ from types import TracebackType
 from typing import Any
 
 import rclpy
+from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from roboalign_msgs.msg import RecordingHealth
+from roboalign_msgs.msg import PolicyStatus, RecordingHealth
 from roboalign_msgs.srv import KeepLast, MarkEpisode, StartEpisode, StopEpisode
 from sensor_msgs.msg import Joy
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from roboalign_policy.core.operator_keys import Ask, Step, pressed, step_for
+from roboalign_policy.core.stream_stats import FIT
 from roboalign_policy.core.task_list import TaskList
 from roboalign_policy.ros.qos import reliable_qos
 
 RECORDER = "recorder_node"
 SILENT_S = 3.0  # a recorder that says nothing for so long is gone
 _SAID = 6
+_RUNS = (
+    PolicyStatus.STATE_RUNNING,
+    PolicyStatus.STATE_OBSERVATION_HOLD,
+    PolicyStatus.STATE_CHUNK_HOLD,
+    PolicyStatus.STATE_GATE_HOLD,
+)
 _ENDS = {Step.SUCCESS: "success", Step.FAILURE: "failure", Step.DISCARD: "discarded"}
 _MARKS = {Step.MARK_FAILURE: "failure", Step.MARK_DISCARDED: "discarded"}
 
@@ -40,6 +48,8 @@ class RecordingPanel:
         health: what the recorder said last; None before that.
         said: what happened last, newest at the end.
         busy: something was asked and has not been answered.
+        finished: by id, what became of each episode that was ended here: an outcome, or its
+            verdict where it is not fit.
     """
 
     def __init__(
@@ -50,8 +60,9 @@ class RecordingPanel:
         operator: str = "",
         keep_s: float = 0.0,
         buttons: Mapping[int, Ask] | None = None,
+        correct: bool = False,
     ) -> None:
-        """Join the graph.
+        """Join the graph; nothing is published before an episode begins.
 
         Args:
             tasks: what is to be demonstrated.
@@ -59,13 +70,18 @@ class RecordingPanel:
             operator: name to be stored with the episodes.
             keep_s: s; how much of the past ``keep`` takes; 0: all that is held.
             buttons: of a joystick on ``joy``; None: none.
+            correct: an enabled policy may drive in the episodes, and a person corrects it.
         """
         self.tasks, self._operator, self._keep_s = tasks, operator, keep_s
         self.health: RecordingHealth | None = None
         self.said: deque[str] = deque(maxlen=_SAID)
         self.busy = False
+        self.finished: dict[str, str] = {}
         self._heard_s = 0.0
-        self._instruction = ""
+        self._instruction, self._told = "", ""
+        self._correct = correct
+        self._policy: PolicyStatus | None = None
+        self._policy_s = 0.0
         self._wishes: deque[Ask] = deque()
         self._buttons, self._down = dict(buttons or {}), []
         self._context = rclpy.Context()
@@ -75,6 +91,9 @@ class RecordingPanel:
         self._executor.add_node(self._node)
         self._node.create_subscription(
             RecordingHealth, f"{RECORDER}/health", self._on_health, reliable_qos(1, latched=True)
+        )
+        self._node.create_subscription(
+            PolicyStatus, "policy_node/status", self._on_policy, reliable_qos(1)
         )
         self._task = self._node.create_publisher(String, "task", reliable_qos(1, latched=True))
         if self._buttons:
@@ -91,7 +110,6 @@ class RecordingPanel:
             name: self._node.create_client(kind, f"{RECORDER}/{name}")
             for name, kind in kinds.items()
         }
-        self._tell_task()
 
     def __enter__(self) -> RecordingPanel:
         return self
@@ -102,6 +120,9 @@ class RecordingPanel:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._told:  # a policy that was to be corrected does not go on alone
+            self._tell_task("")
+            self._task.wait_for_all_acked(Duration(seconds=1.0))
         self._node.destroy_node()  # else its participant stays while anything refers to it
         rclpy.try_shutdown(context=self._context)
 
@@ -115,6 +136,18 @@ class RecordingPanel:
     def recording(self) -> bool:
         """Whether an episode is being recorded."""
         return self.health is not None and self.health.recording
+
+    @property
+    def policy_fault(self) -> str:
+        """Why no demonstration can begin: a policy would drive in it; empty where none would."""
+        status = self._policy
+        if self._correct or status is None or time.monotonic() - self._policy_s > SILENT_S:
+            return ""
+        if status.state in _RUNS:
+            return f"policy_node drives ({status.instruction}): end that first, or --correct"
+        if status.enabled:
+            return "policy_node is enabled and would drive, too: disable it, or --correct"
+        return ""
 
     def spin(self, seconds: float) -> None:
         """Let the graph's news in, and buttons."""
@@ -132,7 +165,8 @@ class RecordingPanel:
             return step
         if step in (Step.NEXT, Step.BACK):
             self.tasks.step(1 if step is Step.NEXT else -1)
-            self._tell_task()
+        elif step in (Step.BEGIN, Step.REDO) and self.policy_fault:
+            self.said.append(self.policy_fault)
         elif not self.ready:
             self.said.append("no answer from the recorder")
         elif self.busy:
@@ -171,27 +205,33 @@ class RecordingPanel:
         self._clients[name].call_async(request).add_done_callback(answered)
 
     def _on_started(self, answer: StartEpisode.Response) -> None:
+        if answer.ok:
+            self._tell_task(self._instruction)
         self.said.append(f"{answer.episode_id}: recording" if answer.ok else answer.message)
 
     def _on_ended(self, outcome: str, answer: Any) -> None:
+        if self._told:
+            self._tell_task("")
         if not answer.ok:
             self.said.append(answer.message)
             return
         if outcome == "discarded":
             self.said.append(f"{answer.episode_id}: thrown away")
+            self.finished[answer.episode_id] = outcome
             return
-        fit = answer.verdict == "fit"
+        fit = answer.verdict == FIT
         text = f"{answer.episode_id}: {outcome}, {answer.duration_s:.1f} s, {answer.verdict}"
-        self.said.append(text)
+        self.said.append(f"{text} ({answer.notes})" if answer.notes else text)
+        self.finished[answer.episode_id] = outcome if fit else answer.verdict
         if fit and outcome == "success":
             self.tasks.count(self._instruction, answer.episode_id)
-            self._tell_task()
 
     def _on_marked(self, step: Step, answer: MarkEpisode.Response) -> None:
         if not answer.ok:
             self.said.append(answer.message)
             return
         self.said.append(f"{answer.episode_id}: now {_MARKS[step]}")
+        self.finished[answer.episode_id] = _MARKS[step]
         self.tasks.uncount(answer.episode_id)
 
     def _on_redone(self, answer: Trigger.Response) -> None:
@@ -202,11 +242,20 @@ class RecordingPanel:
     def _on_paused(self, step: Step, answer: SetBool.Response) -> None:
         self.said.append(step.value if answer.success else answer.message)
 
-    def _tell_task(self) -> None:
-        """Publish the instruction: for the bag, and for a policy that a person corrects."""
-        self._task.publish(String(data=self.tasks.present.instruction))
+    def _tell_task(self, instruction: str) -> None:
+        """Publish the instruction: for a policy that a person corrects, and for other listeners.
+
+        Only for as long as the episode lasts; an empty one withdraws it.
+        """
+        self._told = instruction
+        self._task.publish(String(data=instruction))
+
+    def _on_policy(self, msg: PolicyStatus) -> None:
+        self._policy, self._policy_s = msg, time.monotonic()
 
     def _on_health(self, msg: RecordingHealth) -> None:
+        if self._told and self.recording and not msg.recording:
+            self._tell_task("")  # the recorder ended it by itself: no space, or its time is up
         self.health, self._heard_s = msg, time.monotonic()
 
     def _on_joy(self, msg: Joy) -> None:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 from roboalign_policy.core import keys
 from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.driver_times import driver_note
 from roboalign_policy.core.episode_fitness import TopicTimes, times_fault
 from roboalign_policy.core.recording import (
+    BAG_DRIVERS,
     BAG_LOG_TIME,
     BAG_NOTES,
     BAG_OPERATOR,
@@ -181,18 +183,31 @@ class EpisodeSession:
             found = f"{before} end marker lost to a full write queue"
         return found
 
-    def custom_data(self, outcome: str, found: str) -> dict[str, str]:
+    def notes(self, drivers: Mapping[str, float]) -> str:
+        """What is worth knowing besides the verdict.
+
+        Args:
+            drivers: s a source whose commands passed the gate; empty: none was heard.
+        """
+        return "; ".join(filter(None, (notes(self._topics, self.stats), driver_note(drivers))))
+
+    def custom_data(
+        self, outcome: str, found: str, drivers: Mapping[str, float]
+    ) -> dict[str, str]:
         """Custom data of the bag's metadata.
 
         Args:
             outcome: how the episode went.
             found: the verdict of :meth:`end`.
+            drivers: as of :meth:`notes`.
         """
+        rounded = {source: round(s, 2) for source, s in drivers.items()}
         return {
             **self.info.custom_data(),
             keys.BAG_OUTCOME: outcome,
             BAG_VERDICT: found,
-            BAG_NOTES: notes(self._topics, self.stats),
+            BAG_NOTES: self.notes(drivers),
+            **({BAG_DRIVERS: json.dumps(rounded)} if rounded else {}),
         }
 
     def _last_ns(self, node_ns: int) -> int:
