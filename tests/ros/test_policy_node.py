@@ -145,7 +145,9 @@ def test_model_error_ends_the_goal_and_the_node_says_fault(start_policy, client,
     assert client.twists == []
 
 
-def test_stale_stream_stops_the_arm_and_is_named_then_it_goes_on(start_policy, client, probe, tmp_path):
+def test_stale_stream_stops_the_arm_and_is_named_then_it_goes_on(
+    start_policy, client, probe, tmp_path
+):
     robot = Robot(probe)
     task = probe.node.create_publisher(String, "task", reliable_qos(1, latched=True))
     start_policy(enabled=True, contract=patient_contract(tmp_path, keep=("image.front",)))
