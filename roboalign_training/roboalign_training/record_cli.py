@@ -10,9 +10,9 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roboalign_policy.core.operator_keys import (
     Ask,
@@ -27,6 +27,7 @@ from roboalign_training.shared.old_names import add_old_option
 
 if TYPE_CHECKING:
     from roboalign_policy.nodes.recording_panel import RecordingPanel
+    from roboalign_policy.nodes.sim_demonstrator import SimDemonstrator
 
 _FRAME_S = 0.1
 _INTERRUPT = "\x03"
@@ -43,6 +44,12 @@ def parser() -> argparse.ArgumentParser:
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--tasks", type=Path, help="file: an instruction a line, 20 x before it")
     what.add_argument("--instruction", help="the only task")
+    what.add_argument(
+        "--sim",
+        metavar="SUITE",
+        help="no robot at hand: start the simulated arm, whose expert demonstrates the tasks of a "
+        "suite (object, spatial, goal, long)",
+    )
     p.add_argument("--contract", default="", help="start a recorder for this contract, too")
     p.add_argument(
         "--out",
@@ -52,6 +59,9 @@ def parser() -> argparse.ArgumentParser:
         help="folder of the episodes (default: bags)",
     )
     add_old_option(p, "--bag-dir", "--out", dest="bag_dir")
+    p.add_argument(
+        "--seed", type=int, default=0, help="with --sim: of the first scene (default: 0)"
+    )
     p.add_argument("--keep", type=float, default=0.0, help="s of the past to hold in memory")
     p.add_argument("--operator", default=os.environ.get("USER", ""), help="who demonstrates")
     p.add_argument(
@@ -77,9 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     try:
         keys, buttons = keys_from_text(options.keys), buttons_from_text(options.joy)
-        tasks = (
-            load_tasks(options.tasks) if options.tasks else TaskList([Task(options.instruction)])
-        )
+        tasks = _tasks(options)
     except ValueError as error:
         print(f"roboalign record: {error}", file=sys.stderr)
         return 2
@@ -99,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _told_to_end() as told:
             count_recorded(tasks, Path(options.bag_dir))
             try:
-                with _recorder(options):
+                with _nodes(options):
                     return _run(options, tasks, keys, buttons, told)
             except OSError:
                 if not told:  # else the terminal is gone, and with it the last picture
@@ -107,6 +115,27 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 128 + told[0]
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _tasks(options: argparse.Namespace) -> TaskList:
+    """What is to be demonstrated.
+
+    Raises:
+        ValueError: the file, the instruction or the suite cannot be used.
+        OSError: the file cannot be read.
+    """
+    if options.tasks:
+        return load_tasks(options.tasks)
+    if options.sim is None:
+        return TaskList([Task(options.instruction)])
+    from roboalign_policy.sim import SUITES
+
+    if options.sim not in SUITES:
+        raise ValueError(f"--sim: found {options.sim!r}, expected one of {', '.join(SUITES)}")
+    if options.seed < 0:
+        raise ValueError(f"--seed: found {options.seed}, expected 0 or more")
+    options.contract = options.contract or "sim_panda"
+    return TaskList([Task(task.instruction) for task in SUITES[options.sim]])
 
 
 def count_recorded(tasks: TaskList, bag_dir: Path) -> None:
@@ -148,6 +177,7 @@ def _run(
         keep_s=options.keep,
         buttons=buttons,
         correct=options.correct,
+        sim=_demonstrator(options) if options.sim else None,
     )
     with panel:
         with _keyboard() as keyboard, Live(auto_refresh=False, screen=False) as live:
@@ -171,6 +201,16 @@ def _take(pressed: str, panel: RecordingPanel, keys: dict[str, Ask]) -> int | No
         elif key in keys and panel.ask(keys[key]) is Step.QUIT:
             return 0
     return None
+
+
+def _demonstrator(options: argparse.Namespace) -> Callable[[Any], SimDemonstrator]:
+    """What makes the client of the simulated arm; scenes go on where the folder's bags end."""
+    from roboalign_policy.nodes.sim_demonstrator import SimDemonstrator
+    from roboalign_policy.sim import SUITES
+
+    names = {task.instruction: task.name for task in SUITES[options.sim]}
+    seed = options.seed + len(list(Path(options.bag_dir).glob("*/metadata.yaml")))
+    return lambda node: SimDemonstrator(node, options.sim, names, seed)
 
 
 @contextlib.contextmanager
@@ -208,26 +248,29 @@ def _keyboard() -> Iterator:
 
 
 @contextlib.contextmanager
-def _recorder(options: argparse.Namespace) -> Iterator[None]:
-    """A recorder_node of this command's own, where a contract is given."""
+def _nodes(options: argparse.Namespace) -> Iterator[None]:
+    """A recorder_node of this command's own, where a contract is given; a simulated arm, too."""
     if not options.contract:
         yield
         return
     from roboalign_policy.nodes.node_process import NodeProcess
 
-    parameters = {
+    recorder = {
         "contract": options.contract,
         "bag_dir": options.bag_dir,
         "ring_s": options.keep,
     }
-    log = Path(options.bag_dir) / "recorder.log"
-    process = NodeProcess(
-        "roboalign_policy.nodes.recorder_node", parameters, log, namespace=options.namespace
-    )
-    try:
+    nodes = {"recorder": recorder}
+    if options.sim:
+        episode = {"suite": options.sim, "seed": options.seed, "contract": options.contract}
+        nodes["sim_robot"] = {"mode": "realtime", "demonstrator": "expert", **episode}
+    with contextlib.ExitStack() as stack:
+        for name, parameters in nodes.items():
+            log = Path(options.bag_dir) / f"{name}.log"
+            module = f"roboalign_policy.nodes.{name}_node"
+            process = NodeProcess(module, parameters, log, namespace=options.namespace)
+            stack.callback(process.stop)
         yield
-    finally:
-        process.stop()
 
 
 if __name__ == "__main__":

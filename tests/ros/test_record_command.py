@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import pty
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from recorder_harness import Robot, read_bag
 from roboalign_msgs.msg import GateStatus, PolicyStatus
@@ -252,6 +254,39 @@ def test_a_policy_that_is_corrected_is_named_in_the_episode(terminal, probe, pol
     drivers = json.loads(custom["roboalign.driven_by_s"])
     assert list(drivers) == ["ab" * 32, "teleoperation"] and min(drivers.values()) > 0.3
     assert "(abababababab " in custom["roboalign.notes"]
+
+
+def test_the_simulated_arm_demonstrates_where_no_robot_is_at_hand(ros_domain, tmp_path):
+    terminal = Terminal(tmp_path, "--sim", "object", "--seed", "5", "--out", "bags")
+    wait = functools.partial(terminal.wait, meanwhile=lambda: time.sleep(0.05))
+    with contextlib.closing(terminal):
+        wait("ready")
+        terminal.press(" ")
+        wait("recording 1")
+        terminal.press("r")
+        wait("thrown away")
+        wait("recording 5")
+        terminal.press(" ")
+        wait("success,")
+        terminal.press("nq")
+        assert terminal.ended() == 0
+    said = " ".join(ESCAPES.sub("", terminal.said).split())
+    assert "2 episodes in this session: 1 thrown away, 1 success" in said
+    ((instruction, outcome),) = bags(tmp_path)
+    assert (instruction, outcome) == ("put the red cube on the plate", "success")
+    (path,) = (tmp_path / "bags").glob("2*")
+    found = read_bag(path)[1]
+    places = np.array(
+        [[getattr(msg.pose.position, a) for a in "xyz"] for _, msg in found["/ee_pose"]]
+    )
+    steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    assert 0.1 < steps.sum() and steps.max() < 0.06  # it moved, and was not set back within
+    command = ["convert", str(path), "--contract", "sim_panda", "--out", str(tmp_path / "data")]
+    done = subprocess.run(
+        [sys.executable, "-m", "roboalign_training.cli", *command], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 episode" in done.stdout
 
 
 def test_without_a_terminal_it_says_what_to_do(tmp_path):

@@ -20,6 +20,7 @@ from std_srvs.srv import SetBool
 
 from roboalign_policy.core.drive_types import State
 from roboalign_policy.core.hashing import short_name
+from roboalign_policy.core.instruction import instruction_fault
 from roboalign_policy.core.policy_parameters import PolicyParameters
 from roboalign_policy.nodes.policy_report import PolicyReport
 from roboalign_policy.nodes.policy_session import PolicySession
@@ -32,6 +33,7 @@ from roboalign_policy.ros.parameters import declare_parameters
 from roboalign_policy.ros.qos import reliable_qos
 
 _WATCH_PERIOD_S = 0.1
+_WAITS = "enabled, waiting for an instruction"
 
 
 class PolicyNode(LifecycleNode):
@@ -59,7 +61,7 @@ class PolicyNode(LifecycleNode):
         self._session: PolicySession | None = None
         self._why_inactive = "not configured"
         self._enabled = self.parameters.enabled
-        self._task = ""
+        self._task, self._waits = "", _WAITS
         self._shown: Any = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._chunks = self.create_publisher(ActionChunk, "action_chunk", reliable_qos(10))
@@ -169,7 +171,7 @@ class PolicyNode(LifecycleNode):
         if self._task:
             session.begin(self._task, patient=True)
         else:
-            session.drive.reason = "enabled, waiting for an instruction"
+            session.drive.reason = self._waits
         self._on_event()
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -185,13 +187,17 @@ class PolicyNode(LifecycleNode):
         return response
 
     def _on_task(self, instruction: str) -> None:
-        self._task = instruction.strip()
+        fault = instruction.strip() and instruction_fault(instruction)
+        self._task, self._waits = ("" if fault else instruction.strip()), _WAITS
+        if fault:
+            self._waits = f"task topic: instruction: {fault}"
+            self.get_logger().error(self._waits)
         session = self._active_session()
         if session is not None and session.drive.running:
             if self._task:
                 session.drive.set_instruction(self._task)
             elif not self._runs.busy:
-                session.stop("cancelled", "the instruction was withdrawn")
+                session.stop("cancelled", self._waits if fault else "the instruction was withdrawn")
             self._on_event()
         self._run_if_enabled()
 

@@ -25,6 +25,7 @@ from std_srvs.srv import SetBool, Trigger
 from roboalign_policy.core.operator_keys import Ask, Step, pressed, step_for
 from roboalign_policy.core.stream_stats import FIT
 from roboalign_policy.core.task_list import TaskList
+from roboalign_policy.nodes.sim_demonstrator import SimDemonstrator
 from roboalign_policy.ros.qos import reliable_qos
 
 RECORDER = "recorder_node"
@@ -61,6 +62,7 @@ class RecordingPanel:
         keep_s: float = 0.0,
         buttons: Mapping[int, Ask] | None = None,
         correct: bool = False,
+        sim: Callable[[Node], SimDemonstrator] | None = None,
     ) -> None:
         """Join the graph; nothing is published before an episode begins.
 
@@ -71,6 +73,8 @@ class RecordingPanel:
             keep_s: s; how much of the past ``keep`` takes; 0: all that is held.
             buttons: of a joystick on ``joy``; None: none.
             correct: an enabled policy may drive in the episodes, and a person corrects it.
+            sim: makes the simulated arm's demonstrator with the panel's node: the scene is set up
+                and the expert begins with each episode; None: a person demonstrates.
         """
         self.tasks, self._operator, self._keep_s = tasks, operator, keep_s
         self.health: RecordingHealth | None = None
@@ -106,6 +110,7 @@ class RecordingPanel:
             "pause": SetBool,
             "redo_episode": Trigger,
         }
+        self._sim = sim(self._node) if sim is not None else None
         self._clients = {
             name: self._node.create_client(kind, f"{RECORDER}/{name}")
             for name, kind in kinds.items()
@@ -130,6 +135,8 @@ class RecordingPanel:
     def ready(self) -> bool:
         """Whether a recorder is there and answers."""
         fresh = self.health is not None and time.monotonic() - self._heard_s < SILENT_S
+        if self._sim is not None and not self._sim.ready:
+            return False
         return fresh and all(client.service_is_ready() for client in self._clients.values())
 
     @property
@@ -154,6 +161,8 @@ class RecordingPanel:
         until_s = time.monotonic() + seconds
         while (left_s := until_s - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left_s)
+        if self._sim is not None:
+            self._sim.tick()
         while self._wishes:
             self.ask(self._wishes.popleft())
 
@@ -179,7 +188,7 @@ class RecordingPanel:
         self._instruction = self.tasks.present.instruction
         common = {"instruction": self._instruction, "operator_name": self._operator}
         if step is Step.BEGIN:
-            self._call("start_episode", StartEpisode.Request(**common), self._on_started)
+            self._begin(StartEpisode.Request(**common))
         elif step in _ENDS:
             request = StopEpisode.Request(outcome=_ENDS[step])
             self._call("stop_episode", request, functools.partial(self._on_ended, _ENDS[step]))
@@ -189,6 +198,10 @@ class RecordingPanel:
         elif step in _MARKS:
             request = MarkEpisode.Request(outcome=_MARKS[step])
             self._call("mark_episode", request, functools.partial(self._on_marked, step))
+        elif step is Step.REDO and self._sim is not None:  # in a scene that is set up anew
+            request = StopEpisode.Request(outcome="discarded")
+            again = functools.partial(self._on_thrown_away, StartEpisode.Request(**common))
+            self._call("stop_episode", request, again)
         elif step is Step.REDO:
             self._call("redo_episode", Trigger.Request(), self._on_redone)
         else:
@@ -204,9 +217,32 @@ class RecordingPanel:
 
         self._clients[name].call_async(request).add_done_callback(answered)
 
+    def _begin(self, request: StartEpisode.Request) -> None:
+        """Start an episode, of a simulated arm when its scene is set up."""
+        if self._sim is None:
+            self._call("start_episode", request, self._on_started)
+            return
+        self.busy = True
+
+        def prepared(fault: str) -> None:
+            self.busy = False
+            if fault:
+                self.said.append(fault)
+            else:
+                self._call("start_episode", request, self._on_started)
+
+        self._sim.prepare(self._instruction, prepared)
+
+    def _on_thrown_away(self, request: StartEpisode.Request, answer: Any) -> None:
+        self._on_ended("discarded", answer)
+        if answer.ok:
+            self._begin(request)
+
     def _on_started(self, answer: StartEpisode.Response) -> None:
         if answer.ok:
             self._tell_task(self._instruction)
+            if self._sim is not None:
+                self._sim.demonstrate(lambda fault: self.said.append(fault) if fault else None)
         self.said.append(f"{answer.episode_id}: recording" if answer.ok else answer.message)
 
     def _on_ended(self, outcome: str, answer: Any) -> None:
