@@ -88,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         keys, buttons = keys_from_text(options.keys), buttons_from_text(options.joy)
         tasks = _tasks(options)
+        _check_namespace(options.namespace)
     except ValueError as error:
         print(f"roboalign record: {error}", file=sys.stderr)
         return 2
@@ -115,6 +116,18 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 128 + told[0]
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _check_namespace(namespace: str) -> None:
+    """Refuse one that no node can be in.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if namespace:
+        from roboalign_policy.nodes.graph_endpoints import checked_namespace
+
+        checked_namespace(namespace)
 
 
 def _tasks(options: argparse.Namespace) -> TaskList:

@@ -24,6 +24,10 @@ from roboalign_policy.core.run_events import (
 )
 
 _INTERRUPTED = 130
+_ALREADY = (
+    "[bold green]done already[/], as the simulated arm says; no task was sent. "
+    "--scene SEED begins in a new scene"
+)
 _QUIET_S = 10.0  # without a terminal: a word about the progress at least so often
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -34,8 +38,8 @@ def parser() -> argparse.ArgumentParser:
         prog="roboalign run",
         description="Send a task to the running policy_node and show its thoughts and the outcome."
         " ctrl-C cancels the task, and the arm is held.",
-        epilog="status: 0 done, or ended at --timeout where nothing judges the task; 1 not done, "
-        "stopped or refused; 130 cancelled",
+        epilog="status: 0 done, done already, or ended at --timeout where nothing judges the "
+        "task; 1 not done, stopped or refused; 130 cancelled",
     )
     p.add_argument("task", type=_text, help='what the robot shall do: "put the red cube on ..."')
     p.add_argument(
@@ -44,6 +48,12 @@ def parser() -> argparse.ArgumentParser:
         default=60.0,
         metavar="S",
         help="end the task after so many seconds; 0: no limit (default: %(default)g)",
+    )
+    p.add_argument(
+        "--scene",
+        type=_seed,
+        metavar="SEED",
+        help="with a simulated arm: begin in a new scene of this seed (default: as it stands)",
     )
     p.add_argument("--namespace", default="", help="of policy_node (default: none)")
     p.add_argument(
@@ -60,6 +70,12 @@ def _text(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("found an empty text, expected what the robot shall do")
     return text.strip()
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**64:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number, 0 or more")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
@@ -91,6 +107,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 before = client.check(lambda: stops() > 0)
             if stops():
                 raise RunError("cancelled")
+            if options.scene is not None:
+                client.scene.reset(options.task, options.scene)
+            if client.scene.success(options.task):
+                console.print(_ALREADY)
+                return 0
             if before and before != options.task:
                 console.print(f"takes over from “{escape(before)}”", style="dim")
             end = _show(client.run(options.task, options.timeout, stops), console)

@@ -121,6 +121,13 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
                 setattr(options, option, str(find_parameter_file(text, flag)))
             except ParameterError as error:
                 known.error(str(error))
+    if options.namespace:
+        from roboalign_policy.nodes.graph_endpoints import checked_namespace
+
+        try:
+            checked_namespace(options.namespace)
+        except ValueError as error:
+            known.error(f"--{error}")
     if options.task:
         from roboalign_policy.sim import find_task
 

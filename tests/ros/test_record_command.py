@@ -293,3 +293,14 @@ def test_without_a_terminal_it_says_what_to_do(tmp_path):
     command = [sys.executable, "-m", "roboalign_training.cli", "record", "--instruction", "go"]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 2 and "the keyboard is not a terminal" in done.stderr
+    for words, said in (
+        (["--instruction", "go", "--namespace", "a b"], "namespace: found 'a b': Invalid"),
+        (["--sim", "objects"], "--sim: found 'objects', expected one of object, spatial, goal"),
+        (["--sim", "object", "--seed", "-1"], "--seed: found -1, expected 0 or more"),
+    ):
+        command = [sys.executable, "-m", "roboalign_training.cli", "record", *words]
+        done = subprocess.run(
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=tmp_path
+        )
+        assert done.returncode == 2 and said in done.stderr, done.stderr
+        assert not list(tmp_path.iterdir())

@@ -130,9 +130,31 @@ def test_what_a_simulator_calls_done_ends_the_task(start_policy, probe, run):
     assert command.status() == 0, command.said
     assert re.search(r"success after [\d.]+ s, \d+ chunks, \d+ steps", command.said)
     assert gate.kinds()[-1] == Candidate.KIND_END
+    mark = len(gate.candidates)
+    again = run(TASK)
+    assert again.status() == 0 and "done already" in again.said and "no task was" in again.said
+    assert moves_after(gate, mark) == []
     other = run("down to the floor", "--timeout", "2")  # the simulator judges another task
     assert other.status() == 0, other.said
     assert "success" not in other.said
+
+
+def test_a_new_scene_of_the_simulated_arm(start_policy, start_node, probe, run):
+    gate = Gate(probe)
+    start_policy(contract="sim_panda", observation_timeout_s=20.0)
+    task = "put the blue cube on the plate"
+    lost = run(task, "--scene", "3")
+    assert lost.status() == 1 and "--scene: found no sim_robot_node" in lost.said
+    start_node("sim_robot_node", mode="realtime")
+    scenes = probe.collect(String, "scene", reliable_qos(10))
+    probe.until(lambda: scenes, what="the simulator")
+    moved = run(task, "--scene", "3", "--timeout", "1.5")
+    assert moved.status() == 1 and "not done: time limit" in moved.said, moved.said
+    scene = json.loads(scenes[-1].data)
+    assert (scene["seed"], scene["instruction"], scene["success"]) == (3, task, False)
+    assert gate.kinds()[-1] == Candidate.KIND_END
+    bad = run(task, "--scene", "-1")
+    assert bad.status() == 2 and "--scene: found '-1', expected a whole number" in bad.said
 
 
 def test_a_result_that_is_lost_on_the_way_is_asked_for_again(probe, run):

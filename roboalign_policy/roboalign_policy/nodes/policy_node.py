@@ -197,7 +197,9 @@ class PolicyNode(LifecycleNode):
             if self._task:
                 session.drive.set_instruction(self._task)
             elif not self._runs.busy:
-                session.stop("cancelled", self._waits if fault else "the instruction was withdrawn")
+                session.stop(
+                    "cancelled", self._waits if fault else "the instruction was withdrawn"
+                )
             self._on_event()
         self._run_if_enabled()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
@@ -15,7 +14,6 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from roboalign_msgs.action import RunPolicy
 from roboalign_msgs.msg import ActionChunk, GateStatus, PolicyStatus
-from std_msgs.msg import String
 
 from roboalign_policy.core.run_events import (
     ENDING,
@@ -34,6 +32,7 @@ from roboalign_policy.nodes.run_words import (
     inactive_text,
     missing_text,
 )
+from roboalign_policy.nodes.scene_client import SceneClient
 from roboalign_policy.ros.qos import reliable_qos
 
 SERVER, GATE = "policy_node", "safety_gate_node"
@@ -49,6 +48,7 @@ class RunClient:
 
     Attributes:
         began: whether a task was sent.
+        scene: what a simulated arm says.
     """
 
     def __init__(self, namespace: str = "", connect_s: float = 10.0) -> None:
@@ -69,13 +69,12 @@ class RunClient:
         self._chunks: list[ActionChunk] = []
         self._feedback: list[RunPolicy.Feedback] = []
         self._gate: GateStatus | None = None
-        self._scene: dict[str, Any] = {}
         self._status, self._heard_s = None, 0.0
         node.create_subscription(
             ActionChunk, "action_chunk", self._chunks.append, reliable_qos(100)
         )
         node.create_subscription(GateStatus, f"{GATE}/status", self._on_gate, reliable_qos(10))
-        node.create_subscription(String, "scene", self._on_scene, reliable_qos(10))
+        self.scene = SceneClient(node, self._until)
         # The last one: readers are announced in order, so who sends us its status has seen the
         # action client's and the others too, and no answer to them is lost. Writers are announced
         # apart: `check` also waits for what takes the requests.
@@ -126,6 +125,7 @@ class RunClient:
             self._until(lambda: self._gate, GATE_S, stop)
         if self._gate is not None and (fault := closed_text(self._gate, self._namespace)):
             raise RunError(fault)
+        self.scene.look()
         return status.instruction if status.state != PolicyStatus.STATE_IDLE else ""
 
     def run(
@@ -191,7 +191,7 @@ class RunClient:
         result = ended.result().result
         if result.reason == RunPolicy.Result.REASON_UNSET:
             raise RunError("policy_node no longer knows how the task ended")
-        judged = self._scene.get("instruction") == instruction
+        judged = self.scene.judges(instruction)
         yield RunEnd(
             "success" if success else REASONS.get(result.reason, f"reason {result.reason}"),
             self._message(result),
@@ -222,8 +222,7 @@ class RunClient:
     def _succeeded(self, instruction: str) -> bool:
         """Whether a simulator, asked for the same, says that it is done since the arm moves."""
         moved = self._status is not None and self._status.state == PolicyStatus.STATE_RUNNING
-        same = self._scene.get("instruction") == instruction
-        return moved and same and bool(self._scene.get("success"))
+        return moved and self.scene.success(instruction)
 
     def _message(self, result: RunPolicy.Result) -> str:
         """What policy_node says of the end, and after a stop of the gate what opens it."""
@@ -251,10 +250,3 @@ class RunClient:
 
     def _on_gate(self, msg: GateStatus) -> None:
         self._gate = msg
-
-    def _on_scene(self, msg: String) -> None:
-        try:
-            scene = json.loads(msg.data)
-        except ValueError:
-            scene = None  # a topic of another meaning: nobody judges the task
-        self._scene = scene if isinstance(scene, dict) else {}
