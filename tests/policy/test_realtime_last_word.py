@@ -19,6 +19,17 @@ def test_run_that_ends_in_order_says_so_once(reason):
     assert world.sent[-1][1].kind is END
 
 
+def test_run_that_takes_over_from_one_that_moves_owes_its_last_word():
+    """Also where it ends before it has said anything: else the gate takes it for a death."""
+    world = driving()
+    world.start()
+    world.stop("cancelled")
+    assert world.sent[-1][1].kind is END
+    world.run(0.5)
+    assert world.sent[-1][1].kind is END
+    assert [o.kind for _, o in world.sent].count(END) == 1
+
+
 def test_run_of_so_many_chunks_ends_in_order():
     world = World(horizon=3, mode="sync")
     world.start(max_chunks=2)

@@ -106,12 +106,17 @@ class Realtime:
         """
         self._drive, self._points, self._pace, self._guarded = drive, points, pace, guarded
         self.underruns = 0
-        self._begin()
+        self._opened = self._talking = False
+        self._forget()
 
     def start(self, instruction: str, steady_s: float, max_chunks: int, patient: bool) -> None:
-        """Begin a run; see `Drive.start`."""
+        """Begin a run; see `Drive.start`.
+
+        The last word that a run owes which this one takes over from is owed by this one.
+        """
         self._drive.start(instruction, steady_s, max_chunks, patient)
-        self._begin()
+        self._opened = False
+        self._forget()
 
     def tick(self, gate: GateView, see: Callable[[], Seen], steady_s: float) -> Tick:
         """Take one tick of the timer.
@@ -198,10 +203,6 @@ class Realtime:
         if end.reason in _FAULTS:
             return self._last_word(CandidateKind.FAULT, end.message)
         return self._last_word(CandidateKind.END) if end.reason != "gate_stop" else self._silence()
-
-    def _begin(self) -> None:
-        self._opened = self._talking = False
-        self._forget()
 
     def _forget(self) -> None:
         """Begin anew with the next step: no set-point, no image that was asked about."""
