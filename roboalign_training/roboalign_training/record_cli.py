@@ -12,7 +12,7 @@ import termios
 import tty
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from roboalign_policy.core.operator_keys import (
     Ask,
@@ -24,10 +24,6 @@ from roboalign_policy.core.recording import BAG_VERDICT
 from roboalign_policy.core.stream_stats import FIT
 from roboalign_policy.core.task_list import Task, TaskList, load_tasks
 from roboalign_training.shared.old_names import add_old_option
-
-if TYPE_CHECKING:
-    from roboalign_policy.nodes.recording_panel import RecordingPanel
-    from roboalign_policy.nodes.sim_demonstrator import SimDemonstrator
 
 _FRAME_S = 0.1
 _INTERRUPT = "\x03"
@@ -204,8 +200,14 @@ def _run(
     return status
 
 
-def _take(pressed: str, panel: RecordingPanel, keys: dict[str, Ask]) -> int | None:
-    """Do what the keys that were pressed ask for; the exit status where that is the end."""
+def _take(pressed: str, panel: Any, keys: dict[str, Ask]) -> int | None:
+    """Do what the keys that were pressed ask for; the exit status where that is the end.
+
+    Args:
+        pressed: the keys.
+        panel: a `RecordingPanel`.
+        keys: what each asks for.
+    """
     for key in pressed:
         if key == _INTERRUPT:
             if not panel.recording:
@@ -216,7 +218,7 @@ def _take(pressed: str, panel: RecordingPanel, keys: dict[str, Ask]) -> int | No
     return None
 
 
-def _demonstrator(options: argparse.Namespace) -> Callable[[Any], SimDemonstrator]:
+def _demonstrator(options: argparse.Namespace) -> Callable[[Any], Any]:
     """What makes the client of the simulated arm; scenes go on where the folder's bags end."""
     from roboalign_policy.nodes.sim_demonstrator import SimDemonstrator
     from roboalign_policy.sim import SUITES
