@@ -364,7 +364,7 @@ def test_full_queue_makes_the_episode_unfit():
     found = session.end("success", NOW_NS)
     assert found == "unfit: camera/front/image_raw: 3 messages lost to a full write queue"
     assert (session.messages, session.dropped) == (8, 3)
-    assert session.custom_data("success", found)["roboalign.verdict"] == found
+    assert session.custom_data("success", found, {})["roboalign.verdict"] == found
 
 
 def test_session_in_header_time_gives_every_message_a_stamp_of_the_robot():

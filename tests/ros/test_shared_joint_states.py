@@ -22,6 +22,7 @@ from roboalign_policy.ros.qos import reliable_qos
 from roboalign_training.doctor_cli import main as doctor
 
 ARM = [f"panda_joint{number}" for number in range(1, 8)]
+AGE_S = 2.0  # of a reading of the joints
 
 
 class Crowd:
@@ -60,7 +61,7 @@ def gate(start_node, probe, tmp_path):
 
     The test itself publishes everything: on a busy machine it may stall.
     """
-    contract = patient_contract(tmp_path, ages={"state.joints": 2.0})
+    contract = patient_contract(tmp_path, ages={"state.joints": AGE_S})
     start_node("safety_gate_node", contract=contract, candidate_timeout_s=5.0)
     client = GateClient(probe)
     client.robot = Robot(probe)
@@ -95,6 +96,7 @@ def test_the_gate_lets_pass_beside_others_and_stops_when_only_they_are_left(gate
 
 def test_the_gate_reads_joints_that_come_in_two_messages_and_misses_either(gate, probe):
     gate.robot.silent.add("state.joints")
+    probe.spin_for(1.2 * AGE_S)  # a part just after a whole message is a joint that was lost
     halves = Halves(probe.node)
     gate.enable()
     drives_on(gate, probe)
