@@ -3,7 +3,7 @@
 # Sets up the virtual environment, ROS 2 (from /opt/ros or from the wheels, as set-up found it),
 # what colcon built, the Fast DDS profile, off-screen rendering, and folders for caches and logs
 # inside the checkout. Sourcing it again is harmless; of the variables at its end, those that are
-# set already are left alone.
+# set already are left alone, but for ROBOALIGN_ROOT, which is always the folder of this checkout.
 
 if [ -z "${BASH_VERSION:-}" ]; then
     echo "scripts/env.sh: this shell is not bash; start bash and source it there" >&2
@@ -49,6 +49,9 @@ _roboalign_env() {
     if [ -f "$root/install/local_setup.bash" ]; then
         . "$root/install/local_setup.bash"
     fi
+
+    # So that commands of the documents work from any folder.
+    export ROBOALIGN_ROOT=$root
 
     # Fast DDS 2 (Jazzy) reads the first name, Fast DDS 3 (newer distributions) the second.
     local profile=$root/roboalign_policy/config/fastdds_profile.xml

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from roboalign_training.shared.suggestions import did_you_mean, option_fault
+from roboalign_training.shared.exit_status import FAILED, REFUSED
+from roboalign_training.shared.suggestions import did_you_mean, input_fault, option_fault
 from roboalign_training.shared.write_errors import write_fault
 
 OUTPUT_CUT = 128 + 13
@@ -38,7 +39,7 @@ COMMANDS = {
     "demo": ("demo.cli", "record, learn, drive: the whole loop on the embedded arm"),
     "completion": ("completion_cli", "tab completion: a script for bash or zsh"),
 }
-EXIT_USAGE, EXIT_NOT_WRITTEN, INTERRUPTED = 2, 1, 130
+INTERRUPTED = 130
 
 
 def usage() -> str:
@@ -56,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: command and its options; those of the process when None.
 
     Returns:
-        The command's exit status, 2 for a command or an option that does not exist, 130 after
-        ctrl-C, `OUTPUT_CUT`
-        where nobody reads its output to the end, as in `roboalign gate status | head -2`.
+        The command's exit status, 2 for a command, an option or an input that does not exist, 130
+        after ctrl-C, `OUTPUT_CUT` where nobody reads its output to the end, as in
+        `roboalign gate status | head -2`.
     """
     try:
         try:
@@ -87,7 +88,7 @@ def _run(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
-        return 0 if arguments else EXIT_USAGE
+        return 0 if arguments else REFUSED
     if arguments[0] in ("-V", "--version", "version"):
         print(version_text())
         return 0
@@ -96,19 +97,19 @@ def _run(argv: Sequence[str] | None) -> int:
         near = did_you_mean(name, COMMANDS)
         expected = "" if near else f", expected one of {', '.join(COMMANDS)}"
         print(f"roboalign: found command {name!r}{expected}{near}", file=sys.stderr)
-        return EXIT_USAGE
+        return REFUSED
     sys.argv[0] = f"roboalign {name}"
     module = command_module(name)
     if (fault := _option_fault(module, options)) is not None:
         print(f"roboalign {name}: {fault} (roboalign {name} --help)", file=sys.stderr)
-        return EXIT_USAGE
+        return REFUSED
     try:
         return module.main(options) or 0
     except OSError as error:
         if (fault := write_fault(error, options)) is None:
             raise
         print(f"roboalign {name}: not written: {fault}", file=sys.stderr)
-        return EXIT_NOT_WRITTEN
+        return FAILED
 
 
 def command_module(name: str) -> ModuleType:
@@ -127,10 +128,14 @@ def version_text() -> str:
 
 
 def _option_fault(module: ModuleType, options: Sequence[str]) -> str | None:
-    """An option or choice that does not exist, with what was meant; argparse does not say it."""
+    """An option or choice that does not exist, with what was meant; argparse does not say it.
+
+    Or an input that does not exist: what a command is about stands first and without a name.
+    """
     if not hasattr(module, "parser") or module.__name__.endswith(("sft_cli", "grpo_cli")):
         return None  # the two say it themselves, also where a node starts them
-    return option_fault(module.parser(), options)
+    parser = module.parser()
+    return option_fault(parser, options) or input_fault(parser, options)
 
 
 if __name__ == "__main__":

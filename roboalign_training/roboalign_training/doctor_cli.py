@@ -25,7 +25,9 @@ from roboalign_policy.core.finding import OK, SEVERITIES, Finding, counted
 from roboalign_policy.core.graph_check import audit_streams, check_graph
 from roboalign_policy.core.host_facts import read_host_facts
 from roboalign_policy.core.stream_audit import StreamAudit, lateness_text
+from roboalign_training.shared.exit_status import FAILED, REFUSED
 from roboalign_training.shared.outputs import OutputError, add_overwrite, refuse_existing
+from roboalign_training.shared.whole_lines import print_whole
 from roboalign_training.shared.write_errors import writing
 
 if TYPE_CHECKING:
@@ -70,8 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0 where nothing is wrong (warnings allowed); 1 with an error, or where the contract cannot
-        be used; 130 when interrupted.
+        0 where nothing is wrong (warnings allowed); 1 with an error; 2 where contract or options
+        cannot be used; 130 when interrupted.
     """
     options = parser().parse_args(argv)
     console, errors = Console(), Console(stderr=True)
@@ -84,10 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 pass
     except (ContractError, OutputError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return REFUSED
     except OSError as error:
         print(f"roboalign doctor: --json: {error}", file=sys.stderr)
-        return 1
+        return FAILED
     try:
         from roboalign_policy.nodes.graph_probe import GraphProbe
     except ModuleNotFoundError as error:
@@ -95,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"roboalign doctor: {error}: source scripts/env.sh, or the set-up file of ROS 2",
             file=sys.stderr,
         )
-        return 1
+        return FAILED
     if options.clean_shared_memory:
         freed = shared_memory.remove(shared_memory.abandoned())
         console.print(f"shared memory: {freed / 2**20:.3g} MiB of killed nodes removed")
@@ -105,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         probe = GraphProbe(contract, options.namespace)
     except ValueError as error:
         print(f"roboalign doctor: {error}", file=sys.stderr)
-        return 1
+        return REFUSED
     try:
         with probe, errors.status("discovering") as status:
             snapshot = probe.take(options.seconds, lambda text: status.update(escape(text)))
@@ -143,7 +145,7 @@ def show_findings(findings: Sequence[Finding], console: Console) -> None:
         if finding.severity == OK:
             table.add_row(*map(escape, (finding.check, finding.subject, finding.found)))
     if table.row_count:
-        console.print(table)
+        print_whole(console, table)
     for finding in findings:
         if finding.severity == OK and finding.fix:
             text = f"  hint for {finding.subject}: {finding.fix}"
@@ -198,7 +200,7 @@ def show_audit(audits: Sequence[StreamAudit], contract: Contract, console: Conso
             *map(_ms, late),
             "-" if math.isnan(a.steps_late) else _steps(a.steps_late),
         )
-    console.print(table)
+    print_whole(console, table)
     for a in audits:
         console.print(escape(lateness_text(a, contract.rate_hz)), soft_wrap=True, highlight=False)
     console.print()

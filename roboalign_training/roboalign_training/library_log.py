@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from transformers.utils import logging as transformers_logging
 
+from roboalign_training.shared.write_errors import writing
+
 _MOST = 100_000  # records kept until there is a file
+
+
+class _LogFile(logging.FileHandler):
+    """A file that ends the run where it cannot be written; others print a traceback and go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - of the library
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        with writing(Path(self.baseFilename), "what the libraries said"):
+            raise error
 
 
 class LibraryLog:
@@ -24,7 +40,7 @@ class LibraryLog:
 
     def to_file(self, path: Path) -> None:
         """Write everything so far, and from now on, to the end of a file."""
-        file = logging.FileHandler(path, delay=True, encoding="utf-8")
+        file = _LogFile(path, delay=True, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         self.handler.setTarget(file)
         self.handler.capacity = 1
@@ -45,9 +61,11 @@ def library_log() -> Iterator[LibraryLog]:
     try:
         yield log
     finally:
-        log.handler.flush()
-        if log.handler.target is not None:
-            log.handler.target.close()
+        # Every record was written when it came; on a full disk the last one cannot be even now.
+        with contextlib.suppress(OSError):
+            log.handler.flush()
+            if log.handler.target is not None:
+                log.handler.target.close()
         root.removeHandler(log.handler)
         logging.captureWarnings(False)
         transformers_logging.enable_default_handler()

@@ -11,8 +11,10 @@ from typing import Any
 
 import yaml
 
+from roboalign_policy.core.git_lfs import pointer_fault
 from roboalign_training.shared.fields import add_fields, underscored, value_of
 from roboalign_training.shared.outputs import Found, OutputError, judge, only_writer, remove
+from roboalign_training.shared.places import PRETRAINING, check_place
 from roboalign_training.shared.write_errors import write_fault, writing
 
 RUN, MODEL, LOG, CHECKPOINTS = "run.json", "model", "log.json", "checkpoints"
@@ -99,6 +101,8 @@ def read_config(argv: Sequence[str]) -> PretrainConfig:
     path = given.pop("config")
     keys: dict[str, Any] = {}
     if path is not None:
+        if fault := pointer_fault(Path(path)):
+            raise ValueError(f"--config: {path} {fault}")
         try:
             keys = yaml.safe_load(Path(path).read_text("utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -120,6 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = read_config(words)
         out = Path(config.out)
+        check_place("--out", out, PRETRAINING)
         found = judge(
             out, RUN, asdict(config), PRODUCTS,
             finished=(out / MODEL / "card.json").is_file(), overwrite=config.overwrite,

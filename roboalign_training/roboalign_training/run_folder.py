@@ -12,7 +12,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from roboalign_training.shared.json_lines import read_json_lines
 from roboalign_training.shared.outputs import (
     Found,
     OutputError,
+    differences,
     existing,
     judge,
     only_writer,
@@ -84,9 +85,12 @@ class RunFolder:
         if Path(base).is_dir():
             ignored.add(f"arguments.{kind}.base")
         finished = (self.path / RESULT).is_file()
+        ends = {f"arguments.{name.format(kind=kind)}" for name in _ENDS}
         if resume and not finished:
-            ignored |= {f"arguments.{name.format(kind=kind)}" for name in _ENDS}
+            ignored |= ends
         wanted = {"kind": kind, **configuration}
+        if finished and not overwrite:
+            self._refuse_extension(wanted, ignored, ends)
         found = judge(
             self.path, RUN, wanted, PRODUCTS,
             finished=finished, overwrite=overwrite, ignored=ignored,
@@ -103,25 +107,18 @@ class RunFolder:
             )
         return found
 
-    def refuse_inputs(self, inputs: Iterable[tuple[str, str | Path]]) -> None:
-        """Refuse to overwrite what the run itself reads; changes nothing.
-
-        Args:
-            inputs: option, and the folder or file that it names.
-
-        Raises:
-            OutputError: one of them lies in what would be removed.
-        """
-        products = existing(self.path, PRODUCTS)
-        for option, given in inputs:
-            place = Path(given).resolve()
-            for product in products:
-                removed = product.resolve()
-                if place == removed or removed in place.parents:
-                    raise OutputError(
-                        f"{option}: {given} lies in what --overwrite removes ({product}); nothing "
-                        "was changed: copy it elsewhere, or choose another --out"
-                    )
+    def _refuse_extension(
+        self, wanted: Mapping[str, Any], ignored: set[str], ends: set[str]
+    ) -> None:
+        """Say how to go on from a finished run, where its ends are all that is to be others."""
+        found = read_record(self.path / RUN) or {}
+        differing = differences(found, wanted, ignored)
+        if differing and not differences(found, wanted, ignored | ends):
+            raise OutputError(
+                f"{self.path}: this run has finished ({'; '.join(differing)}), and a finished run "
+                "is not extended; nothing was changed: train its policy further with --base "
+                f"{self.path / POLICY} and another --out, or add --overwrite to train anew"
+            )
 
     def check_hashes(self, hashes: Mapping[str, str]) -> None:
         """Refuse to go on with a run on other data or another base.

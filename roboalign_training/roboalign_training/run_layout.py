@@ -18,8 +18,9 @@ LOG = "log.txt"
 EXIT_FINISHED = 0
 EXIT_FAILED = 1
 EXIT_INVALID_CONFIG = 2
-EXIT_DATA_FAULT = 3
 EXIT_STOPPED = 130
+DATA_FAULT = "data fault: "
+"""Begins the last line of a trainer that cannot use its bags or data set; the nodes know it."""
 
 
 class ConfigError(ValueError):

@@ -165,8 +165,11 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write JSON in one go, so that a reader never sees half of it."""
     fresh = path.with_name(path.name + ".new")
     with writing(path, "a record"):
-        fresh.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        os.replace(fresh, path)
+        try:
+            fresh.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+            os.replace(fresh, path)
+        finally:
+            fresh.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

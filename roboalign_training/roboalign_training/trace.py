@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from roboalign_policy.core.hashing import sha256_file
 from roboalign_training.data.bags import read_bag
 from roboalign_training.data.errors import DataError, DatasetError
 from roboalign_training.data.index import INDEX, load_index
 from roboalign_training.data.table import read_entry
+from roboalign_training.lerobot.layout import INFO
 from roboalign_training.provenance import (
     FILE,
     WEIGHTS,
@@ -21,42 +18,27 @@ from roboalign_training.provenance import (
     load_origin,
     origin_from_record,
 )
+from roboalign_training.trace_lerobot import imported_step, lerobot_root, lerobot_step, there
+from roboalign_training.trace_step import (
+    AS_IT_WAS,
+    CHANGED,
+    GONE,
+    LEROBOT,
+    UNCHECKED,
+    Look,
+    Step,
+    TraceError,
+)
 
-LEROBOT = "LeRobot data set"
-AS_IT_WAS, CHANGED, GONE, UNCHECKED = "as it was", "CHANGED", "not there any more", "not checked"
-
-
-class TraceError(DataError):
-    """A file of which nothing is known."""
-
-
-@dataclass
-class Step:
-    """One thing on the way back.
-
-    Attributes:
-        kind: checkpoint, base model, data set, episode, bag, LeRobot data set or report.
-        name: what to call it.
-        facts: what is known of it, by name.
-        state: whether it is still there, one of the words of this module; empty: not asked.
-        children: what it came from.
-    """
-
-    kind: str
-    name: str
-    facts: dict[str, str] = field(default_factory=dict)
-    state: str = ""
-    children: list[Step] = field(default_factory=list)
-
-    def walk(self) -> Iterator[Step]:
-        """This step and all below it."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
+__all__ = [
+    "AS_IT_WAS", "CHANGED", "GONE", "LEROBOT", "UNCHECKED", "Step", "TraceError", "trace",
+]  # fmt: skip
 
 
 def trace(path: Path, verify: bool = True) -> Step:
     """Walk back from a checkpoint or a file in one, a data set, an episode, a report or a bag.
+
+    Also from a LeRobot data set, or a file in one.
 
     Args:
         path: file or folder.
@@ -69,48 +51,58 @@ def trace(path: Path, verify: bool = True) -> Step:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
+    return _trace(path, Look(verify))
+
+
+def _trace(path: Path, look: Look) -> Step:
     folder = path if path.is_dir() else path.parent
-    if path.suffix == ".parquet":
-        return _episode_file(path, verify)
-    if path.suffix == ".json" and (report := _report(path, verify)) is not None:
+    lerobot = lerobot_root(path)
+    if path.suffix == ".parquet" and (lerobot is None or (folder.parent / INDEX).is_file()):
+        return _episode(folder.parent, read_entry(path), look)
+    if path.suffix == ".json" and (report := _report(path, look)) is not None:
         return report
     for place in (folder, *list(folder.parents)[:2]):
         if (origin := load_origin(place)) is not None:
-            return _checkpoint(origin, verify)
+            return _checkpoint(origin, look)
         if (place / INDEX).is_file():
-            return _dataset(place, verify)
+            return _dataset(place, look)
         if (place / "metadata.yaml").is_file() or path.suffix in (".mcap", ".db3"):
-            return _bag(path if path.suffix in (".mcap", ".db3") else place, {}, verify)
-    raise TraceError(path, f"nothing is known of it: no {FILE}, {INDEX} or bag there or above")
+            return _bag(path if path.suffix in (".mcap", ".db3") else place, {}, look)
+        if (place / INFO).is_file():
+            return lerobot_step(place)
+    if lerobot is not None:
+        return lerobot_step(lerobot)
+    wanted = f"no {FILE}, {INDEX}, {INFO} or bag there or above"
+    raise TraceError(path, f"nothing is known of it: {wanted}")
 
 
-def _checkpoint(origin: Origin, verify: bool) -> Step:
+def _checkpoint(origin: Origin, look: Look) -> Step:
     step = Step(
         "checkpoint",
         str(origin.folder),
         {"made by": f"{origin.kind}, {origin.tool}", "on": origin.created},
-        _weights(origin.folder, origin.weights_sha256, verify),
+        _weights(origin.folder, origin.weights_sha256, look),
     )
-    step.children.append(_base(origin.folder, origin.base, verify))
-    step.children.append(_known_dataset(origin.folder, origin.dataset, verify))
+    step.children.append(_base(origin.folder, origin.base, look))
+    step.children.append(_known_dataset(origin.folder, origin.dataset, look))
     return step
 
 
-def _base(folder: Path, base: dict[str, Any], verify: bool) -> Step:
+def _base(folder: Path, base: dict[str, Any], look: Look) -> Step:
     if "path" not in base:
         return Step("base model", base["name"])
     path = folder / base["path"]
-    state = _weights(path, base.get("weights_sha256", ""), verify)
+    state = _weights(path, base.get("weights_sha256", ""), look)
     step = Step("checkpoint", str(path.resolve()), {"trained further": "yes"}, state)
     if base.get("origin"):
         inner = origin_from_record(folder, base["origin"])
         step.facts |= {"made by": f"{inner.kind}, {inner.tool}", "on": inner.created}
-        step.children.append(_base(folder, inner.base, verify))
-        step.children.append(_known_dataset(folder, inner.dataset, verify))
+        step.children.append(_base(folder, inner.base, look))
+        step.children.append(_known_dataset(folder, inner.dataset, look))
     return step
 
 
-def _known_dataset(folder: Path, dataset: dict[str, Any], verify: bool) -> Step:
+def _known_dataset(folder: Path, dataset: dict[str, Any], look: Look) -> Step:
     """The data set of a checkpoint, by what the checkpoint remembers of it."""
     path = folder / dataset["path"]
     step = Step(
@@ -126,11 +118,11 @@ def _known_dataset(folder: Path, dataset: dict[str, Any], verify: bool) -> Step:
         except DatasetError as error:
             step.state = f"{CHANGED}: {error.cause}"
     for episode in dataset["episodes"]:
-        step.children.append(_episode(path, episode, verify))
+        step.children.append(_episode(path, episode, look))
     return step
 
 
-def _dataset(folder: Path, verify: bool) -> Step:
+def _dataset(folder: Path, look: Look) -> Step:
     index = load_index(folder)
     step = Step(
         "data set",
@@ -138,16 +130,11 @@ def _dataset(folder: Path, verify: bool) -> Step:
         {"contract": index.contract.name, "hash": index.hashes["dataset"][:12]},
     )
     for name in sorted(index.episodes):
-        step.children.append(_episode(folder, index.episodes[name], verify))
+        step.children.append(_episode(folder, index.episodes[name], look))
     return step
 
 
-def _episode_file(path: Path, verify: bool) -> Step:
-    entry = read_entry(path)
-    return _episode(path.parent.parent, entry, verify)
-
-
-def _episode(dataset: Path, entry: dict[str, Any], verify: bool) -> Step:
+def _episode(dataset: Path, entry: dict[str, Any], look: Look) -> Step:
     facts = {}
     if "start_ns" in entry:
         seconds = (entry["end_ns"] - entry["start_ns"]) / 1e9
@@ -155,42 +142,17 @@ def _episode(dataset: Path, entry: dict[str, Any], verify: bool) -> Step:
     if entry.get("held_out"):
         facts["held out"] = "not trained on"
     source = dataset / entry["source"]
-    way = _imported if "origin" in entry else _bag
-    return Step("episode", entry["id"], facts, "", [way(source, entry, verify)])
+    way = imported_step if "origin" in entry else _bag
+    return Step("episode", entry["id"], facts, "", [way(source, entry, look)])
 
 
-def _imported(folder: Path, entry: dict[str, Any], verify: bool) -> Step:
-    """A LeRobot data set; compared file by file with what was imported."""
-    origin = entry["origin"]
-    facts = {"format": origin["format"], "episode": str(origin["episode_index"])}
-    facts |= {key: origin[key] for key in ("repo", "revision") if origin.get(key)}
-    folder = _there(folder)
-    step = Step(LEROBOT, str(folder.resolve()), facts, UNCHECKED)
-    files = {folder / name: known for name, known in origin["files"].items()}
-    if missing := [file for file in files if not file.is_file()]:
-        step.state = GONE if not folder.exists() else f"{CHANGED}: no {missing[0].name}"
-    elif verify:
-        same = all(sha256_file(file) == known for file, known in files.items())
-        step.state = AS_IT_WAS if same else CHANGED
-    if "exported" in origin:  # from a data set of this suite: the bag is known by its hash alone
-        bag = origin["exported"]
-        known = {"sha256": bag.get("bag_sha256", "")[:12]}
-        step.children.append(Step("bag", bag.get("source", ""), known, "of another data set"))
-    return step
-
-
-def _there(path: Path) -> Path:
-    """The path; "data/../bags" is there also when data is not."""
-    return path if path.exists() else Path(os.path.normpath(path))
-
-
-def _bag(path: Path, entry: dict[str, Any], verify: bool) -> Step:
+def _bag(path: Path, entry: dict[str, Any], look: Look) -> Step:
     """A bag; compared with the hash that is known of it."""
-    known, path = entry.get("bag_sha256", ""), _there(path)
+    known, path = entry.get("bag_sha256", ""), there(path)
     step = Step("bag", str(path.resolve()), {"sha256": known[:12]} if known else {}, GONE)
     if not path.exists():
         return step
-    if known and not verify:
+    if known and not look.verify:
         step.state = UNCHECKED
         return step
     try:
@@ -209,7 +171,7 @@ def _bag(path: Path, entry: dict[str, Any], verify: bool) -> Step:
     return step
 
 
-def _report(path: Path, verify: bool) -> Step | None:
+def _report(path: Path, look: Look) -> Step | None:
     """A result file that names a checkpoint; None for any other JSON."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -222,14 +184,14 @@ def _report(path: Path, verify: bool) -> Step | None:
     folder = next((f for f in (Path(named), path.parent / named) if f.is_dir()), None)
     if folder is not None:
         step.state = ""
-        step.children.append(trace(folder, verify))
+        step.children.append(_trace(folder, look))
     return step
 
 
-def _weights(folder: Path, known: str, verify: bool) -> str:
+def _weights(folder: Path, known: str, look: Look) -> str:
     file = folder / WEIGHTS
     if not file.is_file():
         return GONE
-    if not verify or not known:
+    if not look.verify or not known:
         return UNCHECKED
-    return AS_IT_WAS if sha256_file(file) == known else CHANGED
+    return AS_IT_WAS if look.sha256(file) == known else CHANGED

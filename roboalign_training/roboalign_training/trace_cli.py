@@ -16,7 +16,16 @@ from rich.tree import Tree
 
 from roboalign_training.data.definition_folder import add_definitions
 from roboalign_training.data.errors import DataError
-from roboalign_training.trace import AS_IT_WAS, CHANGED, LEROBOT, UNCHECKED, Step, trace
+from roboalign_training.shared.whole_lines import print_whole
+from roboalign_training.trace import trace
+from roboalign_training.trace_step import (
+    AS_IT_WAS,
+    CHANGED,
+    LEROBOT,
+    OF_ANOTHER,
+    UNCHECKED,
+    Step,
+)
 
 _SHOWN = 5  # episodes of a data set, of those about which there is nothing to say
 
@@ -50,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         out = Console()
         tree = Tree(_line(step))
         _grow(tree, step, options.all)
-        out.print(tree)
+        print_whole(out, tree)
         out.print(summary(step), markup=False, highlight=False)
     return 1 if any(s.state.startswith(CHANGED) for s in step.walk()) else 0
 
@@ -60,14 +69,15 @@ def summary(step: Step) -> str:
     bags = {s.name: s for s in step.walk() if s.kind in ("bag", LEROBOT)}
     states = Counter(s.state.split(":")[0] or "of unknown origin" for s in bags.values())
     said = ", ".join(f"{count} {state}" for state, count in states.most_common())
-    return f"{len(bags)} sources{': ' + said if bags else ''}"
+    noun = "source" if len(bags) == 1 else "sources"
+    return f"{len(bags)} {noun}{': ' + said if bags else ''}"
 
 
 def _grow(tree: Tree, step: Step, everything: bool) -> None:
     quiet = 0
     for child in step.children:
         plain = child.kind == "episode" and all(
-            s.state in ("", AS_IT_WAS, UNCHECKED) for s in child.walk()
+            s.state in ("", AS_IT_WAS, UNCHECKED, OF_ANOTHER) for s in child.walk()
         )
         quiet += plain
         if plain and quiet > _SHOWN and not everything:

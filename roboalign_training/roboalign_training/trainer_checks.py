@@ -23,6 +23,15 @@ _MODULES = {
 }  # fmt: skip
 """Package -> the modules of which one must be there, where the name is another."""
 
+_USELESS = {
+    "do_train": "the command trains",
+    "do_eval": "eval_strategy says whether the loss on held-out frames is measured",
+    "do_predict": "`roboalign evaluate` lets a policy act",
+    "resume_from_checkpoint": "the same command with the same --out goes on from the newest "
+    "checkpoint in it; a finished policy is trained further with --base",
+}
+"""Options that Transformers leaves to the script, and what is done here instead."""
+
 
 def _number(kind: type, holds: Callable[[float], bool], expected: str) -> tuple:
     return kind, holds, expected
@@ -71,6 +80,7 @@ def check_values(
         bounds["max_steps"] = _number(int, lambda v: v > 0, expected)
     else:
         bounds["max_steps"] = _number(int, lambda v: v == -1 or v >= 1, "-1 or at least 1")
+    _check_useless({**config, **theirs}, source, theirs)
     for name, value in {**config, **theirs}.items():
         where = "" if name in theirs else f"{source}: "
         values = list(value) if isinstance(value, list | tuple) else [value]
@@ -79,6 +89,22 @@ def check_values(
             _check_number(f"{where}{name}", shown, *bounds[name])
         if name == "report_to":
             _check_reporters(f"{where}report_to", [str(v) for v in values if v is not None])
+
+
+def _check_useless(
+    given: Mapping[str, Any], source: str, theirs: Mapping[str, Sequence[str]]
+) -> None:
+    """Refuse options that TRL takes and nobody looks at: what they ask for would not be done."""
+    for name, value in given.items():
+        key = name.removeprefix("no_")
+        if key not in _USELESS or value is None:
+            continue
+        where = "" if name in theirs else f"{source}: "
+        # An option without a value says yes.
+        shown = " ".join(map(str, value)) or "true" if isinstance(value, list) else value
+        raise ConfigError(
+            f"{where}{name}: found {shown!r}, expected it to be left out: {_USELESS[key]}"
+        )
 
 
 def _check_number(

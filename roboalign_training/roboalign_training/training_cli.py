@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from roboalign_policy.core.contract import ContractError
 from roboalign_training.arguments import Stopped
 from roboalign_training.run_layout import (
-    EXIT_DATA_FAULT,
+    DATA_FAULT,
     EXIT_FAILED,
     EXIT_INVALID_CONFIG,
     EXIT_STOPPED,
     ConfigError,
 )
+from roboalign_training.shared.exit_status import status_of
 from roboalign_training.shared.outputs import OutputError
 from roboalign_training.shared.write_errors import write_fault
 from roboalign_training.training_options import OURS, read_options
@@ -28,8 +29,8 @@ def run_main(kind: str, argv: Sequence[str] | None) -> int:
         argv: the command line; that of the process when None.
 
     Returns:
-        EXIT_FINISHED, EXIT_INVALID_CONFIG, EXIT_DATA_FAULT, EXIT_STOPPED; with --strict the
-        status of what was left out; EXIT_FAILED for a disk that is full.
+        EXIT_FINISHED, EXIT_INVALID_CONFIG, EXIT_STOPPED; with --strict the status of what was
+        left out; EXIT_FAILED for data that are damaged and a disk that is full.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -45,8 +46,8 @@ def run_main(kind: str, argv: Sequence[str] | None) -> int:
     except (ConfigError, ContractError, ModelError, OutputError) as error:
         return _refused(error)
     except DataError as error:
-        print(f"data fault: {error}", file=sys.stderr)
-        return EXIT_DATA_FAULT
+        print(f"{DATA_FAULT}{error}", file=sys.stderr)
+        return status_of(error)
     except Stopped as stopped:
         print(f"stopped: {stopped}", file=sys.stderr)
         return EXIT_STOPPED

@@ -17,6 +17,10 @@ from roboalign_training.run_layout import LOG, METRICS, POLICY, RESULT
 from roboalign_training.run_record import base_hash, configuration, write_config, write_json
 from roboalign_training.shared.left_out import LeftOut
 from roboalign_training.shared.outputs import Found
+from roboalign_training.shared.places import DATASET, GRPO, SFT, check_place
+
+DATA = "data"
+"""Folder within a run's of the data set that its bags are made to, unless another is named."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class TrainingRun:
     @property
     def dataset(self) -> Path:
         """Folder of the data set."""
-        return Path(self.arguments.dataset or self.folder.path / "data")
+        return Path(self.arguments.dataset or self.folder.path / DATA)
 
     def kept(self, hashes: Mapping[str, str], lines: tuple[str, ...]) -> Outcome:
         """The outcome of a run that has finished before.
@@ -80,9 +84,7 @@ class TrainingRun:
             OutputError: data set or base are not those it was trained with.
         """
         self.folder.check_hashes({**hashes, **base_hash(self.arguments.base)})
-        for what, causes in self.folder.result().get("left_out", {}).items():
-            for cause, count in causes.items():
-                self.left_out.add(what, cause, count)
+        self.left_out.update(LeftOut.from_dict(self.folder.result().get("left_out", {})))
         first = f"{self.kind}: this run has finished before; nothing was changed"
         return self._outcome((first, *lines))
 
@@ -171,12 +173,14 @@ def opened(
         log: of the libraries; goes to the folder once that is written.
 
     Raises:
-        OutputError: the folder holds something else, or another process trains in it.
+        OutputError: the folder holds something else or what is read, or another process trains
+            in it.
         DataError: `--bags` names what is none.
     """
     bags = find_bags(arguments.bags) if arguments.bags else []
     config = configuration({kind: arguments, "trainer": training}, bags)
     folder = RunFolder(training.output_dir)
+    _check_places(kind, arguments, folder.path, bags)
     with ExitStack() as held:
         found = folder.judge(
             kind,
@@ -185,14 +189,24 @@ def opened(
             overwrite=arguments.overwrite,
             resume=arguments.resume,
         )
-        if arguments.overwrite:
-            inputs = [("base", arguments.base), ("dataset", arguments.dataset)]
-            inputs += [("bags", bag) for bag in bags]
-            folder.refuse_inputs((option, given) for option, given in inputs if str(given))
         run = TrainingRun(kind, arguments, training, folder, config, found, bags, log, held)
         if folder.path.is_dir() and found is not Found.FINISHED:
             run.hold()
         yield run
+
+
+def _check_places(kind: str, arguments: RunArguments, out: Path, bags: list[Path]) -> None:
+    """Refuse a run's folder, and a data set's that bags are added to, that would spoil others."""
+    read = [("--bags", bag) for bag in bags]
+    own = out / DATA
+    dataset = Path(arguments.dataset or own)
+    if bags:
+        check_place("--dataset", dataset, DATASET, read)
+    if dataset.resolve() != own.resolve():
+        read.append(("--dataset", dataset))
+    if Path(arguments.base).is_dir():
+        read.append(("--base", Path(arguments.base)))
+    check_place("--out", out, {"sft": SFT, "grpo": GRPO}[kind], read)
 
 
 def _say(text: str) -> None:

@@ -69,6 +69,17 @@ def test_a_camera_that_was_silent(contract):
     assert times_fault(contract, times, pauses) == ""
 
 
+@pytest.mark.parametrize(("late_s", "fit"), [(0.25, True), (0.5, False)])
+def test_a_camera_that_is_too_old_when_it_comes(contract, late_s, fit):
+    """Its clock is behind, or it is slow: driven live every frame would be refused."""
+    camera = contract.images[0]
+    stamps = [START + n * PERIOD for n in range(40)]
+    received = [ns + round(late_s * S) for ns in stamps]
+    fault = times_fault(contract, recorded(contract, **{camera.topic: (stamps, received)}))
+    late = f"late: {camera.key} is 500 ms old when it is received (median of 40 messages), "
+    assert fault == "" if fit else fault.startswith(f"{late}expected at most max_age_s 0.3 s")
+
+
 def test_one_stamp_of_0_is_fit(contract):
     """It costs a frame."""
     camera = contract.images[0].topic

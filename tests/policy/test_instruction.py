@@ -1,4 +1,4 @@
-"""What an instruction may be: words, no tags of a chat template or an answer."""
+"""What an instruction may be: words, no tags of a chat template or an answer, nothing unseen."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ from roboalign_policy.core.prompt import build_prompt
         "hole #2, 5 < 7 and a > b; x<y and z>w",
         "a -> b, <- back, 3 <4> 5",
         "open\u2028the drawer",
+        "put the bolt into hole [2], then the [red] one",
+        "pick it up,\r\n\tthen\v\f\x85wait",
+        "سیب را بردار و روی میز بگذار، نمی\u200cخواهم",  # zero width non-joiner
+        "लाल क्\u200dष उठाओ",  # zero width joiner
+        "wave 👩\u200d🔬",
+        "pick [UNK] up",
     ],
 )
 def test_words_are_fine(text):
@@ -49,6 +55,30 @@ def test_words_are_fine(text):
         "<tool_call>",
         "<s>",
         "</s>",
+        "[INST]",
+        "[/INST]",
+        "[inst]",
+        "<<SYS>>",
+        "<</SYS>>",
+        "[SYSTEM_PROMPT]",
+        "[AVAILABLE_TOOLS]",
+        "[/TOOL_RESULTS]",
+        "[IMG_BREAK]",
+        "[THINK]",
+        "<start_of_turn>",
+        "<end_of_turn>",
+        "<end_of_utterance>",
+        "<system>",
+        "</assistant>",
+        "<function_call>",
+        "<tools>",
+        "<IMG_CONTEXT>",
+        "<unused12>",
+        "<extra_id_0>",
+        "<loc0001>",
+        "<br/>",
+        "<\uff5cbegin▁of▁sentence\uff5c>",
+        "<\uff5cUser\uff5c>",
     ],
 )
 def test_every_tag_is_refused_by_name(tag):
@@ -72,6 +102,33 @@ def test_what_a_tokenizer_holds_for_special_is_refused_where_it_is_known():
 @pytest.mark.parametrize("text", ["", " \n", "\u2028"])
 def test_nothing_is_no_instruction(text):
     assert instruction_fault(text) == f"found {text!r}, expected words"
+
+
+@pytest.mark.parametrize(
+    ("character", "named"),
+    [
+        ("\0", "the control character U+0000"),
+        ("\x1b", "the control character U+001B"),
+        ("\x1f", "the control character U+001F"),
+        ("\x7f", "the control character U+007F"),
+        ("\x9b", "the control character U+009B"),
+        ("\u202e", "the invisible character U+202E (RIGHT-TO-LEFT OVERRIDE)"),
+        ("\u2066", "the invisible character U+2066 (LEFT-TO-RIGHT ISOLATE)"),
+        ("\u200b", "the invisible character U+200B (ZERO WIDTH SPACE)"),
+        ("\u2060", "the invisible character U+2060 (WORD JOINER)"),
+        ("\xad", "the invisible character U+00AD (SOFT HYPHEN)"),
+        ("\ufeff", "the invisible character U+FEFF (ZERO WIDTH NO-BREAK SPACE)"),
+        ("\U000e0041", "the invisible character U+E0041 (TAG LATIN CAPITAL LETTER A)"),
+        ("\udc80", "half a character, U+DC80"),
+    ],
+)
+def test_what_nobody_sees_is_refused_by_name(character, named):
+    text = f"open{character} the drawer"
+    fault = instruction_fault(text)
+    assert fault == f"found {named} in {text!r}, expected words that all can see"
+    assert fault.isascii() and fault.isprintable()
+    with pytest.raises(ValueError, match="instruction: found "):
+        build_prompt(text, "x 1", think=True)
 
 
 def test_a_long_text_is_not_repeated_whole():

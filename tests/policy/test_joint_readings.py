@@ -10,7 +10,7 @@ from gate_world import START_NS, joint_contract
 
 from roboalign_policy.core.gate_streams import StreamWatch
 from roboalign_policy.core.gate_types import GateFault, Reason
-from roboalign_policy.core.joint_readings import StateReader, command_from_msg
+from roboalign_policy.core.joint_readings import Share, StateReader, command_from_msg
 from roboalign_policy.core.live_frames import LiveFrames
 from roboalign_policy.core.selectors import SelectorError, values_from_command
 
@@ -104,6 +104,31 @@ def test_a_message_without_names_may_be_the_arms_own_and_is_unreadable(msg):
         StateReader(STREAM).read(msg, 0)
 
 
+def named(names, positions):
+    """A JointState with these names, be it one of them twice."""
+    msg = joints(0)
+    msg.name, msg.position = list(names), np.array(positions)
+    return msg
+
+
+@pytest.mark.parametrize(
+    "msg", [named("aba", [0.1, 0.2, 0.3]), named("aa", [0.1, 0.1]), named("baxa", [1, 2, 3, 4])]
+)
+def test_a_joint_that_stands_twice_is_unreadable_whichever_number_is_meant(msg):
+    reader = StateReader(STREAM)
+    with pytest.raises(SelectorError, match=r"joint 'a' stands 2 times in .*, expected once"):
+        reader.read(msg, 0)
+    assert reader.sets.take(msg.name, 0) is Share.TWICE
+    assert not reader.sets.parts and not reader.sets.others
+    assert read(reader, joints(10, a=0.1, b=0.2)) == [(10, [0.1, 0.2])], "the next one is read"
+
+
+def test_another_joint_that_stands_twice_does_not_matter():
+    reader = StateReader(STREAM)
+    assert read(reader, named("axbx", [0.1, 9.0, 0.2, 8.0])) == [(0, [0.1, 0.2])]
+    assert read(reader, named("xx", [9.0, 8.0])) == []
+
+
 def test_a_reading_with_a_number_too_few_is_unreadable():
     msg = joints(0, a=0.1, b=0.2)
     msg.position = msg.position[:1]
@@ -122,6 +147,10 @@ def test_commands_of_other_joints_are_passed_over():
     assert command_from_msg(trajectory(points=0, finger=0.02), COMMAND) is None
     with pytest.raises(SelectorError, match="no joint 'b'"):
         command_from_msg(trajectory(a=0.1), COMMAND)
+    twice = trajectory(a=0.1, b=0.2)
+    twice.joint_names = ["a", "b", "b"]
+    with pytest.raises(SelectorError, match="joint 'b' stands 2 times"):
+        command_from_msg(twice, COMMAND)
     with pytest.raises(SelectorError, match="index 0 in a sequence of 0"):
         command_from_msg(trajectory(points=0, a=0.1, b=0.2), COMMAND)
 

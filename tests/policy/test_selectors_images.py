@@ -113,6 +113,20 @@ DEPTH = np.full((2, 3), 1500, np.uint16)
         ("bayer_rggb8; jpeg compressed ", png(GREY), "'bayer_rggb8'"),
         ("bayer_gbrg16; png compressed bayer_gbrg16", png(GREY), "'bayer_gbrg16'"),
         ("rgb16; png compressed rgb16", png(RGB), "'rgb16'"),
+        ("bayer_rggb12; jpeg", png(GREY), "'bayer_rggb12'"),
+        ("BAYER_RGGB8; jpeg compressed ", png(GREY), "'BAYER_RGGB8'"),
+        ("rgb8; jpeg compressed bayer_grbg10", png(GREY), "'bayer_grbg10'"),
+        ("bayer_bggr8 png", png(GREY), "'bayer_bggr8'"),
+        ("jpeg; Bayer_GBRG8", png(GREY), "'Bayer_GBRG8'"),
+        ("BayerRG12p; jpeg", png(GREY), "'BayerRG12p'"),
+        ("bayer; jpeg", png(GREY), "'bayer'"),
+        ("MONO16; png", png(GREY), "'MONO16'"),
+        ("Mono10Packed; png", png(GREY), "'Mono10Packed'"),
+        ("mono12; png compressed ", png(GREY), "'mono12'"),
+        ("RGB10; png", png(RGB), "'RGB10'"),
+        ("16uc3; png", png(RGB), "'16uc3'"),
+        ("Y16; png", png(GREY), "'Y16'"),
+        ("YUV422_YUY2; jpeg", png(RGB), "'YUV422_YUY2'"),
         ("32FC1; compressedDepth", b"0123456789ab" + png(DEPTH), "'32FC1 as compressedDepth'"),
         ("16UC1; compressedDepth png", b"0123456789ab" + png(DEPTH), "'16UC1 as compressedDepth'"),
         ("compressedDepth", png(DEPTH), "'compressedDepth'"),
@@ -143,6 +157,7 @@ def test_a_png_of_16_bits_is_refused_whatever_its_format_says(data, form):
         *("rgb8; png compressed ", "bgra8;png compressed", "8UC3; jpeg compressed ", "camera 1"),
         # What the publisher has brought to 8-bit colour is a picture, whatever it was before.
         *("rgb16; jpeg compressed bgr8", "bayer_rggb8; jpeg compressed bgr8"),
+        *("BAYER_RGGB12; JPEG compressed BGR8", "RGB8; jpeg", "Mono8; png", "8uc3; png"),
     ],
 )
 def test_8_bit_pictures_are_read_whatever_their_format_is_called(form):

@@ -1,8 +1,8 @@
 """The made-up arm of docs/bring-your-own-robot.md: four joints, one camera, no hardware.
 
-Run it to follow the page without a robot: ``python tests/ros/lab_arm_robot.py``. It obeys
-``arm_controller/joint_trajectory`` as a joint_trajectory_controller does: the joints go in a
-straight line to the newest trajectory's last point and are there when its time is over.
+The page starts it, for who has no robot. It obeys ``arm_controller/joint_trajectory`` as a
+joint_trajectory_controller does: the joints go in a straight line to the newest trajectory's last
+point and are there when its time is over.
 """
 
 from __future__ import annotations

@@ -426,3 +426,12 @@ def test_a_urdf_that_does_not_fit_names_what_is_wrong():
         ArmOutputs(planar([JOINT_OUTPUT]), None)
     with pytest.raises(ValueError, match="tooool"):
         ArmOutputs(planar([{**JOINT_OUTPUT, "tip": "tooool"}]), URDF)
+
+
+def test_a_urdf_that_is_a_git_lfs_pointer_is_called_one(tmp_path):
+    file = tmp_path / "arm.urdf"
+    file.write_text(
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d7a' * 16}\nsize 4194304\n"
+    )
+    with pytest.raises(ValueError, match=f"urdf: {file} is a Git LFS pointer.* `git lfs pull`"):
+        ArmOutputs(planar([{**JOINT_OUTPUT, "urdf": str(file)}]), None)

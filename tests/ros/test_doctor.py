@@ -234,11 +234,11 @@ def test_a_robot_in_a_namespace(probe, diagnose):
 def test_bad_arguments_and_a_bad_contract_are_said_in_a_line(ros_domain, tmp_path, capsys):
     bad = tmp_path / "bad.yaml"
     bad.write_text("schema: roboalign-contract/1\nrate_hz: -3\n")
-    assert main([str(bad)]) == 1
+    assert main([str(bad)]) == 2
     assert "rate_hz" in capsys.readouterr().err
     assert main(["sim_panda", "--json", str(bad / "report.json")]) == 1
     assert "--json: " in capsys.readouterr().err
-    assert main(["sim_panda", "--namespace", "no spaces", "--seconds", "0.5"]) == 1
+    assert main(["sim_panda", "--namespace", "no spaces", "--seconds", "0.5"]) == 2
     assert "namespace: found 'no spaces'" in capsys.readouterr().err
     with pytest.raises(SystemExit) as exit_:
         main(["sim_panda", "--seconds", "nan"])

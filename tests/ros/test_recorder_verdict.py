@@ -16,12 +16,16 @@ from roboalign_training.data.inspect import inspect_bag  # noqa: E402
 STEP_NS = 100_000_000
 FRAMES = 8
 OBSERVED = [stream.topic for stream in CONTRACT.observations]
+CAMERA = CONTRACT.images[0]
 COMMANDS = [command.topic for command in CONTRACT.action.commands]
 PER_FRAME = len(OBSERVED) + len(COMMANDS)
 
 
-def drive(probe, robot, health, late_ns=0, skip=()):
-    """An episode of some frames on the grid; commands are stamped `late_ns` before them."""
+def drive(probe, robot, health, late_ns=0, skip=(), camera_late_ns=0):
+    """An episode of some frames on the grid.
+
+    Commands are stamped `late_ns` before them, images of the camera `camera_late_ns`.
+    """
     begun = start(probe)
     assert begun.ok, begun.message
     first_ns = time.time_ns() + STEP_NS
@@ -29,7 +33,9 @@ def drive(probe, robot, health, late_ns=0, skip=()):
         stamp_ns = first_ns + frame * STEP_NS
         while time.time_ns() < stamp_ns:
             probe.spin_for(0.005)
-        robot.publish(stamp_ns, skip=[*COMMANDS, *skip])
+        robot.publish(stamp_ns, skip=[*COMMANDS, CAMERA.topic, *skip])
+        others = [topic for topic in OBSERVED if topic != CAMERA.topic]
+        robot.publish(stamp_ns - camera_late_ns, skip=[*COMMANDS, *others, *skip])
         robot.publish(stamp_ns - late_ns, skip=OBSERVED)
     wait_for_messages(probe, health, FRAMES * (PER_FRAME - len(skip)))
     ended = stop(probe)
@@ -64,6 +70,18 @@ def test_teleoperation_that_is_not_synchronised_is_not_fit(recorder, probe, heal
     prefix = "unfit: by its times: "
     assert ended.verdict.startswith(f"{prefix}no frame has every stream and a command: ")
     assert "servo_node/delta_twist_cmds: no command (8)" in ended.verdict
+    assert judged(ended.bag_path, tmp_path) == (ended.verdict.removeprefix(prefix),) * 2
+
+
+def test_a_camera_whose_clock_is_behind_is_not_fit(recorder, probe, health, tmp_path):
+    """By more than its max_age_s: the safety gate would refuse every frame."""
+    recorder()
+    robot = Robot(probe)
+    robot.wait_for_recorder()
+    ended = drive(probe, robot, health, camera_late_ns=600_000_000)
+    prefix = "unfit: by its times: "
+    assert ended.verdict.startswith(f"{prefix}late: {CAMERA.key} is 6")
+    assert "(median of 8 messages), expected at most max_age_s 0.3 s: live" in ended.verdict
     assert judged(ended.bag_path, tmp_path) == (ended.verdict.removeprefix(prefix),) * 2
 
 

@@ -190,7 +190,7 @@ def test_the_command_prints_the_balance_and_its_speed(tmp_path, capsys):
     assert "balance" in printed
     assert "messages of a.mcap" in printed
     assert "MB/s" in printed
-    assert convert_cli.main([*arguments, "--max-memory", "much"]) == 1
+    assert convert_cli.main([*arguments, "--max-memory", "much"]) == 2
     assert "--max-memory: found 'much'" in capsys.readouterr().err
-    assert convert_cli.main([*arguments, "--images", "png", "--quality", "3"]) == 1
+    assert convert_cli.main([*arguments, "--images", "png", "--quality", "3"]) == 2
     assert "quality: found 3" in capsys.readouterr().err.replace("\n", " ")

@@ -39,7 +39,7 @@ def test_an_unknown_command_is_refused(capsys):
 
 
 @pytest.mark.parametrize("where", ["loading", "working"])
-def test_ctrl_c_in_a_command_that_says_nothing_of_its_own(capsys, monkeypatch, where):
+def test_ctrl_c_in_a_command_that_says_nothing_of_its_own(tmp_path, capsys, monkeypatch, where):
     def interrupted(*_):
         raise KeyboardInterrupt
 
@@ -47,7 +47,7 @@ def test_ctrl_c_in_a_command_that_says_nothing_of_its_own(capsys, monkeypatch, w
         monkeypatch.setattr(cli, "command_module", interrupted)
     else:
         monkeypatch.setattr("roboalign_training.trace_cli.main", interrupted)
-    assert cli.main(["trace", "x"]) == 130
+    assert cli.main(["trace", str(tmp_path)]) == 130
     assert "roboalign: interrupted" in capsys.readouterr().err
 
 
@@ -142,7 +142,7 @@ def test_evaluating_what_is_no_checkpoint_is_an_error_in_a_line(command, tmp_pat
         options = [str(tmp_path)]
     else:
         options = ["--out", str(tmp_path / "out"), "--episodes", "1"]
-    assert main([command, str(policy), *options]) == 1
+    assert main([command, str(policy), *options]) == 2
     error = capsys.readouterr().err
     assert error.startswith("roboalign evaluate: ")
     assert str(policy) in error
@@ -151,7 +151,7 @@ def test_evaluating_what_is_no_checkpoint_is_an_error_in_a_line(command, tmp_pat
 def test_evaluating_an_unknown_suite_is_an_error(tmp_path, capsys):
     from roboalign_training.evaluate.cli import main
 
-    assert main(["closed-loop", "p", "--out", str(tmp_path), "--suites", "moon"]) == 1
+    assert main(["closed-loop", "p", "--out", str(tmp_path), "--suites", "moon"]) == 2
     assert "suites: found ['moon'], expected some of" in capsys.readouterr().err
 
 
@@ -159,7 +159,7 @@ def test_old_names_still_work_and_say_what_they_are_called_now(tmp_path, capsys)
     from roboalign_training.evaluate import cli as evaluate_cli
 
     words = ["closed-loop", "p", "--out", str(tmp_path), "--first-seed", "3", "--suites", "moon"]
-    assert evaluate_cli.main(words) == 1
+    assert evaluate_cli.main(words) == 2
     error = capsys.readouterr().err
     assert "--first-seed is now called --seed\n" in error
     assert "roboalign evaluate: p is now given as --policy p\n" in error

@@ -236,7 +236,10 @@ def test_rules_can_be_chosen(tmp_path):
     recipe = Recipe(outcomes=("failure",), min_frames=3, instruction="do it")
     index = build_dataset([tmp_path / "short"], None, tmp_path / "set", recipe=recipe)
     assert index.episodes["short"]["instruction"] == "do it"
-    with pytest.raises(DatasetError, match="was made with the rules"):
+    with pytest.raises(
+        DatasetError,
+        match=r"was made with other rules: instruction: found \"do it\", now null; min_fra",
+    ):
         build_dataset([tmp_path / "short"], None, tmp_path / "set", recipe=Recipe())
     for wrong in ({"outcomes": ("good",)}, {"min_frames": 0}, {"max_gap_s": 0.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):

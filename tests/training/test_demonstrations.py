@@ -21,7 +21,7 @@ from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.data.index import load_index
 from roboalign_training.demonstrations import load_demonstrations
 from roboalign_training.mixture import action_answer
-from roboalign_training.run_layout import EXIT_DATA_FAULT, EXIT_INVALID_CONFIG
+from roboalign_training.run_layout import EXIT_FAILED, EXIT_INVALID_CONFIG
 
 
 def load_demo_bags():
@@ -110,7 +110,7 @@ def test_a_special_token_of_the_base_is_refused_before_training(folder, tmp_path
     load_demonstrations(changed)
     options = ["--dataset", str(changed), "--output_dir", str(tmp_path / "run")]
     options += ["--held_out_episodes", "1", "--max_steps", "1", "--report_to", "none"]
-    assert sft.main(options) == EXIT_DATA_FAULT
+    assert sft.main(options) == EXIT_FAILED
     assert "instruction of episode episode2: found the tag '[UNK]'" in capsys.readouterr().err
 
 
@@ -182,10 +182,10 @@ def test_what_users_can_fix_is_one_line(bags, tmp_path, capsys, tiny_base):
         return code, capsys.readouterr().err.strip().splitlines()[-1]
 
     code, line = status("--dataset", str(tmp_path / "none"))
-    assert code == EXIT_DATA_FAULT
-    assert "is no data set" in line
+    assert code == EXIT_INVALID_CONFIG
+    assert line.startswith("data fault: ") and "is no data set" in line
     code, line = status("--bags", str(tmp_path / "nothing"))
-    assert code == EXIT_DATA_FAULT
+    assert code == EXIT_INVALID_CONFIG
     assert "does not exist" in line
     code, line = status("--bags", str(bags), "--contract", "no_such_robot")
     assert code == EXIT_INVALID_CONFIG
@@ -193,6 +193,8 @@ def test_what_users_can_fix_is_one_line(bags, tmp_path, capsys, tiny_base):
     code, line = status("--bags", str(bags), "--held_out_episodes", "3", "--base", str(tiny_base))
     assert code == EXIT_INVALID_CONFIG
     assert "held_out_episodes: found 3, expected 1 to 2" in line
-    code, line = status("--bags", str(bags), "--held_out_episodes", "1", "--base", str(tmp_path))
+    (tmp_path / "empty").mkdir()
+    base = str(tmp_path / "empty")
+    code, line = status("--bags", str(bags), "--held_out_episodes", "1", "--base", base)
     assert code == EXIT_INVALID_CONFIG
     assert "safetensors" in line

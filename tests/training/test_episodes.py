@@ -203,17 +203,26 @@ def test_instruction_that_is_not_known(tmp_path, contract, task, cause):
 
 
 @pytest.mark.parametrize("where", ["custom", "task", "given"])
-def test_an_instruction_with_tags_is_a_fault_of_the_episode(tmp_path, contract, where):
-    text = "pick <|vision_start|> up"
+@pytest.mark.parametrize(
+    ("part", "found", "expected"),
+    [
+        ("<|vision_start|>", "the tag '<|vision_start|>'", "without tags"),
+        ("[INST]", "the tag '[INST]'", "without tags"),
+        ("\x07", "the control character U+0007", "that all can see"),
+        ("\u202e", "the invisible character U+202E (RIGHT-TO-LEFT OVERRIDE)", "that all can see"),
+    ],
+)
+def test_what_is_no_instruction_is_a_fault_of_the_episode(
+    tmp_path, contract, where, part, found, expected
+):
+    text = f"pick {part} up"
     plain = {"custom": False, "task": (text if where == "task" else "pick it up",)}
     more = {"instruction": text} if where == "custom" else plain
     demo = write_demo(tmp_path / "ep", count=9, **more)
     bag = read_bag(demo.folder)
     given = text if where == "given" else None
     (span,) = find_spans(bag, map_topics(bag, contract), given)
-    assert span.fault == (
-        f"instruction: found the tag '<|vision_start|>' in {text!r}, expected words without tags"
-    )
+    assert span.fault == f"instruction: found {found} in {text!r}, expected words {expected}"
     assert kind_of(span.fault) == "unusable instruction"
 
 

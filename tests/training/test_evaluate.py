@@ -161,10 +161,10 @@ def test_results_of_another_policy_or_setting_are_refused(policy, worker, tmp_pa
     run_closed_loop(policy, episodes, out, DriveSettings(workers=2))
     run_closed_loop(policy, episodes, out, DriveSettings(workers=5))  # changes no result
     before = content_hash(out)
-    with pytest.raises(ValueError, match="settings.think: there true, now false; nothing was ch"):
+    with pytest.raises(ValueError, match="settings.think: found true, now false; nothing was ch"):
         run_closed_loop(policy, episodes, out, DriveSettings(think=False))
     (policy / "roboalign.json").write_text(json.dumps({"kind": "grpo", "created": "today"}))
-    with pytest.raises(ValueError, match='policy.kind: there "sft", now "grpo"'):
+    with pytest.raises(ValueError, match='policy.kind: found "sft", now "grpo"'):
         run_closed_loop(policy, episodes, out, DriveSettings())
     assert content_hash(out) == before
     (out / "notes.txt").write_text("mine")

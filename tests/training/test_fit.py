@@ -140,7 +140,7 @@ def test_command_line(folder, tmp_path, capsys):
     shutil.copytree(folder, out)
     assert fit_cli.main([str(out), "--vocab-size", "128"]) == 0
     assert "75 chunks" in capsys.readouterr().out
-    assert fit_cli.main([str(out), "--vocab-size", "20"]) == 1
+    assert fit_cli.main([str(out), "--vocab-size", "20"]) == 2
     assert "(found 20)" in capsys.readouterr().err.replace("\n", " ")
-    assert fit_cli.main([str(tmp_path)]) == 1
+    assert fit_cli.main([str(tmp_path)]) == 2
     assert "is no data set" in capsys.readouterr().err

@@ -9,8 +9,13 @@ import pytest
 from demo_bags import sim_contract, write_demo
 from lerobot_sets import make_dataset
 
+from roboalign_policy.core.contract import ContractError, load_contract
 from roboalign_policy.core.git_lfs import first_pointer, pointer_fault
+from roboalign_policy.core.parameter_files import entries_from_file
+from roboalign_policy.core.parameters import ParameterError
+from roboalign_policy.core.task_list import TaskListError, load_tasks
 from roboalign_policy.fast import FastError, FastTokenizer
+from roboalign_training import contract_cli
 from roboalign_training.data import convert_cli, inspect_cli, recover_cli
 from roboalign_training.data.bags import read_bag
 from roboalign_training.data.dataset import build_dataset, load_frames
@@ -21,6 +26,7 @@ from roboalign_training.data.recipe import Recipe
 from roboalign_training.data.table import read_entry
 from roboalign_training.data.video import VideoReader, read_frames
 from roboalign_training.lerobot import export_cli, import_cli
+from roboalign_training.pretrain_cli import read_config
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d7a' * 16}\nsize 4194304\n"
 TOLD = r"is a Git LFS pointer, the file of 4,194,304 bytes it stands for .* `git lfs pull`"
@@ -101,6 +107,25 @@ def test_checkpoints(tmp_path, tiny_base):
     (folder / "model.safetensors").write_text(POINTER)
     with pytest.raises(ModelError, match=rf"model.safetensors: {TOLD}"):
         load_mllm(folder)
+
+
+def test_texts_that_people_write(tmp_path, capsys):
+    file = tmp_path / "a.yaml"
+    file.write_text(POINTER)
+    told = r"Git LFS pointer, the file of 4,194,304 bytes it stands for .* `git lfs pull`"
+    with pytest.raises(ContractError, match=rf"^{file}: found a {told} in its repository\)$"):
+        load_contract(file)
+    assert contract_cli.main(["check", str(file)]) == 1
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "git lfs pull" in said and "mapping" not in said
+    assert convert_cli.main([str(tmp_path), "--contract", str(file), "--out", "x"]) != 0
+    assert "git lfs pull" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(TaskListError, match=rf"^{file}: is a {told}"):
+        load_tasks(file)
+    with pytest.raises(ParameterError, match=rf"^--params-file: {file} is a {told}"):
+        entries_from_file(file)
+    with pytest.raises(ValueError, match=rf"^--config: {file} is a {told}"):
+        read_config(["--config", str(file)])
 
 
 @pytest.mark.parametrize("kind", ["meta", "data", "videos"])

@@ -8,7 +8,9 @@ from dataclasses import fields
 
 import pytest
 
+from roboalign_policy.core.contract_files import packaged_contracts
 from roboalign_training import cli, completion_cli
+from roboalign_training.demo.plan import STAGE_NAMES
 from roboalign_training.shared.suggestions import option_fault
 from roboalign_training.training_options import make_parser
 from roboalign_training.trl_fields import trl_fields
@@ -92,6 +94,14 @@ def test_every_option_has_a_help():
     assert bare == []
 
 
+def test_no_heading_stands_twice():
+    for name, parser in parsers():
+        headings = [line for line in parser.format_help().splitlines() if line.endswith(":")]
+        headings = [line for line in headings if not line.startswith(" ")]
+        assert "options:" in headings or name in ("sft", "grpo"), name
+        assert len(headings) == len(set(headings)), (name, headings)
+
+
 def test_our_options_come_first_and_all_of_trl_on_request(capsys):
     short = make_parser("sft").format_help()
     with pytest.raises(SystemExit):
@@ -147,22 +157,56 @@ def test_numbers_below_zero_are_no_options():
     )
 
 
-def test_tab_completion_in_bash(tmp_path):
-    asked = {
-        "roboalign gr": "grpo",
-        "roboalign sft --datas": "--dataset",
-        "roboalign evaluate cl": "closed-loop",
-        "roboalign evaluate closed-loop --su": "--suites",
-        "roboalign export data --images a": "av1",
-        "roboalign gate en": "enable",
-    }
+ROBOTS = "bimanual_so101 franka_fr3 sim_panda so101 ur5e"
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("roboalign gr", "grpo"),
+        ("roboalign sft --datas", "--dataset"),
+        ("roboalign evaluate cl", "closed-loop"),
+        ("roboalign evaluate closed-loop --su", "--suites"),
+        ("roboalign export data --images a", "av1"),
+        ("roboalign gate en", "enable"),
+        ("roboalign convert bags --contract ''", f"{ROBOTS} franka.txt robots"),
+        ("roboalign convert bags --contract fr", "franka_fr3 franka.txt"),
+        ("roboalign convert bags --contract robots/m", "robots/mine.yaml"),
+        ("roboalign sft --contract ur", "ur5e"),
+        ("roboalign up --sim --contract sim", "sim_panda"),
+        ("roboalign contract check so", "so101"),
+        ("roboalign contract check ur5e sim", "sim_panda"),
+        ("roboalign doctor sim", "sim_panda"),
+        ("roboalign doctor sim_panda --sec", "--seconds"),
+        ("roboalign demo --redo cl", "closed_loop"),
+        ("roboalign demo --redo sft gr", "grpo"),
+        ("roboalign demo --redo sft --stri", "--strict"),
+        ("roboalign demo --episodes 8 --redo rec", "record"),
+        ("roboalign demo --redo sft --episodes gr", ""),
+        ("roboalign inspect data --out fr", ""),  # left to the shell: files
+    ],
+)
+def test_tab_completion_in_bash(tmp_path, line, offered):
+    (tmp_path / "robots").mkdir()
+    (tmp_path / "robots/mine.yaml").touch()
+    (tmp_path / "franka.txt").touch()
+    words = line.split()
     script = completion_cli.script()
-    for line in asked:
-        words = line.split()
-        array = " ".join(f"'{word}'" for word in words)
-        script += f"\nCOMP_WORDS=({array}); COMP_CWORD={len(words) - 1}"
-        script += '\n_roboalign; echo "${COMPREPLY[*]}"'
+    script += f"\nCOMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}"
+    script += '\n_roboalign; echo "${COMPREPLY[*]}"'
     done = subprocess.run(
         ["bash", "--norc"], input=script, text=True, capture_output=True, cwd=tmp_path, timeout=60
     )
-    assert done.stdout.split("\n")[: len(asked)] == list(asked.values()), done.stderr
+    assert sorted(done.stdout.split()) == sorted(offered.split()), done.stderr
+    assert done.stderr == ""
+
+
+def test_completion_knows_contracts_and_stages_as_they_are():
+    script = completion_cli.script()
+    assert " ".join(packaged_contracts()) in script and ROBOTS.split() == list(
+        packaged_contracts()
+    )
+    assert " ".join(STAGE_NAMES) in script
+    helps = [(a.dest, a.help or "") for _, parser in parsers() for a in parser._actions]
+    named = {dest for dest, text in helps if "packaged" in text and "ontract" in text}
+    assert named == set(completion_cli.CONTRACTS), "a contract under another name"

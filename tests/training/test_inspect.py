@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from demo_bags import sim_contract, write_demo
+from lerobot_sets import make_dataset
 from PIL import Image
+from rich.console import Console
 
 from roboalign_training.data import inspect_cli
 from roboalign_training.data.bags import read_bag
 from roboalign_training.data.dataset import build_dataset
 from roboalign_training.data.fit import fit_dataset
 from roboalign_training.data.inspect import inspect_bag
+from roboalign_training.data.inspect_views import View
 
 SHARED = next(
     (p / "shared/data" for p in Path(__file__).resolve().parents if (p / "shared/data").is_dir()),
@@ -106,6 +109,58 @@ def test_data_set_in_the_terminal(tmp_path, capsys):
     assert "open &lt; [red]the" in page
     with Image.open(tmp_path / "pictures" / "first_frames.png") as image:
         assert image.size == (260, 130)
+
+
+def sheet(sha256, source):
+    """A balance sheet of a bag with one episode of 8 frames."""
+    frames = {"times": 8, "kept": 8, "dropped": 0, "trimmed": 0, "left_out": 0, "reasons": {}}
+    images = dict.fromkeys(("used", "in_frames", "passed_through", "encoded", "undecodable"), 0)
+    episodes = {"found": 1, "taken": 1, "left_out": {}}
+    named = {"source": source, "bag_sha256": sha256, "topics": {}}
+    return {**named, "episodes": episodes, "frames": frames, "images": images}
+
+
+def test_of_many_episodes_the_first_are_shown_and_the_others_counted_in_the_last_line(
+    tmp_path, capsys
+):
+    index = make_dataset(tmp_path / "set", episodes=27, frames=8)
+    bags = [(entry["bag_sha256"], entry["source"]) for entry in index.episodes.values()]
+    index.balance = {sha256: sheet(sha256, source) for sha256, source in bags}
+    index.save()
+    assert inspect_cli.main([str(tmp_path / "set"), "--out", str(tmp_path / "pictures")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "not shown: 7 of 27 episodes, 8 of 28 lines of balance (--all shows them)"
+    shown = "\n".join(lines)
+    assert "27 episodes, 567 frames" in shown and "../bags/2025-9" not in shown
+    assert "all 27" in shown, "the sum is always there"
+    assert "../bags/2025-9" in (tmp_path / "pictures/index.html").read_text()
+    assert inspect_cli.main([str(tmp_path / "set"), "--all"]) == 0
+    everything = capsys.readouterr().out
+    assert all(f"../bags/2025-{n} " in everything for n in range(27))
+    assert "not shown" not in everything
+
+
+def test_faults_and_tables_of_a_view_are_cut_with_a_word_about_each(capsys):
+    rows = [["topic"], *([f"/t{n}"] for n in range(5))]
+    view = View("bag x", ["a fact"], [("topics", rows), ("left out", rows[:3])],
+                [f"fault {n}" for n in range(4)])  # fmt: skip
+    unshown = inspect_cli.show(view, Console(), 2)
+    assert unshown == ["3 of 5 topics", "2 of 4 faults"]
+    shown = capsys.readouterr().out
+    assert "/t1" in shown and "/t2" not in shown and "fault 1" in shown and "fault 2" not in shown
+    assert inspect_cli.show(view, Console(), None) == []
+    assert "/t4" in capsys.readouterr().out
+
+
+def test_a_pipe_folds_and_cuts_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS")
+    long = "put the red cube that stands to the left of the plate onto the blue one " * 3
+    write_demo(tmp_path / "ep", count=20, instruction=long.strip())
+    build_dataset([tmp_path / "ep"], None, tmp_path / "set")
+    for path in ("ep", "set"):
+        assert inspect_cli.main([str(tmp_path / path)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert any(long.strip() in line and "success" in line for line in lines)
 
 
 @pytest.mark.skipif(SHARED is None, reason="no ../shared/data beside the checkout")

@@ -204,7 +204,9 @@ def test_the_same_export_is_left_alone_and_another_refused(dataset, exported, tm
     before = {p: p.stat().st_mtime_ns for p in exported.rglob("*")}
     assert export_dataset(dataset, exported, images="png").existed
     assert {p: p.stat().st_mtime_ns for p in exported.rglob("*")} == before
-    with pytest.raises(DatasetError, match=r"another export: found .*png.*expected .*h264"):
+    with pytest.raises(
+        DatasetError, match=r'another export: crf: .*; storage: found "png", now "h264"; nothing'
+    ):
         export_dataset(dataset, exported, images="h264")
     make_dataset(tmp_path / "other", episodes=1)
     with pytest.raises(DatasetError, match="is another export"):
@@ -265,7 +267,7 @@ def test_command_line(dataset, tmp_path, capsys):
     assert "2 frames are missing" in printed.err
     assert export_cli.main([str(dataset), "--out", str(out), "--images", "png"]) == 0
     assert "the same export was there" in capsys.readouterr().out
-    assert export_cli.main([str(dataset), "--out", str(out), "--crf", "20"]) == 1
+    assert export_cli.main([str(dataset), "--out", str(out), "--crf", "20"]) == 2
     assert "is another export" in capsys.readouterr().err
-    assert export_cli.main([str(tmp_path / "none"), "--out", str(out)]) == 1
+    assert export_cli.main([str(tmp_path / "none"), "--out", str(out)]) == 2
     assert "is no data set" in capsys.readouterr().err

@@ -6,13 +6,16 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from lerobot_sets import (
     ACTION,
     SHAPE,
     STATE,
+    TOP,
     arm_contract,
+    edit_info,
     edit_rows,
     make_dataset,
     make_v21,
@@ -21,6 +24,7 @@ from lerobot_sets import (
     write_lines,
     write_mp4,
 )
+from lerobot_v30 import make_v30
 
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
@@ -80,10 +84,10 @@ def test_what_could_not_be_read_is_tried_again(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "text"),
     [
-        (lambda m: write_mp4(m["video"], m["images"][:9], 10), "ends after 9 of the 15 frames"),
+        (lambda m: write_mp4(m["video"], m["images"][:9], 10), "has 9 images, expected 15 up to"),
         (
             lambda m: write_mp4(m["video"], m["images"], 7),
-            "frame 1 of the episode: found the next",
+            "has 7 images a second, expected 10",
         ),
         (
             lambda m: write_mp4(m["video"], m["images"][:, :32], 10),
@@ -109,6 +113,21 @@ def test_files_that_are_not_what_the_metadata_says(tmp_path, damage, text):
     with pytest.raises(AssertionError, match=text):
         raise AssertionError(said[0])
     assert not list((tmp_path / "ours/data").glob(".*"))
+
+
+def test_an_episode_without_frames_costs_no_other_one(tmp_path):
+    """Listed behind the others of a shared video: it has no images, and takes none from them."""
+    make_v30(tmp_path / "cubes", (12, 15))
+    path = tmp_path / "cubes/meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    ends = rows[1][f"videos/{TOP}/to_timestamp"]
+    none = {"episode_index": 2, "length": 0, f"videos/{TOP}/from_timestamp": ends}
+    pq.write_table(pa.Table.from_pylist([*rows, {**rows[1], **none}], table.schema), path)
+    edit_info(tmp_path / "cubes", lambda info: info.update(total_episodes=3))
+    done = import_dataset(tmp_path / "cubes", tmp_path / "ours", CONTRACT)
+    assert done.added == ["cubes-000000", "cubes-000001"]
+    assert len(done.failed) == 1 and "episode 2: its frames" in done.failed[0]
 
 
 def test_an_interrupted_import_is_picked_up(v21, tmp_path):

@@ -261,7 +261,7 @@ def test_command_line(v21, tmp_path, capsys):
     edit_info(v21, lambda i: [i["features"][key].update(names) for key in (STATE, ACTION)])
     edit_info(v21, lambda i: i["features"].update({"next.reward": {"dtype": "float32"}}))
     options = [str(v21), "--out", str(tmp_path / "ours"), "--contract", str(contract)]
-    assert import_cli.main(options) == 1
+    assert import_cli.main(options) == 2
     printed = " ".join(capsys.readouterr().err.split())
     assert "image.hand: no feature observation.images.hand" in printed
     assert "found dimensions m0, m1, m2, m3, m4, m5" in printed
@@ -272,7 +272,7 @@ def test_command_line(v21, tmp_path, capsys):
     assert f"taken: image.hand from {TOP}, state.joints from {STATE}" in printed.out
     assert "not taken: next.reward" in printed.out
     assert "3 episodes, 36 frames (3 new episodes, 0 known before)" in printed.out
-    assert import_cli.main([*options, "--map", "wrong"]) == 1
+    assert import_cli.main([*options, "--map", "wrong"]) == 2
     assert "--map: found 'wrong', expected LEFT=RIGHT" in capsys.readouterr().err
     next(v21.glob("videos/*/*/episode_000001.mp4")).write_bytes(b"no video")
     assert import_cli.main(options) == 1

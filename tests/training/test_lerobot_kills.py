@@ -20,7 +20,8 @@ from lerobot_sets import arm_contract, make_dataset
 
 from roboalign_training.data.dataset import build_dataset
 from roboalign_training.data.recipe import Recipe
-from roboalign_training.data.video import CODECS, VideoWriter, join_videos
+from roboalign_training.data.video import CODECS, VideoWriter
+from roboalign_training.data.video_joining import join_videos
 from roboalign_training.lerobot import assembly
 from roboalign_training.lerobot.export import export_dataset
 

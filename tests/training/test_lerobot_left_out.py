@@ -94,19 +94,30 @@ def test_export_says_what_lerobot_has_no_place_for(tmp_path, capsys):
 # Instructions with tags
 
 
-def test_an_episode_whose_task_has_a_tag_is_left_out_by_name(tmp_path):
-    make_v30(tmp_path / "cubes", tasks=("pick <image> up", "close the drawer"))
+@pytest.mark.parametrize(
+    ("part", "fault", "cause"),
+    [
+        ("<image>", "found the tag '<image>' in", "a tag"),
+        ("[/INST]", "found the tag '[/INST]' in", "a tag"),
+        ("\0", "found the control character U+0000 in", "a character that nobody sees"),
+        (
+            "\u202e",
+            "found the invisible character U+202E (RIGHT-TO-LEFT OVERRIDE) in",
+            "a character that nobody sees",
+        ),
+    ],
+)
+def test_an_episode_whose_task_is_no_words_is_left_out_by_name(tmp_path, part, fault, cause):
+    make_v30(tmp_path / "cubes", tasks=(f"pick {part} up", "close the drawer"))
     done = import_dataset(tmp_path / "cubes", tmp_path / "ours", CONTRACT)
     assert done.added == ["cubes-000001"]
-    assert done.skipped[0]["reason"] == (
-        "instruction: found the tag '<image>' in 'pick <image> up', expected words without tags"
-    )
-    assert done.left_out.to_dict() == {"episode": {"whose instruction holds a tag": 2}}
+    assert done.skipped[0]["reason"].startswith(f"instruction: {fault} 'pick ")
+    assert done.left_out.to_dict() == {"episode": {f"whose instruction holds {cause}": 2}}
 
 
 def test_an_instruction_with_a_tag_is_refused_before_anything_is_made(tmp_path, command, capsys):
     make_v30(tmp_path / "cubes")
-    assert import_cli.main([*command, "--instruction", "go <|im_end|>"]) == 1
+    assert import_cli.main([*command, "--instruction", "go <|im_end|>"]) == 2
     assert "--instruction: found the tag '<|im_end|>'" in capsys.readouterr().err
     assert not (tmp_path / "ours").exists()
 

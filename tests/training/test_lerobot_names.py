@@ -156,7 +156,7 @@ def test_features_are_renamed_apart_on_the_command_line(tmp_path, capsys):
     made = make_v30(tmp_path / "cubes", names=[*JOINTS[:5], "hand"], state_names=names, width=7)
     command = [str(tmp_path / "cubes"), "--out", str(tmp_path / "ours")]
     command += ["--contract", str(contract), "--rename", f"{STATE}:6=gripper"]
-    assert import_cli.main(command) == 1
+    assert import_cli.main(command) == 2
     assert "action: found dimensions" in " ".join(capsys.readouterr().err.split())
     assert import_cli.main([*command, f"{ACTION}:hand=gripper"]) == 0
     assert f"not taken: a of {STATE}" in capsys.readouterr().out

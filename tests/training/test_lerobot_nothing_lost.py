@@ -25,6 +25,7 @@ from roboalign_training.lerobot import export_cli, import_cli
 from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.lerobot.identity import Identity
 from roboalign_training.lerobot.importing import import_dataset
+from roboalign_training.shared.outputs import OutputError
 
 CONTRACT = so101_contract("image.top", SHAPE, rate_hz=10.0)
 
@@ -121,9 +122,15 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, name):
 def test_a_source_is_no_place_for_its_own_import(tmp_path):
     make_v30(tmp_path / "cubes")
     before = tree(tmp_path / "cubes")
-    with pytest.raises(DatasetError, match="holds meta and is no data set"):
-        import_dataset(tmp_path / "cubes", tmp_path / "cubes", CONTRACT)
+    for out, how in (("cubes", "is"), ("cubes/ours", "lies in"), (".", "holds")):
+        with pytest.raises(OutputError, match=f"--out: found .*, which {how} what is read"):
+            import_dataset(tmp_path / "cubes", tmp_path / out, CONTRACT, overwrite=True)
     assert tree(tmp_path / "cubes") == before
+    make_v30(tmp_path / "other")
+    before = tree(tmp_path / "other")
+    with pytest.raises(OutputError, match="which is a LeRobot data set, expected a new folder or"):
+        import_dataset(tmp_path / "cubes", tmp_path / "other", CONTRACT)
+    assert tree(tmp_path / "other") == before
 
 
 def test_other_options_replace_only_with_overwrite(imported, tmp_path):
@@ -131,7 +138,9 @@ def test_other_options_replace_only_with_overwrite(imported, tmp_path):
     gains = {"gripper": (0.5, 0.0)}
     with pytest.raises(DatasetError) as error:
         import_dataset(tmp_path / "cubes", tmp_path / "ours", CONTRACT, gains=gains)
-    assert "cubes-000000 was imported with gains None, found {" in str(error.value)
+    said = str(error.value)
+    differing = "gains.{} 5: found nothing, now [0.5, 0.0]; "
+    assert f"options: {differing.format('action')}{differing.format('state.joints')}no" in said
     assert "replace what is there with --overwrite" in str(error.value)
     assert tree(tmp_path / "ours") == before
     done = import_dataset(
@@ -249,11 +258,11 @@ def test_an_export_replaces_another_only_with_overwrite(tmp_path, capsys):
     assert export_cli.main([*command, "--images", "png"]) == 0
     before = tree(tmp_path / "theirs")
     assert export_cli.main([*command, "--images", "png"]) == 0
-    assert export_cli.main(command) == 1
+    assert export_cli.main(command) == 2
     printed = " ".join(capsys.readouterr().err.split())
-    assert "exists and is another export" in printed
+    assert "exists and is another export: crf: found nothing, now 23; storage: found" in printed
     assert "choose another folder, or replace it with --overwrite" in printed
-    assert export_cli.main([*command, "--crf", "99", "--overwrite"]) == 1
+    assert export_cli.main([*command, "--crf", "99", "--overwrite"]) == 2
     assert tree(tmp_path / "theirs") == before
     assert export_cli.main([*command, "--overwrite"]) == 0
     assert tree(tmp_path / "theirs") != before
@@ -267,8 +276,10 @@ def test_what_is_no_export_is_never_replaced(tmp_path, overwrite):
     make_dataset(tmp_path / "kitchen")
     make_v21(tmp_path / "cubes")
     before = tree(tmp_path)
-    for out in ("cubes", "kitchen"):
-        with pytest.raises(DatasetError, match="is no export of a RoboAlign data set"):
+    with pytest.raises(DatasetError, match="is no export of a RoboAlign data set"):
+        export_dataset(tmp_path / "kitchen", tmp_path / "cubes", overwrite=overwrite)
+    for out, how in (("kitchen", "is"), ("kitchen/data/theirs", "lies in"), (".", "holds")):
+        with pytest.raises(OutputError, match=f"--out: found .*, which {how} what is read"):
             export_dataset(tmp_path / "kitchen", tmp_path / out, overwrite=overwrite)
     assert tree(tmp_path) == before
 

@@ -172,7 +172,7 @@ def test_a_task_with_half_a_character_is_left_out(tmp_path, capsys):
         assert r"its task is no text: found '\ud800' in 'pick\ud800up'" in printed.err
         assert printed.out.endswith("left out: 1 episode (whose task has half a character)\n")
     assert sorted(load_index(tmp_path / "ours").episodes) == ["cubes-000001"]
-    assert import_cli.main([*command, "--instruction", "go\udcff"]) == 1
+    assert import_cli.main([*command, "--instruction", "go\udcff"]) == 2
     assert r"--instruction: found '\udcff'" in capsys.readouterr().err
 
 
@@ -196,7 +196,7 @@ def test_what_is_not_of_the_export_is_named_and_nothing_changed(tmp_path, export
     path.parent.mkdir(exist_ok=True)
     path.write_text("mine")
     before = tree(tmp_path)
-    assert export_cli.main([*exported, "--crf", "40", "--overwrite"]) == 1
+    assert export_cli.main([*exported, "--crf", "40", "--overwrite"]) == 2
     assert f"holds {name} beside the export" in capsys.readouterr().err
     assert tree(tmp_path) == before
     assert export_cli.main(exported) == 0, "the same export is left alone, whatever is with it"
@@ -227,7 +227,7 @@ def test_an_export_that_lacks_files_is_made_anew_with_overwrite(tmp_path, export
     shutil.rmtree(tmp_path / "theirs/videos/observation.images.wrist")
     before = tree(tmp_path)
     capsys.readouterr()
-    assert export_cli.main(exported) == 1
+    assert export_cli.main(exported) == 2
     printed = capsys.readouterr().err
     assert "2 of its " in printed
     assert "data/chunk-000/file-000.parquet is missing (and 1 more)" in printed
@@ -241,5 +241,5 @@ def test_a_file_of_another_size_is_told(tmp_path, exported, capsys):
     path = tmp_path / "theirs/data/chunk-000/file-000.parquet"
     size = path.stat().st_size
     path.write_bytes(b"PAR1")
-    assert export_cli.main(exported) == 1
+    assert export_cli.main(exported) == 2
     assert f"file-000.parquet has 4 bytes, expected {size}" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from lerobot_sets import SHAPE, TOP, make_v21, so101_contract, write_mp4
-from lerobot_v30 import make_v30, mark_of, marked_images
+from lerobot_v30 import VIDEO, make_v30, mark_of, marked_images
 
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
@@ -87,7 +87,8 @@ def test_times_that_drift_within_the_video_are_no_fault():
     ],
 )  # fmt: skip
 def test_where_the_video_has_more_images_what_does_not_fit_is_refused(moved, ends, faults):
-    found = find_starts(spans(LENGTHS, moved, ends), times(40), FPS)
+    """Ten more, an episode that is not listed."""
+    found = find_starts(spans(LENGTHS, moved, ends), times(46), FPS)
     assert {n for n, start in found.items() if start.fault} == set(faults)
     for number, fault in faults.items():
         assert fault in found[number].fault
@@ -107,6 +108,42 @@ def test_a_video_divided_otherwise_is_not_divided_by_the_lengths():
     found = find_starts(said, times(36), FPS)
     assert found[0].fault == "its video spans 11 images, and it has 12 frames"
     assert starts(found) == {0: 0, 1: 11, 2: 27}
+
+
+@pytest.mark.parametrize(
+    ("count", "said", "fault"),
+    [
+        (35, True, "its video has 35 images, expected 36 up to the end of episode 2: which are"),
+        (35, False, "its video has 35 images, expected 36 up to the end of episode 2: which are"),
+        (30, True, "its video has 30 images, expected 36 up to the end of episode 2: which are"),
+        (37, True, "its video has 37 images, expected 36 up to the end of episode 2: which of"),
+        (44, True, "its video has 44 images, expected 36 up to the end of episode 2: which of"),
+        (27, True, ""),  # the last episode has none: the others have theirs
+        (45, True, ""),  # as many as an episode: one that is not listed
+        (37, False, ""),  # nothing says where the last one ends
+    ],
+)
+def test_an_image_too_few_or_too_many_may_be_any_one(count, said, fault):
+    """Nobody can tell whether what is missing is the first or the last: none is taken."""
+    found = find_starts(spans(LENGTHS, said=said), times(count), FPS)
+    assert all(start.fault.startswith(fault) for start in found.values())
+    assert fault or not any(start.fault for start in found.values())
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_images_that_are_not_one_a_frame_cost_their_episode(said):
+    """One that is shown between two frames, or none where a frame is: times tell which."""
+    between = np.insert(times(36), 15, 1.45)
+    found = find_starts(spans(LENGTHS, said=said), between, FPS)
+    assert {n for n, start in found.items() if start.fault} == {1}
+    assert found[1].fault == (
+        "image 15 of its video is shown at 1.4500 s, expected frame 3 of the episode at 1.5000 s"
+    )
+    found = find_starts(spans(LENGTHS, said=said), np.delete(times(36), 15), FPS)
+    assert {n for n, start in found.items() if start.fault} == {1}
+    assert found[1].fault == (
+        "image 15 of its video is shown at 1.6000 s, expected frame 3 of the episode at 1.5000 s"
+    )
 
 
 def test_episodes_that_were_taken_out_leave_their_images():
@@ -152,7 +189,8 @@ def test_no_image_is_that_of_another_frame(tmp_path, moved):
 def test_images_that_cannot_be_told_are_left_out_and_said(tmp_path):
     images = marked_images(LENGTHS)
     images[2] = np.concatenate([images[2], images[2][-1:]])
-    make_v30(tmp_path / "cubes", LENGTHS, moved={1: -1}, moved_ends={1: -1}, video=images)
+    ends = {1: -1, 2: 1}
+    make_v30(tmp_path / "cubes", LENGTHS, moved={1: -1}, moved_ends=ends, video=images)
     done = import_dataset(tmp_path / "cubes", tmp_path / "ours", CONTRACT)
     assert shown(tmp_path / "ours") == truth(2)
     assert [e["id"] for e in done.skipped] == ["cubes-000000", "cubes-000001"]
@@ -174,6 +212,73 @@ def test_a_missing_image_costs_its_episode_alone(tmp_path):
     assert shown(tmp_path / "ours") == truth(1, 2)
 
 
+@pytest.mark.parametrize(("place", "count"), [(5, 37), (20, 37), (5, 35), (20, 35)])
+def test_a_shared_video_with_another_number_of_images_is_not_taken_shifted(tmp_path, place, count):
+    """One image twice, or not there, and metadata that knows nothing of it."""
+    images = np.concatenate(marked_images(LENGTHS))
+    if count == 37:
+        images = np.insert(images, place, images[place], axis=0)
+    else:
+        images = np.delete(images, place, axis=0)
+    make_v30(tmp_path / "cubes", LENGTHS, video=[images])
+    with pytest.raises(DatasetError) as error:
+        import_dataset(tmp_path / "cubes", tmp_path / "ours", CONTRACT)
+    text = f"images of {TOP} cannot be told: its video has {count} images, expected 36 up to"
+    assert str(error.value).count(text) == 3 and f"({VIDEO})" in str(error.value)
+    assert not (tmp_path / "ours").exists()
+
+
+def test_a_video_of_an_episode_alone_that_lacks_an_image_costs_it(tmp_path):
+    """v2.1; the first image is missing here, which nobody can see."""
+    made = make_v21(tmp_path / "cubes")
+    write_mp4(made[1]["video"], made[1]["images"][1:], 10)
+    done = import_dataset(tmp_path / "cubes", tmp_path / "ours", CONTRACT)
+    assert done.added == ["cubes-000000", "cubes-000002"]
+    (entry,) = done.skipped
+    file = made[1]["video"].relative_to(tmp_path / "cubes")
+    assert entry["reason"] == (
+        f"images of {TOP} cannot be told: its video has 14 images, expected 15 up to the end of "
+        f"episode 1: which are missing cannot be told ({file})"
+    )
+    assert done.left_out.line() == "left out: 1 episode (whose images cannot be told from others)"
+
+
+@pytest.mark.parametrize("twice", [True, False])
+def test_a_video_of_another_frame_rate_is_not_taken(tmp_path, twice):
+    """20 Hz with every image twice, which would fit by time, or with as many as frames."""
+    made = make_v21(tmp_path / "cubes")
+    images = made[1]["images"]
+    write_mp4(made[1]["video"], np.repeat(images, 2, axis=0) if twice else images, 20)
+    done = import_dataset(tmp_path / "cubes", tmp_path / "ours", CONTRACT)
+    assert done.added == ["cubes-000000", "cubes-000002"]
+    file = made[1]["video"].relative_to(tmp_path / "cubes")
+    assert [entry["reason"] for entry in done.skipped] == [
+        f"frame rate of {TOP}: {file} has 20 images a second, expected 10, the fps in "
+        "meta/info.json"
+    ]
+    assert done.left_out.line() == "left out: 1 episode (whose video has another frame rate)"
+    again = import_dataset(tmp_path / "cubes", tmp_path / "ours", CONTRACT)
+    assert (again.known, again.left_out.line()) == (3, done.left_out.line())
+
+
+def test_a_shared_video_of_another_frame_rate_is_not_taken(tmp_path):
+    """As many images as frames: the first episode would show every second one of them."""
+    make_v30(tmp_path / "cubes", LENGTHS)
+    write_mp4(tmp_path / "cubes" / VIDEO, np.concatenate(marked_images(LENGTHS)), 20)
+    with pytest.raises(DatasetError, match=f"frame rate of {TOP}: {VIDEO} has 20 images a"):
+        import_dataset(tmp_path / "cubes", tmp_path / "ours", CONTRACT)
+
+
+def test_a_video_that_is_repaired_is_read_again(tmp_path):
+    """What was left out is known by its files."""
+    made = make_v21(tmp_path / "cubes")
+    write_mp4(made[1]["video"], made[1]["images"][1:], 10)
+    import_dataset(tmp_path / "cubes", tmp_path / "ours", CONTRACT)
+    write_mp4(made[1]["video"], made[1]["images"], 10)
+    done = import_dataset(tmp_path / "cubes", tmp_path / "ours", CONTRACT)
+    assert done.added == ["cubes-000001"]
+
+
 def test_images_beyond_the_frames_of_a_video_are_said(tmp_path):
     """v2.1, where every episode has a video of its own."""
     made = make_v21(tmp_path / "cubes")
@@ -183,6 +288,7 @@ def test_images_beyond_the_frames_of_a_video_are_said(tmp_path):
     assert len(done.added) == 3
     (note,) = (note for note in done.notes if "without a frame" in note)
     assert note.startswith(f"{TOP}: images without a frame: 2, in 1 videos (first: videos/")
+    assert "right where the others come last, as those of a discarded take do" in note
     assert done.left_out.line() == "left out: 2 images (of no episode)"
 
 

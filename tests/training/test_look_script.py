@@ -180,8 +180,9 @@ def test_setup_installs_every_file_of_the_page():
 
 
 @pytest.fixture
-def page(tmp_path):
-    """A data set's page."""
+def page(tmp_path, monkeypatch):
+    """A data set's page; of a data set made before such an instruction was refused."""
+    monkeypatch.setattr("roboalign_training.data.episodes.instruction_fault", lambda text: None)
     for i in range(2):
         write_demo(tmp_path / f"ep{i}", seed=i, count=20, instruction=HOSTILE)
     build_dataset([tmp_path / "ep0", tmp_path / "ep1"], None, tmp_path / "set")

@@ -81,12 +81,14 @@ def sft(world, out):
         words,
         [
             (["--dataset", str(world / "nowhere")], "nowhere: is no data set"),
-            (["--max_steps", "3"], "arguments.trainer.max_steps: there 2, now 3"),
-            (["--weight_act", "0.5"], "arguments.sft.weight_act: there 0.05, now 0.5"),
+            (["--max_steps", "3"], "has finished (arguments.trainer.max_steps: found 2, now 3), "),
+            (["--max_steps", "3", "--resume", "true"], f"with --base {out / 'policy'} and an"),
+            (["--max_steps", "3", "--weight_act", "0.5"], "holds the result of another configura"),
+            (["--weight_act", "0.5"], "arguments.sft.weight_act: found 0.05, now 0.5"),
             (["--per_device_train_batch_size", "-4"], "per_device_train_batch_size: found -4"),
             (["--resume", "false"], "resume: found false, and there is a run"),
             (["--datset", "x"], "there is no option --datset; did you mean --dataset?"),
-            (["--base", str(world / "gone")], 'arguments.sft.base: there "'),
+            (["--base", str(world / "gone")], 'arguments.sft.base: found "'),
         ],
         out,
     )
@@ -101,7 +103,7 @@ def grpo(world, out):
         words,
         [
             (["--dataset", str(world / "nowhere")], "nowhere: is no data set"),
-            (["--samples", "3"], "arguments.grpo.samples: there 2, now 3"),
+            (["--samples", "3"], "arguments.grpo.samples: found 2, now 3"),
             (["--learning_rate", "-1"], "learning_rate: found -1, expected a number above 0"),
         ],
         out,
@@ -126,7 +128,7 @@ def pretrain(world, out):
     return Case(
         words,
         [
-            (["--steps", "3"], "steps: there 2, now 3"),
+            (["--steps", "3"], "steps: found 2, now 3"),
             (["--steps", "0"], "steps: found 0, expected at least 1"),
             (["--install"], "install: would replace the packaged roboalign-tiny"),
         ],
@@ -162,7 +164,7 @@ def evaluate(world, out):
     return Case(
         words,
         [
-            (["--no-think"], "settings.think: there true, now false"),
+            (["--no-think"], "settings.think: found true, now false"),
             (["--suites", "gaol"], "suites: found ['gaol'], expected some of"),
             (["--policy", str(world / "nowhere")], "nowhere: found no such folder"),
             (["--workers", "0"], "workers: found 0, expected at least 1"),
@@ -200,7 +202,7 @@ def replay(world, out):
     return Case(
         words,
         [
-            (["--every", "2"], "settings.every: there 1, now 2"),
+            (["--every", "2"], "settings.every: found 1, now 2"),
             (["--every", "0"], "every: found 0, expected 1 or more"),
             (["--policy", str(world / "nowhere")], "nowhere: found no such folder"),
             (["--contract", "so101"], "trained for sim_panda, and contract so101 is another"),
@@ -283,8 +285,15 @@ def test_overwrite_is_what_removes_a_run_and_only_the_run(world, tmp_path):
     assert hash_of(out / "policy") != before
     assert json.loads((out / "result.json").read_text())["steps"] == 1
     assert (out / "notes.txt").read_text() == "mine"
-    assert cli.main([*words, "--dataset", str(tmp_path / "no"), "--overwrite"]) == 3
+    assert cli.main([*words, "--dataset", str(tmp_path / "no"), "--overwrite"]) == 2
     assert (out / "policy").is_dir(), "what was refused has removed nothing"
+
+
+def test_a_finished_run_is_trained_further_as_the_base_of_another(world, tmp_path, capsys):
+    words = sft_words(world, tmp_path / "run")
+    assert cli.main([*words, "--base", str(world / "policy_run" / "policy")]) == 0
+    record = json.loads((tmp_path / "run" / "policy" / "provenance.json").read_text())
+    assert record["base"]["origin"]["kind"] == "sft"
 
 
 def test_other_data_is_another_run(world, tmp_path, capsys):
@@ -301,7 +310,7 @@ def test_other_data_is_another_run(world, tmp_path, capsys):
     fit_dataset(tmp_path / "moved", vocab_size=128, overwrite=True)
     capsys.readouterr()
     assert cli.main(moved) == 2
-    assert "hashes.dataset: there " in capsys.readouterr().err
+    assert "hashes.dataset: found " in capsys.readouterr().err
     assert hash_of(out) == before
 
 
@@ -311,7 +320,7 @@ def test_overwrite_removes_nothing_that_the_run_reads(world, tmp_path, capsys):
     words = [*sft_words(world, tmp_path / "run"), "--overwrite"]
     assert cli.main([*words, "--base", str(tmp_path / "run" / "policy")]) == 2
     said = capsys.readouterr().err
-    assert f"base: {tmp_path / 'run' / 'policy'} lies in what --overwrite removes" in said
+    assert f"{tmp_path / 'run'}, which holds what is read (--base: {tmp_path / 'run'}" in said
     (tmp_path / "link").symlink_to(tmp_path / "run" / "policy")
     assert cli.main([*words, "--base", str(tmp_path / "link")]) == 2
     assert hash_of(tmp_path / "run") == before

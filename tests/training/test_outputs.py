@@ -48,7 +48,7 @@ def test_the_four_things_that_can_be_there(run, tmp_path):
     assert judged(tmp_path / "new", same) is Found.NOTHING
     with pytest.raises(OutputError) as fault:
         judged(run, {"steps": 4, "trainer": {"rate": 0.2}})
-    assert "steps: there 3, now 4; trainer.rate: there 0.1, now 0.2" in str(fault.value)
+    assert "steps: found 3, now 4; trainer.rate: found 0.1, now 0.2" in str(fault.value)
     assert "nothing was changed: choose another folder, or add --overwrite" in str(fault.value)
     assert judged(run, {"steps": 4}, ignored=["steps"]) is Found.FINISHED
     assert content_hash(run) == before
@@ -73,7 +73,7 @@ def test_only_what_the_command_made_is_removed(run):
 def test_differences_know_what_comes_back_from_json():
     assert differences({"a": [1, 2], "b": 1}, {"a": (1, 2), "c": 5}) == []
     assert differences({"a": None}, {"a": "x" * 99}) == [
-        f'a: there null, now "{"x" * 56}...',
+        f'a: found null, now "{"x" * 56}...',
     ]
 
 

@@ -182,7 +182,7 @@ def test_nothing_that_reads(tmp_path, capsys):
     (tmp_path / "noise.mcap").write_bytes(bytes(range(256)) * 100)
     assert main([str(tmp_path / "noise.mcap")]) == 1
     assert "nothing in it can be read" in " ".join(capsys.readouterr().err.split())
-    assert main([str(tmp_path / "nowhere")]) == 1
+    assert main([str(tmp_path / "nowhere")]) == 2
     assert not list(tmp_path.glob("*recovered*")) and not list(tmp_path.glob(".*"))
 
 
@@ -194,8 +194,10 @@ def test_command_line(tmp_path, capsys):
     out = " ".join(capsys.readouterr().out.split())
     assert "/joints" in out and "kept" in out and "lost: bag_0.mcap at" in out
     assert "the chunk does" in out
-    assert main([str(tmp_path / "bag"), "--out", str(tmp_path / "new")]) == 1
-    assert "exists already" in " ".join(capsys.readouterr().err.split())
+    before = state(tmp_path / "new")
+    assert main([str(tmp_path / "bag"), "--out", str(tmp_path / "new")]) == 0
+    assert "was recovered from the same files before; nothing was" in capsys.readouterr().out
+    assert state(tmp_path / "new") == before
 
 
 def test_a_torn_sqlite_file(tmp_path):
@@ -336,7 +338,7 @@ def test_what_ros2_bag_record_left_in_the_hidden_folder(tmp_path, capsys):
         "left out: 1 damaged part (how many messages were in it is not known)"
     )
     write_mcap(tmp_path / ".r2.partial/other/a.mcap", rows)
-    assert main([str(tmp_path / ".r2.partial"), "--out", str(tmp_path / "new")]) == 1
+    assert main([str(tmp_path / ".r2.partial"), "--out", str(tmp_path / "new")]) == 2
     assert "holds 2 recordings (other, r2): name one" in " ".join(capsys.readouterr().err.split())
 
 
@@ -361,8 +363,8 @@ def test_a_message_names_its_path_once(tmp_path, capsys):
     (tmp_path / "none.db3").write_bytes(bytes(5000))
     (tmp_path / "bag").mkdir()
     (tmp_path / "bag/metadata.yaml").mkdir()
-    for name in ("noise.mcap", "none.db3", "bag"):
-        assert main([str(tmp_path / name)]) == 1
+    for name, status in (("noise.mcap", 1), ("none.db3", 1), ("bag", 2)):
+        assert main([str(tmp_path / name)]) == status
         said = "".join(capsys.readouterr().err.splitlines())
         assert said.count(name) == 1, said
 

@@ -263,14 +263,14 @@ def test_pictures_show_invalid_chunks_and_errors(recording, tmp_path):
 def test_wrong_options_are_told_in_one_line(tmp_path, capsys, options, expected):
     (tmp_path / "policy").mkdir()
     argv = [str(tmp_path / "bag"), "--policy", str(tmp_path / "policy"), *options]
-    assert main(argv) == 1
+    assert main(argv) == 2
     error = capsys.readouterr().err
     assert error.startswith("roboalign replay: ") and expected in error
     assert error.count("\n") == 1
 
 
 def test_a_missing_policy_is_named_as_one(tmp_path, capsys):
-    assert main([str(tmp_path / "bag"), "--policy", str(tmp_path / "none")]) == 1
+    assert main([str(tmp_path / "bag"), "--policy", str(tmp_path / "none")]) == 2
     error = capsys.readouterr().err
     assert f"policy: {tmp_path / 'none'}: found no such folder" in error
 

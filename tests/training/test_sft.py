@@ -14,10 +14,10 @@ from trl import GRPOConfig, SFTConfig
 from roboalign_policy.models.loading import load_mllm
 from roboalign_training import sft
 from roboalign_training.arguments import ConfigError, GrpoArguments, SftArguments
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.errors import DatasetError, RefusedError
 from roboalign_training.run_folder import RunFolder
 from roboalign_training.run_layout import (
-    EXIT_DATA_FAULT,
+    EXIT_FAILED,
     EXIT_INVALID_CONFIG,
     EXIT_STOPPED,
     packaged_config,
@@ -198,13 +198,18 @@ def test_faults_have_their_exit_status_and_name_key_and_value(run, tmp_path, mon
     assert code == EXIT_INVALID_CONFIG
     assert "none.yaml" in text
 
-    def missing(*given):
-        raise DatasetError("out/data", "is no data set")
+    for error, expected in (
+        (RefusedError("out/data", "is no data set"), EXIT_INVALID_CONFIG),
+        (DatasetError("out/data", "is damaged"), EXIT_FAILED),
+    ):
 
-    monkeypatch.setattr(sft, "load_demonstrations", missing)
-    code, text = status("--dataset", "out/data")
-    assert code == EXIT_DATA_FAULT
-    assert "out/data: is no data set" in text
+        def faulty(*given, error=error):
+            raise error
+
+        monkeypatch.setattr(sft, "load_demonstrations", faulty)
+        code, text = status("--dataset", "out/data")
+        assert code == expected
+        assert text == f"data fault: {error}\n"
 
 
 def test_main_tells_a_stop_from_an_end(run, monkeypatch, tmp_path, demonstrations, tiny_base):

@@ -111,6 +111,25 @@ def test_halves_are_put_together(tmp_path, clock):
     np.testing.assert_allclose(angles[:8, 6], np.sin(numbers[:8] / 50 + 6), atol=1e-5)
 
 
+def test_messages_that_name_a_joint_twice_are_unreadable_and_counted_with_the_reason(tmp_path):
+    def change(topic, ns, msg):
+        if topic == STATES and 0.8e9 < ns - START_NS < 1.5e9:
+            msg = state(msg, [*ARM, ARM[2]], [*msg.position, 0.5])
+        yield ns, msg
+
+    bag = rewritten(tmp_path, change, 3.0)
+    plan = assert_converts(bag, two_cameras())
+    assert len(plan) > 15 and plan.dropped["state.joints: stale"] >= 2
+    always = rewritten(
+        tmp_path,
+        lambda topic, ns, msg: [
+            (ns, state(msg, [*ARM, ARM[0]], [*msg.position, 0.5]) if topic == STATES else msg)
+        ],
+    )
+    (episode,) = inspect_bag(always, two_cameras()).episodes
+    assert "joint 'panda_joint1' stands 2 times in the message" in episode.fault
+
+
 def test_a_half_that_falls_silent_loses_the_frames_and_no_others(tmp_path):
     def change(topic, ns, msg):
         return halves(topic, ns, msg, lost=lambda ns: 0.8e9 < ns - START_NS < 1.5e9)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 from demo_bags import write_recordings
 from lerobot_sets import SHAPE, make_v21, so101_contract
+from lerobot_v30 import make_v30
 
+from roboalign_policy.core.hashing import sha256_file
 from roboalign_training import trace_cli
 from roboalign_training.data.dataset import build_dataset, find_bags
 from roboalign_training.data.errors import DataError
+from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.lerobot.importing import import_dataset
 from roboalign_training.provenance import FILE, ProvenanceError, load_origin, write_origin
 from roboalign_training.trace import (
@@ -23,6 +27,7 @@ from roboalign_training.trace import (
     TraceError,
     trace,
 )
+from roboalign_training.trace_step import OF_ANOTHER
 
 
 @pytest.fixture
@@ -122,6 +127,91 @@ def test_an_imported_data_set_leads_to_lerobots_files(tmp_path):
     assert f"{CHANGED}: no {part.name}" in found
     shutil.rmtree(tmp_path / "cubes")
     assert {s.state for s in trace(folder).walk() if s.kind == LEROBOT} == {GONE}
+
+
+def lerobot_steps(step):
+    return [s for s in step.walk() if s.kind == LEROBOT]
+
+
+def test_the_way_ends_with_what_the_lerobot_data_set_says_of_itself(tmp_path, capsys):
+    make_v30(tmp_path / "cubes")
+    contract = so101_contract("image.top", SHAPE, rate_hz=10.0)
+    import_dataset(tmp_path / "cubes", tmp_path / "data", contract)
+    for number, step in enumerate(lerobot_steps(trace(tmp_path / "data"))):
+        assert step.name == str(tmp_path / "cubes") and step.state == AS_IT_WAS
+        assert step.facts == {"format": "LeRobot v3.0", "episode": str(number), "episodes": "3",
+                              "frames": "36", "fps": "10"}  # fmt: skip
+    info = tmp_path / "cubes/meta/info.json"
+    text = info.read_text()
+    info.write_text(text.replace('"fps": 10', '"robot_type": "so101_follower", "fps": 10'))
+    assert trace_cli.main([str(tmp_path / "data")]) == 0
+    assert "; robot: so101_follower; episodes: 3;" in capsys.readouterr().out
+    info.write_text("{")
+    (first, *_) = lerobot_steps(trace(tmp_path / "data"))
+    assert "cannot be read" in first.facts["meta/info.json"] and first.state == AS_IT_WAS
+    info.unlink()
+    assert lerobot_steps(trace(tmp_path / "data"))[0].facts == {
+        "format": "LeRobot v3.0", "episode": "0",
+    }  # fmt: skip
+
+
+def test_a_file_that_many_episodes_share_is_hashed_once(tmp_path, monkeypatch):
+    make_v30(tmp_path / "cubes")
+    import_dataset(
+        tmp_path / "cubes", tmp_path / "data", so101_contract("image.top", SHAPE, rate_hz=10.0)
+    )
+    hashed = []
+    monkeypatch.setattr(
+        "roboalign_training.trace_step.sha256_file",
+        lambda file: hashed.append(file.name) or sha256_file(file),
+    )
+    assert set(states(trace(tmp_path / "data"), LEROBOT).values()) == {AS_IT_WAS}
+    assert sorted(hashed) == ["file-000.mp4", "file-000.parquet"]
+
+
+def test_an_export_of_what_was_imported_leads_on_to_the_first_lerobot_data_set(tmp_path, capsys):
+    make_v30(tmp_path / "cubes")
+    contract = so101_contract("image.top", SHAPE, rate_hz=10.0)
+    index = import_dataset(tmp_path / "cubes", tmp_path / "data", contract).index
+    export_dataset(tmp_path / "data", tmp_path / "export", images="png")
+    import_dataset(tmp_path / "export", tmp_path / "again")
+    outer, inner, *_ = lerobot_steps(trace(tmp_path / "again"))
+    assert outer.name == str(tmp_path / "export") and outer.state == AS_IT_WAS
+    exported = f"data set {index.hashes['dataset'][:12]} (so101)"
+    assert outer.facts["export of"] == exported and outer.facts["robot"] == "so101"
+    assert (inner.name, inner.state) == ("../cubes", OF_ANOTHER)
+    assert inner.facts == {"format": "LeRobot v3.0", "episode": "0"}
+    assert not [s for s in trace(tmp_path / "again").walk() if s.kind == "bag"]
+    # The export itself, by any of its files, says the same.
+    for path in (tmp_path / "export", *(tmp_path / "export").rglob("file-000.parquet")):
+        step = trace(path)
+        assert step.kind == LEROBOT and step.facts["export of"] == exported
+        assert [s.name for s in step.children] == sorted(index.episodes)
+        assert step.children[0].children[0].facts == inner.facts
+    assert trace_cli.main([str(tmp_path / "again")]) == 0
+    assert "1 as it was, 1 of another data set" in capsys.readouterr().out
+
+
+def test_a_lerobot_data_set_by_itself(tmp_path, capsys):
+    make_v21(tmp_path / "cubes")
+    for path in (tmp_path / "cubes", *(tmp_path / "cubes").rglob("episode_000000.*")):
+        step = trace(path)
+        assert (step.kind, step.name) == (LEROBOT, str(tmp_path / "cubes"))
+        assert step.facts["format"] == "LeRobot v2.1" and step.facts["episodes"] == "3"
+    assert trace_cli.main([str(tmp_path / "cubes")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "1 source: 1 of unknown origin"
+
+
+def test_of_many_imported_episodes_a_few_are_shown(tmp_path, capsys):
+    black = [np.zeros((9, *SHAPE), np.uint8)] * 9
+    make_v30(tmp_path / "cubes", (9,) * 9, video=black)
+    contract = so101_contract("image.top", SHAPE, rate_hz=10.0)
+    import_dataset(tmp_path / "cubes", tmp_path / "data", contract)
+    export_dataset(tmp_path / "data", tmp_path / "export", images="png")
+    import_dataset(tmp_path / "export", tmp_path / "again")
+    for folder in ("data", "again", "export"):
+        assert trace_cli.main([str(tmp_path / folder)]) == 0
+        assert "... and 4 more episodes (--all)" in capsys.readouterr().out
 
 
 def test_fast_hashes_nothing(lab):

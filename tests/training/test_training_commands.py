@@ -2,6 +2,8 @@
 
 import errno
 import json
+import logging
+import os
 from dataclasses import replace
 from functools import partial
 
@@ -13,8 +15,11 @@ from roboalign_training.arguments import ConfigError, GrpoArguments, SftArgument
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.demonstrations import check_instructions
 from roboalign_training.dev_score import DevScore
+from roboalign_training.library_log import library_log
 from roboalign_training.run_callback import RunCallback
+from roboalign_training.shared.write_errors import write_fault
 from roboalign_training.training_options import read_options
+from roboalign_training.trl_fields import trl_fields
 
 
 @pytest.fixture
@@ -53,6 +58,11 @@ def train(demonstrations, tiny_base, tmp_path, monkeypatch, capsys):
         ("--weight_act inf", "weight_act: found inf, expected a finite number, 0 or more"),
         ("--scene_questions 0", "scene_questions: found 0, expected at least 1, or --weight_sce"),
         ("--logging_steps 0", "logging_steps: found 0, expected a number above 0"),
+        ("--resume_from_checkpoint nowhere",
+         "resume_from_checkpoint: found 'nowhere', expected it to be left out: the same command"),
+        ("--resume-from-checkpoint true", "resume_from_checkpoint: found 'true', expected it to"),
+        ("--do_predict", "do_predict: found 'true', expected it to be left out: `roboalign ev"),
+        ("--no_do_eval", "no_do_eval: found 'true', expected it to be left out: eval_strategy"),
     ],
 )  # fmt: skip
 def test_refusals_name_option_value_and_expectation(words, text, capsys):
@@ -81,11 +91,22 @@ def test_values_of_a_file_are_refused_with_its_name(tmp_path):
         ("dev_frames: many", "mine.yaml: dev_frames: found 'many', expected a whole number"),
         ("freeze_vision: 3", "mine.yaml: freeze_vision: found 3, expected true or false"),
         ("- a", "mine.yaml: found list, expected a mapping"),
+        ("resume_from_checkpoint: x", "mine.yaml: resume_from_checkpoint: found 'x', expected it"),
         ("learning_rte: 1", "mine.yaml: unknown key 'learning_rte'; did you mean 'learning_rate'"),
     ):
         file.write_text(text)
         with pytest.raises(ConfigError, match=expected):
             read_options("sft", ["--config", str(file), "--dataset", "x"])
+
+
+def test_options_that_nobody_looks_at_are_those_that_transformers_leaves_to_the_script():
+    from roboalign_training import trainer_checks
+
+    for kind in ("sft", "grpo"):
+        unused = {n for n, f in trl_fields(kind).items() if "Not directly used by" in f.help}
+        assert unused == trainer_checks._USELESS.keys()
+    read_options("sft", ["--dataset", "x"])
+    trainer_checks.check_values("sft", "sft.yaml", {"resume_from_checkpoint": None}, {})
 
 
 def test_one_name_for_one_thing_and_the_old_ones_say_so(capsys):
@@ -193,13 +214,27 @@ def test_a_full_disk_is_told_with_its_path_and_what_was_written(train, tmp_path,
     assert train()[0] == 0, "the same command goes on when there is room"
 
 
+def test_a_log_without_room_is_told_too_and_without_a_traceback(tmp_path, capsys):
+    """/dev/full answers each write as a full disk does."""
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    path = tmp_path / "log.txt"
+    path.symlink_to("/dev/full")
+    with pytest.raises(OSError) as fault, library_log() as log:
+        logging.getLogger("library").warning("a word")
+        log.to_file(path)
+    said = write_fault(fault.value)
+    assert said.startswith(f"{path}: No space left on device, writing what the libraries said (")
+    assert capsys.readouterr().err == ""
+
+
 def test_an_instruction_with_a_token_of_the_model_is_refused_at_once(
     train, demonstrations, tmp_path
 ):
     first, *rest = demonstrations.episodes
     bad = replace(first, instruction="grasp <|im_end|> the cube")
     status, _, error = train(data=replace(demonstrations, episodes=(bad, *rest)))
-    assert status == 3
+    assert status == 1
     assert "instruction of episode e0: found the tag '<|im_end|>' in 'grasp <|im_end|> " in error
     assert not (tmp_path / "run").exists()
 

@@ -22,6 +22,7 @@ LATE_S = 1.0
 """Lateness that every stream is believed; more than this and its max_age_s is another clock."""
 FEW_SHARE, FEW = 0.02, 3
 """So many stamps of another time, as a share or a count, cost themselves and not the episode."""
+_AHEAD_S = GateSettings().max_skew_s
 _YEAR_2000_NS = 946_684_800 * 10**9
 
 
@@ -50,8 +51,23 @@ class StreamTimes:
 
     @property
     def late_s(self) -> float:
-        """Lateness up to which its stamps are believed, s."""
+        """Lateness up to which its stamps are of the same clock, s."""
         return max(LATE_S, self.max_age_s)
+
+    @property
+    def is_stamped(self) -> bool:
+        """Whether there are messages, and the contract goes by their stamps."""
+        return self.clock != "receive" and self.header_ns is not None and len(self.header_ns) > 0
+
+    @property
+    def offsets_ns(self) -> np.ndarray:
+        """(N,) int64, ns; how far each stamp is ahead of its message's receipt."""
+        return np.asarray(self.header_ns) - self.receive_ns
+
+    @property
+    def offset_s(self) -> float:
+        """Median of `offsets_ns`, s."""
+        return float(np.median(self.offsets_ns)) / 1e9
 
 
 def mis_stamped(times: StreamTimes) -> np.ndarray:
@@ -115,6 +131,22 @@ def stamps_known(times: StreamTimes, wrong: np.ndarray) -> np.ndarray:
     return stamps
 
 
+def reference_stream(streams: Sequence[StreamTimes]) -> StreamTimes | None:
+    """Find the stream by whose stamps the clocks of the others are judged.
+
+    Returns:
+        None where that is the time of receipt: the recorder's clock is the measure if any stream
+        goes by it, else what most agree on.
+    """
+    stamped = [times for times in streams if times.is_stamped]
+    if not stamped or any(_meets(times, 0.0) for times in stamped):
+        return None
+    return max(
+        stamped,
+        key=lambda other: (sum(_meets(t, other.offset_s) for t in stamped), other.offset_s),
+    )
+
+
 def clock_fault(streams: Sequence[StreamTimes], rate_hz: float) -> str | None:
     """Say which clock of a recording is off and by how much; None where all meet.
 
@@ -123,47 +155,29 @@ def clock_fault(streams: Sequence[StreamTimes], rate_hz: float) -> str | None:
             over. Without the messages of `mis_stamped`.
         rate_hz: of the contract.
     """
-    ahead_s = GateSettings().max_skew_s
-    stamped: list[tuple[StreamTimes, float]] = []
-    by_receipt: list[str] = []
-    for times in streams:
-        if not len(times.receive_ns):
-            continue
-        if times.clock == "receive":
-            by_receipt.append(times.name)
-        elif times.header_ns is not None:
-            count = len(times.header_ns)
-            # A simulator's clock may begin at 0.
-            unset = int(np.count_nonzero((times.header_ns == 0) & (times.receive_ns > JUMP_NS)))
-            if count > 1 and unset > count / 2:
-                return (
-                    f"clock: header.stamp of {times.name} is 0 in {unset} of "
-                    f"{count} messages, expected the time of the measurement: let "
-                    "its driver set it, or set align.clock: receive"
-                )
-            offsets = np.asarray(times.header_ns) - times.receive_ns
-            stamped.append((times, float(np.median(offsets)) / 1e9))
-
-    def meets(times: StreamTimes, offset_s: float, other_s: float) -> bool:
-        return other_s - times.late_s <= offset_s <= other_s + ahead_s
-
-    if not stamped:
-        return None
-    # The recorder's clock is the measure if any stream goes by it, else what most agree on.
-    usual_s = 0.0
-    if not any(meets(*item, 0.0) for item in stamped):
-        usual_s = max(
-            (offset_s for _, offset_s in stamped),
-            key=lambda other_s: (sum(meets(*item, other_s) for item in stamped), other_s),
-        )
-    off = [(times, offset_s) for times, offset_s in stamped if not meets(times, offset_s, usual_s)]
-    there = [times.name for times, offset_s in stamped if meets(times, offset_s, usual_s)]
+    stamped = [times for times in streams if times.is_stamped]
+    for times in stamped:
+        # A simulator's clock may begin at 0.
+        unset = int(np.count_nonzero((times.header_ns == 0) & (times.receive_ns > JUMP_NS)))
+        count = len(times.header_ns)
+        if count > 1 and unset > count / 2:
+            return (
+                f"clock: header.stamp of {times.name} is 0 in {unset} of "
+                f"{count} messages, expected the time of the measurement: let "
+                "its driver set it, or set align.clock: receive"
+            )
+    reference = reference_stream(streams)
+    usual_s = 0.0 if reference is None else reference.offset_s
+    there = [times.name for times in stamped if _meets(times, usual_s)]
+    off = [times for times in stamped if not _meets(times, usual_s)]
     if off:
-        what = "the time of receipt" if not usual_s else f"those of {', '.join(there)}"
-        said = [_off_text(times, offset_s - usual_s, what) for times, offset_s in off]
-        agreed = f"; those of {', '.join(there)} agree with it" if there and not usual_s else ""
+        what = f"those of {', '.join(there)}" if reference else "the time of receipt"
+        said = [_off_text(times, times.offset_s - usual_s, what) for times in off]
+        agreed = f"; those of {', '.join(there)} agree with it" if there and not reference else ""
         return f"clock: {'; '.join(said)}{agreed}"
-    if usual_s and by_receipt and not -LATE_S <= usual_s <= max(ahead_s, 2 / rate_hz):
+    by_receipt = [t.name for t in streams if t.clock == "receive" and len(t.receive_ns)]
+    most_s = max(_AHEAD_S, 2 / rate_hz)
+    if reference and by_receipt and not -LATE_S <= usual_s <= most_s:
         return (
             f"clock: the stamps of {', '.join(there)} are {_distance(usual_s)} the time of "
             f"receipt, by which {', '.join(by_receipt)} are aligned: recorded by another clock "
@@ -171,6 +185,11 @@ def clock_fault(streams: Sequence[StreamTimes], rate_hz: float) -> str | None:
             "one clock); or set align.clock to header for all"
         )
     return None
+
+
+def _meets(times: StreamTimes, other_s: float) -> bool:
+    """Whether a stream's stamps can be of the clock that is `other_s` ahead of the receipt."""
+    return other_s - times.late_s <= times.offset_s <= other_s + _AHEAD_S
 
 
 def _off_text(times: StreamTimes, offset_s: float, what: str) -> str:

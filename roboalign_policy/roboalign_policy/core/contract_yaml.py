@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from roboalign_policy.core.contract_faults import ContractError, ContractFault, shown
+from roboalign_policy.core.git_lfs import pointer_fault
 
 MAX_BYTES = 1_000_000  # a contract is a few kilobytes; more is not a contract
 _STEP = re.compile(r"[^.\[\]]+|\[[0-9]+\]")
@@ -117,7 +118,8 @@ def read_contract_text(path: Path) -> ContractText:
     """Read and parse a contract file.
 
     Raises:
-        ContractError: the file is missing, is no file, is too large, is not UTF-8 or not YAML.
+        ContractError: the file is missing, no file, a Git LFS pointer, too large, not UTF-8 or
+            not YAML.
     """
     source = str(path)
     expected = "a readable YAML file in UTF-8"
@@ -127,6 +129,9 @@ def read_contract_text(path: Path) -> ContractText:
             raise ContractError(
                 [ContractFault(source, "", f"{size} bytes", f"at most {MAX_BYTES} bytes")]
             )
+        if pointer := pointer_fault(path):
+            found, _, fix = pointer.removeprefix("is ").partition(": ")
+            raise ContractError([ContractFault(source, "", found, expected, fix)])
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ContractError(

@@ -21,6 +21,7 @@ from roboalign_policy.core.clock_check import (
     stamps_known,
 )
 from roboalign_policy.core.frames import frame_times
+from roboalign_policy.core.receipt_age import late_fault
 from roboalign_policy.core.resample import commands_at
 from roboalign_policy.core.stream_buffer import StreamBuffer
 
@@ -145,7 +146,8 @@ def times_fault(
         header = None if column.header_ns is None else column.header_ns[~wrong]
         good = StreamTimes(name, clock, header, column.receive_ns[~wrong], age_s)
         found.append((good, stamps, wrong))
-    if fault := clock_fault([good for good, _, _ in found], contract.rate_hz):
+    goods = [good for good, _, _ in found]
+    if fault := clock_fault(goods, contract.rate_hz) or late_fault(goods):
         return fault
     count = len(contract.observations)
     seen = [stamps[~wrong] for _, stamps, wrong in found[:count]]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from roboalign_policy.core.image_format import ENCODINGS, check_format
 from roboalign_policy.core.selector_errors import SelectorError
 
-# encoding -> (channels, which of them are r, g, b). Source: sensor_msgs/image_encodings.hpp
+# encoding -> (channels, which of them are r, g, b)
 _ENCODINGS: dict[str, tuple[int, tuple[int, int, int]]] = {
     "rgb8": (3, (0, 1, 2)),
     "bgr8": (3, (2, 1, 0)),
@@ -20,12 +20,6 @@ _ENCODINGS: dict[str, tuple[int, tuple[int, int, int]]] = {
     "bgra8": (4, (2, 1, 0)),
     "mono8": (1, (0, 0, 0)),
 }
-#: Encodings of what JPEG and PNG files may hold; "8UC3" is what OpenCV calls a colour picture.
-_EIGHT_BITS = (*_ENCODINGS, "8UC1", "8UC3", "8UC4")
-_ENCODING = re.compile(
-    r"(rgb|bgr)a?(8|16)|mono(8|16)|bayer_[a-z]{4}(8|16)|[0-9]+[USF]C[0-9]+|"
-    r"yuv[0-9a-z_]*|yuyv|uyvy|nv[0-9]+"
-)
 _PNG, _PNG_DEPTH_AT = b"\x89PNG\r\n\x1a\n", 24  # after signature, chunk head, width and height
 
 
@@ -47,33 +41,6 @@ def decode_compressed(data: bytes | bytearray | memoryview, form: str = "") -> n
     with _opened(data) as image:
         # A conversion to what it is already would be a copy.
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def check_format(form: str) -> None:
-    """Refuse what the `format` of a CompressedImage says is no 8-bit colour or grey picture.
-
-    Source: compressed_image_transport, which writes "ENCODING; jpeg compressed TARGET": what is in
-    the file is the target, where there is one, else the encoding of the raw image; other drivers
-    write "jpeg", "ENCODING; png" or "ENCODING; compressedDepth".
-
-    Raises:
-        SelectorError: naming encoding and format.
-    """
-    first, _, rest = form.partition(";")
-    word, target = first.strip(), rest.rpartition("compressed ")[2].strip()
-    encoding = target if _is_encoding(target) else word
-    if "compresseddepth" in form.lower():
-        encoding = f"{word} as compressedDepth" if rest else "compressedDepth"
-    elif not _is_encoding(encoding) or encoding in _EIGHT_BITS:
-        return
-    raise SelectorError(
-        f"compressed image encoding {encoding!r} (format {form!r}) is none of "
-        f"{', '.join(_ENCODINGS)}"
-    )
-
-
-def _is_encoding(word: str) -> bool:
-    return _ENCODING.fullmatch(word) is not None
 
 
 def depth_fault(data: bytes | bytearray | memoryview, mode: str) -> str:
@@ -124,7 +91,7 @@ def _rows(msg: Any) -> tuple[np.ndarray, tuple[int, int, int]]:
         channels, order = _ENCODINGS[msg.encoding]
     except KeyError:
         raise SelectorError(
-            f"image encoding {msg.encoding!r} is none of {', '.join(_ENCODINGS)}"
+            f"image encoding {msg.encoding!r} is none of {', '.join(ENCODINGS)}"
         ) from None
     height, width, step = int(msg.height), int(msg.width), int(msg.step)
     data = np.frombuffer(msg.data, np.uint8)

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
-# What chat templates, image processors and answers give a meaning to. Anything between <| and |>,
-# also one half of it; a tokenizer makes one token of what it knows.
-_NAMES = (
-    "image video audio think answer tool_call tool_response s pad unk bos eos mask cls sep "
-    "image_pad video_pad vision_start vision_end im_start im_end ACTION_START ACTION_END"
+# What chat templates, image processors and answers give a meaning to; a tokenizer makes one token
+# of what it knows. Anything between <| and |>, also one half of it, with the wide bars of DeepSeek
+# too; every <word> and </word>, double as in <<SYS>> or not; and in square brackets, where words
+# may well stand, the names below: those of Llama, Mistral and Pixtral.
+_BRACKETED = (
+    "inst sys system system_prompt available_tools tool_calls tool_results tool_content args "
+    "call_id model_settings img img_break img_end audio begin_audio think prefix middle suffix"
 )
 _TAG = re.compile(
-    rf"<\|[^<>|\s]*\|>|<\||\|>|</?(?:{'|'.join(_NAMES.split())})\s*/?>|</?fast_\w*>?",
+    r"<[|｜][^<>|｜\s]*[|｜]>|<[|｜]|[|｜]>|<</?[a-z][\w.:/-]*\s*/?>>|</?[a-z][\w.:/-]*\s*/?>|"
+    rf"</?fast_\w*>?|\[/?(?:{'|'.join(_BRACKETED.split())})\]",
     re.IGNORECASE,
 )
+# White space that becomes one blank in the prompt, by Unicode's White_Space.
+_BLANKS = "\t\n\v\f\r\x85"
+# They join and part letters of words in Persian, Hindi and others.
+_JOINERS = "\u200c\u200d"
+_UNSEEN = {
+    "Cc": "the control character",
+    "Cf": "the invisible character",
+    "Cs": "half a character,",
+}
 _SHOWN = 120  # characters of an instruction in an error
 
 
@@ -26,13 +39,26 @@ def instruction_fault(text: str, special: Iterable[str] = ()) -> str | None:
         special: further texts that must not be in it, such as a tokenizer's special tokens.
 
     Returns:
-        What was found, with the tag, and what was expected; None where it is fine.
+        What was found, with the tag or character, and what was expected; None where it is fine.
     """
     if not text.strip():
         return f"found {text!r}, expected words"
+    shown = repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+    if (unseen := next(filter(_kind_of_unseen, text), None)) is not None:
+        kind, name = _kind_of_unseen(unseen), unicodedata.name(unseen, "")
+        code = f"U+{ord(unseen):04X}{f' ({name})' if name else ''}"
+        return f"found {kind} {code} in {shown}, expected words that all can see"
     match = _TAG.search(text)
     tag = match.group() if match else next((s for s in special if s and s in text), None)
-    if tag is None:
+    return f"found the tag {tag!r} in {shown}, expected words without tags" if tag else None
+
+
+def _kind_of_unseen(character: str) -> str | None:
+    """What a character that nobody sees is; None of all others, blanks and joiners included.
+
+    Such characters turn words around on the screen (U+202E), end texts in other programs (U+0000)
+    or hold words that only the model reads (U+E0000 and the following).
+    """
+    if character in _BLANKS or character in _JOINERS:
         return None
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    return f"found the tag {tag!r} in {shown!r}, expected words without tags"
+    return _UNSEEN.get(unicodedata.category(character))

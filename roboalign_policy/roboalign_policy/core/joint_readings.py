@@ -4,7 +4,8 @@ Every driver with joints publishes on that topic: the arm's, the gripper's, the 
 that names none of a stream's joints is not one of its messages: it is passed over, counted and
 named. Where the joints of one stream come in several messages, a reading is complete once each of
 them has come anew. A message that lacks a joint just after one that had them all is no part: a
-driver has lost a joint, and it is unreadable. So is one that names no joint.
+driver has lost a joint, and it is unreadable. So is one that names no joint, and one that names a
+joint of the stream twice.
 """
 
 from __future__ import annotations
@@ -42,13 +43,16 @@ class Share(IntEnum):
     """What a message is to a stream.
 
     OTHERS: of other joints. PART: of a reading that is not complete yet. COMPLETE: a reading, or
-    the last part of one. LACKING: it lacks a joint just after a message that had them all.
+    the last part of one. LACKING: it lacks a joint just after a message that had them all. TWICE:
+    it names a joint twice, so that nothing tells which number is the joint's. Messages of the last
+    two kinds are unreadable.
     """
 
     OTHERS = 0
     PART = 1
     COMPLETE = 2
     LACKING = 3
+    TWICE = 4
 
 
 class JointSets:
@@ -84,6 +88,8 @@ class JointSets:
             time_ns: ns; its time on the stream's clock.
         """
         present = [joint for joint in self.joints if joint in names]
+        if any(names.count(joint) > 1 for joint in present):
+            return Share.TWICE
         if len(present) == len(self.joints):
             self.whole(time_ns)
             return Share.COMPLETE

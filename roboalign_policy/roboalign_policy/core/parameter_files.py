@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from roboalign_policy.core.git_lfs import pointer_fault
 from roboalign_policy.core.parameters import ParameterError
 
 KEY = "ros__parameters"
@@ -71,6 +72,8 @@ def find_parameter_file(text: str, option: str) -> Path:
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no such file"
         raise ParameterError(f"{option}: found {text!r} ({what}), expected a parameter file")
+    if fault := pointer_fault(path):
+        raise ParameterError(f"{option}: {text} {fault}")
     return path
 
 

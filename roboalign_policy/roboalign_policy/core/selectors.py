@@ -88,14 +88,15 @@ def _index(step: int | tuple[str], parents: list[Any], path: str) -> int:
     if isinstance(step, int):
         return step
     names = _names(parents, path)
-    try:
+    count = names.count(step[0])
+    if count == 1:
         return names.index(step[0])
-    except ValueError:
-        raise MissingJointError(
-            f"path {path!r}: no joint {step[0]!r} in the message, which names "
-            f"{', '.join(map(repr, names)) or 'none'}",
-            names,
-        ) from None
+    named = f"in the message, which names {', '.join(map(repr, names)) or 'none'}"
+    if count:  # which of its numbers is the joint's, nothing tells
+        raise SelectorError(
+            f"path {path!r}: joint {step[0]!r} stands {count} times {named}, expected once"
+        )
+    raise MissingJointError(f"path {path!r}: no joint {step[0]!r} {named}", names)
 
 
 def _walk(msg: Any, steps: Sequence[str | int | tuple[str]], path: str, parents: list[Any]) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from roboalign_policy.core.git_lfs import pointer_fault
 from roboalign_policy.core.instruction import instruction_fault
 
 _LINE = re.compile(r"(?:(\d+)\s*[xX×]\s+)?(.*)", re.DOTALL)
@@ -150,9 +151,11 @@ def _lines(path: Path) -> list[str]:
     """The lines of a text file; only what ends a line in every editor ends one here.
 
     Raises:
-        TaskListError: its bytes are not UTF-8 text; the line is named.
+        TaskListError: it is a Git LFS pointer, or no UTF-8 text; then the line is named.
         OSError: it cannot be read.
     """
+    if fault := pointer_fault(path):
+        raise TaskListError(f"{path}: {fault}")
     lines = []
     for number, line in enumerate(_LINE_END.split(path.read_bytes()), start=1):
         try:

@@ -24,13 +24,16 @@ from roboalign_policy.fast.errors import EmptyInputError, FitError
 from roboalign_policy.fast.tokenizer import FastTokenizer
 from roboalign_policy.fast.vocabulary import MAX_CODE
 
+MARGIN = 1.5
+"""See `fit_tokenizer`."""
+
 
 def fit_tokenizer(
     chunks: np.ndarray | Sequence[np.ndarray],
     *,
     vocab_size: int = 1024,
     scale: float = 10.0,
-    margin: float = 1.5,
+    margin: float = MARGIN,
     coefficient_limit: int | None = None,
     min_frequency: int = 2,
     progress: bool = False,
@@ -64,7 +67,7 @@ def fit_tokenizer(
     longest = max(group.shape[-2] for group in groups)
     bound = coefficient_limit
     if bound is None:
-        bound = max(math.ceil(margin * scale * math.sqrt(longest)), seen)
+        bound = max(_bound(longest, scale, margin), seen)
     size = 2 * bound + 1
     if size > min(vocab_size, MAX_CODE + 1):
         raise FitError(
@@ -88,6 +91,16 @@ def fit_tokenizer(
     )
     tokenizer.train_from_iterator(texts, trainer=trainer, length=sum(map(len, groups)))
     return FastTokenizer(json.loads(tokenizer.to_str()), scale, -bound, source="fit")
+
+
+def least_vocabulary(horizon: int, scale: float) -> int:
+    """Tokens that `fit_tokenizer` needs at least, whatever the actions: one a coefficient."""
+    return 2 * _bound(horizon, scale, MARGIN) + 1
+
+
+def _bound(horizon: int, scale: float, margin: float) -> int:
+    """Greatest coefficient that is guaranteed."""
+    return math.ceil(margin * scale * math.sqrt(horizon))
 
 
 def _check_options(

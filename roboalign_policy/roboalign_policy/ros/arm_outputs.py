@@ -14,6 +14,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from roboalign_policy.core import keys
 from roboalign_policy.core.gate_streams import StreamWatch
 from roboalign_policy.core.gate_types import GateFault, Passed, Reason
+from roboalign_policy.core.git_lfs import pointer_fault
 from roboalign_policy.kinematics.arm import ArmSolver
 from roboalign_policy.kinematics.delta_integrator import DeltaIntegrator
 from roboalign_policy.kinematics.rotation import rotation_from_rotvec, rotvec_from_rotation
@@ -245,6 +246,8 @@ def _writer_of(output: Any, contract: Any, robot_description: str | None) -> Any
     if output.kind == keys.POSE_OUTPUT:
         return _PoseWriter(output, contract)
     if output.urdf:
+        if fault := pointer_fault(Path(output.urdf)):
+            raise ValueError(f"output {output.topic}: urdf: {output.urdf} {fault}")
         text = Path(output.urdf).read_text(encoding="utf-8")
     elif robot_description is None:
         raise ValueError(

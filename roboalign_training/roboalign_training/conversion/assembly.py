@@ -133,7 +133,7 @@ class Assembly:
 
     def join_videos(self, targets: dict[str, Path]) -> None:
         """Makes the videos of the episode: image stream key -> file to write."""
-        from roboalign_training.data.video import join_videos
+        from roboalign_training.data.video_joining import join_videos
 
         for key, target in targets.items():
             with tempfile.TemporaryDirectory(TEMPORARY, ".join-", target.parent) as folder:

@@ -18,6 +18,7 @@ _KINDS = (
     (r"^episode .* (starts and never ends|ends and never started)", "without its other marker"),
     (r"^no instruction|^the instruction", "instruction"),
     (r"the clock goes back|^clock: |a stamp of another clock|without header stamp", "clock"),
+    (r"^late: ", "late"),
     (r"^no readable message", "unreadable"),
 )
 

@@ -19,6 +19,7 @@ _PHRASES = {
     "outcome": "outcome not wanted",
     "gap": "a gap too long",
     "clock": "clocks",
+    "late": "older than max_age_s when received",
     "instruction": "instruction missing or changed",
     "unreadable": "no readable message",
 }

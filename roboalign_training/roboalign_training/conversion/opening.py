@@ -10,7 +10,7 @@ from roboalign_training.conversion.target import VIDEOS
 from roboalign_training.conversion.work_folder import PARTS
 from roboalign_training.data.bags import read_bag
 from roboalign_training.data.episodes import bag_contract
-from roboalign_training.data.errors import BagError, DatasetError, EpisodeError
+from roboalign_training.data.errors import BagError, NoContractError, RefusedError
 from roboalign_training.data.image_storage import VIDEO
 from roboalign_training.data.index import (
     CONTRACT,
@@ -22,6 +22,9 @@ from roboalign_training.data.index import (
     load_index,
 )
 from roboalign_training.data.recipe import Recipe
+from roboalign_training.shared.outputs import differences
+
+REPLACE = "have `roboalign convert` or `import` replace the data set (--overwrite)"
 
 
 def checked_index(
@@ -33,14 +36,19 @@ def checked_index(
         return DatasetIndex(out, contract or _first_contract(bags), (recipe or Recipe()).to_dict())
     index = load_index(out)
     if contract is not None and contract.hash != index.contract.hash:
-        raise DatasetError(
+        raise RefusedError(
             out,
             f"contract: found {contract.name} ({contract.hash[:12]}), expected that of its "
-            f"episodes, {index.contract.name} ({index.contract.hash[:12]}): name that one, or "
-            "another folder",
+            f"episodes, {index.contract.name} ({index.contract.hash[:12]}); nothing was changed: "
+            f"name that one, choose another folder, or {REPLACE}",
         )
     if recipe is not None and recipe.to_dict() != index.recipe:
-        raise DatasetError(out, _other_rules(recipe.to_dict(), index.recipe))
+        differing = "; ".join(differences(index.recipe, recipe.to_dict(), all_keys=True))
+        raise RefusedError(
+            out,
+            f"was made with other rules: {differing}; nothing was changed: leave the option out, "
+            f"choose another folder, or {REPLACE}",
+        )
     return index
 
 
@@ -49,38 +57,22 @@ def _check_new(out: Path) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise DatasetError(out, "is a file, expected the folder of a data set, or a new one")
+        raise RefusedError(out, "is a file, expected the folder of a data set, or a new one")
     found = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
     begun = (out / PARTS).is_dir() or (out / DATA).is_dir()
     ours = {CONTRACT, DATA, VIDEOS, STATS, TOKENIZER} if begun else set()
     if foreign := [name for name in found if name not in ours]:
         shown = ", ".join(foreign[:3]) + (" ..." if foreign[3:] else "")
-        raise DatasetError(
+        raise RefusedError(
             out, f"holds other files ({shown}) and no {INDEX}: name a new or an empty folder"
         )
-
-
-def _other_rules(found: dict, held: dict) -> str:
-    """Says which rules of a data set are not those that are wanted now."""
-    for key in ("images", "quality"):
-        if found[key] != held[key]:
-            wanted, stored = ([r["images"], r["quality"]] for r in (found, held))
-            described = [
-                f"images as {choice}" + (f" of quality {quality}" if quality is not None else "")
-                for choice, quality in (stored, wanted)
-            ]
-            return (
-                f"was made with {described[0]}, found {described[1]}: one data set stores all "
-                "images alike; leave the option out, or use another folder"
-            )
-    return f"was made with the rules {held}, found {found}"
 
 
 def check_images(index: DatasetIndex) -> None:
     """Refuses images that a video cannot hold, before any bag is read."""
     odd = [s for s in index.contract.images if s.shape[0] % 2 or s.shape[1] % 2]
     if index.recipe["images"] == VIDEO and odd:
-        raise DatasetError(
+        raise RefusedError(
             index.folder,
             f"{odd[0].key}: {odd[0].shape[:2]} pixels, but videos take even numbers: store images "
             "as auto, png or jpeg",
@@ -101,4 +93,4 @@ def _first_contract(bags: Sequence[str | Path]) -> Contract:
     if unread and len(unread) == len(bags):
         raise unread[0]
     shown = ", ".join(map(str, bags[:3]))
-    raise EpisodeError(shown or "no bags", "no contract in any bag: name one with --contract")
+    raise NoContractError(shown or "no bags", "no contract in any bag: name one with --contract")

@@ -15,6 +15,7 @@ from roboalign_training.data.bagmeta import BagMetadata, embedded_metadata, fore
 from roboalign_training.data.errors import BagError
 from roboalign_training.data.folders import ZIPPED
 from roboalign_training.data.merging import merged
+from roboalign_training.data.sqlite_file import SIDE_FILES
 from roboalign_training.data.storage import ALL_TIMES, StorageFile
 from roboalign_training.data.typestores import store_for
 from roboalign_training.data.unpacking import ZSTD_MAGIC, unpack_file
@@ -48,6 +49,31 @@ def refuse_pointers(files: Sequence[Path]) -> None:
     for file in files:
         if fault := pointer_fault(file):
             raise BagError(file, fault)
+
+
+def refuse_empty(files: Sequence[Path], *, all_of_them: bool = False) -> None:
+    """Refuses files of no bytes, of which nobody can rescue anything.
+
+    Args:
+        files: Of one bag.
+        all_of_them: Refuse only where no file of the bag has a byte.
+
+    Raises:
+        BagError: Naming the first one, and whether the bag's other files hold something.
+    """
+    empty = [file for file in files if _is_empty(file)]
+    if not empty or (all_of_them and len(empty) < len(files)):
+        return
+    cause = "is empty, 0 bytes: there is nothing in it to rescue"
+    if len(empty) < len(files):
+        cause += "; `roboalign recover` can rescue what is in the bag's other files"
+    raise BagError(empty[0], cause)
+
+
+def _is_empty(file: Path) -> bool:
+    """Whether a file has no bytes, nor a journal of SQLite beside it that has them."""
+    beside = [file.with_name(f"{file.name}{end}") for end in SIDE_FILES]
+    return not any(path.is_file() and path.stat().st_size for path in (file, *beside))
 
 
 def plain_files(

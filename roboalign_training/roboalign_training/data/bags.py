@@ -19,12 +19,13 @@ from roboalign_training.data.bag_checks import (
     join_topics,
     mark_foreign,
     plain_files,
+    refuse_empty,
     refuse_pointers,
     remove,
     repeated_metadata,
 )
 from roboalign_training.data.bagmeta import BagMetadata, load_metadata
-from roboalign_training.data.errors import BagError
+from roboalign_training.data.errors import BagError, NoBagError
 from roboalign_training.data.folders import only_recording, storage_of
 from roboalign_training.data.mcap_file import McapFile
 from roboalign_training.data.sqlite_file import SqliteFile
@@ -59,10 +60,11 @@ def read_bag(path: str | Path, checked: Sequence[Path] = ()) -> Bag:
     elif path.is_file() and storage_of(path):
         files = (path,)
     elif not path.exists():
-        raise BagError(path, "does not exist")
+        raise NoBagError(path, "does not exist")
     else:
-        raise BagError(path, "is no bag: expected a folder, a .mcap or a .db3 file")
+        raise NoBagError(path, "is no bag: expected a folder, a .mcap or a .db3 file")
     refuse_pointers(files)
+    refuse_empty(files)
     plain, folder = (list(checked), None) if checked else plain_files(files, metadata)
     try:
         bag = _opened_bag(path, files, plain, metadata, verify=not checked)

@@ -16,6 +16,7 @@ from roboalign_policy.core.clock_check import (
     stamps_known,
 )
 from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.receipt_age import late_fault, late_notes
 from roboalign_policy.core.recorded import rising
 from roboalign_training.data.errors import EpisodeError
 
@@ -52,8 +53,9 @@ def settled(
         stamps, those estimated.
 
     Raises:
-        EpisodeError: When a clock goes back, as when a simulator is reset, or two do not meet;
-            also where the contract wants the header's time and the type has none.
+        EpisodeError: When a clock goes back, as when a simulator is reset, two do not meet, or a
+            stream was older than its `max_age_s` in most messages when they were received; also
+            where the contract wants the header's time and the type has none.
     """
     topics = [s.topic for s in (*contract.observations, *contract.action.commands)]
     found, bare, back = [], [], []
@@ -81,7 +83,24 @@ def settled(
             back.append((int(times.receive_ns[at + 1]), cause))
     if bare or back:
         raise EpisodeError(source, min(bare or back)[1])
-    good = [
+    good = _believed(streams, found)
+    if fault := clock_fault(good, contract.rate_hz) or late_fault(good):
+        raise EpisodeError(source, fault)
+    return found
+
+
+def age_notes(
+    streams: Sequence[StreamTimes], found: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> tuple[str, ...]:
+    """Which streams were often too old when received, though not mostly; as `settled` gave it."""
+    return tuple(late_notes(_believed(streams, found)))
+
+
+def _believed(
+    streams: Sequence[StreamTimes], found: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> list[StreamTimes]:
+    """The streams without the messages whose stamps are of another time."""
+    return [
         replace(
             times,
             header_ns=None if times.header_ns is None else times.header_ns[~wrong],
@@ -91,6 +110,3 @@ def settled(
         else times
         for times, (wrong, _) in zip(streams, found, strict=True)
     ]
-    if (fault := clock_fault(good, contract.rate_hz)) is not None:
-        raise EpisodeError(source, fault)
-    return found

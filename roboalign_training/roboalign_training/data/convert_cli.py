@@ -38,15 +38,20 @@ from roboalign_training.conversion.memory import (
     parse_bytes,
 )
 from roboalign_training.conversion.target import Converted
+from roboalign_training.data.anew import FITTED_GONE, is_fitted
 from roboalign_training.data.balance_table import balance_tables
 from roboalign_training.data.definition_folder import add_definitions
-from roboalign_training.data.errors import DataError, NothingFitError
+from roboalign_training.data.errors import DataError, NothingFitError, OptionError
 from roboalign_training.data.folders import as_text
 from roboalign_training.data.image_storage import CHOICES
 from roboalign_training.data.index import INDEX, DatasetIndex
 from roboalign_training.data.recipe import JUMPS, Recipe
 from roboalign_training.resumable import say_stopped
+from roboalign_training.shared.exit_status import status_of
 from roboalign_training.shared.left_out import add_strict
+from roboalign_training.shared.outputs import OutputError
+from roboalign_training.shared.whole_lines import print_whole
+from roboalign_training.shared.write_errors import write_fault
 
 PARALLEL_FROM, PARALLEL_BYTES = 12, 200 * MB
 """Bags, or their bytes, from which on further processes pay for the time that starting takes."""
@@ -90,12 +95,24 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--quality", type=int, help="of jpeg: 1 .. 100, default 95; of video: CRF, default 23"
     )
-    p.add_argument("--workers", type=int, default=0, help="processes; default: one a core")
+    p.add_argument(
+        "--workers",
+        type=int,
+        help=f"processes; default: one a core from {PARALLEL_FROM} bags or "
+        f"{PARALLEL_BYTES // MB} MB on, else 1",
+    )
     p.add_argument(
         "--max-memory",
         default=f"{DEFAULT_BYTES // MB}MB",
         help=f"of all processes together, e.g. 1.5GB; default: {DEFAULT_BYTES // MB}MB, "
         f"least: {LEAST_BYTES // MB}MB",
+    )
+    p.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a data set that is at --out and was made with another contract or other "
+        "rules, once the new one is done; not where it holds more than these bags, or files of "
+        "somebody else",
     )
     add_definitions(p)
     add_strict(p)
@@ -108,17 +125,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 when the data set holds an episode of the bags; 1 when a bag that was named could not be
         read, none of the bags gave an episode (with --append: for another reason than its
-        outcome), or counts do not agree; with --strict 3 when anything was left out; 130 after
-        ctrl-C.
+        outcome), or counts do not agree; 2 when bags, options and --out do not fit; with --strict
+        3 when anything was left out; 130 after ctrl-C.
     """
     args = parser().parse_args(argv)
     console = Console(stderr=True)
     keep_freed_memory()
     try:
         return _convert(args, console)
-    except (DataError, ContractError, OSError) as error:
-        console.print(f"[red]error:[/] {escape(as_text(str(error)))}", soft_wrap=True)
-        return 1
+    except (DataError, ContractError, OutputError, OSError) as error:
+        fault = write_fault(error, [str(args.out)]) if isinstance(error, OSError) else None
+        console.print(f"[red]error:[/] {escape(as_text(fault or str(error)))}", soft_wrap=True)
+        return status_of(error)
     except KeyboardInterrupt:
         return say_stopped(console)
 
@@ -137,11 +155,11 @@ def _recipe(args: argparse.Namespace) -> Recipe | None:
     }
     given = {key: value for key, value in given.items() if value is not None}
     if args.instruction is not None and (fault := instruction_fault(args.instruction)):
-        raise DataError("command line", f"--instruction: {fault}")
+        raise OptionError("command line", f"--instruction: {fault}")
     try:
         return Recipe(**given) if given else None
     except ValueError as error:
-        raise DataError("command line", str(error)) from error
+        raise OptionError("command line", str(error)) from error
 
 
 def _convert(args: argparse.Namespace, console: Console) -> int:
@@ -155,13 +173,18 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
     bags = find_bags(args.bags)
     sizes = {path: bag_bytes(path) for path in bags}
     many = len(bags) >= PARALLEL_FROM or sum(sizes.values()) >= PARALLEL_BYTES
-    workers = args.workers or (os.cpu_count() or 1 if many else 1)
+    workers = args.workers
+    if workers is None:
+        workers = (os.cpu_count() or 1) if many else 1
+    if workers < 1:
+        raise OptionError("command line", f"--workers: found {workers}, expected at least 1")
     try:
         max_memory = parse_bytes(args.max_memory)
         Budget(max_memory, workers)
     except ValueError as error:
-        raise DataError("command line", f"--max-memory: {error}") from error
+        raise OptionError("command line", f"--max-memory: {error}") from error
     done: list[Converted] = []
+    fitted = is_fitted(args.out)
     began = time.monotonic()
     with _progress(console) as progress:
         task = progress.add_task(_short(bags[0]), total=max(1, sum(sizes.values())))
@@ -181,6 +204,7 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
                 workers=workers,
                 max_memory=max_memory,
                 allow_empty=args.append,
+                overwrite=args.overwrite,
                 on_bag=done.append,
                 on_progress=tell,
             )
@@ -189,9 +213,11 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
     if index is None:  # told below the bar, whose end writes a line
         console.print(f"[red]error:[/] {escape(nothing)}", soft_wrap=True)
         return _end(done, None, args)
+    if fitted and not is_fitted(args.out):
+        console.print(f"[yellow]note:[/] {escape(FITTED_GONE)}", soft_wrap=True)
     _say_reasons(done, index, console)
     for table in balance_tables([result.balance for result in done if result.balance]):
-        console.print(table)
+        print_whole(console, table)
     added = sum(len(result.entries) for result in done)
     held = sum(result.known for result in done)
     read = sum(sizes[result.path] for result in done if not result.known) / MB
@@ -252,6 +278,7 @@ def _progress(console: Console) -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
 
 

@@ -11,11 +11,11 @@ from rosbags.typesys.store import Typestore
 
 from roboalign_policy.core.begun import read_begun
 from roboalign_policy.core.keys import BAG_EPISODE_ID
-from roboalign_training.data.bag_checks import refuse_pointers
+from roboalign_training.data.bag_checks import refuse_empty, refuse_pointers
 from roboalign_training.data.bagmeta import SUFFIXES, YAML_FAULTS, bag_information
 from roboalign_training.data.definition_folder import handed_folder
 from roboalign_training.data.definition_text import plain_text
-from roboalign_training.data.errors import BagError
+from roboalign_training.data.errors import BagError, NoBagError
 from roboalign_training.data.folders import ZIPPED, storage_files, storage_of
 from roboalign_training.data.losses import Loss
 from roboalign_training.data.salvage_mcap import McapSalvage
@@ -88,17 +88,19 @@ def find_damaged(path: Path) -> Damaged:
     """Finds the storage files of a recording, with or without readable metadata.
 
     Raises:
-        BagError: When there is none, or a Git LFS pointer in place of one.
+        BagError: When there is none, a Git LFS pointer in place of one, or no byte in any.
     """
     if path.is_file() and storage_of(path):
         refuse_pointers([path])
+        refuse_empty([path])
         return Damaged(path, (path,), (path.name,))
     if not path.is_dir():
         fault = "is no recording: expected a folder, a .mcap or a .db3 file"
-        raise BagError(path, fault if path.exists() else "does not exist")
+        raise NoBagError(path, fault if path.exists() else "does not exist")
     folder = _folder_of_files(path)
     there = storage_files(folder)
     refuse_pointers(there)
+    refuse_empty(there, all_of_them=True)
     found = Damaged(path, ())
     text = ""
     try:
@@ -116,7 +118,7 @@ def find_damaged(path: Path) -> Damaged:
     found.files = tuple(by_name[name] for name in found.order if name in by_name)
     found.understand(text)
     if not found.files:
-        raise BagError(path, "is no recording: no .mcap or .db3 file in it")
+        raise NoBagError(path, "is no recording: no .mcap or .db3 file in it")
     if path.name.startswith(".") and path.name.endswith(PARTIAL):
         for key, value in read_begun(path).items():
             found.custom.setdefault(key, value)
@@ -137,7 +139,7 @@ def _folder_of_files(path: Path) -> Path:
     below = [p for p in sorted(path.iterdir()) if p.is_dir() and storage_files(p)]
     if len(below) > 1:
         names = ", ".join(p.name for p in below[:4]) + (" ..." if below[4:] else "")
-        raise BagError(path, f"holds {len(below)} recordings ({names}): name one")
+        raise NoBagError(path, f"holds {len(below)} recordings ({names}): name one")
     return below[0] if below else path
 
 

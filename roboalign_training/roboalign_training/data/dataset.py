@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from os.path import relpath
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from roboalign_training.conversion.entering import (
 )
 from roboalign_training.conversion.leaving_out import reasons_of
 from roboalign_training.conversion.memory import DEFAULT_BYTES, SEGMENT_BYTES, Budget
-from roboalign_training.conversion.opening import check_images, checked_index
+from roboalign_training.conversion.opening import REPLACE, check_images, checked_index
 from roboalign_training.conversion.run import converted_bags
 from roboalign_training.conversion.target import Converted, Target
 from roboalign_training.conversion.work_folder import (
@@ -24,12 +26,15 @@ from roboalign_training.conversion.work_folder import (
     remove_unfitting,
     unfinished_bags,
 )
-from roboalign_training.data.errors import BagError, DatasetError, NothingFitError
+from roboalign_training.data.anew import made_anew, other_rules
+from roboalign_training.data.bags import read_bag
+from roboalign_training.data.errors import BagError, NoBagError, NothingFitError, RefusedError
 from roboalign_training.data.folders import as_text, recordings, storage_of
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
 from roboalign_training.data.index import DATA, LOCK, DatasetIndex, locked
 from roboalign_training.data.recipe import Recipe
 from roboalign_training.data.table import read_entry
+from roboalign_training.shared.places import DATASET, check_place
 
 MOST_SAID = 10
 """Reasons that an error names."""
@@ -58,15 +63,16 @@ def find_bags(paths: Sequence[str | Path]) -> list[Path]:
         bag also when its metadata is missing: what a killed recorder left must be reported.
 
     Raises:
-        BagError: When a path does not exist, or there is no bag below it.
+        NoBagError: When a path does not exist, or there is no bag below it.
     """
     found: dict[Path, None] = {}
     for path in map(Path, paths):
         if not path.exists():
-            raise BagError(path, "does not exist")
+            raise NoBagError(path, "does not exist")
         below = list(_bags_below(path)) if path.is_dir() else [path]
         if not below:
-            raise BagError(path, "no bag in it: no metadata.yaml, .mcap or .db3 file at any depth")
+            cause = "no bag in it: no metadata.yaml, .mcap or .db3 file at any depth"
+            raise NoBagError(path, cause)
         found.update(dict.fromkeys(below))
     return list(found)
 
@@ -94,6 +100,7 @@ def build_dataset(
     max_memory: int = DEFAULT_BYTES,
     segment_bytes: int = SEGMENT_BYTES,
     allow_empty: bool = False,
+    overwrite: bool = False,
     on_bag: Callable[[Converted], None] | None = None,
     on_progress: Callable[[Path, float], None] | None = None,
 ) -> DatasetIndex:
@@ -111,6 +118,8 @@ def build_dataset(
         max_memory: Bytes that all processes together may take.
         segment_bytes: Bytes of messages that are one job, about.
         allow_empty: Whether a data set without an episode is made where all are left out.
+        overwrite: Whether a data set of another contract or other rules is replaced by one of
+            these bags, once that is whole; only where they are all that it holds.
         on_bag: Called after each bag.
         on_progress: Called with a bag and the share of it that is done, 0 .. 1.
 
@@ -118,6 +127,7 @@ def build_dataset(
         The data set's index, already saved. Unreadable bags are in its list of skipped ones.
 
     Raises:
+        OutputError: When `out` and a bag lie in each other, or it is another kind of result.
         DatasetError: When `out` holds a data set of another contract or recipe, when it would
             hold no episode in the end (the text has the reasons), or when the counts of a bag and
             of the data set do not agree.
@@ -126,6 +136,17 @@ def build_dataset(
     """
     out, budget = Path(out), Budget(max_memory, workers, segment_bytes=segment_bytes)
     # Before anything is touched: a refused call leaves no trace.
+    check_place("--out", out, DATASET, (("bag", bag) for bag in bags))
+    if overwrite and (held := other_rules(out, contract, recipe)) is not None:
+
+        def make(fresh: Path) -> DatasetIndex:
+            return build_dataset(
+                bags, held.contract, fresh, recipe=held.recipe, workers=workers,
+                max_memory=max_memory, segment_bytes=segment_bytes, allow_empty=allow_empty,
+                on_bag=on_bag, on_progress=on_progress,
+            )  # fmt: skip
+
+        return replace(made_anew(out, held, _named_by(bags, out), make), folder=out)
     check_images(checked_index(out, contract, bags, recipe))
     made = not out.exists()
     try:
@@ -135,6 +156,23 @@ def build_dataset(
             (out / LOCK).unlink()
             out.rmdir()
         raise
+
+
+def _named_by(bags: Sequence[str | Path], out: Path) -> Callable[[dict], bool]:
+    """Tells the episodes of `bags` in a data set, also where they have been moved since."""
+    sources = {as_text(relpath(bag, out)) for bag in bags}
+    hashes: set[str] = set()
+
+    def is_named(entry: dict) -> bool:
+        if entry["source"] in sources:
+            return True
+        if not hashes:
+            for bag in bags:
+                with contextlib.suppress(BagError):  # told when it is converted
+                    hashes.add(read_bag(bag).sha256)
+        return entry["bag_sha256"] in hashes
+
+    return is_named
 
 
 def _built(
@@ -211,18 +249,22 @@ def _opened(
 ) -> tuple[DatasetIndex, frozenset[str]]:
     """As `open_index`; also the SHA-256 of all bags that need not be looked at again."""
     index = checked_index(out, contract, bags, recipe)
-    for unfinished in (*(out / DATA).glob(".*"), *out.glob(".*.part")):
-        unfinished.unlink()
-    remove_unfitting(out, made_with(index.contract.hash, index.recipe))
     saved = index.known_bags()
     # Files that an interrupted run finished are in no index yet.
     for path in sorted((out / DATA).glob("episode-*.parquet")):
         entry = read_entry(path)
         rules = Recipe.from_dict(entry["recipe"]).to_dict()
         if (entry["contract"], rules) != (index.contract.hash, index.recipe):
-            raise DatasetError(path, "was made with another contract or other rules")
+            raise RefusedError(
+                path,
+                "was made with another contract or other rules; nothing was changed: give those, "
+                f"choose another folder, or {REPLACE}",
+            )
         entry["file"] = f"{DATA}/{path.name}"
         index.episodes.setdefault(entry["id"], listed(entry))
+    for unfinished in (*(out / DATA).glob(".*"), *out.glob(".*.part")):
+        unfinished.unlink()
+    remove_unfitting(out, made_with(index.contract.hash, index.recipe))
     for name, entry in list(index.episodes.items()):
         if not (out / entry["file"]).is_file():
             del index.episodes[name]

@@ -17,11 +17,17 @@ class DataError(ValueError):
 
     A Git LFS pointer in place of the file is the cause, whatever reading it ran into.
 
+    Attributes:
+        refused: Whether nothing was begun because what was asked for cannot be done; see
+            `shared.exit_status`. Else the data are at fault.
+
     Args:
         path: The file or folder the fault is in.
         cause: What was found and what was expected; where it names the path too, as errors of the
             system do, that is left out.
     """
+
+    refused = False
 
     def __init__(self, path: Path | str, cause: str) -> None:
         cause = pointer_fault(Path(path)) or _without(str(path), cause)
@@ -34,16 +40,40 @@ class DataError(ValueError):
         return (type(self), (self.path, self.cause))
 
 
+class OptionError(DataError):
+    """An option that cannot be used; in place of the path stands where it was given."""
+
+    refused = True
+
+
 class BagError(DataError):
     """A bag that cannot be read, with the file and the true reason."""
+
+
+class NoBagError(BagError):
+    """A path that was named for a bag and does not exist, or is none."""
+
+    refused = True
 
 
 class EpisodeError(DataError):
     """A bag that was read but cannot become the episode that was asked for."""
 
 
+class NoContractError(EpisodeError):
+    """Bags without a contract, and none was named."""
+
+    refused = True
+
+
 class DatasetError(DataError):
     """A data set folder that is missing something, broken, or made with another contract."""
+
+
+class RefusedError(DatasetError):
+    """A data set that is none, or may not be used or written in the way that was asked for."""
+
+    refused = True
 
 
 class NothingFitError(DatasetError):

@@ -17,7 +17,7 @@ from roboalign_policy.core.normalise import QuantileStats
 from roboalign_policy.fast import FastTokenizer
 from roboalign_policy.fast.errors import FastError
 from roboalign_training.data.chunks import GRIPPER
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.errors import DatasetError, RefusedError
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
 from roboalign_training.data.index import STATS, TOKENIZER, load_index, locked, write_json
 from roboalign_training.shared.write_errors import writing
@@ -189,7 +189,7 @@ def _refuse_others(folder: Path, now: dict, before: dict) -> None:
         except (OSError, ValueError, FastError):
             found = ""
         if found not in (now[kind], before.get(kind)):
-            raise DatasetError(
+            raise RefusedError(
                 folder / name,
                 "is damaged or was not fitted to this data set; nothing was changed: give "
                 "--overwrite to replace it",
@@ -232,7 +232,7 @@ def fitted_before(folder: Path, options: dict, *, overwrite: bool) -> dict | Non
         if fitted["options"].get(name) != value
     ]
     with_what = f"with {', '.join(differing)}" if differing else "before episodes were added"
-    raise DatasetError(
+    raise RefusedError(
         folder,
         f"has a tokenizer, fitted {with_what}: policies trained with it could not be trained "
         "further; give --overwrite to replace it",

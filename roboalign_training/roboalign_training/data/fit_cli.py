@@ -12,9 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from roboalign_policy.fast.errors import FastError
-from roboalign_training.data.errors import DataError
 from roboalign_training.data.fit import fit_dataset, fitted_before
+from roboalign_training.shared.exit_status import REFUSED, status_of
 from roboalign_training.shared.left_out import LeftOut, add_strict
+from roboalign_training.shared.whole_lines import print_whole
+from roboalign_training.shared.write_errors import write_fault
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0; 1 when data or options are at fault; with --strict 3 when chunks were left out.
+        0; 1 when the data are at fault; 2 when the options are, or there is no data set; with
+        --strict 3 when chunks were left out.
     """
     args = parser().parse_args(argv)
     console, errors = Console(), Console(stderr=True)
@@ -59,10 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FastError as error:
         said = f"--vocab-size {args.vocab_size}, --scale {args.scale:g}: {error}"
         errors.print(f"[red]error:[/] {escape(said)}", soft_wrap=True)
-        return 1
-    except (DataError, ValueError, OSError) as error:
-        errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
-        return 1
+        return REFUSED
+    except (ValueError, OSError) as error:
+        fault = write_fault(error, [str(args.dataset)]) if isinstance(error, OSError) else None
+        errors.print(f"[red]error:[/] {escape(fault or str(error))}", soft_wrap=True)
+        return status_of(error)
     if before:
         console.print(f"{args.dataset}: was fitted with these options before; nothing was changed")
     tokens = found["tokens_per_chunk"]
@@ -77,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         table.add_column(name)
     for name, row in found["reconstruction"].items():
         table.add_row(name, row["unit"], f"{row['mean']:.4f}", f"{row['max']:.4f}")
-    console.print(table)
+    print_whole(console, table)
     left = LeftOut()
     left.add("chunk", "a frame is missing within it", found.get("broken_chunks", 0))
     console.print(left.line(), soft_wrap=True)

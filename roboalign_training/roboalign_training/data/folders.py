@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from roboalign_training.data.bagmeta import SUFFIXES
-from roboalign_training.data.errors import BagError
+from roboalign_training.data.errors import BagError, NoBagError
 
 ZIPPED = ".zstd"
 _STORAGES = {suffix: storage for storage, suffix in SUFFIXES.items()}
@@ -49,7 +49,7 @@ def only_recording(folder: Path) -> tuple[Path, ...]:
     """
     found = recordings(folder)
     if not found:
-        raise BagError(folder, "is no bag: no metadata.yaml and no .mcap or .db3 file in it")
+        raise NoBagError(folder, "is no bag: no metadata.yaml and no .mcap or .db3 file in it")
     if len(found) > 1:
         names = ", ".join(files[0].name for files in found[:4])
         raise BagError(

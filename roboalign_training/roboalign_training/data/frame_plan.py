@@ -17,7 +17,7 @@ from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.frames import Frame
 from roboalign_policy.core.recorded import rising
 from roboalign_policy.core.resample import commands_at, resample_tracks
-from roboalign_training.data.clocks import OFF_CLOCK, settled, stream_times
+from roboalign_training.data.clocks import OFF_CLOCK, age_notes, settled, stream_times
 from roboalign_training.data.columns import StreamColumns, completed
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.framed import Frames
@@ -56,11 +56,12 @@ class FramePlan(Frames):
 
 def settle_clocks(
     scan: Scan, contract: Contract, source: Path
-) -> tuple[Scan, dict[str, np.ndarray]]:
+) -> tuple[Scan, dict[str, np.ndarray], tuple[str, ...]]:
     """The same recording with the messages taken out whose stamp is of another time.
 
     Returns:
-        The streams, and by key or topic (N,) bool, which messages these are, where there are any.
+        The streams, by key or topic (N,) bool, which messages these are, where there are any, and
+        what is worth a note.
 
     Raises:
         EpisodeError: As `clocks.settled`.
@@ -71,15 +72,16 @@ def settle_clocks(
     off = {
         times.name: wrong for times, (wrong, _) in zip(streams, found, strict=True) if wrong.any()
     }
+    notes = age_notes(streams, found)
     if not off:
-        return scan, off
+        return scan, off, notes
     columns = [
         replace(c, header_ns=stamps, readable=c.readable & ~wrong) if wrong.any() else c
         for c, (wrong, stamps) in zip(columns, found, strict=True)
     ]
     keys = [s.key for s in contract.observations]
     observed = dict(zip(keys, columns[: len(keys)], strict=True))
-    return replace(scan, observed=observed, commands=columns[len(keys) :]), off
+    return replace(scan, observed=observed, commands=columns[len(keys) :]), off, notes
 
 
 def plan_frames(scan: Scan, contract: Contract, source: Path, pauses: Pauses = ()) -> FramePlan:
@@ -99,7 +101,7 @@ def plan_frames(scan: Scan, contract: Contract, source: Path, pauses: Pauses = (
     """
     states = {s.key: completed(scan.observed[s.key], s) for s in contract.states}
     scan = replace(scan, observed={**scan.observed, **states})
-    scan, off_clock = settle_clocks(scan, contract, source)
+    scan, off_clock, notes = settle_clocks(scan, contract, source)
     empty = [key for key, found in scan.observed.items() if not found.readable.any()]
     if empty:
         why = "; ".join(found.fault for found in scan.observed.values() if found.fault)
@@ -143,7 +145,7 @@ def plan_frames(scan: Scan, contract: Contract, source: Path, pauses: Pauses = (
         columns, shown = scan.observed[stream.key], plan.pictures[stream.key]
         found = _doubtful(columns, stream.align.clock, (start, sure_end), plan.stamps_ns)
         plan.doubtful[stream.key] = np.setdiff1d(found, shown)
-    return plan
+    return replace(plan, notes=notes)
 
 
 def _actions(

@@ -20,6 +20,7 @@ class Frames:
         trimmed: The same before the first and after the last frame.
         ages_s: State stream key -> (N,) s, how much older than its frame each state is; empty
             where that is not known.
+        notes: What is worth knowing of their messages' times.
     """
 
     indices: np.ndarray
@@ -29,6 +30,7 @@ class Frames:
     dropped: dict[str, int] = field(default_factory=dict)
     trimmed: dict[str, int] = field(default_factory=dict)
     ages_s: dict[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.stamps_ns)

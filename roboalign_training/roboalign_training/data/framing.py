@@ -32,7 +32,7 @@ from roboalign_policy.core.selectors import (
     stamp_ns_from_msg,
 )
 from roboalign_training.data.bags import Message
-from roboalign_training.data.clocks import OFF_CLOCK, settled, stream_times
+from roboalign_training.data.clocks import OFF_CLOCK, age_notes, settled, stream_times
 from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.framed import Frames
 from roboalign_training.data.motion import JUMP, jumping_frames
@@ -98,7 +98,8 @@ def make_frames(
     observed, commands = _samples(messages, contract, topics)
     tracks = [*observed.values(), *commands]
     streams = stream_times(contract, [track.columns for track in tracks])
-    for track, found in zip(tracks, settled(streams, contract, source), strict=True):
+    times_found = settled(streams, contract, source)
+    for track, found in zip(tracks, times_found, strict=True):
         track.off_clock, track.stamps = found
     samples = {key: track.readable for key, track in observed.items()}
     empty = [key for key, found in samples.items() if not found]
@@ -128,12 +129,13 @@ def make_frames(
     kept = [index for index in frames if index not in reasons]
     found = _collect(contract, kept, frames, actions, reasons)
     jumps = jumping_frames(found, contract)
-    if not jumps:
-        return found
     for key, rows in jumps.items():
         for row in rows:
             reasons[kept[row]].append(f"{key}: {JUMP}")
-    return _collect(contract, [i for i in kept if i not in reasons], frames, actions, reasons)
+    if jumps:
+        kept = [index for index in kept if index not in reasons]
+        found = _collect(contract, kept, frames, actions, reasons)
+    return replace(found, notes=age_notes(streams, times_found))
 
 
 def episode_times(start_ns: int, end_ns: int, contract: Contract, source: Path) -> np.ndarray:

@@ -10,9 +10,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from roboalign_policy.core.contract import Contract, ContractError, contract_from_yaml
-from roboalign_training.data.errors import HAND_IN, DatasetError
+from roboalign_training.data.errors import HAND_IN, DatasetError, RefusedError
 from roboalign_training.data.recipe import Recipe
 
 SCHEMA = "roboalign-dataset/1"
@@ -102,8 +103,8 @@ def load_index(folder: Path) -> DatasetIndex:
     path = folder / INDEX
     try:
         document = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise DatasetError(folder, f"is no data set: no {INDEX} in it") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RefusedError(folder, f"is no data set: no {INDEX} in it") from error
     except (OSError, ValueError) as error:
         raise DatasetError(path, f"cannot be read: {error}") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
@@ -169,7 +170,19 @@ def write_whole(path: Path, text: str) -> None:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keeps other processes from changing the data set; waits while one does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    while (lock := _locked(folder)) is None:
+        pass
+    with lock:
         yield
+
+
+def _locked(folder: Path) -> IO[str] | None:
+    """The lock, held; None where the folder was replaced or removed meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack, contextlib.suppress(FileNotFoundError):
+        lock = stack.enter_context((folder / LOCK).open("w"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.samestat(os.fstat(lock.fileno()), (folder / LOCK).stat()):
+            stack.pop_all()
+            return lock
+    return None

@@ -29,9 +29,16 @@ from roboalign_training.shared.outputs import (
     publish_files,
     refuse_existing,
 )
+from roboalign_training.shared.whole_lines import print_whole
 from roboalign_training.shared.write_errors import writing
 
-MOST_ROWS = 60
+MOST_ROWS = 20
+"""Rows of a table, and faults, that are shown without --all."""
+_NOUNS = {
+    "balance": "lines of balance", "left out": "lines of what was left out",
+    "actions": "dimensions",
+}  # fmt: skip
+"""What the rows of a table are, where its caption does not say it."""
 VIEWER = ""  # what --rerun without a file stands for
 
 
@@ -47,6 +54,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--instruction", help="what was asked for; default: what the bag says")
     p.add_argument("--namespace", help="namespace of the recorded topics; default: found out")
+    p.add_argument(
+        "--all",
+        action="store_true",
+        help=f"every row and fault, not only the first {MOST_ROWS} of each kind",
+    )
     p.add_argument("--out", type=Path, help="folder for pictures of actions and first frames")
     p.add_argument(
         "--html",
@@ -114,9 +126,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DataError, ContractError, FastError, OutputError, OSError) as error:
         errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         return 1
-    show(view, console)
+    unshown = show(view, console, None if args.all else MOST_ROWS)
     for path in written:
         console.print(f"written: {escape(str(path))}", soft_wrap=True)
+    if unshown:
+        console.print(f"not shown: {', '.join(unshown)} (--all shows them)", soft_wrap=True)
     return int(bool(view.faults))
 
 
@@ -187,8 +201,24 @@ def _bag(args: argparse.Namespace) -> tuple[Bag, Contract | None, Recipe]:
     return bag, contract, Recipe(instruction=args.instruction, namespace=args.namespace)
 
 
-def show(view: View, console: Console) -> None:
-    """Prints a view; long tables are cut, with a word about it."""
+def show(view: View, console: Console, most: int | None) -> list[str]:
+    """Prints a view, of each table and of the faults at most so many.
+
+    Args:
+        view: What is shown.
+        console: Where.
+        most: How many rows; None for all.
+
+    Returns:
+        What was not shown, with its count; empty where all was.
+    """
+    unshown = []
+
+    def first(rows: list, noun: str) -> list:
+        if (more := len(rows[:most])) < len(rows):
+            unshown.append(f"{len(rows) - more:,} of {len(rows):,} {noun}")
+        return rows[:most]
+
     console.print(f"[bold]{escape(view.title)}[/]", soft_wrap=True)
     for fact in view.facts:
         console.print(escape(fact), soft_wrap=True)
@@ -196,13 +226,12 @@ def show(view: View, console: Console) -> None:
         table = Table(title=escape(caption), title_justify="left", title_style="bold")
         for name in header:
             table.add_column(escape(name), overflow="fold")
-        for row in rows[:MOST_ROWS]:
+        for row in first(rows, _NOUNS.get(caption, caption)):
             table.add_row(*map(escape, row))
-        console.print(table)
-        if len(rows) > MOST_ROWS:
-            console.print(f"... and {len(rows) - MOST_ROWS} more")
-    for fault in view.faults:
+        print_whole(console, table)
+    for fault in first(view.faults, "faults"):
         console.print(f"[red]fault:[/] {escape(fault)}", soft_wrap=True)
+    return unshown
 
 
 def save_pictures(view: View, folder: Path) -> list[Path]:

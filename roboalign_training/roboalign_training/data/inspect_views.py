@@ -82,6 +82,9 @@ def bag_view(report: BagReport, contract: Contract | None) -> View:
             first = episode.first_images
             view.images += [first[s.key] for s in contract.images if s.key in first]
     if report.episodes:
+        if (count := len(report.episodes)) > 1:
+            fit = sum(episode.fault is None for episode in report.episodes)
+            view.facts.append(f"{count} episodes, {fit} fit for training")
         view.tables.append(("episodes", rows))
         view.tables.append(_action_table(contract, view.actions))
     return view
@@ -137,7 +140,9 @@ def dataset_view(
     view.tables.append(("episodes", rows))
     if index.balance:
         sheets = sorted(index.balance.values(), key=lambda sheet: sheet["source"])
-        view.tables.append(("balance", balance_rows(sheets)))
+        header, *lines = balance_rows(sheets)
+        # The sum first: of many only the first lines are shown.
+        view.tables.append(("balance", [header, *lines[len(sheets) :], *lines[: len(sheets)]]))
     if index.skipped:
         skipped = [[s["source"], s["id"], s["reason"]] for s in index.skipped]
         view.tables.append(("left out", [["source", "episode", "reason"], *skipped]))

@@ -64,7 +64,12 @@ def joined(losses: Sequence[Loss], most: int = MOST_LOSSES) -> list[Loss]:
 
 
 def recovered_text(
-    source: str, files: Mapping[str, str], tool: str, accepted: bool, losses: Sequence[Loss]
+    source: str,
+    files: Mapping[str, str],
+    tool: str,
+    accepted: bool,
+    losses: Sequence[Loss],
+    **more: object,
 ) -> str:
     """The entry of a recovered bag's custom data, JSON.
 
@@ -74,6 +79,7 @@ def recovered_text(
         tool: What made it.
         accepted: Whether its gaps were accepted.
         losses: What did not read.
+        more: Further entries, JSON values.
     """
     document = {
         "source": source,
@@ -81,6 +87,7 @@ def recovered_text(
         "tool": tool,
         "accepted": accepted,
         "lost": [asdict(loss) for loss in losses],
+        **more,
     }
     return json.dumps(document, ensure_ascii=False)
 

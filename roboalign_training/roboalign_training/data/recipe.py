@@ -122,4 +122,4 @@ def frames_notes(frames: Frames, contract: Contract, recipe: Recipe) -> list[str
     if not len(frames):
         return []
     kept = too_fast(frames, contract) if recipe.jumps == KEEP else []
-    return [*kept, *notes(frames, contract)]
+    return [*kept, *frames.notes, *notes(frames, contract)]

@@ -16,7 +16,11 @@ from roboalign_training.data.definition_folder import add_definitions
 from roboalign_training.data.errors import DataError
 from roboalign_training.data.losses import Loss, joined
 from roboalign_training.data.recovery import Recovery, recover
+from roboalign_training.shared.exit_status import status_of
 from roboalign_training.shared.left_out import add_strict
+from roboalign_training.shared.outputs import OutputError, add_overwrite
+from roboalign_training.shared.whole_lines import print_whole
+from roboalign_training.shared.write_errors import write_fault
 
 MOST_LINES = 20
 
@@ -40,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
         help="call the new bag fit, so that `roboalign convert` takes it; without this it is left "
         "out, with what was lost as the reason",
     )
+    add_overwrite(p)
     add_definitions(p)
     add_strict(p)
     return p
@@ -49,25 +54,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0 when there is a new bag, 1 when nothing could be read or written; 3 with `--strict`
-        when something is not in the new bag.
+        0 when the recovered bag is there, now or before; 1 when nothing could be read or written;
+        2 when recording and --out do not fit; 3 with `--strict` when something is not in the new
+        bag.
     """
     args = parser().parse_args(argv)
     console = Console(stderr=True)
     columns = (TextColumn("recover"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        ) as progress:
             task = progress.add_task("recover", total=1.0)
             recovery = recover(
                 args.path,
                 args.out,
                 accept=args.accept,
+                overwrite=args.overwrite,
                 on_share=lambda share: progress.update(task, completed=share),
             )
-    except DataError as error:
-        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
-        return 1
-    show(recovery, Console())
+    except (DataError, OutputError, OSError) as error:
+        fault = write_fault(error) if isinstance(error, OSError) else None
+        console.print(f"[red]error:[/] {escape(fault or str(error))}", soft_wrap=True)
+        return status_of(error)
+    if recovery.existed:
+        print(f"{recovery.folder}: was recovered from the same files before; nothing was changed")
+    else:
+        show(recovery, Console())
     print(recovery.left_out.line())
     return recovery.left_out.status(args.strict)
 
@@ -78,7 +91,7 @@ def show(recovery: Recovery, console: Console) -> None:
     for topic in recovery.topics:
         lost = "unknown" if topic.lost is None else str(topic.lost)
         table.add_row(escape(topic.name), escape(topic.type), str(topic.kept), lost)
-    console.print(table)
+    print_whole(console, table)
     for loss in joined(recovery.losses, MOST_LINES):
         console.print(f"lost: {escape(describe(loss))}", soft_wrap=True)
     kept = sum(topic.kept for topic in recovery.topics)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from roboalign_policy.core.compression import AUTO, CompressionChoice
-from roboalign_policy.core.hashing import sha256_file
 from roboalign_policy.core.keys import BAG_EPISODE_ID, BAG_INSTRUCTION, BAG_OUTCOME, BAG_RECOVERED
 from roboalign_policy.core.recording import BAG_VERDICT
 from roboalign_policy.core.stream_stats import FIT
@@ -25,6 +24,12 @@ from roboalign_training.data.damaged import (
 )
 from roboalign_training.data.errors import BagError
 from roboalign_training.data.losses import Loss, joined, recovered_text
+from roboalign_training.data.recovered import (
+    file_hashes,
+    recovered_before,
+    room_for,
+    undefined_types,
+)
 from roboalign_training.data.rescue_report import Recovery, Rescued, count_losses, nothing_reads
 from roboalign_training.data.salvage_mcap import McapSalvage
 from roboalign_training.data.salvage_sqlite import SqliteSalvage
@@ -33,6 +38,9 @@ from roboalign_training.data.typestores import store_for
 from roboalign_training.data.unpacking import ZSTD_MAGIC, UnpackError, unpack_message
 from roboalign_training.provenance import tool_version
 from roboalign_training.shared.left_out import LeftOut
+from roboalign_training.shared.outputs import publish
+from roboalign_training.shared.places import RECORDING, check_place
+from roboalign_training.shared.write_errors import writing
 
 __all__ = ["Recovery", "Rescued", "recover"]
 
@@ -44,6 +52,7 @@ def recover(
     out: str | Path | None = None,
     *,
     accept: bool = False,
+    overwrite: bool = False,
     on_share: Callable[[float], None] = lambda _: None,
 ) -> Recovery:
     """Writes a new bag with every message of a recording that still reads.
@@ -56,23 +65,33 @@ def recover(
         path: A bag folder, what a killed recorder left (`.<id>.partial`), or a storage file.
         out: Folder of the new bag; None for `<name>-recovered` beside the recording.
         accept: Keep the outcome and call the bag fit; its gaps are still judged when converted.
+        overwrite: Whether another recovered bag at `out` is replaced, once the new one is whole.
         on_share: Told how much of the work is done, from 0 to 1.
 
     Returns:
         What was kept and what was lost.
 
     Raises:
-        BagError: When nothing can be read, or the new bag cannot be written.
+        BagError: When nothing can be read.
+        OutputError: When `out` lies in the recording, or is another kind of result.
+        RefusedError: When something is at `out`, and not the same recovered bag.
+        OSError: When the new bag cannot be written.
     """
     path = Path(path)
     damaged = find_damaged(path)
     target = Path(out) if out else path.resolve().parent / f"{damaged.name}-recovered"
-    if target.exists():
-        raise BagError(target, "exists already: name another folder with --out")
+    check_place("--out", target, RECORDING, [("the recording", path)])
+    if (before := recovered_before(damaged, target, accept, overwrite)) is not None:
+        return before
     with tempfile.TemporaryDirectory(prefix="roboalign-recover-") as folder:
         work = _Work(damaged, Path(folder), on_share)
         work.survey()
-        return work.write(target, accept)
+        with writing(target, "the recovered bag"), room_for(target) as room:
+            recovery = work.write(room, target.name, accept)
+            if target.exists() and not any(target.iterdir()):
+                target.rmdir()
+            publish(recovery.folder, target, overwrite=overwrite)
+    return replace(recovery, folder=target)
 
 
 class _Work:
@@ -141,50 +160,42 @@ class _Work:
                 start, end = (salvage.first or (None,))[0], (salvage.last or (None,))[-1]
                 self.losses.append(Loss(salvage.name, 0, 0, cause, start, end))
 
-    def write(self, target: Path, accept: bool) -> Recovery:
-        """Writes the new bag."""
+    def write(self, root: Path, name: str, accept: bool) -> Recovery:
+        """Writes the new bag into a folder."""
         from roboalign_policy.ros.bag_writer import BagTopic, BagWriter  # it needs no ROS
 
         definitions = frozenset(
             (t.type, t.form, t.definition) for t in self.topics.values() if t.form
         )
+        written = {t.name: written_definition(t, definitions) for t in self.topics.values()}
         names = {name: index for index, name in enumerate(self.topics)}
         choice = CompressionChoice(AUTO)
         topics = [
             BagTopic(
                 t.name,
                 t.type,
-                written_definition(t, definitions),
+                written[t.name],
                 t.type_hash,
                 profiles(t.qos),
                 choice.of(t.name, t.type),
             )
             for t in self.topics.values()
         ]
-        try:
-            writer = BagWriter(target.parent, target.name, topics)
-        except OSError as error:
-            raise BagError(target, f"cannot be written: {error}") from error
+        writer = BagWriter(root, name, topics)
         custom = dict(self.damaged.custom)
-        try:
-            for name, log_ns, publish_ns, data in self._messages():
-                if self.topics[name].type == EPISODE_TYPE and BAG_INSTRUCTION not in custom:
-                    self._read_marker(custom, data, definitions)
-                writer.write(names[name], log_ns, publish_ns, data)
-            custom |= self._remarks(accept, custom)
-            finished = writer.finish(custom)
-        except BaseException as error:
-            writer.discard()
-            if isinstance(error, OSError):
-                raise BagError(target, f"cannot be written: {error}") from error
-            raise
-        bag = read_bag(finished.path)  # no word of success for a bag that does not read
+        for topic, log_ns, publish_ns, data in self._messages():
+            if self.topics[topic].type == EPISODE_TYPE and BAG_INSTRUCTION not in custom:
+                self._read_marker(custom, data, definitions)
+            writer.write(names[topic], log_ns, publish_ns, data)
         promised = self._promised()
         rescued = tuple(
             Rescued(t.name, t.type, self.kept[t.name], self._lost(t.name, promised))
             for t in sorted(self.topics.values(), key=lambda t: t.name)
         )
         count_losses(self.left_out, rescued, self.losses, len(self.damaged.missing))
+        custom |= self._remarks(accept, undefined_types(self.topics.values(), written))
+        finished = writer.finish(custom)
+        bag = read_bag(finished.path)  # no word of success for a bag that does not read
         return Recovery(finished.path, rescued, tuple(self.losses), bag.duration_s, self.left_out)
 
     def _messages(self) -> Iterator[tuple[str, int, int, bytes]]:
@@ -243,12 +254,14 @@ class _Work:
             return promised.get(name, 0) - self.kept[name]
         return None
 
-    def _remarks(self, accept: bool, custom: dict[str, str]) -> dict[str, str]:
+    def _remarks(self, accept: bool, undefined: dict[str, list]) -> dict[str, str]:
         """The entries by which the bag says that it was recovered."""
-        losses = joined(self.losses)
-        files = {file.name: sha256_file(file) for file in self.damaged.files}
-        source = str(self.damaged.path)
-        remarks = {BAG_RECOVERED: recovered_text(source, files, _tool(), accept, losses)}
+        losses, source = joined(self.losses), str(self.damaged.path)
+        text = recovered_text(
+            source, file_hashes(self.damaged), _tool(), accept, losses,
+            undefined=undefined, left_out=self.left_out.to_dict(),
+        )  # fmt: skip
+        remarks = {BAG_RECOVERED: text}
         if accept:
             return {**remarks, BAG_VERDICT: FIT}
         lost = "; ".join(dict.fromkeys(f"{loss.file}: {loss.cause}" for loss in losses[:5]))

@@ -31,6 +31,7 @@ class Recovery:
         losses: What did not read.
         duration_s: s; time from its first to its last message.
         left_out: What is not in it: messages that were lost, topics that ROS 2 does not have.
+        existed: It was there before, and was left as it is; then `topics` is empty.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class Recovery:
     losses: tuple[Loss, ...]
     duration_s: float
     left_out: LeftOut
+    existed: bool = False
 
 
 def count_losses(

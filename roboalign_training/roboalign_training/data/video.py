@@ -1,10 +1,11 @@
-"""Images as video: encoded one by one, read in order or at any place, joined without loss."""
+"""Images as video: encoded one by one, read in order or at any place."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -110,68 +111,30 @@ class VideoWriter:
         self._count += 1
 
     def close(self) -> None:
-        """Completes the file."""
+        """Completes the file; one that could not be written on is left as it is."""
         if self._container is not None:
             if self._count:
                 self._mux(None)
-            self._container.close()
-            self._container = None
+            container, self._container = self._container, None
+            container.close()
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
         """Encodes a frame, or with None those that the encoder still holds."""
-        for packet in self._stream.encode(frame):
-            self.size += packet.size
-            self._container.mux(packet)
+        try:
+            for packet in self._stream.encode(frame):
+                self.size += packet.size
+                self._container.mux(packet)
+        except BaseException:
+            self._let_go()
+            raise
 
-
-def join_videos(parts: Sequence[tuple[Path, int]], rate: Fraction | int, out: Path) -> None:
-    """Puts videos of one writer's settings one behind the other, without encoding anew.
-
-    Args:
-        parts: Files and how many images are in each.
-        rate: Images a second.
-        out: The file to make; image n stands at n / rate in it.
-
-    Raises:
-        DatasetError: When one cannot be read, or was made with other settings than the first.
-    """
-    start, number, path = 0, 0, out
-    try:
-        # A file of one image has less delay than others: decode times are made anew.
-        delay = max(_delay(path := part, rate) for part, _ in parts)
-        with av.open(str(out), "w", format="mp4", options={"movflags": "faststart"}) as target:
-            stream = header = None
-            for path, count in parts:
-                with av.open(str(path)) as source:
-                    found = source.streams.video[0]
-                    if stream is None:
-                        # Opaque: there is no encoder of the name that its decoder has.
-                        stream = target.add_stream_from_template(found, opaque=True)
-                        stream.time_base = found.time_base
-                        header = found.codec_context.extradata
-                    if found.codec_context.extradata != header:
-                        raise DatasetError(path, f"was encoded otherwise than {parts[0][0].name}")
-                    for packet in source.demux(video=0):
-                        if packet.dts is None:
-                            continue
-                        ticks = 1 / (rate * packet.time_base)
-                        packet.pts += round(start * ticks)
-                        packet.dts = round((number - delay) * ticks)
-                        packet.stream = stream
-                        target.mux(packet)
-                        number += 1
-                start += count
-    except av.error.FFmpegError as error:
-        raise DatasetError(path, f"cannot be joined to {out.name}: {error}") from error
-
-
-def _delay(path: Path, rate: Fraction | int) -> int:
-    """Images by which decoding runs ahead of showing in a video."""
-    with av.open(str(path)) as source:
-        packet = next(source.demux(video=0))
-        if packet.dts is None:
-            raise DatasetError(path, "has no image in it")
-        return round((packet.pts - packet.dts) * packet.time_base * rate)
+    def _let_go(self) -> None:
+        """Ends writing for good: FFmpeg crashes if it goes on where a file's head has no room."""
+        container, self._container = self._container, None
+        with contextlib.suppress(av.error.FFmpegError):
+            self._stream.encode(None)  # else the SVT encoder complains on stderr
+        with contextlib.suppress(av.error.FFmpegError):
+            container.close()
 
 
 _of_parent: list[object] = []

@@ -14,6 +14,7 @@ from rich.table import Table
 from roboalign_training.demo.plan import ARMS, DemoConfig
 from roboalign_training.shared.fields import add_fields, underscored
 from roboalign_training.shared.left_out import LeftOut, add_strict
+from roboalign_training.shared.whole_lines import print_whole
 from roboalign_training.shared.write_errors import write_fault
 
 
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print("interrupted; run the same command again to go on from here")
         return 130
     report = json.loads((out / "report.json").read_text())
-    console.print(success_table(report))
+    print_whole(console, success_table(report))
     for line in result_lines(out):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)

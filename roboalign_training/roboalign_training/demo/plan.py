@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,15 @@ OPEN_LOOP_SEED = 1_000_000
 DEVELOPMENT_SEED = 2_000_000
 """Driven while the recipe was chosen; never in the report."""
 CLOSED_LOOP_SEED = 3_000_000
+MOST_SEEDS = OPEN_LOOP_SEED - RECORD_SEED
+"""Of each purpose, so that they never meet."""
+MOST_WORKERS = 100
+"""ROS domains that are safe on every platform; `nodes.closed_loop_worker.DOMAINS`."""
 
+STAGE_NAMES = (
+    "record", "dataset", "base", "sft", "grpo", "open_loop", "closed_loop", "report",
+)  # fmt: skip
+"""In order; `demo.stages` does them."""
 ARMS = ("base", "sft", "grpo")
 GRPO_SAMPLES = 240
 
@@ -52,7 +61,9 @@ class DemoConfig:
     redo: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Stages to do again, with all that follow; removes what they made.",
+            "help": f"Stages to do again ({', '.join(STAGE_NAMES)}), with all that follow; "
+            "removes what they made.",
+            "choices": STAGE_NAMES,
             "metavar": "STAGE",
         },
     )
@@ -63,14 +74,22 @@ class DemoConfig:
             "closed_loop_episodes", "workers",
         )  # fmt: skip
         for name in at_least_1:
-            _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        _require("episodes", self.episodes, self.episodes >= 2, "at least 2: one is held out")
+            require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        require("episodes", self.episodes, self.episodes >= 2, "at least 2: one is held out")
         for name in ("sft_seconds", "grpo_seconds", "scale"):
-            _require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
-        for name in ("action_noise", "replan_after_steps", "threads"):
-            _require(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+            value = getattr(self, name)
+            require(name, value, 0 < value < math.inf, "a number above 0")
+        for name in ("replan_after_steps", "threads"):
+            require(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+        require("action_noise", self.action_noise, 0 <= self.action_noise <= 1, "0 to 1")
+        for name in ("episodes", "open_loop_episodes", "closed_loop_episodes"):
+            value = getattr(self, name)
+            require(name, value, value <= MOST_SEEDS, f"at most {MOST_SEEDS}, the seeds there are")
+        domains = f"at most {MOST_WORKERS}: each pair of nodes has a ROS domain of its own"
+        require("workers", self.workers, self.workers <= MOST_WORKERS, domains)
 
 
-def _require(name: str, value: Any, holds: bool, expected: str) -> None:
+def require(name: str, value: Any, holds: bool, expected: str) -> None:
+    """Raises ValueError, naming option, value and what was expected, unless `holds`."""
     if not holds:
         raise ValueError(f"{name}: found {value!r}, expected {expected}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from roboalign_training.demo.checks import check_options
 from roboalign_training.demo.plan import DemoConfig
 from roboalign_training.demo.stages import LOGS, OPTIONS, PRODUCTS, STAGES, Stage, write_json
 from roboalign_training.shared.outputs import OutputError, only_writer
@@ -25,11 +26,13 @@ def run_stages(config: DemoConfig, console: Console) -> Path:
         The folder of the demo.
 
     Raises:
-        ValueError: ``redo`` names no stage, or a finished stage was done with other options.
+        ValueError: ``redo`` names no stage, a stage would refuse its options, or a finished one
+            was done with others.
         OutputError: another process is at it, or the folder holds what no demo made.
         StageFailed: a stage's command failed; running again goes on there.
     """
     out = Path(config.out)
+    check_options(config)
     _refuse_strangers(out)
     state = read_state(out)
     if unknown_stages := sorted(set(config.redo) - set(STAGES)):

@@ -12,12 +12,14 @@ from rich.console import Console
 
 from roboalign_policy.sim import SUITES
 from roboalign_training.data.index import load_index
+from roboalign_training.demo.checks import check_prompts
 from roboalign_training.demo.plan import (
     ARMS,
     CLOSED_LOOP_SEED,
     GRPO_SAMPLES,
     OPEN_LOOP_SEED,
     RECORD_SEED,
+    STAGE_NAMES,
     DemoConfig,
 )
 from roboalign_training.demo.progress import bags_done, steps_done, unknown
@@ -105,6 +107,7 @@ def base(config: DemoConfig, out: Path, console: Console) -> dict:
 
 def sft(config: DemoConfig, out: Path, console: Console) -> dict:
     """Supervised fine-tuning."""
+    check_prompts(config, out)
     _train(
         "sft", "--dataset", out / "data", "--out", out / "sft", "--max_steps", config.sft_steps,
         "--max_seconds", config.sft_seconds, config=config, out=out, console=console,
@@ -164,10 +167,13 @@ def report(config: DemoConfig, out: Path, console: Console) -> dict:
     return {"report": str(write_report(out, asdict(config)))}
 
 
-STAGES: dict[str, Stage] = {
-    stage.__name__: stage
-    for stage in (record, dataset, base, sft, grpo, open_loop, closed_loop, report)
-}
+STAGES: dict[str, Stage] = dict(
+    zip(
+        STAGE_NAMES,
+        (record, dataset, base, sft, grpo, open_loop, closed_loop, report),
+        strict=True,
+    )
+)
 PRODUCTS = {
     "record": ("bags", "bags-eval"),
     "dataset": ("data", "data-eval"),

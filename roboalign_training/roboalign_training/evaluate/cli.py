@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from roboalign_training.data.errors import DataError
 from roboalign_training.demo.plan import DEVELOPMENT_SEED
 from roboalign_training.evaluate.closed_loop import (
     REPORT,
@@ -18,6 +17,7 @@ from roboalign_training.evaluate.closed_loop import (
     run_closed_loop,
     summarise,
 )
+from roboalign_training.shared.exit_status import status_of
 from roboalign_training.shared.old_names import add_old_option, add_old_words, take_old_words
 from roboalign_training.shared.outputs import add_overwrite
 from roboalign_training.shared.suggestions import did_you_mean
@@ -68,7 +68,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate and print the figures as JSON; 0 when done, 1 when it cannot be done."""
+    """Evaluate and print the figures as JSON.
+
+    Returns:
+        0 when done; 1 when it cannot be done; 2 when policy, data set or options cannot be used;
+        130 after ctrl-C.
+    """
     options = parser()
     args = options.parse_args(argv)
     names = ("policy", "dataset") if args.command == "open-loop" else ("policy",)
@@ -78,10 +83,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         fault = write_fault(error, argv or ()) or str(error)
         print(f"roboalign evaluate: {fault}", file=sys.stderr)
-        return 1
-    except (DataError, RuntimeError, ValueError) as error:  # of model, data, driving
+        return status_of(error)
+    except (RuntimeError, ValueError) as error:  # of model, data, driving
         print(f"roboalign evaluate: {error}", file=sys.stderr)
-        return 1
+        return status_of(error)
     except KeyboardInterrupt:
         print("roboalign evaluate: stopped: the same command goes on", file=sys.stderr)
         return 130
@@ -110,7 +115,7 @@ def _closed_loop(args: argparse.Namespace) -> dict:
         raise ValueError(f"suites: found {unknown}, expected some of {list(SUITES)}{near}")
     for name in ("episodes", "workers"):
         if getattr(args, name) < 1:
-            raise ValueError(f"{name}: found {getattr(args, name)}, expected at least 1")
+            raise ValueError(f"--{name}: found {getattr(args, name)}, expected at least 1")
     episodes = episodes_of_suites({s: SUITES[s] for s in chosen}, args.episodes, args.seed)
     settings = DriveSettings(
         workers=args.workers,

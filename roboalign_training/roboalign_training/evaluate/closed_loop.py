@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from roboalign_training.shared.json_lines import read_json_lines
 from roboalign_training.shared.outputs import judge, only_writer, remove
+from roboalign_training.shared.places import DRIVEN, check_place
 from roboalign_training.shared.write_errors import writing
 from roboalign_training.statistics import wilson_interval
 
@@ -109,6 +110,7 @@ def run_closed_loop(
         RuntimeError: the worker failed; what was finished is kept.
     """
     wanted = list(episodes)
+    check_place("--out", out, DRIVEN, [("--policy", policy)])
     run = describe_run(policy, settings)
     finished = read_results(out)
     missing = [episode for episode in wanted if episode not in finished]

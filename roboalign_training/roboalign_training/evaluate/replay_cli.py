@@ -30,7 +30,9 @@ from roboalign_training.evaluate.replay import (
     make_recording,
     read_answers,
 )
+from roboalign_training.shared.exit_status import status_of
 from roboalign_training.shared.outputs import Found, add_overwrite, judge, only_writer, remove
+from roboalign_training.shared.places import REPLAY, check_place
 from roboalign_training.shared.progress import counted
 from roboalign_training.shared.write_errors import write_fault, writing
 
@@ -72,8 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Replay and print the figures.
 
     Returns:
-        0; 1 when it cannot be done, or when live and offline chunks are not the same; 130 when it
-        was interrupted.
+        0; 1 when it cannot be done, or when live and offline chunks are not the same; 2 when bag,
+        policy, contract or --out cannot be used; 130 when it was interrupted.
     """
     args = parser().parse_args(argv)
     try:
@@ -86,10 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         fault = write_fault(error, argv or ()) or str(error)
         print(f"roboalign replay: {fault}", file=sys.stderr)
-        return 1
+        return status_of(error)
     except (RuntimeError, ValueError) as error:  # of bag, contract, checkpoint, node
         print(f"roboalign replay: {error}", file=sys.stderr)
-        return 1
+        return status_of(error)
     except KeyboardInterrupt:
         print("roboalign replay: interrupted", file=sys.stderr)
         return 130
@@ -137,6 +139,7 @@ def replay(
     rows = recording.chosen(settings)
     name = re.sub(r"[^A-Za-z0-9._-]", "_", recording.frames.episode_id)
     out = out or Path("out/replay") / name
+    check_place("--out", out, REPLAY, [("the recording", bag_path), ("--policy", checkpoint)])
     job = make_job(recording, checkpoint, parts.hash, settings)
     done = out / REPORT
     found = judge(

@@ -13,8 +13,12 @@ _CAUSES = (
     ("its task changes", "whose task changes"),
     ("its task is empty", "without a task"),
     ("its task is no text", "whose task has half a character"),
-    ("instruction", "whose instruction holds a tag"),
+    ("instruction: found the tag", "whose instruction holds a tag"),
+    ("instruction: found the ", "whose instruction holds a character that nobody sees"),
+    ("instruction: found half", "whose instruction holds a character that nobody sees"),
+    ("instruction", "whose instruction has no words"),
     ("images of", "whose images cannot be told from others"),
+    ("frame rate of", "whose video has another frame rate"),
     ("episode id", "whose id is that of another one"),
 )
 UNREADABLE = "that cannot be read"

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.errors import DatasetError, RefusedError
 from roboalign_training.data.index import DatasetIndex, load_index
 from roboalign_training.data.video import CODECS
 from roboalign_training.lerobot.assembly import Assembly
@@ -23,6 +23,8 @@ from roboalign_training.lerobot.layout import PNG
 from roboalign_training.lerobot.partial import partial_folder, partial_path
 from roboalign_training.lerobot.passport import load_passport
 from roboalign_training.shared.left_out import LeftOut
+from roboalign_training.shared.outputs import differences
+from roboalign_training.shared.places import LEROBOT, check_place
 
 _REPLACED = "replaced"
 _GAP = "for which LeRobot has no place"
@@ -74,11 +76,13 @@ def export_dataset(
             file: data, and the video of each stream.
 
     Raises:
+        OutputError: When `out` and the data set lie in each other, or it is another result.
         DatasetError: When the data set is damaged or cannot be said in LeRobot's format, or `out`
             is there and is anything but the same export, whole, or with `overwrite` no export of
             ours, or one with other files in it.
     """
     index, out = load_index(Path(folder)), Path(out).absolute()
+    check_place("--out", out, LEROBOT, [("data set", folder)])
     if images not in (PNG, *CODECS):
         raise ValueError(f"images: found {images!r}, expected one of {', '.join((PNG, *CODECS))}")
     if images == PNG:
@@ -141,13 +145,13 @@ def _check(index: DatasetIndex, images: str) -> None:
     if not index.episodes:
         raise DatasetError(index.folder, "has no episode to export")
     if contract.rate_hz != int(contract.rate_hz):
-        raise DatasetError(
+        raise RefusedError(
             index.folder,
             f"rate_hz: found {contract.rate_hz:g}, expected a whole number: LeRobot's fps is one",
         )
     odd = [s for s in contract.images if s.value_shape[0] % 2 or s.value_shape[1] % 2]
     if images != PNG and odd:
-        raise DatasetError(
+        raise RefusedError(
             index.folder,
             f"{odd[0].key}: {odd[0].value_shape[:2]} pixels, but videos take even numbers: "
             f"export images as {PNG}",
@@ -160,13 +164,14 @@ def _is_there(out: Path, identity: dict, overwrite: bool) -> bool:
         return False
     found = load_passport(out) if out.is_dir() else None
     if found is None:
-        raise DatasetError(out, "exists and is no export of a RoboAlign data set: choose another")
+        raise RefusedError(out, "exists and is no export of a RoboAlign data set: choose another")
     try:
         if found.identity != identity:
-            raise DatasetError(
+            differing = "; ".join(differences(found.identity, identity, all_keys=True))
+            raise RefusedError(
                 out,
-                f"exists and is another export: found {found.identity}, expected {identity}: "
-                "choose another folder, or replace it with --overwrite",
+                f"exists and is another export: {differing}; nothing was changed: choose another "
+                "folder, or replace it with --overwrite",
             )
         check_whole(out, found)
     except DatasetError:

@@ -10,13 +10,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from roboalign_training.data.errors import DataError
 from roboalign_training.data.index import load_index
 from roboalign_training.data.video import CODECS
 from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.lerobot.layout import PNG
 from roboalign_training.lerobot.progress import frame_progress, say_not_written
 from roboalign_training.resumable import say_stopped
+from roboalign_training.shared.exit_status import status_of
 from roboalign_training.shared.left_out import add_strict
 
 
@@ -54,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0 on success, also where the same export is there; 1 on an error; 3 with --strict when
-        something was left out; 130 after ctrl-C.
+        0 on success, also where the same export is there; 1 on an error; 2 when data set, options
+        and --out do not fit; 3 with --strict when something was left out; 130 after ctrl-C.
     """
     args = parser().parse_args(argv)
     console = Console(stderr=True)
@@ -74,12 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 on_frame=on_frame,
                 on_filed=on_filed,
             )
-    except (DataError, ValueError) as error:
+    except ValueError as error:  # of data set, options, place
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
-        return 1
+        return status_of(error)
     except OSError as error:  # a full disk, a folder that may not be written
-        say_not_written(console, args.out, error)
-        return 1
+        return say_not_written(console, args.out, error)
     except KeyboardInterrupt:
         return say_stopped(console)
     for note in done.notes:

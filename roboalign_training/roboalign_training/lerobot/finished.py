@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.errors import RefusedError
 from roboalign_training.lerobot.layout import CONTRACT, FRAMES, INFO, PASSPORT, STATS, TASKS
 from roboalign_training.lerobot.passport import Passport
 from roboalign_training.lerobot.source import open_source
@@ -26,7 +26,7 @@ def check_whole(out: Path, passport: Passport) -> None:
     """Makes sure that every file of an export is there, as long as it was; reads none of them.
 
     Raises:
-        DatasetError: Naming the first one that is not, and how many there are.
+        RefusedError: Naming the first one that is not, and how many there are.
     """
     listed: dict[str, int | None] = dict(passport.files or {})
     if passport.files is None:
@@ -35,7 +35,7 @@ def check_whole(out: Path, passport: Passport) -> None:
     faults = [f for f in (_fault(out, *item) for item in sorted(listed.items())) if f]
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise DatasetError(
+        raise RefusedError(
             out,
             f"is the same export, but {len(faults)} of its {len(listed)} files are missing or of "
             f"another size: {faults[0]}{more}: --overwrite makes it anew",
@@ -55,14 +55,14 @@ def check_only_ours(out: Path, passport: Passport) -> None:
     """Makes sure that nothing is lost with the folder of an export but the export.
 
     Raises:
-        DatasetError: Naming what else is in it.
+        RefusedError: Naming what else is in it.
     """
     listed = None if passport.files is None else {*passport.files, PASSPORT}
     others = [name for name in _files(out) if not _is_ours(name, listed)]
     if others:
         shown = ", ".join(others[:_MOST_NAMED])
         more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
-        raise DatasetError(
+        raise RefusedError(
             out,
             f"holds {shown}{more} beside the export that is to be replaced; nothing was changed: "
             "move that away, or choose another folder",

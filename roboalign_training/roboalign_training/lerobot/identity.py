@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from os.path import relpath
 
 from roboalign_policy.core.hashing import sha256_json
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.errors import DatasetError, RefusedError
 from roboalign_training.data.index import DatasetIndex
 from roboalign_training.lerobot.feature_map import FeatureMap
 from roboalign_training.lerobot.layout import PASSPORT
@@ -15,9 +15,10 @@ from roboalign_training.lerobot.listing import SourceEpisode
 from roboalign_training.lerobot.passport import Passport
 from roboalign_training.lerobot.source import LeRobotSource
 from roboalign_training.lerobot.spans import Start
+from roboalign_training.shared.outputs import differences
 
 _FROM_EXPORT = ("id", "source", "bag_sha256", "recorded_contract", "content_sha256", "origin")
-_OPTIONS = ("features", "dimensions", "gains")
+_OPTIONS = frozenset({"features", "dimensions", "gains"})
 
 _REPLACED_EARLIER = re.compile(r"[^A-Za-z0-9._-]")  # by "_" in the ids of earlier releases
 
@@ -131,16 +132,18 @@ class Identity:
                 name = self.episode_id(episode)
             except DatasetError:
                 continue  # it cannot be read, and says so when it is its turn
-            before = self._index.episodes.get(name, {}).get("origin", {})
-            for key in _OPTIONS:
-                lacks = key == "dimensions" and key not in before  # made by an older release
-                if before and not lacks and before.get(key) != now.get(key):
-                    raise DatasetError(
-                        self._index.folder,
-                        f"{name} was imported with {key} {before.get(key)}, found "
-                        f"{now.get(key)}: give the same options, import into another folder, or "
-                        "replace what is there with --overwrite",
-                    )
+            before = self._index.episodes.get(name, {}).get("origin")
+            if not before:
+                continue
+            lacks = {"dimensions"} - before.keys()  # made by an older release
+            held, given = (_chosen(of, _OPTIONS - lacks) for of in (before, now))
+            if differing := differences(held, given, all_keys=True):
+                raise RefusedError(
+                    self._index.folder,
+                    f"{name} was imported with other options: {'; '.join(differing)}; nothing was "
+                    "changed: give the same options, import into another folder, or replace what "
+                    "is there with --overwrite",
+                )
 
     def _options(self) -> dict:
         """What was chosen, as an entry has it."""
@@ -165,3 +168,10 @@ class Identity:
         return origin.get("episode_index") == episode.number and origin.get("files", {}).get(
             episode.data
         ) == self._source.sha256(episode.data)
+
+
+def _chosen(origin: Mapping, keys: Collection[str]) -> dict:
+    """The options in the origin of an episode; no gains that change nothing."""
+    gains = {name: gain for name, gain in origin.get("gains", {}).items() if gain != [1.0, 0.0]}
+    found = {**origin, "gains": gains}
+    return {key: found[key] for key in keys if found.get(key)}

@@ -13,14 +13,17 @@ from rich.markup import escape
 
 from roboalign_policy.core.contract import ContractError, load_contract
 from roboalign_policy.core.instruction import instruction_fault
-from roboalign_training.data.errors import DataError
+from roboalign_training.data.anew import FITTED_GONE, is_fitted
+from roboalign_training.data.errors import DataError, OptionError
 from roboalign_training.data.recipe import Recipe
 from roboalign_training.lerobot.importing import Imported, import_contract, import_dataset
 from roboalign_training.lerobot.progress import frame_progress, say_not_written
 from roboalign_training.lerobot.source import open_source
 from roboalign_training.lerobot.texts import text_fault
 from roboalign_training.resumable import say_stopped
+from roboalign_training.shared.exit_status import status_of
 from roboalign_training.shared.left_out import add_strict
+from roboalign_training.shared.outputs import OutputError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,7 +71,9 @@ def parser() -> argparse.ArgumentParser:
         "--overwrite",
         action="store_true",
         help="replace episodes that were imported before with other options or from other files; "
-        "those that are not fit any more are removed",
+        "those that are not fit any more are removed. A data set of another contract or other "
+        "rules is replaced as a whole, once the new one is done; not where it holds more than "
+        "this source",
     )
     add_strict(p)
     return p
@@ -78,8 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0 when every episode was taken or left out by the rules; 1 when one could not be read, or
-        the data sets do not fit; 3 with --strict when something was left out; 130 after ctrl-C.
+        0 when every episode was taken or left out by the rules; 1 when one could not be read; 2
+        when source, options and data set do not fit; 3 with --strict when something was left out;
+        130 after ctrl-C.
     """
     args = parser().parse_args(argv)
     console = Console(stderr=True)
@@ -95,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             source = open_source(args.source)
         contract = import_contract(source, contract)
         total = source.frames * max(1, len(contract.images))
+        fitted = is_fitted(args.out)
         with frame_progress(console, {"import": total}) as (on_frame,):
             done = import_dataset(
                 source,
@@ -104,14 +111,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 overwrite=args.overwrite,
                 on_frame=on_frame,
             )
-    except (DataError, ContractError) as error:
+    except (DataError, ContractError, OutputError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
-        return 1
+        return status_of(error)
     except OSError as error:  # a full disk, a folder that may not be written
-        say_not_written(console, args.out, error)
-        return 1
+        return say_not_written(console, args.out, error)
     except KeyboardInterrupt:
         return say_stopped(console)
+    if fitted and not is_fitted(args.out):
+        done.notes.append(FITTED_GONE)
     _report(args, done, console)
     return 1 if done.failed else done.left_out.status(args.strict)
 
@@ -123,11 +131,11 @@ def _recipe(args: argparse.Namespace) -> Recipe | None:
     if args.instruction is not None:
         fault = text_fault(args.instruction) or instruction_fault(args.instruction)
         if fault:
-            raise DataError("command line", f"--instruction: {fault}")
+            raise OptionError("command line", f"--instruction: {fault}")
     try:
         return Recipe(**given) if given else None
     except ValueError as error:
-        raise DataError("command line", str(error)) from error
+        raise OptionError("command line", str(error)) from error
 
 
 def _pairs(texts: Sequence[str], option: str, many: bool = False) -> dict[str, str]:
@@ -136,9 +144,9 @@ def _pairs(texts: Sequence[str], option: str, many: bool = False) -> dict[str, s
     for text in texts:
         left, sign, right = text.partition("=")
         if not (left and sign and right):
-            raise DataError("command line", f"{option}: found {text!r}, expected LEFT=RIGHT")
+            raise OptionError("command line", f"{option}: found {text!r}, expected LEFT=RIGHT")
         if left in found or (right in found.values() and not many):
-            raise DataError("command line", f"{option}: {text!r} says something twice")
+            raise OptionError("command line", f"{option}: {text!r} says something twice")
         found[left] = right
     return found
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from os.path import relpath
 from pathlib import Path
 
 from roboalign_policy.core.contract import Contract
+from roboalign_training.data.anew import made_anew, other_rules
 from roboalign_training.data.dataset import open_index
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.errors import DatasetError, RefusedError
 from roboalign_training.data.image_storage import AUTO, PNG
 from roboalign_training.data.index import INDEX, DatasetIndex
 from roboalign_training.data.recipe import Recipe
@@ -28,6 +30,7 @@ from roboalign_training.lerobot.replacing import Replacements, forget_removed, s
 from roboalign_training.lerobot.source import LeRobotSource, open_source
 from roboalign_training.lerobot.target_folder import target_folder
 from roboalign_training.shared.left_out import LeftOut
+from roboalign_training.shared.places import DATASET, check_place
 
 
 @dataclass
@@ -82,28 +85,42 @@ def import_dataset(
             rules, else those of the export, else the defaults.
         overwrite: Whether an episode that was imported before may be replaced by one of another
             content: other options, or files that were changed since. One that is not fit any more
-            is removed. All of that happens at the end: a call that fails changes no episode.
+            is removed. A data set of another contract or other rules is replaced as a whole, where
+            all of it is of this source. It happens at the end: a call that fails changes nothing.
         on_frame: Called for every image of every frame, looked at or passed over.
 
     Raises:
+        OutputError: When both lie in each other, or `out` is another kind of result.
         DatasetError: When either data set is damaged, they do not fit, or no episode is fit.
     """
     source = folder if isinstance(folder, LeRobotSource) else open_source(folder)
     out = Path(out)
+    check_place("--out", out, DATASET, [("LeRobot data set", source.folder)])
     contract = import_contract(source, contract)
     passport = load_passport(source.folder)
     if passport is not None and (maps or renames or gains):
-        raise DatasetError(
+        raise RefusedError(
             source.folder,
             "is an export of a RoboAlign data set: there is nothing to map or convert",
         )
     fmap = make_map(contract, source, maps, renames, gains)
+    if overwrite and (held := other_rules(out, contract, recipe)) is not None:
+
+        def make(fresh: Path) -> Imported:
+            return import_dataset(
+                source, fresh, contract, maps=maps, renames=renames, gains=gains,
+                recipe=held.recipe, on_frame=on_frame,
+            )  # fmt: skip
+
+        done = made_anew(out, held, _named_by(source, out), make)
+        done.index.folder = out
+        return done
     with target_folder(out):
         skips = saved_skips(out)
         index = open_index(out, contract, (), _recipe(out, passport, recipe))
         forget_removed(index, skips)
         if index.recipe["images"] not in (AUTO, PNG):
-            raise DatasetError(
+            raise RefusedError(
                 out,
                 f"stores images as {index.recipe['images']}, but what is imported is stored "
                 "without loss: import into another folder",
@@ -127,6 +144,21 @@ def import_dataset(
             for name in replacements.removed
         ]
     return done
+
+
+def _named_by(source: LeRobotSource, out: Path) -> Callable[[dict], bool]:
+    """Tells the episodes of a source in a data set, also where it has been moved since."""
+    place = relpath(source.folder, out)
+    known = {(e.number, e.data): source.sha256(e.data) for e in source.episodes}
+
+    def is_named(entry: dict) -> bool:
+        origin = entry.get("origin", {})
+        files = origin.get("files", {}).items()
+        return entry["source"] == place or any(
+            known.get((origin["episode_index"], name)) == digest for name, digest in files
+        )
+
+    return is_named
 
 
 def _take_all(
@@ -177,12 +209,12 @@ def import_contract(source: LeRobotSource, given: Contract | None) -> Contract:
     passport = load_passport(source.folder)
     if passport is None:
         if given is None:
-            raise DatasetError(
+            raise RefusedError(
                 source.folder, "carries no RoboAlign contract: name one with --contract"
             )
         return given
     if given is not None and given.hash != passport.contract.hash:
-        raise DatasetError(
+        raise RefusedError(
             source.folder,
             f"carries contract {passport.contract.name} ({passport.contract.hash[:12]}), found "
             f"--contract {given.name} ({given.hash[:12]}): leave it out",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from roboalign_policy.core.contract import Contract
 from roboalign_policy.core.keys import ACTION, STATE_PREFIX
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.errors import RefusedError
 from roboalign_training.lerobot.feature_map import FeatureMap
 from roboalign_training.lerobot.layout import COUNTERS, STATE
 from roboalign_training.lerobot.search import Search
@@ -34,7 +34,7 @@ def make_map(
         gains: Name of a dimension in the contract -> gain and offset of it, in states and action.
 
     Raises:
-        DatasetError: When something is missing or disagrees; the text has all of it.
+        RefusedError: When something is missing or disagrees; the text has all of it.
     """
     keys = (*(s.key for s in contract.observations), ACTION)
     search = Search(source, contract, {}, renames or {}, gains or {})
@@ -77,7 +77,7 @@ def make_map(
         if theirs not in search.renamed
     ]
     if search.faults:
-        raise DatasetError(source.folder, "; ".join(search.faults))
+        raise RefusedError(source.folder, "; ".join(search.faults))
     used = {*images.values(), *(v.feature for v in vectors.values()), *COUNTERS}
     unused = [name for name in source.features if name not in used]
     for dims in filter(None, search.found.values()):

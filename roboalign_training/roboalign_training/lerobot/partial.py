@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO
 
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.errors import RefusedError
 
 _LOCK = ".lock"
 
@@ -27,7 +27,7 @@ def partial_folder(out: Path) -> Iterator[Path]:
     It goes when the block ends well; after an error or a kill it stays as it is.
 
     Raises:
-        DatasetError: When another export is writing.
+        RefusedError: When another export is writing.
     """
     folder = partial_path(out)
     while (lock := _lock(folder)) is None:
@@ -58,7 +58,7 @@ def _lock(folder: Path) -> IO[str] | None:
             return lock
     except BlockingIOError as error:
         lock.close()
-        raise DatasetError(folder, "another export is writing it") from error
+        raise RefusedError(folder, "another export is writing it") from error
     except FileNotFoundError:
         pass
     lock.close()

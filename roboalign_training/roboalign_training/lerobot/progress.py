@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from roboalign_training.shared.exit_status import FAILED
+from roboalign_training.shared.write_errors import write_fault
+
 
 @contextlib.contextmanager
 def frame_progress(
@@ -26,17 +29,21 @@ def frame_progress(
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         tasks = [progress.add_task(name, total=total) for name, total in totals.items()]
         yield [lambda count=1, task=task: progress.advance(task, count) for task in tasks]
 
 
-def say_not_written(console: Console, out: Path, error: OSError) -> None:
-    """Says what could not be written, with its path, which not every OSError names."""
-    cause = error.strerror or str(error)
-    where = error.filename or out
-    console.print(
-        f"[red]error:[/] {escape(str(where))}: {escape(cause)}; the same command goes on where "
-        "this one ended",
-        soft_wrap=True,
-    )
+def say_not_written(console: Console, out: Path, error: OSError) -> int:
+    """Says what could not be written, with its path, which not every OSError names.
+
+    Returns:
+        The exit status.
+    """
+    fault = write_fault(error, [str(out)])
+    if fault is None:
+        where, cause = error.filename or out, error.strerror or error
+        fault = f"{where}: {cause}; the same command goes on where this one ended"
+    console.print(f"[red]error:[/] {escape(fault)}", soft_wrap=True)
+    return FAILED

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from roboalign_policy.core.hashing import sha256_file
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.errors import DatasetError, RefusedError
 from roboalign_training.lerobot.layout import (
     INFO,
     TASKS,
@@ -77,7 +77,7 @@ def open_source(folder: str | Path) -> LeRobotSource:
     folder = Path(folder)
     path = folder / INFO
     if not path.is_file():
-        raise DatasetError(folder, f"is no LeRobot data set: no {INFO} in it")
+        raise RefusedError(folder, f"is no LeRobot data set: no {INFO} in it")
     info = _json(path)
     version = info.get("codebase_version")
     if version not in (VERSION, VERSION_21):
@@ -106,7 +106,7 @@ def open_source(folder: str | Path) -> LeRobotSource:
     for one, other in pairwise(episodes):
         if one.number == other.number:
             raise DatasetError(folder, f"episode_index {one.number} is listed twice")
-    repo, revision = _hub(folder)
+    repo, revision = hub_of(folder)
     return LeRobotSource(
         folder, version, fps, features, tuple(episodes), tasks, listing.faults, repo, revision
     )
@@ -154,7 +154,7 @@ def _tasks_21(folder: Path) -> dict[int, str]:
     return found
 
 
-def _hub(folder: Path) -> tuple[str | None, str | None]:
+def hub_of(folder: Path) -> tuple[str | None, str | None]:
     """Repository and commit, where the folder was downloaded by huggingface_hub."""
     place = folder.absolute()
     cache = place.parent.parent.name

@@ -2,18 +2,20 @@
 
 A `from_timestamp` that is off by a whole frame gives every image to the frame before or after its
 own, and the last one to another episode. What can be compared: how many images the video has with
-the frames of its episodes, where an episode ends with where the next one begins.
+the frames of its episodes, where an episode ends with where the next one begins or the video ends,
+and the time of every image with that of its frame.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
 import numpy as np
 
 _HALF = 0.5  # of a frame: what is nearer than that to its time is the image of that frame
+_NEAR = 0.25  # of a frame: within an episode, as `data.video.read_frames` reads it
 
 
 @dataclass(frozen=True)
@@ -60,17 +62,27 @@ def find_starts(spans: Sequence[Span], times_s: np.ndarray, fps: float) -> dict[
     """
     spans = sorted(spans, key=lambda span: (span.from_s, span.number))
     begins = [0, *accumulate(span.frames for span in spans)]
+    starts = {}
     if begins[-1] == len(times_s) and not _is_divided_otherwise(spans, times_s, fps):
         # Every image is one of an episode's: the first one's come first, then the next one's.
         places = zip(spans, times_s[begins[:-1]].tolist(), strict=True)
         starts = {s.number: Start(at, _frames_off(s.from_s - at, fps)) for s, at in places}
-        if all(abs(start.moved) < min(s.frames for s in spans) for start in starts.values()):
-            return starts
-    faults = _faults(spans, times_s, fps)
-    return {
-        span.number: Start(_nearest(times_s, span.from_s, fps), 0, faults.get(span.number, ""))
-        for span in spans
-    }
+        if any(abs(start.moved) >= min(s.frames for s in spans) for start in starts.values()):
+            starts = {}
+    if not starts:
+        fault = _count_fault(spans, times_s, fps)
+        faults = dict.fromkeys((s.number for s in spans), fault) if fault else {}
+        faults = faults or _faults(spans, times_s, fps)
+        starts = {
+            span.number: Start(_nearest(times_s, span.from_s, fps), 0, faults.get(span.number, ""))
+            for span in spans
+        }
+    for span in spans:
+        start = starts[span.number]
+        if not start.fault:
+            fault = _time_fault(start.start_s, span.frames, times_s, fps)
+            starts[span.number] = replace(start, fault=fault)
+    return starts
 
 
 def _frames_off(off_s: float, fps: float) -> int:
@@ -87,6 +99,48 @@ def _is_divided_otherwise(spans: Sequence[Span], times_s: np.ndarray, fps: float
     edges += [(one.to_s, other.from_s) for one, other in pairwise(spans)]
     meets = all(abs(one - other) * fps < _HALF for one, other in edges)
     return meets and any(abs(_width(span, fps) - span.frames) >= _HALF for span in spans)
+
+
+def _count_fault(spans: Sequence[Span], times_s: np.ndarray, fps: float) -> str:
+    """Why it cannot be told which images are whose in a whole video, by how many it has; or "".
+
+    Beyond the last episode's end there may be a whole one that is not listed, and a video may end
+    where an episode does. A few images more or less are missing or too many anywhere before that,
+    and every image behind is of the frame before or after.
+    """
+    end_s = float(times_s[-1]) + 1 / fps
+    last = max(spans, key=lambda span: _end_s(span, fps))
+    more = round((end_s - _end_s(last, fps)) * fps)
+    why = ""
+    if 0 < more < min(span.frames for span in spans) and last.to_s is not None:
+        why = "which of them are too many cannot be told"
+    near_s = _HALF / fps
+    if more < 0 and any(s.from_s + near_s < end_s < _end_s(s, fps) - near_s for s in spans):
+        why = "which are missing cannot be told"
+    if not why:
+        return ""
+    return (
+        f"its video has {_counted(len(times_s), 'image')}, expected {len(times_s) - more} up to "
+        f"the end of episode {last.number}: {why}"
+    )
+
+
+def _time_fault(start_s: float, frames: int, times_s: np.ndarray, fps: float) -> str:
+    """Why the images from one on are not one a frame, by when they are shown; or "".
+
+    Where there are none so far on, reading says so.
+    """
+    first = int(np.abs(times_s - start_s).argmin())
+    found = times_s[first : first + frames]
+    wanted = start_s + np.arange(len(found)) / fps
+    off = (found - wanted) * fps
+    if abs(off[0]) >= _HALF or not (np.abs(off) > _NEAR).any():
+        return ""
+    frame = int(np.argmax(np.abs(off) > _NEAR))
+    return (
+        f"image {first + frame} of its video is shown at {found[frame]:.4f} s, expected frame "
+        f"{frame} of the episode at {wanted[frame]:.4f} s"
+    )
 
 
 def _faults(spans: Sequence[Span], times_s: np.ndarray, fps: float) -> dict[int, str]:
@@ -117,7 +171,7 @@ def _faults(spans: Sequence[Span], times_s: np.ndarray, fps: float) -> dict[int,
         span_end_s = span.from_s + span.frames / fps
         if span_end_s > end_s:
             end_s, last = span_end_s, span
-        said_s = max(said_s, span_end_s, span.to_s if span.to_s is not None else 0.0)
+        said_s = max(said_s, _end_s(span, fps))
     return faults
 
 
@@ -125,6 +179,11 @@ def _counted(number: float, noun: str) -> str:
     """So many of something, for a text."""
     count = max(0, round(number))
     return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def _end_s(span: Span, fps: float) -> float:
+    """Where an episode ends in its video, by the metadata and by its frames, s."""
+    return max(span.from_s + span.frames / fps, span.to_s if span.to_s is not None else 0.0)
 
 
 def _width(span: Span, fps: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from roboalign_training.conversion.target import VIDEOS
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.data.errors import RefusedError
 from roboalign_training.data.index import CONTRACT, DATA, INDEX, locked
 
 _LOCK = ".lock"
@@ -19,7 +19,7 @@ def target_folder(out: Path) -> Iterator[None]:
     """Holds the folder of a data set; takes back what was made of it when nothing comes of that.
 
     Raises:
-        DatasetError: When there is something else than a data set, finished or not.
+        RefusedError: When there is something else than a data set, finished or not.
     """
     _check(out)
     had_lock = (out / _LOCK).exists()
@@ -38,7 +38,7 @@ def _check(out: Path) -> None:
     if not out.exists() or (out / INDEX).exists():
         return
     if not out.is_dir():
-        raise DatasetError(out, "is a file, expected a folder for the data set")
+        raise RefusedError(out, "is a file, expected a folder for the data set")
     shown = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
     others = [name for name in shown if name not in _OURS]
     data = out / DATA
@@ -49,7 +49,7 @@ def _check(out: Path) -> None:
             if not path.name.startswith(("episode-", "."))
         ]
     if others:
-        raise DatasetError(
+        raise RefusedError(
             out, f"holds {others[0]} and is no data set (no {INDEX}): choose another folder"
         )
 

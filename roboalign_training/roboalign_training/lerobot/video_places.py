@@ -10,9 +10,12 @@ import av
 import numpy as np
 
 from roboalign_training.data.errors import EpisodeError
+from roboalign_training.lerobot.layout import INFO
 from roboalign_training.lerobot.listing import SourceEpisode
 from roboalign_training.lerobot.source import LeRobotSource
 from roboalign_training.lerobot.spans import Span, Start, find_starts
+
+_RATE_SHARE = 0.1  # a video's images a second may differ by so much: each is held to its time too
 
 
 class VideoPlaces:
@@ -28,12 +31,13 @@ class VideoPlaces:
         self._source = source
         self._features = [f for f in features if source.features[f].get("dtype") == "video"]
         self._in_file: dict[tuple[str, str], list[Span]] = defaultdict(list)
-        for episode in source.episodes:
+        for episode in (e for e in source.episodes if e.frames):
             for feature in self._features:
                 place = episode.videos[feature]
                 span = Span(episode.number, episode.frames, place.from_s, place.to_s)
                 self._in_file[feature, place.file].append(span)
         self._starts: dict[tuple[str, str], dict[int, Start]] = {}
+        self._rates: dict[tuple[str, str], float] = {}
         self.surplus: dict[str, dict[str, int]] = defaultdict(dict)
         self.moved: dict[str, dict[int, int]] = defaultdict(dict)
 
@@ -54,12 +58,21 @@ class VideoPlaces:
         """Makes sure that it can be told which images are an episode's.
 
         Raises:
-            EpisodeError: When it cannot.
+            EpisodeError: When it cannot, by how many there are and when they are shown; or when
+                the video has another frame rate than the data set.
         """
+        name = f"{self._source.folder.name} episode {episode.number}"
         for feature, start in self.of(episode).items():
+            file = episode.videos[feature].file
+            if (rate := self._rates.get((feature, file))) is not None:
+                raise EpisodeError(
+                    name,
+                    f"frame rate of {feature}: {file} has {rate:.4g} images a second, expected "
+                    f"{self._source.fps:g}, the fps in {INFO}",
+                )
             if start.fault:
-                name = f"{self._source.folder.name} episode {episode.number}"
-                raise EpisodeError(name, f"images of {feature} cannot be told: {start.fault}")
+                cause = f"images of {feature} cannot be told: {start.fault} ({file})"
+                raise EpisodeError(name, cause)
 
     def notes(self) -> list[str]:
         """What a user should know."""
@@ -75,7 +88,9 @@ class VideoPlaces:
         for feature, files in self.surplus.items():
             found.append(
                 f"{feature}: images without a frame: {sum(files.values())}, in {len(files)} "
-                f"videos (first: {next(iter(files))}); taken are those at the times of the frames"
+                f"videos (first: {next(iter(files))}); taken are those at the times of the "
+                "frames, which is right where the others come last, as those of a discarded take "
+                "do: look at how these episodes end"
             )
         return found
 
@@ -86,13 +101,18 @@ class VideoPlaces:
         except (av.error.FFmpegError, OSError):
             return {}
         spans, fps = self._in_file[feature, file], self._source.fps
-        if not len(times_s):
+        if not (spans and len(times_s)):
             return {}
+        if len(times_s) > 1:
+            rate = 1 / max(float(np.median(np.diff(times_s))), 1e-9)
+            if abs(rate / fps - 1) > _RATE_SHARE:
+                self._rates[feature, file] = rate
+                return {}
+        starts = find_starts(spans, times_s, fps)
         more = len(times_s) - sum(span.frames for span in spans)
-        at_rate = len(times_s) > 1 and abs(float(np.median(np.diff(times_s))) * fps - 1) < 0.1
-        if more > 0 and at_rate:
+        if more > 0 and any(not start.fault for start in starts.values()):
             self.surplus[feature][file] = more
-        return find_starts(spans, times_s, fps)
+        return starts
 
 
 def image_times(path: Path) -> np.ndarray:

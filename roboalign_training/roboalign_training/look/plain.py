@@ -149,7 +149,8 @@ def numbers_of(msg: Any, path: str = "") -> Iterator[tuple[str, float]]:
         elif isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
             if value.dtype == np.uint8 or value.size > MOST_NUMBERS or "covariance" in entry.name:
                 continue
-            labels = names if len(names) == value.size else range(value.size)
+            named = len(names) == value.size == len(set(names))  # a name twice names neither
+            labels = names if named else range(value.size)
             yield from (
                 (f"{here}[{label}]", float(x)) for label, x in zip(labels, value.flat, strict=True)
             )

@@ -23,7 +23,7 @@ from roboalign_policy.core.parameters import param
 from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.parameters import declare_parameters
 from roboalign_policy.ros.qos import reliable_qos
-from roboalign_training.nodes.training_job import EXIT_REASONS, TrainingJob
+from roboalign_training.nodes.training_job import TrainingJob
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class TrainServer(Node):
             await done
 
     def _finish(self, run: _Run) -> Train.Result:
-        reason = EXIT_REASONS.get(run.job.exit_status, "FAILED")
+        reason = run.job.reason
         if run.stopped_by and reason in ("STOPPED", "FAILED"):
             reason = run.stopped_by
         reason = "FAILED" if reason == "STOPPED" else reason  # somebody else sent the signal

@@ -11,7 +11,7 @@ import tempfile
 import threading
 
 from roboalign_training.run_layout import (
-    EXIT_DATA_FAULT,
+    DATA_FAULT,
     EXIT_FINISHED,
     EXIT_INVALID_CONFIG,
     EXIT_STOPPED,
@@ -24,7 +24,6 @@ from roboalign_training.run_layout import (
 EXIT_REASONS = {
     EXIT_FINISHED: "FINISHED",
     EXIT_INVALID_CONFIG: "INVALID_CONFIG",
-    EXIT_DATA_FAULT: "DATA_FAULT",
     EXIT_STOPPED: "STOPPED",
 }
 """Exit status of the trainer -> name of a reason; another status is FAILED."""
@@ -82,6 +81,13 @@ class TrainingJob:
         return self.folder.name if self.folder else ""
 
     @property
+    def reason(self) -> str:
+        """Why the trainer ended, a name of a REASON_ of Train.action; STOPPED for a signal."""
+        if self._is_data_fault():
+            return "DATA_FAULT"
+        return EXIT_REASONS.get(self.exit_status, "FAILED")
+
+    @property
     def exit_status(self) -> int | None:
         """The trainer's exit status, None while it runs; negative: the signal that ended it."""
         return self._process.poll()
@@ -133,16 +139,23 @@ class TrainingJob:
 
     def last_output(self) -> str:
         """The last line that the trainer printed, or the end of its traceback."""
-        self._output.seek(0, os.SEEK_END)
-        self._output.seek(max(self._output.tell() - 4000, 0))
-        lines = [
-            line
-            for line in self._output.read().decode("utf-8", "replace").splitlines()
-            if line.strip()
-        ]
-        if self.exit_status not in (None, *EXIT_REASONS):
+        lines = self._last_lines()
+        if self.exit_status not in (None, *EXIT_REASONS) and not self._is_data_fault():
             return "\n".join(lines[-OUTPUT_LINES:])
         return lines[-1].strip() if lines else ""
+
+    def _is_data_fault(self) -> bool:
+        """Whether the trainer has ended because it cannot use its bags or data set."""
+        if self.exit_status in (None, EXIT_FINISHED):
+            return False
+        return any(line.startswith(DATA_FAULT) for line in self._last_lines()[-1:])
+
+    def _last_lines(self) -> list[str]:
+        """The end of what the trainer printed, without empty lines."""
+        self._output.seek(0, os.SEEK_END)
+        self._output.seek(max(self._output.tell() - 4000, 0))
+        text = self._output.read().decode("utf-8", "replace")
+        return [line for line in text.splitlines() if line.strip()]
 
     def checkpoint_path(self) -> str:
         """The finished policy, else the newest checkpoint to resume from, else nothing."""

@@ -1,7 +1,8 @@
 """Options of a command from the fields of a dataclass: name, type, default and help.
 
-A field says in its metadata `help`, and may say `group` (a heading of the help) and `shown` (what
-stands there for the default, where that follows from the data).
+A field says in its metadata `help`, and may say `group` (a heading of the help; without one it
+stands with the command's own options) and `shown` (what stands there for the default, where that
+follows from the data).
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ def add_fields(
         kind: the dataclass.
         defaults: values to show instead of the fields' own, such as those of a file.
     """
-    hints, groups = typing.get_type_hints(kind), {}
+    hints, groups = typing.get_type_hints(kind), {None: parser}
     for item in fields(kind):
         if "help" not in item.metadata:
             continue  # can only be set in a file
-        title = item.metadata.get("group", "options")
+        title = item.metadata.get("group")
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
         _add(groups[title], item, hints[item.name], {**_own_default(item), **(defaults or {})})
@@ -81,7 +82,8 @@ def _add(group: Any, item: Field, hint: Any, defaults: Mapping[str, Any]) -> Non
         options["nargs"] = "*" if item.metadata.get("may_be_empty") else "+"
     if "choices" in item.metadata:
         options["choices"] = item.metadata["choices"]
-        options.pop("metavar")
+        if "metavar" not in item.metadata:
+            options.pop("metavar")
     group.add_argument(
         f"--{item.name}", type=_converter(inner), help=text.replace("%", "%%"), **options
     )

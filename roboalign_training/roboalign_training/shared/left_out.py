@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Mapping
 
 STRICT_STATUS = 3
 """Exit status of a command that did its work, left something out and was called with --strict."""
@@ -61,6 +62,15 @@ class LeftOut:
     def to_dict(self) -> dict[str, dict[str, int]]:
         """Counts by noun and cause, for a report in JSON."""
         return {what: dict(causes) for what, causes in self._counts.items()}
+
+    @classmethod
+    def from_dict(cls, counts: Mapping[str, Mapping[str, int]]) -> LeftOut:
+        """What `to_dict` gave."""
+        left = cls()
+        for what, causes in counts.items():
+            for cause, count in causes.items():
+                left.add(what, cause, count)
+        return left
 
     def line(self) -> str:
         """The last line of the command.

@@ -20,6 +20,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 MOST_DIFFERENCES = 8
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 class OutputError(ValueError):
@@ -108,18 +110,29 @@ def refuse_differences(
 
 
 def differences(
-    found: Mapping[str, Any], wanted: Mapping[str, Any], ignored: Iterable[str] = ()
+    found: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    ignored: Iterable[str] = (),
+    *,
+    all_keys: bool = False,
 ) -> list[str]:
-    """Keys in both configurations with other values, as `key: there A, now B`.
+    """What differs between two configurations, as `key: found A, now B`.
 
-    A key that only one of them has is of another version of this suite or of its libraries.
+    Args:
+        found: of the result that is there.
+        wanted: now.
+        ignored: keys, dotted, that do not count.
+        all_keys: whether a key that only one of them has counts too; else it is taken for one of
+            another version of this suite or of its libraries.
     """
     left_out = set(ignored)
     before, now = _flat(_plain(found)), _flat(_plain(wanted))
+    keys = before.keys() | now.keys() if all_keys else before.keys() & now.keys()
     return [
-        f"{key}: there {_shown(before[key])}, now {_shown(now[key])}"
-        for key in sorted(before.keys() & now.keys())
-        if before[key] != now[key] and not _covers(left_out, key)
+        f"{key}: found {_shown(before, key)}, now {_shown(now, key)}"
+        for key in sorted(keys)
+        if not _covers(left_out, key)
+        and ((key in before) != (key in now) or before[key] != now[key])
     ]
 
 
@@ -294,6 +307,10 @@ def _covers(ignored: set[str], key: str) -> bool:
     return any(".".join(parts[: n + 1]) in ignored for n in range(len(parts)))
 
 
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    if key not in values:
+        return "nothing"
+    if isinstance(values[key], str) and _HASH.fullmatch(values[key]):
+        return values[key][:12]
+    text = json.dumps(values[key], ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."

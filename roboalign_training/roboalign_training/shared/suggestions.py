@@ -1,4 +1,4 @@
-"""What somebody meant: unknown commands, options and choices get the nearest known one."""
+"""What somebody meant: unknown commands, options, choices; inputs that do not exist."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 _NUMBER = re.compile(r"^-\.?\d")
 
@@ -58,6 +59,36 @@ def option_fault(parser: argparse.ArgumentParser, words: Sequence[str]) -> str |
                         did_you_mean(item, choices)
                     )
     return None
+
+
+def input_fault(parser: argparse.ArgumentParser, words: Sequence[str]) -> str | None:
+    """Which path that a command is to read does not exist: one that stands without a name.
+
+    Args:
+        parser: the command's parser, which finds no fault with the names of options.
+        words: its words, without program and command.
+
+    Returns:
+        One line, or None where all of them exist, or the command takes none.
+    """
+    inputs = [a for a in parser._actions if not a.option_strings and a.type is Path]
+    if not inputs:
+        return None
+    given = vars(parser.parse_args(words))
+    for action in inputs:
+        named = given[action.dest]
+        for path in named if isinstance(named, list) else [named]:
+            if not _exists(path):
+                return f"{action.dest}: found {path}, which does not exist, expected {action.help}"
+    return None
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file or folder, or it may not be looked at."""
+    try:
+        return path.exists()
+    except OSError:
+        return True  # the command says what is the matter
 
 
 def _subparsers(parser: argparse.ArgumentParser) -> argparse._SubParsersAction | None:
