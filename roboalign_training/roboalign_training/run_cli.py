@@ -170,6 +170,8 @@ def _time(event: Event) -> str:
 def _outcome(end: RunEnd) -> str:
     """The last line, as rich's markup."""
     counted = f"after {end.seconds:.1f} s, {end.chunks} chunks, {end.steps} steps"
+    if end.reason == "success" and not end.steps:
+        return "[bold green]done already[/], as the simulated arm says; the arm is held"
     if end.reason == "success":
         return f"[bold green]success[/] {counted}; the arm is held"
     if end.reason == "cancelled":

@@ -14,7 +14,7 @@ from roboalign_policy.nodes.run_words import RunError
 from roboalign_policy.ros.qos import reliable_qos
 
 SIM = "sim_robot_node"
-FIRST_S, ANSWER_S = 1.0, 10.0
+FOUND_S, FIRST_S, ANSWER_S = 0.5, 1.0, 10.0
 
 
 class SceneClient:
@@ -42,7 +42,7 @@ class SceneClient:
 
     def look(self) -> None:
         """Wait for the first word of a simulator, where there is one."""
-        if self._node.count_publishers("scene"):
+        if self._until(lambda: self._node.count_publishers("scene"), FOUND_S):
             self._until(lambda: self._scene, FIRST_S)
 
     def reset(self, instruction: str, seed: int) -> None:
