@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from roboalign_training.run_layout import LOG, METRICS, POLICY, RESULT, RUN
+from roboalign_training.shared.differences import differences
 from roboalign_training.shared.json_lines import read_json_lines
 from roboalign_training.shared.outputs import (
     Found,
     OutputError,
-    differences,
     existing,
     judge,
     only_writer,

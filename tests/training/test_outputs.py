@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
+from roboalign_training.shared.differences import differences
 from roboalign_training.shared.outputs import (
     Found,
     OutputError,
     beside,
     content_hash,
-    differences,
     judge,
     only_writer,
     publish,
@@ -167,6 +167,8 @@ def test_where_nothing_is_named_the_command_line_is(tmp_path):
     error = OSError(errno.ENOSPC, "No space left on device")
     fault = write_fault(error, ["bag", "--out", str(tmp_path / "new" / "set")])
     assert "No space left on device (" in fault
+    arrow = OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] No space ...")
+    assert write_fault(arrow, [str(tmp_path)]).startswith(f"{tmp_path}: No space left on device (")
     assert write_fault(FileNotFoundError(errno.ENOENT, "no such file", "x")) is None
     read_only = PermissionError(errno.EACCES, "Permission denied", str(tmp_path))
     assert write_fault(read_only) == f"{tmp_path}: Permission denied"

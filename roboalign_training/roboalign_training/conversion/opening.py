@@ -22,7 +22,7 @@ from roboalign_training.data.index import (
     load_index,
 )
 from roboalign_training.data.recipe import Recipe
-from roboalign_training.shared.outputs import differences
+from roboalign_training.shared.differences import differences
 
 REPLACE = "have `roboalign convert` or `import` replace the data set (--overwrite)"
 

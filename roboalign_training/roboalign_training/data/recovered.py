@@ -18,8 +18,9 @@ from roboalign_training.data.errors import BagError, RefusedError
 from roboalign_training.data.losses import recovered_losses
 from roboalign_training.data.rescue_report import Recovery
 from roboalign_training.data.storage import StoredTopic
+from roboalign_training.shared.differences import differences
 from roboalign_training.shared.left_out import LeftOut
-from roboalign_training.shared.outputs import differences, only_writer
+from roboalign_training.shared.outputs import only_writer
 
 _METADATA = "metadata.yaml"
 _CHOOSE = "choose another folder with --out"

@@ -22,8 +22,8 @@ from roboalign_training.lerobot.finished import check_only_ours, check_whole
 from roboalign_training.lerobot.layout import PNG
 from roboalign_training.lerobot.partial import partial_folder, partial_path
 from roboalign_training.lerobot.passport import load_passport
+from roboalign_training.shared.differences import differences
 from roboalign_training.shared.left_out import LeftOut
-from roboalign_training.shared.outputs import differences
 from roboalign_training.shared.places import LEROBOT, check_place
 
 _REPLACED = "replaced"

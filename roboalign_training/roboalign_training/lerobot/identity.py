@@ -15,7 +15,7 @@ from roboalign_training.lerobot.listing import SourceEpisode
 from roboalign_training.lerobot.passport import Passport
 from roboalign_training.lerobot.source import LeRobotSource
 from roboalign_training.lerobot.spans import Start
-from roboalign_training.shared.outputs import differences
+from roboalign_training.shared.differences import differences
 
 _FROM_EXPORT = ("id", "source", "bag_sha256", "recorded_contract", "content_sha256", "origin")
 _OPTIONS = frozenset({"features", "dimensions", "gains"})

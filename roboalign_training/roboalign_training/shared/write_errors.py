@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ def write_fault(error: OSError, argv: Sequence[str] = ()) -> str | None:
         return None
     what = getattr(error, "writing", None)
     place = Path(error.filename) if isinstance(error.filename, str) else _full_place(argv)
-    said = f"{error.strerror or _TEXTS[0]}"
+    said = os.strerror(number)  # a library's own words (Arrow's) say less, and more
     text = f"{place}: {said}" if place else said
     text += f", writing {what}" if what else ""
     if number in DISK_FULL and place is not None:
