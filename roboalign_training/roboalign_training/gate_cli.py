@@ -6,6 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from roboalign_training.shared.exit_status import REFUSED
+
 _HELP = {
     "enable": "let commands pass",
     "disable": "let nothing pass; sends the safe action",
@@ -27,13 +29,22 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when the gate did it, 1 when it refused or does not answer."""
+    """Run one command.
+
+    Returns:
+        0 when the gate did it, 1 when it refused or does not answer, 2 where an option cannot be
+        used.
+    """
     options = parser().parse_args(argv)
     from roboalign_policy.nodes.gate_client import STATES, GateClient, GateMissingError
     from roboalign_policy.nodes.graph_endpoints import checked_namespace
 
     try:
         checked_namespace(options.namespace)
+    except ValueError as error:
+        print(f"roboalign gate {options.command}: --{error}", file=sys.stderr)
+        return REFUSED
+    try:
         with GateClient(options.namespace, options.timeout) as client:
             if options.command == "status":
                 status = client.status()
@@ -48,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 done, said = client.estop()
             else:
                 done, said = client.reset(_say_cool_down)
-    except (GateMissingError, ValueError) as error:
+    except GateMissingError as error:
         print(f"roboalign gate {options.command}: {error}", file=sys.stderr)
         return 1
     print(f"{options.command}: {'done' if done else 'refused'}{': ' + said if said else ''}")

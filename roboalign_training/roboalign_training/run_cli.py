@@ -22,6 +22,7 @@ from roboalign_policy.core.run_events import (
     Event,
     RunEnd,
 )
+from roboalign_training.shared import exit_status
 
 _INTERRUPTED = 130
 _ALREADY = (
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         description="Send a task to the running policy_node and show its thoughts and the outcome."
         " ctrl-C cancels the task, and the arm is held.",
         epilog="status: 0 done, done already, or ended at --timeout where nothing judges the "
-        "task; 1 not done, stopped or refused; 130 cancelled",
+        "task; 1 not done, stopped or refused; 2 an option cannot be used; 130 cancelled",
     )
     p.add_argument("task", type=_text, help='what the robot shall do: "put the red cube on ..."')
     p.add_argument(
@@ -98,8 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         checked_namespace(options.namespace)
     except ValueError as error:
-        print(f"roboalign run: {error}", file=sys.stderr)
-        return 1
+        print(f"roboalign run: --{error}", file=sys.stderr)
+        return exit_status.REFUSED
     console = Console(highlight=False, soft_wrap=True)
     with _stops() as stops, RunClient(options.namespace, options.wait) as client:
         try:

@@ -27,8 +27,8 @@ def test_a_gate_without_a_policy_names_that_and_no_contract_file(tmp_path, polic
 
 @pytest.mark.parametrize("command", [["gate", "status"], ["run", "stack the blocks"]])
 def test_a_namespace_that_is_none_is_named(capsys, command):
-    assert cli.main([*command, "--namespace", "/a//b"]) == 1
-    assert "namespace: found '/a//b': " in capsys.readouterr().err
+    assert cli.main([*command, "--namespace", "/a//b"]) == 2
+    assert "--namespace: found '/a//b': " in capsys.readouterr().err
 
 
 def test_every_state_has_its_name():

@@ -20,6 +20,7 @@ from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.data.index import DatasetIndex, load_index
 from roboalign_training.data.recipe import Recipe
 from roboalign_training.lerobot.importing import import_dataset
+from roboalign_training.shared.exchange import exchanged
 
 CONTRACT = so101_contract("image.top", SHAPE, rate_hz=10.0)
 
@@ -145,13 +146,16 @@ def test_a_stop_leaves_the_old_set_and_the_same_command_goes_on(converted, tmp_p
     assert names(tmp_path) == ["bags", "set"]
 
 
-@pytest.mark.parametrize("killed_at", [1, 2])
+@pytest.mark.parametrize("killed_at", [1, 2, 3])
 def test_a_kill_while_they_change_places(converted, tmp_path, monkeypatch, killed_at):
-    """After the old set has gone aside, or when the new one has its place."""
+    """After the old set has gone aside, when the new one has its place, or in one step."""
     words = [*converted, "--min-frames", "2", "--overwrite"]
 
     def killed(fresh, out):
         aside = out.with_name(".set.old")
+        if killed_at == 3:
+            assert exchanged(fresh, out)
+            raise KeyboardInterrupt
         out.rename(aside)
         if killed_at == 2:
             fresh.rename(out)
@@ -230,3 +234,13 @@ def test_an_import_that_cannot_read_all_keeps_the_old_set(imported, tmp_path, ca
     assert cli.main([*imported, "--min-frames", "3", "--overwrite"]) == 1
     assert "holds episodes of ../cubes, which cannot be read any more" in capsys.readouterr().err
     assert tree(tmp_path / "ours") == before
+
+
+def test_folders_change_places_in_one_step_or_not_at_all(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    assert exchanged(tmp_path / "one", tmp_path / "other")
+    assert names(tmp_path / "one") == ["other"] and names(tmp_path / "other") == ["one"]
+    assert not exchanged(tmp_path / "one", tmp_path / "gone")
+    assert names(tmp_path) == ["one", "other"]

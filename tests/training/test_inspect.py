@@ -180,5 +180,5 @@ def test_malformed_recording_is_one_line(capsys):
 
 
 def test_what_is_neither(tmp_path, capsys):
-    assert inspect_cli.main([str(tmp_path)]) == 1
+    assert inspect_cli.main([str(tmp_path)]) == 2
     assert "is no bag" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import pytest
 from lerobot_sets import ACTION, SHAPE, edit_rows, make_dataset, make_v21, so101_contract
 from test_lerobot_nothing_lost import tree
 
+from roboalign_training.data.dataset import open_index
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.data.index import DatasetIndex, load_index
@@ -151,6 +152,8 @@ def test_killed_while_it_puts_them_in_place(tmp_path, made, monkeypatch, saved):
     index = load_index(tmp_path / "ours")
     assert len(index.episodes) == (1 if saved else 2)
     assert len(load_frames(tmp_path / "ours")) == index.frames
+    opened = open_index(tmp_path / "ours", CONTRACT, (), None)  # as a conversion does
+    assert sorted(opened.episodes) == sorted(index.episodes)
     again(tmp_path)
     assert sorted(agrees(tmp_path / "ours").episodes) == ["cubes-000001"]
 

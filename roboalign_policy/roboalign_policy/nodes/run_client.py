@@ -40,6 +40,7 @@ GATE_S = 2.0  # a gate publishes its status more often than that
 ANSWER_S = 10.0
 SILENT_S = 5.0  # a running policy_node publishes its status every second
 RESULT_S = 1.0  # a goal that has ended and whose result was lost on the way is asked for it again
+LAST_S = 0.2
 _OVER = (GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_CANCELED, GoalStatus.STATUS_ABORTED)
 
 
@@ -187,6 +188,7 @@ class RunClient:
             if not ended.done() and not cancelled_s:
                 cancelling = handle.cancel_goal_async()
                 self._until(cancelling.done, 2.0)
+        self._until(lambda: False, LAST_S)  # thoughts and refusals that came beside the result
         yield from self._news(instruction, began_s)
         result = ended.result().result
         if result.reason == RunPolicy.Result.REASON_UNSET:

@@ -24,6 +24,7 @@ from roboalign_training.data.index import (
 )
 from roboalign_training.data.recipe import Recipe
 from roboalign_training.data.table import read_entry
+from roboalign_training.shared.exchange import exchanged
 
 _OURS = frozenset({INDEX, CONTRACT, STATS, TOKENIZER, DATA, VIDEOS, PARTS, LOCK})
 _SHOWN = 4
@@ -72,6 +73,8 @@ def other_rules(out: Path, contract: Contract | None, recipe: Recipe | None) -> 
     contract = index.contract if contract is None else contract
     rules = index.recipe if recipe is None else recipe.to_dict()
     if (contract.hash, rules) == (index.contract.hash, index.recipe):
+        # What another call had begun, or what was replaced by one that was killed just then.
+        shutil.rmtree(_beside(out, "new"), ignore_errors=True)
         return None
     return Anew(contract, Recipe.from_dict(rules), tuple(index.episodes.values()))
 
@@ -155,12 +158,15 @@ def _exchange(fresh: Path, out: Path) -> None:
     """Puts one folder in the place of another, which goes."""
     old = _beside(out, "old")
     shutil.rmtree(old, ignore_errors=True)
-    out.rename(old)
-    try:
-        fresh.rename(out)
-    except OSError:
-        old.rename(out)
-        raise
+    if exchanged(fresh, out):
+        fresh.rename(old)
+    else:
+        out.rename(old)
+        try:
+            fresh.rename(out)
+        except OSError:
+            old.rename(out)
+            raise
     shutil.rmtree(old)
 
 

@@ -250,6 +250,7 @@ def _opened(
     """As `open_index`; also the SHA-256 of all bags that need not be looked at again."""
     index = checked_index(out, contract, bags, recipe)
     saved = index.known_bags()
+    left_out = {(e["source"], e["id"]) for e in index.skipped}
     # Files that an interrupted run finished are in no index yet.
     for path in sorted((out / DATA).glob("episode-*.parquet")):
         entry = read_entry(path)
@@ -260,6 +261,8 @@ def _opened(
                 "was made with another contract or other rules; nothing was changed: give those, "
                 f"choose another folder, or {REPLACE}",
             )
+        if "origin" in entry and (entry["source"], entry["id"]) in left_out:
+            continue  # removed by an import that was killed before its file went
         entry["file"] = f"{DATA}/{path.name}"
         index.episodes.setdefault(entry["id"], listed(entry))
     for unfinished in (*(out / DATA).glob(".*"), *out.glob(".*.part")):

@@ -22,6 +22,7 @@ from roboalign_training.data.index import INDEX, load_index
 from roboalign_training.data.inspect import inspect_bag
 from roboalign_training.data.inspect_views import MOST_PICTURES, View, bag_view, dataset_view
 from roboalign_training.data.recipe import Recipe
+from roboalign_training.shared.exit_status import status_of
 from roboalign_training.shared.outputs import (
     OutputError,
     add_overwrite,
@@ -125,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     written += publish_files(fresh, args.out, overwrite=args.overwrite)
     except (DataError, ContractError, FastError, OutputError, OSError) as error:
         errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
-        return 1
+        return status_of(error)
     unshown = show(view, console, None if args.all else MOST_ROWS)
     for path in written:
         console.print(f"written: {escape(str(path))}", soft_wrap=True)

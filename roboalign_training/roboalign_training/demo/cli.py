@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from roboalign_training.demo.plan import ARMS, DemoConfig
+from roboalign_training.shared.exit_status import status_of
 from roboalign_training.shared.fields import add_fields, underscored
 from roboalign_training.shared.left_out import LeftOut, add_strict
 from roboalign_training.shared.whole_lines import print_whole
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         goes_on = "\nOnce that is mended, the same command goes on from here."
         said = f"{error}{goes_on if isinstance(error, StageFailed) else ''}"
         console.print(said, markup=False, highlight=False, soft_wrap=True)
-        return 1
+        return status_of(error)
     except OSError as error:
         if (fault := write_fault(error, words)) is None:
             raise

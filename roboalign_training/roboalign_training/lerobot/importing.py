@@ -26,7 +26,7 @@ from roboalign_training.lerobot.job import ImportJob
 from roboalign_training.lerobot.layout import PASSPORT
 from roboalign_training.lerobot.mapping import make_map
 from roboalign_training.lerobot.passport import Passport, load_passport
-from roboalign_training.lerobot.replacing import Replacements, forget_removed, saved_skips
+from roboalign_training.lerobot.replacing import Replacements
 from roboalign_training.lerobot.source import LeRobotSource, open_source
 from roboalign_training.lerobot.target_folder import target_folder
 from roboalign_training.shared.left_out import LeftOut
@@ -116,9 +116,7 @@ def import_dataset(
         done.index.folder = out
         return done
     with target_folder(out):
-        skips = saved_skips(out)
         index = open_index(out, contract, (), _recipe(out, passport, recipe))
-        forget_removed(index, skips)
         if index.recipe["images"] not in (AUTO, PNG):
             raise RefusedError(
                 out,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from roboalign_training.conversion.entering import enter_episodes, listed
 from roboalign_training.conversion.target import Converted
-from roboalign_training.data.index import DATA, INDEX, DatasetIndex, load_index
+from roboalign_training.data.index import DATA, DatasetIndex
 
 
 class Replacements:
@@ -84,25 +84,3 @@ class Replacements:
         """Removes the new versions that have no place yet."""
         for pending, _ in self._moves:
             pending.unlink(missing_ok=True)
-
-
-def saved_skips(folder: Path) -> frozenset[tuple[str, str]]:
-    """Source and id of what `dataset.json` says was left out, and does not list."""
-    if not (folder / INDEX).exists():
-        return frozenset()
-    index = load_index(folder)
-    return frozenset(
-        (e["source"], e["id"]) for e in index.skipped if e["id"] not in index.episodes
-    )
-
-
-def forget_removed(index: DatasetIndex, skips: frozenset[tuple[str, str]]) -> None:
-    """Takes out of an index what a killed import had removed, but for its file.
-
-    Args:
-        index: As it was opened, with every file that there is.
-        skips: From `saved_skips`, before it was opened.
-    """
-    for name, entry in list(index.episodes.items()):
-        if "origin" in entry and (entry["source"], name) in skips:  # of an import
-            del index.episodes[name]
