@@ -27,6 +27,8 @@ from roboalign_training.shared.old_names import add_old_option
 
 _FRAME_S = 0.1
 _INTERRUPT = "\x03"
+_DOMAIN, _RANGE = "ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE"
+_DOMAINS = range(1, 101)  # safe on every platform
 
 
 def parser() -> argparse.ArgumentParser:
@@ -104,8 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _told_to_end() as told:
             count_recorded(tasks, Path(options.bag_dir))
             try:
-                with _nodes(options):
-                    return _run(options, tasks, keys, buttons, told)
+                with _own_domain(options.sim), _nodes(options) as nodes:
+                    return _run(options, tasks, keys, buttons, told, nodes)
             except OSError:
                 if not told:  # else the terminal is gone, and with it the last picture
                     raise
@@ -141,9 +143,15 @@ def _tasks(options: argparse.Namespace) -> TaskList:
 
     if options.sim not in SUITES:
         raise ValueError(f"--sim: found {options.sim!r}, expected one of {', '.join(SUITES)}")
-    if options.seed < 0:
-        raise ValueError(f"--seed: found {options.seed}, expected 0 or more")
-    options.contract = options.contract or "sim_panda"
+    if not 0 <= options.seed < 2**62:
+        raise ValueError(f"--seed: found {options.seed}, expected 0 or more, below 2^62")
+    for option, value in (("--contract", options.contract), ("--correct", options.correct)):
+        if value:
+            raise ValueError(
+                f"{option}: found with --sim, expected it to be left out: the simulated arm has "
+                "its own contract, and is alone in a ROS domain of its own"
+            )
+    options.contract = "sim_panda"
     return TaskList([Task(task.instruction) for task in SUITES[options.sim]])
 
 
@@ -173,9 +181,11 @@ def _run(
     keys: dict[str, Ask],
     buttons: dict[int, Ask],
     told: Sequence[int],
+    nodes: Sequence[Any],
 ) -> int:
     from rich.live import Live
 
+    from roboalign_policy.nodes.node_process import NodeProcessError
     from roboalign_policy.nodes.recording_panel import RecordingPanel
     from roboalign_training.record_screen import screen, summary
 
@@ -189,15 +199,28 @@ def _run(
         sim=_demonstrator(options) if options.sim else None,
     )
     with panel:
+        status, faults = None, []
         with _keyboard() as keyboard, Live(auto_refresh=False, screen=False) as live:
-            status = None
             while status is None:
                 panel.spin(_FRAME_S)
                 status = 128 + told[0] if told else _take(keyboard(), panel, keys)
                 about = (panel.health, panel.ready, panel.said, keys, panel.policy_fault)
                 live.update(screen(tasks, *about), refresh=True)
+                try:
+                    for node in nodes:
+                        node.check()
+                except NodeProcessError as error:
+                    status, faults = 1, [str(error)]
+        heard = panel.withdraw()  # before anything is printed: a terminal may not take it
         print("\n".join(summary(tasks, panel.finished)), flush=True)
-    return status
+    if not heard:
+        faults.append(
+            "not all who listen to the task topic have confirmed the end of the instruction: see "
+            "whether a policy still drives"
+        )
+    for fault in faults:
+        print(f"roboalign record: {fault}", file=sys.stderr)
+    return status or int(bool(faults))
 
 
 def _take(pressed: str, panel: Any, keys: dict[str, Ask]) -> int | None:
@@ -210,7 +233,7 @@ def _take(pressed: str, panel: Any, keys: dict[str, Ask]) -> int | None:
     """
     for key in pressed:
         if key == _INTERRUPT:
-            if not panel.recording:
+            if not panel.recording and not panel.busy:
                 return 0
             panel.said.append("an episode is being recorded: end it first")
         elif key in keys and panel.ask(keys[key]) is Step.QUIT:
@@ -220,11 +243,12 @@ def _take(pressed: str, panel: Any, keys: dict[str, Ask]) -> int | None:
 
 def _demonstrator(options: argparse.Namespace) -> Callable[[Any], Any]:
     """What makes the client of the simulated arm; scenes go on where the folder's bags end."""
-    from roboalign_policy.nodes.sim_demonstrator import SimDemonstrator
+    from roboalign_policy.nodes.sim_demonstrator import SimDemonstrator, next_seed
     from roboalign_policy.sim import SUITES
 
     names = {task.instruction: task.name for task in SUITES[options.sim]}
-    seed = options.seed + len(list(Path(options.bag_dir).glob("*/metadata.yaml")))
+    there = [path.parent.name for path in Path(options.bag_dir).glob("*/metadata.yaml")]
+    seed = next_seed(options.sim, there, options.seed)
     return lambda node: SimDemonstrator(node, options.sim, names, seed)
 
 
@@ -255,6 +279,7 @@ def _keyboard() -> Iterator:
         tty.setcbreak(descriptor)
         mode = termios.tcgetattr(descriptor)
         mode[3] &= ~termios.ISIG  # ctrl-C is a key: it must not cut an episode short
+        mode[0] &= ~termios.IXON  # ctrl-S would stop the screen, and with it the keys
         termios.tcsetattr(descriptor, termios.TCSANOW, mode)
         yield pressed
     finally:
@@ -263,10 +288,32 @@ def _keyboard() -> Iterator:
 
 
 @contextlib.contextmanager
-def _nodes(options: argparse.Namespace) -> Iterator[None]:
+def _own_domain(alone: bool) -> Iterator[None]:
+    """A ROS domain without any other node, on this machine only, where one is wanted.
+
+    The expert of a simulated arm commands without a safety gate: no other arm may hear it.
+    """
+    if not alone:
+        yield
+        return
+    from roboalign_policy.core.host_facts import free_domains, release_domains
+
+    (domain,) = free_domains(_DOMAINS, 1)
+    before = {name: os.environ.get(name) for name in (_DOMAIN, _RANGE)}
+    os.environ |= {_DOMAIN: str(domain), _RANGE: "LOCALHOST"}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        release_domains([domain])
+
+
+@contextlib.contextmanager
+def _nodes(options: argparse.Namespace) -> Iterator[list[Any]]:
     """A recorder_node of this command's own, where a contract is given; a simulated arm, too."""
     if not options.contract:
-        yield
+        yield []
         return
     from roboalign_policy.nodes.node_process import NodeProcess
 
@@ -279,13 +326,15 @@ def _nodes(options: argparse.Namespace) -> Iterator[None]:
     if options.sim:
         episode = {"suite": options.sim, "seed": options.seed, "contract": options.contract}
         nodes["sim_robot"] = {"mode": "realtime", "demonstrator": "expert", **episode}
+    processes = []
     with contextlib.ExitStack() as stack:
         for name, parameters in nodes.items():
             log = Path(options.bag_dir) / f"{name}.log"
             module = f"roboalign_policy.nodes.{name}_node"
             process = NodeProcess(module, parameters, log, namespace=options.namespace)
             stack.callback(process.stop)
-        yield
+            processes.append(process)
+        yield processes
 
 
 if __name__ == "__main__":

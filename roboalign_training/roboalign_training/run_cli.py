@@ -74,7 +74,7 @@ def _text(text: str) -> str:
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**64:
+    if not text.isdecimal() or int(text) >= 2**63:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number, 0 or more")
     return int(text)
 
@@ -106,10 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             with console.status("looking for policy_node"):
                 before = client.check(lambda: stops() > 0)
+            if options.scene is not None:
+                client.scene.reset(options.task, options.scene, lambda: stops() > 0)
             if stops():
                 raise RunError("cancelled")
-            if options.scene is not None:
-                client.scene.reset(options.task, options.scene)
             if client.scene.success(options.task):
                 console.print(_ALREADY)
                 return 0

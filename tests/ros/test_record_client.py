@@ -7,6 +7,7 @@ from roboalign_msgs.srv import GetOutcome
 
 from roboalign_policy.core.contract import load_contract
 from roboalign_policy.nodes.record_client import RecordClient
+from roboalign_policy.nodes.sim_demonstrator import next_seed
 
 CALLS = 40
 
@@ -31,3 +32,10 @@ def test_no_call_leaves_work_to_the_next_one(start_node, ros_domain, monkeypatch
         client.close()
     finally:
         rclpy.try_shutdown(context=context)
+
+
+def test_seeds_of_new_scenes_follow_those_that_are_there():
+    there = ["object-red_cube_on_plate-7", "goal-open_drawer-40", "20260101T000000-12ab"]
+    assert next_seed("object", there, 0) == 8
+    assert next_seed("object", there, 100) == 100
+    assert next_seed("long", there, 3) == 3

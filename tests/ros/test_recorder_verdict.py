@@ -1,5 +1,6 @@
 """The recorder's verdict is that of a conversion: what it calls fit becomes frames."""
 
+import re
 import subprocess
 import sys
 import time
@@ -80,7 +81,8 @@ def test_a_camera_whose_clock_is_behind_is_not_fit(recorder, probe, health, tmp_
     robot.wait_for_recorder()
     ended = drive(probe, robot, health, camera_late_ns=600_000_000)
     prefix = "unfit: by its times: "
-    assert ended.verdict.startswith(f"{prefix}late: {CAMERA.key} is 6")
+    late_ms = re.match(rf"{prefix}late: {re.escape(CAMERA.key)} is (\d+) ms old", ended.verdict)
+    assert int(late_ms[1]) >= 600, ended.verdict
     assert "(median of 8 messages), expected at most max_age_s 0.3 s: live" in ended.verdict
     assert judged(ended.bag_path, tmp_path) == (ended.verdict.removeprefix(prefix),) * 2
 

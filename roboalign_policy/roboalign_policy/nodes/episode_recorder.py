@@ -297,7 +297,8 @@ class EpisodeRecorder:
         now_ns, session = self.now_ns(), self.session
         if session is None:
             self._drivers.forget(now_ns - round(self._settings.ring_s * 1e9))
-        self._drivers.status("" if session and session.paused else msg.source, now_ns)
+        nobody = msg.dry_run or (session is not None and session.paused)
+        self._drivers.status("" if nobody else msg.source, now_ns)
 
     def _mark(self, info: EpisodeInfo, event: int, outcome: str, stamp_ns: int) -> bytes:
         """Publish a marker; returns it serialised for the bag."""

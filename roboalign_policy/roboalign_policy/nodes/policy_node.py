@@ -194,9 +194,11 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error(self._waits)
         session = self._active_session()
         if session is not None and session.drive.running:
-            if self._task:
+            if self._runs.busy:
+                pass  # a goal goes on as it was asked for; the topic counts again after it
+            elif self._task:
                 session.drive.set_instruction(self._task)
-            elif not self._runs.busy:
+            else:
                 session.stop(
                     "cancelled", self._waits if fault else "the instruction was withdrawn"
                 )

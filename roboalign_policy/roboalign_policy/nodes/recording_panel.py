@@ -30,6 +30,8 @@ from roboalign_policy.ros.qos import reliable_qos
 
 RECORDER = "recorder_node"
 SILENT_S = 3.0  # a recorder that says nothing for so long is gone
+ANSWER_S = 60.0  # an episode is brought to the disk within this time
+BEGUN_S = 1.0  # health that is older than the answer to a start is not heard later than this
 _SAID = 6
 _RUNS = (
     PolicyStatus.STATE_RUNNING,
@@ -82,7 +84,9 @@ class RecordingPanel:
         self.busy = False
         self.finished: dict[str, str] = {}
         self._heard_s = 0.0
-        self._instruction, self._told = "", ""
+        self._instruction, self._told, self._ever_told = "", "", False
+        self._episode, self._begun_s, self._seen = "", 0.0, False
+        self._asked, self._until_s = "", 0.0
         self._correct = correct
         self._policy: PolicyStatus | None = None
         self._policy_s = 0.0
@@ -125,34 +129,51 @@ class RecordingPanel:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._told:  # a policy that was to be corrected does not go on alone
-            self._tell_task("")
-            self._task.wait_for_all_acked(Duration(seconds=1.0))
+        self.withdraw()
         self._node.destroy_node()  # else its participant stays while anything refers to it
         rclpy.try_shutdown(context=self._context)
 
+    def withdraw(self) -> bool:
+        """Take the instruction back: a policy that was to be corrected does not go on alone.
+
+        Returns:
+            False where somebody who listens has not confirmed it: the arm may still be driven.
+        """
+        if self._episode:  # the recorder ends it by itself
+            self.finished[self._episode], self._episode = "unknown", ""
+        if self._told:
+            self._tell_task("")
+        return not self._ever_told or self._task.wait_for_all_acked(Duration(seconds=2.0))
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the recorder has been heard lately."""
+        return self.health is not None and time.monotonic() - self._heard_s < SILENT_S
+
     @property
     def ready(self) -> bool:
-        """Whether a recorder is there and answers."""
-        fresh = self.health is not None and time.monotonic() - self._heard_s < SILENT_S
+        """Whether a recorder is there and answers; the simulated arm, too, where one is used."""
         if self._sim is not None and not self._sim.ready:
             return False
-        return fresh and all(client.service_is_ready() for client in self._clients.values())
+        return self.fresh and all(client.service_is_ready() for client in self._clients.values())
 
     @property
     def recording(self) -> bool:
         """Whether an episode is being recorded."""
-        return self.health is not None and self.health.recording
+        return self.fresh and (bool(self._episode) or self.health.recording)
 
     @property
     def policy_fault(self) -> str:
         """Why no demonstration can begin: a policy would drive in it; empty where none would."""
         status = self._policy
-        if self._correct or status is None or time.monotonic() - self._policy_s > SILENT_S:
+        if not self._node.count_publishers("policy_node/status"):
             return ""
-        if status.state in _RUNS:
-            return f"policy_node drives ({status.instruction}): end that first, or --correct"
-        if status.enabled:
+        if status is None or time.monotonic() - self._policy_s > SILENT_S:
+            return "policy_node is there and says nothing: end it, or wait for its status"
+        if status.state in _RUNS and not (self._correct and status.enabled):
+            way = "" if self._correct else ", or --correct where it is enabled"
+            return f"policy_node drives ({status.instruction}): end that first{way}"
+        if status.enabled and not self._correct:
             return "policy_node is enabled and would drive, too: disable it, or --correct"
         return ""
 
@@ -163,6 +184,12 @@ class RecordingPanel:
             self._executor.spin_once(timeout_sec=left_s)
         if self._sim is not None:
             self._sim.tick()
+        if self.busy and time.monotonic() > self._until_s:
+            self.busy = False
+            self.said.append(f"no answer to {self._asked} for {ANSWER_S:g} s")
+        if self._told and not self.fresh:
+            self._tell_task("")
+            self.said.append("nothing from the recorder: the instruction is withdrawn")
         while self._wishes:
             self.ask(self._wishes.popleft())
 
@@ -170,22 +197,30 @@ class RecordingPanel:
         """Do what the operator wants; what that was, None where it means nothing now."""
         paused = self.health is not None and self.health.paused
         step = step_for(ask, self.recording, paused)
-        if step in (None, Step.QUIT):
+        if step is None:
+            return None
+        if step in _ENDS and self._told:
+            self._tell_task("")  # at the key, whatever the recorder does
+        if self.busy:
+            self.said.append(f"wait: no answer to {self._asked} yet")
+            return None
+        if step is Step.QUIT:
             return step
         if step in (Step.NEXT, Step.BACK):
             self.tasks.step(1 if step is Step.NEXT else -1)
-        elif step in (Step.BEGIN, Step.REDO) and self.policy_fault:
+        elif step in (Step.BEGIN, Step.REDO, Step.KEEP) and self.policy_fault:
             self.said.append(self.policy_fault)
+        elif step in (Step.PAUSE, Step.RESUME) and self._sim is not None:
+            self.said.append("the simulated arm's expert knows no pause")
         elif not self.ready:
             self.said.append("no answer from the recorder")
-        elif self.busy:
-            self.said.append("wait: the recorder has not answered yet")
         else:
             self._carry_out(step)
         return step
 
     def _carry_out(self, step: Step) -> None:
-        self._instruction = self.tasks.present.instruction
+        if step in (Step.BEGIN, Step.KEEP):
+            self._instruction = self.tasks.present.instruction
         common = {"instruction": self._instruction, "operator_name": self._operator}
         if step is Step.BEGIN:
             self._begin(StartEpisode.Request(**common))
@@ -208,8 +243,11 @@ class RecordingPanel:
             request = SetBool.Request(data=step is Step.PAUSE)
             self._call("pause", request, functools.partial(self._on_paused, step))
 
+    def _wait_for(self, what: str) -> None:
+        self.busy, self._asked, self._until_s = True, what, time.monotonic() + ANSWER_S
+
     def _call(self, name: str, request: Any, done: Callable[[Any], None]) -> None:
-        self.busy = True
+        self._wait_for(f"{RECORDER}/{name}")
 
         def answered(future: Any) -> None:
             self.busy = False
@@ -222,7 +260,8 @@ class RecordingPanel:
         if self._sim is None:
             self._call("start_episode", request, self._on_started)
             return
-        self.busy = True
+        request.episode_id = self._sim.episode_id(self._instruction)
+        self._wait_for("sim_robot_node/reset")
 
         def prepared(fault: str) -> None:
             self.busy = False
@@ -239,17 +278,35 @@ class RecordingPanel:
             self._begin(request)
 
     def _on_started(self, answer: StartEpisode.Response) -> None:
-        if answer.ok:
-            self._tell_task(self._instruction)
-            if self._sim is not None:
-                self._sim.demonstrate(lambda fault: self.said.append(fault) if fault else None)
-        self.said.append(f"{answer.episode_id}: recording" if answer.ok else answer.message)
-
-    def _on_ended(self, outcome: str, answer: Any) -> None:
-        if self._told:
-            self._tell_task("")
         if not answer.ok:
             self.said.append(answer.message)
+            return
+        self._open(answer.episode_id)
+        self.said.append(f"{answer.episode_id}: recording")
+        if fault := self.policy_fault:  # it came meanwhile
+            self.said.append(fault)
+            return
+        self._tell_task(self._instruction)
+        if self._sim is not None:
+            self._sim.demonstrate(lambda fault: self.said.append(fault) if fault else None)
+
+    def _open(self, episode_id: str) -> None:
+        self._episode, self._begun_s, self._seen = episode_id, time.monotonic(), False
+
+    def _closed(self) -> None:
+        """The episode is over: nobody is told to do anything any more."""
+        self._episode = ""
+        if self._told:
+            self._tell_task("")
+        if self._sim is not None:
+            self._sim.cancel()
+
+    def _on_ended(self, outcome: str, answer: Any) -> None:
+        self._closed()
+        if not answer.ok:
+            self.said.append(answer.message)
+            if answer.episode_id:
+                self.finished[answer.episode_id] = answer.message
             return
         if outcome == "discarded":
             self.said.append(f"{answer.episode_id}: thrown away")
@@ -271,9 +328,13 @@ class RecordingPanel:
         self.tasks.uncount(answer.episode_id)
 
     def _on_redone(self, answer: Trigger.Response) -> None:
-        self.said.append(
-            f"{answer.message}: recording again" if answer.success else answer.message
-        )
+        if not answer.success:
+            self.said.append(answer.message)
+            return
+        if self._episode:
+            self.finished[self._episode] = "discarded"
+        self._open(answer.message)
+        self.said.append(f"{answer.message}: recording again")
 
     def _on_paused(self, step: Step, answer: SetBool.Response) -> None:
         self.said.append(step.value if answer.success else answer.message)
@@ -283,16 +344,26 @@ class RecordingPanel:
 
         Only for as long as the episode lasts; an empty one withdraws it.
         """
-        self._told = instruction
+        self._told, self._ever_told = instruction, True
         self._task.publish(String(data=instruction))
 
     def _on_policy(self, msg: PolicyStatus) -> None:
         self._policy, self._policy_s = msg, time.monotonic()
+        if self._told and not self._correct and (fault := self.policy_fault):
+            self._tell_task("")  # it would drive in the operator's pauses
+            self.said.append(f"the instruction is withdrawn: {fault}")
 
     def _on_health(self, msg: RecordingHealth) -> None:
-        if self._told and self.recording and not msg.recording:
-            self._tell_task("")  # the recorder ended it by itself: no space, or its time is up
         self.health, self._heard_s = msg, time.monotonic()
+        if not self._episode:
+            return
+        if msg.episode_id == self._episode:
+            self._seen = True
+        elif not self.busy and (self._seen or self._heard_s - self._begun_s > BEGUN_S):
+            # The recorder ended it by itself: no space, or its time is up.
+            self.finished[self._episode] = "unknown"
+            self.said.append(f"{self._episode}: ended by the recorder")
+            self._closed()
 
     def _on_joy(self, msg: Joy) -> None:
         now = list(msg.buttons)

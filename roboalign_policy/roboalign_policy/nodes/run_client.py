@@ -126,7 +126,7 @@ class RunClient:
             self._until(lambda: self._gate, GATE_S, stop)
         if self._gate is not None and (fault := closed_text(self._gate, self._namespace)):
             raise RunError(fault)
-        self.scene.look()
+        self.scene.look(stop)
         return status.instruction if status.state != PolicyStatus.STATE_IDLE else ""
 
     def run(
@@ -200,7 +200,7 @@ class RunClient:
             result.steps,
             result.chunks,
             result.duration_s,
-            success if judged else None,
+            True if success else False if judged else None,
         )
 
     def _news(self, instruction: str, began_s: float) -> Iterator[Event]:

@@ -12,6 +12,7 @@ from std_msgs.msg import String
 
 from roboalign_policy.nodes.run_words import RunError
 from roboalign_policy.ros.qos import reliable_qos
+from roboalign_policy.ros.stamps import stamp_to_ns
 
 SIM = "sim_robot_node"
 FOUND_S, FIRST_S, ANSWER_S = 0.5, 1.0, 10.0
@@ -20,12 +21,13 @@ FOUND_S, FIRST_S, ANSWER_S = 0.5, 1.0, 10.0
 class SceneClient:
     """Hears the scene topic; where no simulator is, nothing judges a task."""
 
-    def __init__(self, node: Node, until: Callable[[Callable[[], Any], float], Any]) -> None:
+    def __init__(self, node: Node, until: Callable[..., Any]) -> None:
         """Subscribe.
 
         Args:
             node: owner of subscription and client.
-            until: spins until a condition holds, at most so many seconds; what it returned.
+            until: spins until a condition holds, at most so many seconds, or until it is to
+                stop; gives what the condition returned.
         """
         self._node, self._until = node, until
         self._scene: dict[str, Any] = {}
@@ -40,34 +42,52 @@ class SceneClient:
         """Whether a simulator that judges this task calls it done now."""
         return self.judges(instruction) and bool(self._scene.get("success"))
 
-    def look(self) -> None:
-        """Wait for the first word of a simulator, where there is one."""
-        if self._until(lambda: self._node.count_publishers("scene"), FOUND_S):
-            self._until(lambda: self._scene, FIRST_S)
+    def look(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Wait for the first word of a simulator, where there is one.
 
-    def reset(self, instruction: str, seed: int) -> None:
+        Args:
+            stop: asked over and over; True gives up.
+        """
+        if self._until(lambda: self._node.count_publishers("scene"), FOUND_S, stop):
+            self._until(lambda: self._scene, FIRST_S, stop)
+
+    def reset(self, instruction: str, seed: int, stop: Callable[[], bool]) -> None:
         """Set up a new scene: of the task with this instruction, else of the present task.
 
+        Args:
+            instruction: what the robot shall do.
+            seed: of the scene.
+            stop: asked over and over; True gives up.
+
         Raises:
-            RunError: there is no simulated arm, or it refuses.
+            RunError: there is no simulated arm, it refuses, or it was given up.
         """
         from roboalign_policy.sim import SUITES
 
-        self.look()
-        if not self._until(self._reset.service_is_ready, FIRST_S):
+        self.look(stop)
+        if not self._until(self._reset.service_is_ready, FIRST_S, stop):
             raise RunError(f"--scene: found no {SIM}, expected a simulated arm")
         named = {t.instruction: (t.suite, t.name) for tasks in SUITES.values() for t in tasks}
-        suite, task = self._scene.get("suite", "object"), self._scene.get("task", "")
+        present = self._scene.get("suite"), self._scene.get("task")
+        suite, task = present if present in named.values() else ("object", "")
         if not self.judges(instruction):
             suite, task = named.get(instruction, (suite, task))
         request = ResetSim.Request(suite=suite, task=task, seed=seed)
         future = self._reset.call_async(request)
-        if not self._until(future.done, ANSWER_S):
+        if not self._until(future.done, ANSWER_S, stop):
             raise RunError(f"{SIM} does not answer")
-        if not future.result().ok:
-            raise RunError(f"{SIM}: {future.result().message}")
+        answer = future.result()
+        if not answer.ok:
+            raise RunError(f"{SIM}: {answer.message}")
+        begun_ns = stamp_to_ns(answer.stamp)
+
+        def is_new() -> bool:
+            stamp = self._scene.get("stamp_ns")
+            return isinstance(stamp, int) and stamp >= begun_ns and self._scene["seed"] == seed
+
         self._scene = {}
-        self._until(lambda: self._scene.get("seed") == seed, FIRST_S)
+        if not self._until(is_new, ANSWER_S, stop):
+            raise RunError(f"{SIM} does not say that the new scene is there")
 
     def _on_scene(self, msg: String) -> None:
         try:
