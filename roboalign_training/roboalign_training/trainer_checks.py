@@ -31,6 +31,13 @@ _USELESS = {
     "checkpoint in it; a finished policy is trained further with --base",
 }
 """Options that Transformers leaves to the script, and what is done here instead."""
+_DONE = {"do_train": True, "do_eval": False, "do_predict": False, "resume_from_checkpoint": False}
+"""What of these is done anyway, and may be said."""
+# Source: transformers, hf_argparser.string_to_bool; "none" as it is read for numbers.
+_SAID = {
+    **dict.fromkeys(("yes", "true", "t", "y", "1"), True),
+    **dict.fromkeys(("no", "false", "f", "n", "0", "none", "null"), False),
+}
 
 
 def _number(kind: type, holds: Callable[[float], bool], expected: str) -> tuple:
@@ -102,6 +109,9 @@ def _check_useless(
         where = "" if name in theirs else f"{source}: "
         # An option without a value says yes.
         shown = " ".join(map(str, value)) or "true" if isinstance(value, list) else value
+        asked = _SAID.get(str(shown).lower())
+        if asked is not None and (asked != (name != key)) == _DONE[key]:
+            continue
         raise ConfigError(
             f"{where}{name}: found {shown!r}, expected it to be left out: {_USELESS[key]}"
         )

@@ -28,6 +28,9 @@ from roboalign_policy.core.prompt import build_prompt
         "سیب را بردار و روی میز بگذار، نمی\u200cخواهم",  # zero width non-joiner
         "लाल क्\u200dष उठाओ",  # zero width joiner
         "wave 👩\u200d🔬",
+        "שים את ה-USB\u200e בקופסה",  # left-to-right mark
+        "ضع USB\u200f في الصندوق",  # right-to-left mark
+        "nimm die Schrauben\xadmutter",  # soft hyphen
         "pick [UNK] up",
     ],
 )
@@ -99,7 +102,7 @@ def test_what_a_tokenizer_holds_for_special_is_refused_where_it_is_known():
     assert "found the tag '[UNK]'" in instruction_fault("pick [UNK] up", ["", "[PAD]", "[UNK]"])
 
 
-@pytest.mark.parametrize("text", ["", " \n", "\u2028"])
+@pytest.mark.parametrize("text", ["", " \n", "\u2028", "\xad", " \u200e\u200d "])
 def test_nothing_is_no_instruction(text):
     assert instruction_fault(text) == f"found {text!r}, expected words"
 
@@ -116,7 +119,8 @@ def test_nothing_is_no_instruction(text):
         ("\u2066", "the invisible character U+2066 (LEFT-TO-RIGHT ISOLATE)"),
         ("\u200b", "the invisible character U+200B (ZERO WIDTH SPACE)"),
         ("\u2060", "the invisible character U+2060 (WORD JOINER)"),
-        ("\xad", "the invisible character U+00AD (SOFT HYPHEN)"),
+        ("\u202a", "the invisible character U+202A (LEFT-TO-RIGHT EMBEDDING)"),
+        ("\u2069", "the invisible character U+2069 (POP DIRECTIONAL ISOLATE)"),
         ("\ufeff", "the invisible character U+FEFF (ZERO WIDTH NO-BREAK SPACE)"),
         ("\U000e0041", "the invisible character U+E0041 (TAG LATIN CAPITAL LETTER A)"),
         ("\udc80", "half a character, U+DC80"),
@@ -129,6 +133,16 @@ def test_what_nobody_sees_is_refused_by_name(character, named):
     assert fault.isascii() and fault.isprintable()
     with pytest.raises(ValueError, match="instruction: found "):
         build_prompt(text, "x 1", think=True)
+
+
+@pytest.mark.parametrize("mark", ["\u200c", "\u200d", "\u200e", "\u200f", "\xad"])
+def test_marks_hide_no_tag(mark):
+    assert "found the tag '[INST]'" in instruction_fault(f"pick [IN{mark}ST] up")
+    assert "found the tag '[UNK]'" in instruction_fault(f"pick [UN{mark}K] up", ["[UNK]"])
+
+
+def test_a_byte_order_mark_is_a_fault_also_in_front():
+    assert "the invisible character U+FEFF" in instruction_fault("\ufeffopen the drawer")
 
 
 def test_a_long_text_is_not_repeated_whole():

@@ -97,9 +97,9 @@ def test_a_bag_that_was_played_is_judged_by_its_own_streams(clock_of, begin):
     assert late_notes([good, fresh]) == []
     if clock_of is later:
         assert clock_fault([late, fresh], 10.0) is None
-        found = late_fault([late, fresh])
-        assert "a is 497 ms older than the fresh received with it" in found
-        assert "recorder" not in found
+    found = late_fault([late, fresh])
+    assert "a is 497 ms older than the fresh received with it" in found
+    assert "recorder" not in found
 
 
 def test_streams_that_never_met_say_nothing():
@@ -107,3 +107,27 @@ def test_streams_that_never_met_say_nothing():
     first = stream(0.003, "first", made=MADE[:40], clock_of=later)
     second = stream(0.5, "second", made=MADE[60:], clock_of=later)
     assert late_fault([first, second]) is None
+
+
+@pytest.mark.parametrize("wait_s", [0, 4])
+def test_where_the_reference_is_silent_nothing_is_known(wait_s):
+    """Commands now and then, while the player waited once: no line between two of them."""
+
+    def waiting(ns):
+        return later(ns) + np.where(ns > MADE[10], wait_s, 0) * S
+
+    command = stream(0.0, "command", max_age_s=0.0, made=MADE[[0, 98]], clock_of=waiting)
+    good, late = stream(0.02, clock_of=waiting), stream(0.52, clock_of=waiting)
+    for times in (good, late):
+        assert len(ages_ns(times, command)) == 0
+    assert late_fault([good, command]) is None
+
+
+def test_messages_near_those_of_the_reference_count():
+    """Within 1 s on both sides."""
+    fresh = stream(0.0, "fresh", made=MADE[[0, 10, 20, 50, 60]], clock_of=later)
+    ages = ages_ns(stream(0.0, clock_of=later), fresh)
+    assert len(ages) == 21 + 11
+    slow = stream(0.0, "slow", made=MADE[[0, 15, 30, 45]], clock_of=later)
+    # Those from 0.5 to 1 s behind a message are within 1 s of the next one too.
+    assert len(ages_ns(stream(0.0, clock_of=later), slow)) == 4 + 3 * 6

@@ -158,6 +158,7 @@ def test_a_png_of_16_bits_is_refused_whatever_its_format_says(data, form):
         # What the publisher has brought to 8-bit colour is a picture, whatever it was before.
         *("rgb16; jpeg compressed bgr8", "bayer_rggb8; jpeg compressed bgr8"),
         *("BAYER_RGGB12; JPEG compressed BGR8", "RGB8; jpeg", "Mono8; png", "8uc3; png"),
+        *("gray8; png", "GREY8; jpeg compressed gray8", "y8; jpeg", "Y8; png"),
     ],
 )
 def test_8_bit_pictures_are_read_whatever_their_format_is_called(form):

@@ -335,9 +335,9 @@ def test_another_storage_is_refused(sets, bag, tmp_path):
     shutil.copytree(sets / "jpeg", out)
     for recipe, found in (
         (replace(ALL, images="png", quality=None), 'images: found "jpeg", now "png"'),
-        (replace(ALL, images="jpeg", quality=80), "rules: quality: found 95, now 80"),
+        (replace(ALL, images="jpeg", quality=80), "other rules: quality: found 95, now 80"),
     ):
-        with pytest.raises(DatasetError, match="was made with other rules: ") as e:
+        with pytest.raises(DatasetError, match="with another contract or other rules: ") as e:
             build_dataset([bag], None, out, recipe=recipe)
         assert found in str(e.value)
     for wrong in ({"images": "webp"}, {"images": "jpeg", "quality": 0}, {"quality": 95}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -110,9 +111,9 @@ def test_a_marker_topic_that_cannot_be_read_is_counted(tmp_path, convert, monkey
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--contract", "ur5e"], "expected that of its episodes, sim_panda"),
+        (["--contract", "ur5e"], 'or other rules: contract: found "sim_panda '),
         (["--contract", "nowhere.yaml"], "nowhere.yaml"),
-        (["--min-frames", "3"], "was made with other rules: min_frames: found null, now 3; "),
+        (["--min-frames", "3"], "other rules: min_frames: found null, now 3; nothing"),
         (["--min-frames", "0"], "min_frames: found 0, expected at least 1"),
         (["--images", "jpeg"], 'images: found "auto", now "jpeg"; quality: found null, now 95; '),
         (["--max-memory", "12MB"], "--max-memory"),
@@ -128,6 +129,34 @@ def test_a_refused_call_changes_nothing(tmp_path, recordings, convert, words, sa
     write_demo(tmp_path / "recordings/one_more", seed=9)
     status, _, err = convert(recordings, *words)
     assert status == 2 and said in err and len(err.splitlines()) == 1
+    assert snapshot(tmp_path / "set") == before
+
+
+def test_other_rules_and_another_contract_are_refused_by_what_differs(
+    tmp_path, recordings, convert
+):
+    convert(recordings)
+    before = snapshot(tmp_path / "set")
+    status, _, err = convert(recordings, "--contract", "ur5e", "--min-frames", "3")
+    assert status == 2 and "overwrite" not in err
+    assert re.fullmatch(
+        r"error: .*set: was made with another contract or other rules: contract: found "
+        r'"sim_panda \w{12}", now "ur5e \w{12}"; min_frames: found null, now 3; nothing was '
+        r"changed: give those, or choose another folder\n",
+        err,
+    )
+    with pytest.raises(SystemExit) as exit_:
+        convert(recordings, "--min-frames", "3", "--overwrite")
+    assert exit_.value.code == 2
+    assert snapshot(tmp_path / "set") == before
+
+
+def test_so_is_what_a_stopped_conversion_with_other_rules_left(tmp_path, recordings, convert):
+    convert(recordings)
+    (tmp_path / "set/dataset.json").unlink()
+    before = snapshot(tmp_path / "set")
+    status, _, err = convert(recordings, "--min-frames", "3")
+    assert status == 2 and "other rules: min_frames: found null, now 3; nothing was" in err
     assert snapshot(tmp_path / "set") == before
 
 

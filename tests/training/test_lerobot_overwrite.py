@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -246,3 +247,33 @@ def test_a_file_of_another_size_is_told(tmp_path, exported, capsys):
     path.write_bytes(b"PAR1")
     assert export_cli.main(exported) == 2
     assert f"file-000.parquet has 4 bytes, expected {size}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_another_contract_or_other_rules_are_refused_by_what_differs(tmp_path, capsys, overwrite):
+    make_v21(tmp_path / "cubes")
+    for name in ("arm", "my_arm"):
+        (tmp_path / f"{name}.yaml").write_text(replace(CONTRACT, name=name).to_yaml())
+    command = [str(tmp_path / "cubes"), "--out", str(tmp_path / "ours"), "--contract"]
+    assert import_cli.main([*command, str(tmp_path / "arm.yaml")]) == 0
+    before = tree(tmp_path / "ours")
+    capsys.readouterr()
+    for contract, more, differing in (
+        ("my_arm", [], 'contract: found "arm '),
+        ("arm", ["--min-frames", "13"], "rules: min_frames: found null, now 13; nothing was"),
+        ("arm", ["--instruction", "go"], 'rules: instruction: found null, now "go"; nothing was'),
+    ):
+        words = [*command, str(tmp_path / f"{contract}.yaml"), *more, *overwrite]
+        assert import_cli.main(words) == 2
+        said = capsys.readouterr().err
+        assert f"{tmp_path / 'ours'}: was made with another contract or other rules: " in said
+        assert differing in said and len(said.splitlines()) == 1
+        assert said.endswith("nothing was changed: give those, or choose another folder\n")
+    assert tree(tmp_path / "ours") == before
+
+
+@pytest.mark.parametrize("gain", ["x", "0", "nan", "1:x", "inf"])
+def test_a_gain_that_is_no_number_is_refused(tmp_path, capsys, gain):
+    words = [str(tmp_path), "--out", str(tmp_path / "ours"), "--gain", f"gripper={gain}"]
+    assert import_cli.main(words) == 2
+    assert f"--gain gripper: found {gain!r}, expected GAIN" in capsys.readouterr().err

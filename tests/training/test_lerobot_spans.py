@@ -87,8 +87,8 @@ def test_times_that_drift_within_the_video_are_no_fault():
     ],
 )  # fmt: skip
 def test_where_the_video_has_more_images_what_does_not_fit_is_refused(moved, ends, faults):
-    """Ten more, an episode that is not listed."""
-    found = find_starts(spans(LENGTHS, moved, ends), times(46), FPS)
+    """Fourteen more, an episode that is not listed."""
+    found = find_starts(spans(LENGTHS, moved, ends), times(50), FPS)
     assert {n for n, start in found.items() if start.fault} == set(faults)
     for number, fault in faults.items():
         assert fault in found[number].fault
@@ -117,9 +117,9 @@ def test_a_video_divided_otherwise_is_not_divided_by_the_lengths():
         (35, False, "its video has 35 images, expected 36 up to the end of episode 2: which are"),
         (30, True, "its video has 30 images, expected 36 up to the end of episode 2: which are"),
         (37, True, "its video has 37 images, expected 36 up to the end of episode 2: which of"),
-        (44, True, "its video has 44 images, expected 36 up to the end of episode 2: which of"),
+        (47, True, "its video has 47 images, expected 36 up to the end of episode 2: which of"),
         (27, True, ""),  # the last episode has none: the others have theirs
-        (45, True, ""),  # as many as an episode: one that is not listed
+        (48, True, ""),  # as many as an episode usually has: one that is not listed
         (37, False, ""),  # nothing says where the last one ends
     ],
 )
@@ -128,6 +128,15 @@ def test_an_image_too_few_or_too_many_may_be_any_one(count, said, fault):
     found = find_starts(spans(LENGTHS, said=said), times(count), FPS)
     assert all(start.fault.startswith(fault) for start in found.values())
     assert fault or not any(start.fault for start in found.values())
+
+
+@pytest.mark.parametrize("more", [1, 2, 11])
+def test_one_very_short_episode_hides_no_image_too_many(more):
+    found = find_starts(spans((12, 1, 15, 9, 14)), times(51 + more), FPS)
+    fault = f"its video has {51 + more} images, expected 51 up to the end of episode 4: which of"
+    assert all(start.fault.startswith(fault) for start in found.values())
+    found = find_starts(spans((12, 1, 15, 9, 14)), times(51 + 12), FPS)
+    assert not any(start.fault for start in found.values())
 
 
 @pytest.mark.parametrize("said", [True, False])

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +94,54 @@ def test_a_result_that_is_the_same_to_the_byte_stays(tmp_path):
     fresh.write_text("two")
     assert publish(fresh, target, overwrite=True)
     assert target.read_text() == "two"
+
+
+def folder_of(path, text):
+    path.mkdir()
+    (path / "file").write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("came_in", [False, True])
+def test_a_folder_whose_successor_does_not_come_is_put_back(tmp_path, monkeypatch, came_in):
+    target, rename = folder_of(tmp_path / "bag", "old"), Path.rename
+    fresh = folder_of(tmp_path / "fresh", "new")
+
+    def fails(self, to):
+        if self == fresh:
+            if came_in:
+                folder_of(to, "another's")
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        publish(fresh, target, overwrite=True)
+    assert (target / "file").read_text() == ("another's" if came_in else "old")
+    others = [path for path in tmp_path.iterdir() if path != target]
+    assert [(path / "file").read_text() for path in others] == ["old"] * came_in
+
+
+@pytest.mark.parametrize("there", ["folder", "file", "nothing"])
+def test_a_link_is_no_place_for_a_result(tmp_path, there):
+    folder_of(tmp_path / "folder", "mine")
+    (tmp_path / "file").write_text("mine")
+    before = content_hash(tmp_path)
+    (tmp_path / "results").mkdir()
+    target = tmp_path / "results/link"
+    target.symlink_to(tmp_path / there)
+    with pytest.raises(OutputError, match="link: found a link to .*; nothing was changed"):
+        publish(folder_of(beside(target), "new"), target, overwrite=True)
+    fresh = beside(tmp_path / "results")
+    fresh.mkdir()
+    (fresh / "a.png").write_text("a")
+    (fresh / "link").write_text("new")
+    with pytest.raises(OutputError, match="link: found a link to"):
+        publish_files(fresh, tmp_path / "results", overwrite=True)
+    assert list((tmp_path / "results").iterdir()) == [target] and target.is_symlink()
+    target.unlink()
+    (tmp_path / "results").rmdir()
+    assert content_hash(tmp_path) == before
 
 
 def test_of_several_files_all_or_none_are_put_in_place(tmp_path):

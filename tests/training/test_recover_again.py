@@ -12,6 +12,7 @@ from test_definitions import GAUGE, GAUGE_TEXT, UNIT_TEXT, gauge, hand_in, sqlit
 from test_recover import state
 
 from roboalign_policy.core.recording import BAG_VERDICT
+from roboalign_training.data import recovery
 from roboalign_training.data.bags import read_bag
 from roboalign_training.data.dataset import build_dataset
 from roboalign_training.data.definition_folder import VARIABLE
@@ -95,6 +96,55 @@ def test_files_of_somebody_else_are_not_lost_with_it(damaged, tmp_path, capsys):
     assert main([*damaged, "--accept", "--overwrite"]) == 2
     assert "holds notes.txt beside the bag that is to be replaced" in capsys.readouterr().err
     assert (tmp_path / "new/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("what", ["file", "other", "link"])
+def test_what_comes_in_meanwhile_is_not_lost_with_it(damaged, tmp_path, capsys, monkeypatch, what):
+    read, new = recovery.read_bag, tmp_path / "new"
+
+    def read_and_meanwhile(path):
+        if what == "file":
+            (new / "notes.txt").write_text("mine")
+        else:
+            new.rename(tmp_path / "moved")
+            new.mkdir() if what == "other" else new.symlink_to(tmp_path / "moved")
+            (new / "notes.txt").write_text("mine")
+        return read(path)
+
+    monkeypatch.setattr(recovery, "read_bag", read_and_meanwhile)
+    assert main([*damaged, "--accept", "--overwrite"]) == 2
+    said = {"file": "holds notes.txt", "other": "is no recovered bag", "link": "found a link to"}
+    assert said[what] in capsys.readouterr().err
+    assert (new / "notes.txt").read_text() == "mine"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_link_is_refused(damaged, tmp_path, capsys):
+    for name in ("new", "empty", "nothing"):
+        (tmp_path / f"to_{name}").symlink_to(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty", "nothing"):
+        words = [damaged[0], "--out", str(tmp_path / f"to_{name}"), "--accept", "--overwrite"]
+        assert main(words) == 2
+        assert f"to_{name}: found a link to" in capsys.readouterr().err
+        assert (tmp_path / f"to_{name}").is_symlink()
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_the_folder_that_one_stands_in_is_a_place_like_others(
+    damaged, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "here/in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    for out in (".", "in/.."):
+        assert main([damaged[0], "--out", out]) == 2
+        assert "here: exists and is no recovered bag; nothing was" in capsys.readouterr().err
+    (tmp_path / "here/in").rmdir()
+    assert main([damaged[0], "--out", "."]) == 0
+    assert read_bag(tmp_path / "here").duration_s > 0
+    monkeypatch.chdir(tmp_path)
+    assert main([damaged[0], "--out", "third"]) == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bag", "here", "new", "third"]
 
 
 def test_a_recovered_bag_that_is_damaged_itself(damaged, tmp_path, capsys):

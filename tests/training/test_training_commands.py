@@ -62,7 +62,8 @@ def train(demonstrations, tiny_base, tmp_path, monkeypatch, capsys):
          "resume_from_checkpoint: found 'nowhere', expected it to be left out: the same command"),
         ("--resume-from-checkpoint true", "resume_from_checkpoint: found 'true', expected it to"),
         ("--do_predict", "do_predict: found 'true', expected it to be left out: `roboalign ev"),
-        ("--no_do_eval", "no_do_eval: found 'true', expected it to be left out: eval_strategy"),
+        ("--do_train false", "do_train: found 'false', expected it to be left out: the command"),
+        ("--do_eval true", "do_eval: found 'true', expected it to be left out: eval_strategy"),
     ],
 )  # fmt: skip
 def test_refusals_name_option_value_and_expectation(words, text, capsys):
@@ -107,6 +108,31 @@ def test_options_that_nobody_looks_at_are_those_that_transformers_leaves_to_the_
         assert unused == trainer_checks._USELESS.keys()
     read_options("sft", ["--dataset", "x"])
     trainer_checks.check_values("sft", "sft.yaml", {"resume_from_checkpoint": None}, {})
+
+
+@pytest.mark.parametrize(
+    ("config", "theirs", "name"),
+    [
+        ({"do_train": True, "do_eval": False, "do_predict": False}, {}, ""),
+        ({"resume_from_checkpoint": False}, {}, ""),
+        ({}, {"do_train": [], "do_eval": ["False"], "no_do_predict": []}, ""),
+        ({}, {"do_train": ["true"], "resume_from_checkpoint": ["false"]}, ""),
+        ({}, {"resume_from_checkpoint": ["null"]}, ""),
+        ({"do_train": False}, {"do_train": ["true"]}, ""),
+        ({"do_train": False}, {}, "sft.yaml: do_train: found False"),
+        ({"do_eval": True}, {}, "sft.yaml: do_eval: found True"),
+        ({"resume_from_checkpoint": True}, {}, "sft.yaml: resume_from_checkpoint: found True"),
+        ({}, {"no_do_train": []}, "no_do_train: found 'true'"),
+        ({}, {"do_predict": ["perhaps"]}, "do_predict: found 'perhaps'"),
+    ],
+)
+def test_what_is_done_anyway_may_be_said(config, theirs, name):
+    from roboalign_training import trainer_checks
+
+    if not name:
+        return trainer_checks.check_values("sft", "sft.yaml", config, theirs)
+    with pytest.raises(ConfigError, match=f"^{name}, expected it to be left out"):
+        trainer_checks.check_values("sft", "sft.yaml", config, theirs)
 
 
 def test_one_name_for_one_thing_and_the_old_ones_say_so(capsys):

@@ -15,7 +15,7 @@ ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
 """Those that are read. Source: sensor_msgs/image_encodings.hpp."""
 
 # "8UC3" is what OpenCV calls a colour picture.
-_EIGHT_BITS = re.compile(r"(?:rgb|bgr)a?8|mono8|8uc[134]")
+_EIGHT_BITS = re.compile(r"(?:rgb|bgr)a?8|(?:mono|gr[ae]y|y)8|8uc[134]")
 # Of ROS, OpenCV and, without "_", of cameras (GenICam's PFNC): a number of bits, "p" and "packed".
 _ENCODING = re.compile(
     r"(?:(?:rgb|bgr)a?|mono|grey|gray|[yz])[0-9]+(?:p|packed|_packed)?|bayer\w*|"

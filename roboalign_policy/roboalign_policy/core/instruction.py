@@ -21,8 +21,11 @@ _TAG = re.compile(
 )
 # White space that becomes one blank in the prompt, by Unicode's White_Space.
 _BLANKS = "\t\n\v\f\r\x85"
-# They join and part letters of words in Persian, Hindi and others.
-_JOINERS = "\u200c\u200d"
+# They belong to texts that people write: joiners within words of Persian, Hindi and others, marks
+# beside words of the other direction in Hebrew and Arabic (which turn nothing around), and places
+# at which a word may be divided.
+_MARKS = "\u200c\u200d\u200e\u200f\xad"
+_WITHOUT_MARKS = dict.fromkeys(map(ord, _MARKS))
 _UNSEEN = {
     "Cc": "the control character",
     "Cf": "the invisible character",
@@ -41,24 +44,26 @@ def instruction_fault(text: str, special: Iterable[str] = ()) -> str | None:
     Returns:
         What was found, with the tag or character, and what was expected; None where it is fine.
     """
-    if not text.strip():
+    bare = text.translate(_WITHOUT_MARKS)
+    if not bare.strip():
         return f"found {text!r}, expected words"
     shown = repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
     if (unseen := next(filter(_kind_of_unseen, text), None)) is not None:
         kind, name = _kind_of_unseen(unseen), unicodedata.name(unseen, "")
         code = f"U+{ord(unseen):04X}{f' ({name})' if name else ''}"
         return f"found {kind} {code} in {shown}, expected words that all can see"
-    match = _TAG.search(text)
-    tag = match.group() if match else next((s for s in special if s and s in text), None)
+    match = _TAG.search(bare)  # they hide no tag
+    held = (s for s in special if s and (s in text or s in bare))
+    tag = match.group() if match else next(held, None)
     return f"found the tag {tag!r} in {shown}, expected words without tags" if tag else None
 
 
 def _kind_of_unseen(character: str) -> str | None:
-    """What a character that nobody sees is; None of all others, blanks and joiners included.
+    """What a character that nobody sees is; None of all others, blanks and marks included.
 
     Such characters turn words around on the screen (U+202E), end texts in other programs (U+0000)
     or hold words that only the model reads (U+E0000 and the following).
     """
-    if character in _BLANKS or character in _JOINERS:
+    if character in _BLANKS or character in _MARKS:
         return None
     return _UNSEEN.get(unicodedata.category(character))

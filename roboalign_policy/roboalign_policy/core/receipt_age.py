@@ -19,6 +19,10 @@ NOTED_SHARE = 0.05
 """More messages than this share that are too old are worth a note; `roboalign doctor`'s 95 %."""
 
 
+_NEAR_NS = 1_000_000_000
+"""Further from a message of the reference stream, how old what it sends was is not known."""
+
+
 def ages_ns(times: StreamTimes, reference: StreamTimes | None) -> np.ndarray:
     """Return how old the messages of a stream were when they were received.
 
@@ -26,8 +30,8 @@ def ages_ns(times: StreamTimes, reference: StreamTimes | None) -> np.ndarray:
         times: the stream, which `is_stamped`.
         reference: None: receipt less stamp. A stream: by how much they were older than what was
             received of that one at the same moment. The clocks may run at different speeds (a bag
-            played slowly, a slow simulator), so moments before its first and after its last
-            message are passed over.
+            played slowly, a slow simulator), so moments without a message of it within 1 s on both
+            sides are passed over.
 
     Returns:
         (M,) int64, ns, at most one a message; with a reference a lower bound of the age.
@@ -37,7 +41,11 @@ def ages_ns(times: StreamTimes, reference: StreamTimes | None) -> np.ndarray:
     order = np.argsort(reference.receive_ns, kind="stable")
     received, offsets = reference.receive_ns[order], reference.offsets_ns[order]
     begin, usual = received[0], offsets[0]  # float64 has no room for ns since 1970
-    within = (times.receive_ns >= begin) & (times.receive_ns <= received[-1])
+    before = np.searchsorted(received, times.receive_ns, side="right") - 1
+    after = np.searchsorted(received, times.receive_ns, side="left")
+    within = (before >= 0) & (after < len(received))
+    within &= times.receive_ns - received[np.maximum(before, 0)] <= _NEAR_NS
+    within &= received[np.minimum(after, len(received) - 1)] - times.receive_ns <= _NEAR_NS
     theirs = np.interp(times.receive_ns[within] - begin, received - begin, offsets - usual)
     return np.rint(theirs).astype(np.int64) - (times.offsets_ns[within] - usual)
 

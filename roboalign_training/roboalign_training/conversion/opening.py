@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from roboalign_policy.core.contract import Contract
 from roboalign_training.conversion.target import VIDEOS
@@ -24,8 +25,6 @@ from roboalign_training.data.index import (
 from roboalign_training.data.recipe import Recipe
 from roboalign_training.shared.differences import differences
 
-REPLACE = "have `roboalign convert` or `import` replace the data set (--overwrite)"
-
 
 def checked_index(
     out: Path, contract: Contract | None, bags: Sequence[str | Path], recipe: Recipe | None
@@ -35,21 +34,38 @@ def checked_index(
         _check_new(out)
         return DatasetIndex(out, contract or _first_contract(bags), (recipe or Recipe()).to_dict())
     index = load_index(out)
-    if contract is not None and contract.hash != index.contract.hash:
-        raise RefusedError(
-            out,
-            f"contract: found {contract.name} ({contract.hash[:12]}), expected that of its "
-            f"episodes, {index.contract.name} ({index.contract.hash[:12]}); nothing was changed: "
-            f"name that one, choose another folder, or {REPLACE}",
-        )
-    if recipe is not None and recipe.to_dict() != index.recipe:
-        differing = "; ".join(differences(index.recipe, recipe.to_dict(), all_keys=True))
-        raise RefusedError(
-            out,
-            f"was made with other rules: {differing}; nothing was changed: leave the option out, "
-            f"choose another folder, or {REPLACE}",
-        )
+    if contract is None or contract.hash == index.contract.hash:
+        contract = index.contract
+    rules = index.recipe if recipe is None else recipe.to_dict()
+    refuse_other_making(out, (_named(index.contract), index.recipe), (_named(contract), rules))
     return index
+
+
+def refuse_other_making(
+    place: Path, held: tuple[str, Mapping[str, Any]], wanted: tuple[str, Mapping[str, Any]]
+) -> None:
+    """Refuses what was made with another contract or other rules, by the keys that differ.
+
+    Args:
+        place: What is there.
+        held: The contract that it was made with, by its hash, and the rules.
+        wanted: Those that are wanted now.
+
+    Raises:
+        RefusedError: When they differ.
+    """
+    found, now = ({"contract": contract, **rules} for contract, rules in (held, wanted))
+    if differing := "; ".join(differences(found, now, all_keys=True)):
+        raise RefusedError(
+            place,
+            f"was made with another contract or other rules: {differing}; nothing was changed: "
+            "give those, or choose another folder",
+        )
+
+
+def _named(contract: Contract) -> str:
+    """Name and hash of a contract."""
+    return f"{contract.name} {contract.hash[:12]}"
 
 
 def _check_new(out: Path) -> None:

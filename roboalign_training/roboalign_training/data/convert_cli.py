@@ -38,7 +38,6 @@ from roboalign_training.conversion.memory import (
     parse_bytes,
 )
 from roboalign_training.conversion.target import Converted
-from roboalign_training.data.anew import FITTED_GONE, is_fitted
 from roboalign_training.data.balance_table import balance_tables
 from roboalign_training.data.definition_folder import add_definitions
 from roboalign_training.data.errors import DataError, NothingFitError, OptionError
@@ -106,13 +105,6 @@ def parser() -> argparse.ArgumentParser:
         default=f"{DEFAULT_BYTES // MB}MB",
         help=f"of all processes together, e.g. 1.5GB; default: {DEFAULT_BYTES // MB}MB, "
         f"least: {LEAST_BYTES // MB}MB",
-    )
-    p.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace a data set that is at --out and was made with another contract or other "
-        "rules, once the new one is done; not where it holds more than these bags, or files of "
-        "somebody else",
     )
     add_definitions(p)
     add_strict(p)
@@ -184,7 +176,6 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
     except ValueError as error:
         raise OptionError("command line", f"--max-memory: {error}") from error
     done: list[Converted] = []
-    fitted = is_fitted(args.out)
     began = time.monotonic()
     with _progress(console) as progress:
         task = progress.add_task(_short(bags[0]), total=max(1, sum(sizes.values())))
@@ -204,7 +195,6 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
                 workers=workers,
                 max_memory=max_memory,
                 allow_empty=args.append,
-                overwrite=args.overwrite,
                 on_bag=done.append,
                 on_progress=tell,
             )
@@ -213,8 +203,6 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
     if index is None:  # told below the bar, whose end writes a line
         console.print(f"[red]error:[/] {escape(nothing)}", soft_wrap=True)
         return _end(done, None, args)
-    if fitted and not is_fitted(args.out):
-        console.print(f"[yellow]note:[/] {escape(FITTED_GONE)}", soft_wrap=True)
     _say_reasons(done, index, console)
     for table in balance_tables([result.balance for result in done if result.balance]):
         print_whole(console, table)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from os.path import relpath
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from roboalign_training.conversion.entering import (
 )
 from roboalign_training.conversion.leaving_out import reasons_of
 from roboalign_training.conversion.memory import DEFAULT_BYTES, SEGMENT_BYTES, Budget
-from roboalign_training.conversion.opening import REPLACE, check_images, checked_index
+from roboalign_training.conversion.opening import check_images, checked_index, refuse_other_making
 from roboalign_training.conversion.run import converted_bags
 from roboalign_training.conversion.target import Converted, Target
 from roboalign_training.conversion.work_folder import (
@@ -26,9 +24,7 @@ from roboalign_training.conversion.work_folder import (
     remove_unfitting,
     unfinished_bags,
 )
-from roboalign_training.data.anew import made_anew, other_rules
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.errors import BagError, NoBagError, NothingFitError, RefusedError
+from roboalign_training.data.errors import NoBagError, NothingFitError
 from roboalign_training.data.folders import as_text, recordings, storage_of
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
 from roboalign_training.data.index import DATA, LOCK, DatasetIndex, locked
@@ -100,7 +96,6 @@ def build_dataset(
     max_memory: int = DEFAULT_BYTES,
     segment_bytes: int = SEGMENT_BYTES,
     allow_empty: bool = False,
-    overwrite: bool = False,
     on_bag: Callable[[Converted], None] | None = None,
     on_progress: Callable[[Path, float], None] | None = None,
 ) -> DatasetIndex:
@@ -118,8 +113,6 @@ def build_dataset(
         max_memory: Bytes that all processes together may take.
         segment_bytes: Bytes of messages that are one job, about.
         allow_empty: Whether a data set without an episode is made where all are left out.
-        overwrite: Whether a data set of another contract or other rules is replaced by one of
-            these bags, once that is whole; only where they are all that it holds.
         on_bag: Called after each bag.
         on_progress: Called with a bag and the share of it that is done, 0 .. 1.
 
@@ -137,16 +130,6 @@ def build_dataset(
     out, budget = Path(out), Budget(max_memory, workers, segment_bytes=segment_bytes)
     # Before anything is touched: a refused call leaves no trace.
     check_place("--out", out, DATASET, (("bag", bag) for bag in bags))
-    if overwrite and (held := other_rules(out, contract, recipe)) is not None:
-
-        def make(fresh: Path) -> DatasetIndex:
-            return build_dataset(
-                bags, held.contract, fresh, recipe=held.recipe, workers=workers,
-                max_memory=max_memory, segment_bytes=segment_bytes, allow_empty=allow_empty,
-                on_bag=on_bag, on_progress=on_progress,
-            )  # fmt: skip
-
-        return replace(made_anew(out, held, _named_by(bags, out), make), folder=out)
     check_images(checked_index(out, contract, bags, recipe))
     made = not out.exists()
     try:
@@ -156,23 +139,6 @@ def build_dataset(
             (out / LOCK).unlink()
             out.rmdir()
         raise
-
-
-def _named_by(bags: Sequence[str | Path], out: Path) -> Callable[[dict], bool]:
-    """Tells the episodes of `bags` in a data set, also where they have been moved since."""
-    sources = {as_text(relpath(bag, out)) for bag in bags}
-    hashes: set[str] = set()
-
-    def is_named(entry: dict) -> bool:
-        if entry["source"] in sources:
-            return True
-        if not hashes:
-            for bag in bags:
-                with contextlib.suppress(BagError):  # told when it is converted
-                    hashes.add(read_bag(bag).sha256)
-        return entry["bag_sha256"] in hashes
-
-    return is_named
 
 
 def _built(
@@ -255,12 +221,8 @@ def _opened(
     for path in sorted((out / DATA).glob("episode-*.parquet")):
         entry = read_entry(path)
         rules = Recipe.from_dict(entry["recipe"]).to_dict()
-        if (entry["contract"], rules) != (index.contract.hash, index.recipe):
-            raise RefusedError(
-                path,
-                "was made with another contract or other rules; nothing was changed: give those, "
-                f"choose another folder, or {REPLACE}",
-            )
+        held, wanted = entry["contract"][:12], index.contract.hash[:12]
+        refuse_other_making(path, (held, rules), (wanted, index.recipe))
         if "origin" in entry and (entry["source"], entry["id"]) in left_out:
             continue  # removed by an import that was killed before its file went
         entry["file"] = f"{DATA}/{path.name}"

@@ -20,7 +20,7 @@ from roboalign_training.data.rescue_report import Recovery
 from roboalign_training.data.storage import StoredTopic
 from roboalign_training.shared.differences import differences
 from roboalign_training.shared.left_out import LeftOut
-from roboalign_training.shared.outputs import only_writer
+from roboalign_training.shared.outputs import only_writer, refuse_link
 
 _METADATA = "metadata.yaml"
 _CHOOSE = "choose another folder with --out"
@@ -42,13 +42,12 @@ def recovered_before(
 
     Raises:
         RefusedError: Something else is there, or the recovered bag of something else.
+        OutputError: A link is there.
     """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        refuse_link(target)
         return None
-    found = _record(target)
-    if found is None:
-        cause = f"exists and is no recovered bag; nothing was changed: {_CHOOSE}"
-        raise RefusedError(target, cause)
+    found = _record_of(target)
     undefined = found.get("undefined", {})
     held = {
         **{key: found[key] for key in ("files", "accepted") if key in found},
@@ -73,8 +72,21 @@ def recovered_before(
         raise RefusedError(
             target, f"{fault}; nothing was changed: {_CHOOSE}, or replace it with --overwrite"
         )
-    _refuse_strangers(target)
+    check_replaceable(target)
     return None
+
+
+def check_replaceable(target: Path) -> None:
+    """Makes sure that nothing but a recovered bag is lost when what is there is replaced.
+
+    Raises:
+        RefusedError: It is no recovered bag, or holds other files.
+        OutputError: It is a link.
+    """
+    refuse_link(target)
+    if target.exists():
+        _record_of(target)
+        _refuse_strangers(target)
 
 
 def file_hashes(damaged: Damaged) -> dict[str, str]:
@@ -111,6 +123,15 @@ def room_for(target: Path) -> Iterator[Path]:
             yield room
         finally:
             shutil.rmtree(room, ignore_errors=True)
+
+
+def _record_of(target: Path) -> dict[str, Any]:
+    """As `_record`; refuses anything else."""
+    found = _record(target)
+    if found is None:
+        cause = f"exists and is no recovered bag; nothing was changed: {_CHOOSE}"
+        raise RefusedError(target, cause)
+    return found
 
 
 def _record(target: Path) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ from roboalign_training.data.damaged import (
 from roboalign_training.data.errors import BagError
 from roboalign_training.data.losses import Loss, joined, recovered_text
 from roboalign_training.data.recovered import (
+    check_replaceable,
     file_hashes,
     recovered_before,
     room_for,
@@ -38,7 +39,7 @@ from roboalign_training.data.typestores import store_for
 from roboalign_training.data.unpacking import ZSTD_MAGIC, UnpackError, unpack_message
 from roboalign_training.provenance import tool_version
 from roboalign_training.shared.left_out import LeftOut
-from roboalign_training.shared.outputs import publish
+from roboalign_training.shared.outputs import publish, refuse_link
 from roboalign_training.shared.places import RECORDING, check_place
 from roboalign_training.shared.write_errors import writing
 
@@ -80,6 +81,7 @@ def recover(
     path = Path(path)
     damaged = find_damaged(path)
     target = Path(out) if out else path.resolve().parent / f"{damaged.name}-recovered"
+    target = target.resolve() if target.name in ("", "..") else target.absolute()
     check_place("--out", target, RECORDING, [("the recording", path)])
     if (before := recovered_before(damaged, target, accept, overwrite)) is not None:
         return before
@@ -88,8 +90,11 @@ def recover(
         work.survey()
         with writing(target, "the recovered bag"), room_for(target) as room:
             recovery = work.write(room, target.name, accept)
-            if target.exists() and not any(target.iterdir()):
+            refuse_link(target)
+            if target.is_dir() and not any(target.iterdir()):
                 target.rmdir()
+            if overwrite:  # something may have come in meanwhile
+                check_replaceable(target)
             publish(recovery.folder, target, overwrite=overwrite)
     return replace(recovery, folder=target)
 

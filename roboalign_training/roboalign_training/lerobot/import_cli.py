@@ -13,7 +13,6 @@ from rich.markup import escape
 
 from roboalign_policy.core.contract import ContractError, load_contract
 from roboalign_policy.core.instruction import instruction_fault
-from roboalign_training.data.anew import FITTED_GONE, is_fitted
 from roboalign_training.data.errors import DataError, OptionError
 from roboalign_training.data.recipe import Recipe
 from roboalign_training.lerobot.importing import Imported, import_contract, import_dataset
@@ -71,9 +70,7 @@ def parser() -> argparse.ArgumentParser:
         "--overwrite",
         action="store_true",
         help="replace episodes that were imported before with other options or from other files; "
-        "those that are not fit any more are removed. A data set of another contract or other "
-        "rules is replaced as a whole, once the new one is done; not where it holds more than "
-        "this source",
+        "those that are not fit any more are removed",
     )
     add_strict(p)
     return p
@@ -101,7 +98,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             source = open_source(args.source)
         contract = import_contract(source, contract)
         total = source.frames * max(1, len(contract.images))
-        fitted = is_fitted(args.out)
         with frame_progress(console, {"import": total}) as (on_frame,):
             done = import_dataset(
                 source,
@@ -118,8 +114,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return say_not_written(console, args.out, error)
     except KeyboardInterrupt:
         return say_stopped(console)
-    if fitted and not is_fitted(args.out):
-        done.notes.append(FITTED_GONE)
     _report(args, done, console)
     return 1 if done.failed else done.left_out.status(args.strict)
 
@@ -161,7 +155,7 @@ def _gains(texts: Sequence[str]) -> dict[str, tuple[float, float]]:
         except ValueError:
             found[name] = (0.0, 0.0)
         if not (math.isfinite(sum(found[name])) and found[name][0]):
-            raise DataError(
+            raise OptionError(
                 "command line", f"--gain {name}: found {numbers!r}, expected GAIN or GAIN:OFFSET"
             )
     return found

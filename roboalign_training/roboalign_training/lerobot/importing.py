@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from os.path import relpath
 from pathlib import Path
 
 from roboalign_policy.core.contract import Contract
-from roboalign_training.data.anew import made_anew, other_rules
 from roboalign_training.data.dataset import open_index
 from roboalign_training.data.errors import DatasetError, RefusedError
 from roboalign_training.data.image_storage import AUTO, PNG
@@ -85,8 +83,7 @@ def import_dataset(
             rules, else those of the export, else the defaults.
         overwrite: Whether an episode that was imported before may be replaced by one of another
             content: other options, or files that were changed since. One that is not fit any more
-            is removed. A data set of another contract or other rules is replaced as a whole, where
-            all of it is of this source. It happens at the end: a call that fails changes nothing.
+            is removed. All of that happens at the end: a call that fails changes no episode.
         on_frame: Called for every image of every frame, looked at or passed over.
 
     Raises:
@@ -104,17 +101,6 @@ def import_dataset(
             "is an export of a RoboAlign data set: there is nothing to map or convert",
         )
     fmap = make_map(contract, source, maps, renames, gains)
-    if overwrite and (held := other_rules(out, contract, recipe)) is not None:
-
-        def make(fresh: Path) -> Imported:
-            return import_dataset(
-                source, fresh, contract, maps=maps, renames=renames, gains=gains,
-                recipe=held.recipe, on_frame=on_frame,
-            )  # fmt: skip
-
-        done = made_anew(out, held, _named_by(source, out), make)
-        done.index.folder = out
-        return done
     with target_folder(out):
         index = open_index(out, contract, (), _recipe(out, passport, recipe))
         if index.recipe["images"] not in (AUTO, PNG):
@@ -142,21 +128,6 @@ def import_dataset(
             for name in replacements.removed
         ]
     return done
-
-
-def _named_by(source: LeRobotSource, out: Path) -> Callable[[dict], bool]:
-    """Tells the episodes of a source in a data set, also where it has been moved since."""
-    place = relpath(source.folder, out)
-    known = {(e.number, e.data): source.sha256(e.data) for e in source.episodes}
-
-    def is_named(entry: dict) -> bool:
-        origin = entry.get("origin", {})
-        files = origin.get("files", {}).items()
-        return entry["source"] == place or any(
-            known.get((origin["episode_index"], name)) == digest for name, digest in files
-        )
-
-    return is_named
 
 
 def _take_all(

@@ -104,7 +104,8 @@ def _is_divided_otherwise(spans: Sequence[Span], times_s: np.ndarray, fps: float
 def _count_fault(spans: Sequence[Span], times_s: np.ndarray, fps: float) -> str:
     """Why it cannot be told which images are whose in a whole video, by how many it has; or "".
 
-    Beyond the last episode's end there may be a whole one that is not listed, and a video may end
+    Beyond the last episode's end there may be a whole one that is not listed, as long as most,
+    and a video may end
     where an episode does. A few images more or less are missing or too many anywhere before that,
     and every image behind is of the frame before or after.
     """
@@ -112,7 +113,8 @@ def _count_fault(spans: Sequence[Span], times_s: np.ndarray, fps: float) -> str:
     last = max(spans, key=lambda span: _end_s(span, fps))
     more = round((end_s - _end_s(last, fps)) * fps)
     why = ""
-    if 0 < more < min(span.frames for span in spans) and last.to_s is not None:
+    usual = np.median([span.frames for span in spans])
+    if 0 < more < usual and last.to_s is not None:
         why = "which of them are too many cannot be told"
     near_s = _HALF / fps
     if more < 0 and any(s.from_s + near_s < end_s < _end_s(s, fps) - near_s for s in spans):

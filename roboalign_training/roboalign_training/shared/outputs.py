@@ -144,10 +144,11 @@ def publish(fresh: Path, target: Path, *, overwrite: bool = False) -> bool:
         Whether anything changed: False where the same bytes were there.
 
     Raises:
-        OutputError: something else is there.
+        OutputError: something else is there, or a link.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        refuse_link(target)
         if target.exists() and content_hash(target) == content_hash(fresh):
             return False
         if target.exists():
@@ -155,7 +156,12 @@ def publish(fresh: Path, target: Path, *, overwrite: bool = False) -> bool:
         if target.is_dir():
             old = target.with_name(f".{target.name}.{os.getpid()}.old")
             target.rename(old)
-            fresh.rename(target)
+            try:
+                fresh.rename(target)
+            except BaseException:
+                if not target.exists():
+                    old.rename(target)
+                raise
             shutil.rmtree(old)
         else:
             os.replace(fresh, target)
@@ -185,6 +191,7 @@ def publish_files(fresh: Path, folder: Path, *, overwrite: bool = False) -> list
         names = sorted(path.name for path in fresh.iterdir())
         for name in names:
             there = folder / name
+            refuse_link(there)
             if there.exists() and content_hash(there) != content_hash(fresh / name):
                 refuse_other(there, overwrite)
         for name in names:
@@ -204,6 +211,19 @@ def refuse_other(path: Path, overwrite: bool) -> None:
         raise OutputError(
             f"{path}: exists and is not what this command would write now; nothing was changed: "
             "choose another name, or add --overwrite"
+        )
+
+
+def refuse_link(path: Path) -> None:
+    """Refuse a place that is a link: the new result would take the link's place, not the file's.
+
+    Raises:
+        OutputError: it is one.
+    """
+    if path.is_symlink():
+        raise OutputError(
+            f"{path}: found a link to {path.readlink()}, expected the place itself; nothing was "
+            "changed: name where it leads"
         )
 
 
