@@ -101,7 +101,7 @@ def test_redo_forgets_a_stage_and_all_that_follow(demo):
 
 def test_a_file_in_the_place_of_the_folder_is_refused(demo, capsys):
     demo.out.touch()
-    assert cli.main(["--out", str(demo.out)]) == 1
+    assert cli.main(["--out", str(demo.out)]) == 2
     told = capsys.readouterr().out
     assert "found a file, expected a folder or nothing" in told and "goes on" not in told
 
