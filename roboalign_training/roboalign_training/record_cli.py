@@ -301,11 +301,15 @@ def _own_domain(alone: bool) -> Iterator[None]:
     (domain,) = free_domains(_DOMAINS, 1)
     before = {name: os.environ.get(name) for name in (_DOMAIN, _RANGE)}
     os.environ |= {_DOMAIN: str(domain), _RANGE: "LOCALHOST"}
+    print(f"the simulated arm is in a ROS domain of its own: {_DOMAIN}={domain}", flush=True)
     try:
         yield
     finally:
         for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
         release_domains([domain])
 
 

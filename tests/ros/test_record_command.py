@@ -110,7 +110,15 @@ def terminal(request, start_node, tmp_path, probe):
         for _ in range(16):
             beat()
 
+    def begin():
+        """The first episode."""
+        terminal.wait("ready", beat)
+        robot.wait_for_recorder()
+        terminal.press(" ")
+        terminal.wait("recording 0", beat)
+
     terminal.beat, terminal.robot, terminal.send_frames = beat, robot, send_frames
+    terminal.begin = begin
     yield terminal
     terminal.close()
 
@@ -178,10 +186,7 @@ def test_an_afternoon_of_demonstrations(terminal, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_closed_terminal_ends_the_episode_and_the_recorder(terminal, tmp_path, number):
-    terminal.wait("ready", terminal.beat)
-    terminal.robot.wait_for_recorder()
-    terminal.press(" ")
-    terminal.wait("recording 0", terminal.beat)
+    terminal.begin()
     if number == signal.SIGHUP:
         terminal.hang_up()
     terminal.process.send_signal(number)
@@ -243,10 +248,7 @@ def test_a_policy_that_is_corrected_is_named_in_the_episode(terminal, probe, pol
     probe.node.create_timer(0.05, lambda: gate.publish(GateStatus(**driver)))
     policy(PolicyStatus.STATE_IDLE, enabled=True)
     tasks = probe.collect(String, "task", reliable_qos(10, latched=True))
-    terminal.wait("ready", terminal.beat)
-    terminal.robot.wait_for_recorder()
-    terminal.press(" ")
-    terminal.wait("recording 0", terminal.beat)
+    terminal.begin()
     terminal.send_frames()
     driver["source"] = "teleoperation"
     terminal.send_frames()
@@ -309,10 +311,7 @@ def test_the_simulated_arm_demonstrates_where_no_robot_is_at_hand(ros_domain, tm
 def test_a_recorder_that_is_killed_takes_the_instruction_with_it(terminal, probe, policy):
     policy(PolicyStatus.STATE_IDLE, enabled=True)
     tasks = probe.collect(String, "task", reliable_qos(10, latched=True))
-    terminal.wait("ready", terminal.beat)
-    terminal.robot.wait_for_recorder()
-    terminal.press(" ")
-    terminal.wait("recording 0", terminal.beat)
+    terminal.begin()
     probe.until(lambda: tasks, what="the instruction")
     (recorder,) = children(terminal.process.pid)
     os.kill(recorder, signal.SIGKILL)
@@ -321,6 +320,19 @@ def test_a_recorder_that_is_killed_takes_the_instruction_with_it(terminal, probe
     said = " ".join(ESCAPES.sub("", terminal.said).split())
     assert "recorder_node ended with code -9" in said and "1 of unknown outcome" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("terminal", [("--correct",)], indirect=True)
+def test_a_pause_and_a_new_try_take_the_instruction_back_first(terminal, probe, policy):
+    policy(PolicyStatus.STATE_IDLE, enabled=True)
+    tasks = probe.collect(String, "task", reliable_qos(10, latched=True))
+    terminal.begin()
+    for key, said, count in (("p", "paused at", 2), ("p", "go on", 3), ("r", "again", 5)):
+        terminal.press(key)
+        terminal.wait(said, terminal.beat)
+        probe.until(lambda count=count: len(tasks) >= count, what=f"what {key} says")
+        assert [msg.data for msg in tasks] == ["stack the blocks", "", "stack the blocks", "",
+                                               "stack the blocks"][:count]  # fmt: skip
 
 
 @pytest.mark.parametrize("terminal", [("--correct",)], indirect=True)
@@ -340,10 +352,7 @@ def test_a_goal_in_force_and_a_silent_policy_are_no_company(terminal, probe, pol
 def test_a_policy_that_is_enabled_meanwhile_is_not_told(terminal, probe, policy):
     tasks = probe.collect(String, "task", reliable_qos(10, latched=True))
     policy(PolicyStatus.STATE_IDLE)
-    terminal.wait("ready", terminal.beat)
-    terminal.robot.wait_for_recorder()
-    terminal.press(" ")
-    terminal.wait("recording 0", terminal.beat)
+    terminal.begin()
     probe.until(lambda: tasks, what="the instruction")
     policy(PolicyStatus.STATE_IDLE, enabled=True)
     terminal.wait("the instruction is withdrawn", terminal.beat)

@@ -193,10 +193,9 @@ class PolicyNode(LifecycleNode):
             self._waits = f"task topic: instruction: {fault}"
             self.get_logger().error(self._waits)
         session = self._active_session()
-        if session is not None and session.drive.running:
-            if self._runs.busy:
-                pass  # a goal goes on as it was asked for; the topic counts again after it
-            elif self._task:
+        # A goal goes on as it was asked for; the topic counts again after it.
+        if session is not None and session.drive.running and not self._runs.busy:
+            if self._task:
                 session.drive.set_instruction(self._task)
             else:
                 session.stop(

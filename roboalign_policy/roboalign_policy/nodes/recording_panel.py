@@ -199,7 +199,7 @@ class RecordingPanel:
         step = step_for(ask, self.recording, paused)
         if step is None:
             return None
-        if step in _ENDS and self._told:
+        if step in (*_ENDS, Step.REDO, Step.PAUSE) and self._told:
             self._tell_task("")  # at the key, whatever the recorder does
         if self.busy:
             self.said.append(f"wait: no answer to {self._asked} yet")
@@ -283,12 +283,16 @@ class RecordingPanel:
             return
         self._open(answer.episode_id)
         self.said.append(f"{answer.episode_id}: recording")
-        if fault := self.policy_fault:  # it came meanwhile
-            self.said.append(fault)
-            return
-        self._tell_task(self._instruction)
-        if self._sim is not None:
+        if self._direct() and self._sim is not None:
             self._sim.demonstrate(lambda fault: self.said.append(fault) if fault else None)
+
+    def _direct(self) -> bool:
+        """Publish the instruction of the episode; False where a policy came that would drive."""
+        if fault := self.policy_fault:
+            self.said.append(fault)
+            return False
+        self._tell_task(self._instruction)
+        return True
 
     def _open(self, episode_id: str) -> None:
         self._episode, self._begun_s, self._seen = episode_id, time.monotonic(), False
@@ -335,14 +339,17 @@ class RecordingPanel:
             self.finished[self._episode] = "discarded"
         self._open(answer.message)
         self.said.append(f"{answer.message}: recording again")
+        self._direct()
 
     def _on_paused(self, step: Step, answer: SetBool.Response) -> None:
         self.said.append(step.value if answer.success else answer.message)
+        if step is Step.RESUME and answer.success:
+            self._direct()
 
     def _tell_task(self, instruction: str) -> None:
         """Publish the instruction: for a policy that a person corrects, and for other listeners.
 
-        Only for as long as the episode lasts; an empty one withdraws it.
+        Only for as long as the episode lasts and is not interrupted; an empty one withdraws it.
         """
         self._told, self._ever_told = instruction, True
         self._task.publish(String(data=instruction))

@@ -69,9 +69,14 @@ class SceneClient:
             raise RunError(f"--scene: found no {SIM}, expected a simulated arm")
         named = {t.instruction: (t.suite, t.name) for tasks in SUITES.values() for t in tasks}
         present = self._scene.get("suite"), self._scene.get("task")
-        suite, task = present if present in named.values() else ("object", "")
-        if not self.judges(instruction):
-            suite, task = named.get(instruction, (suite, task))
+        known = present if present in named.values() else None
+        found = known if self.judges(instruction) else named.get(instruction, known)
+        if found is None:
+            raise RunError(
+                f"--scene: {instruction!r} is no task of the simulated arm, and {SIM} has not "
+                "said which task is set up"
+            )
+        suite, task = found
         request = ResetSim.Request(suite=suite, task=task, seed=seed)
         future = self._reset.call_async(request)
         if not self._until(future.done, ANSWER_S, stop):
