@@ -182,10 +182,14 @@ def test_the_policy_gets_what_the_running_chunk_still_holds(start_policy, client
     gate = Gate(probe)
     start_policy(replan_after_steps=3, mode="async_blend")
     driving(gate, client, "rest")
-    probe.until(lambda: len(client.reasonings) >= 3, what="three answers")
-    left = [int(msg.data.split()[0]) for msg in client.reasonings]
-    assert left[0] == 0
-    assert set(left[1:3]) <= {3, 4, 5}  # of 8; some of the 3 steps may be skipped ones
+
+    def left():
+        return [int(msg.data.split()[0]) for msg in client.reasonings]
+
+    # Of 8, 3 are executed, of which some may be skipped ones. On a busy machine an image may be
+    # from before the last of them, and more are left: not every time.
+    probe.until(lambda: {3, 4, 5} & set(left()), what="an answer that was told of 3 to 5 steps")
+    assert left()[0] == 0
 
 
 def test_lost_camera_is_a_fault_and_the_gate_stops(start_policy, client, probe):

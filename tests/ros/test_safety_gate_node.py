@@ -228,17 +228,23 @@ def test_a_person_takes_over_and_hands_back(driving, probe):
         grippers.publish(squeeze), twists.publish(msg)
         probe.spin_for(0.05)
 
-    until_s = time.monotonic() + 10.0
+    until_s = time.monotonic() + 30.0
     while driving.status[-1].source != "teleoperation" and time.monotonic() < until_s:
         drive()
     driven = 0
-    while driven < 20:  # anew where the machine stood still: the gate had to take that for silence
+
+    def velocities():
+        return [msg.twist.linear for msg in driving.twists]
+
+    while driven < 20:  # anew where test or gate stood still: that had to be taken for silence
         began_s = time.monotonic()
-        assert began_s < until_s, "no second without a pause of this machine"
+        assert began_s < until_s, f"no second of the person's commands, last {velocities()}"
+        if not driven:
+            driving.twists.clear()
         drive()
-        driven = driven + 1 if time.monotonic() - began_s < 0.15 else 0
-    last = driving.twists[-1].twist.linear
-    assert last.x == pytest.approx(0.1) and last.z == pytest.approx(0.0)
+        person = all((v.x, v.z) == (pytest.approx(0.1), 0.0) for v in velocities())
+        driven = driven + 1 if person and time.monotonic() - began_s < 0.15 else 0
+    assert len(velocities()) >= 5
     assert driving.status[-1].stops == 0
     probe.until(
         lambda: driving.status[-1].source == driving.sender.source, what="the policy to go on"
