@@ -57,9 +57,7 @@ def parser() -> argparse.ArgumentParser:
         help="folder of the episodes (default: bags)",
     )
     add_old_option(p, "--bag-dir", "--out", dest="bag_dir")
-    p.add_argument(
-        "--seed", type=int, default=0, help="with --sim: of the first scene (default: 0)"
-    )
+    p.add_argument("--seed", type=int, help="with --sim: of the first scene (default: 0)")
     p.add_argument("--keep", type=float, default=0.0, help="s of the past to hold in memory")
     p.add_argument("--operator", default=os.environ.get("USER", ""), help="who demonstrates")
     p.add_argument(
@@ -85,8 +83,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     try:
         keys, buttons = keys_from_text(options.keys), buttons_from_text(options.joy)
+        options.bag_dir = Path(options.bag_dir).expanduser()
         tasks = _tasks(options)
         _check_namespace(options.namespace)
+        _check_nodes(options)
     except ValueError as error:
         print(f"roboalign record: {error}", file=sys.stderr)
         return 2
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         with _told_to_end() as told:
-            count_recorded(tasks, Path(options.bag_dir))
+            count_recorded(tasks, options.bag_dir)
             try:
                 with _own_domain(options.sim), _nodes(options) as nodes:
                     return _run(options, tasks, keys, buttons, told, nodes)
@@ -128,6 +128,25 @@ def _check_namespace(namespace: str) -> None:
         checked_namespace(namespace)
 
 
+def _check_nodes(options: argparse.Namespace) -> None:
+    """Refuse what no recorder could be started with, before one is.
+
+    Raises:
+        ValueError: the contract or the folder of the bags cannot be used.
+    """
+    there = next((p for p in (options.bag_dir, *options.bag_dir.parents) if p.exists()), None)
+    if there is not None and not there.is_dir():
+        raise ValueError(f"--out: found the file {there}, expected a folder for the bags")
+    if options.contract:
+        from roboalign_policy.core.contract import ContractError, load_contract
+        from roboalign_policy.core.contract_files import find_contract
+
+        try:
+            load_contract(find_contract(options.contract))
+        except ContractError as error:
+            raise ValueError(f"--contract: {error}") from error
+
+
 def _tasks(options: argparse.Namespace) -> TaskList:
     """What is to be demonstrated.
 
@@ -135,10 +154,13 @@ def _tasks(options: argparse.Namespace) -> TaskList:
         ValueError: the file, the instruction or the suite cannot be used.
         OSError: the file cannot be read.
     """
-    if options.tasks:
-        return load_tasks(options.tasks)
     if options.sim is None:
-        return TaskList([Task(options.instruction)])
+        if options.seed is not None:
+            raise ValueError(f"--seed: found {options.seed} without --sim, expected both or none")
+        return (
+            load_tasks(options.tasks) if options.tasks else TaskList([Task(options.instruction)])
+        )
+    options.seed = options.seed or 0
     from roboalign_policy.sim import SUITES
 
     if options.sim not in SUITES:
@@ -204,20 +226,15 @@ def _run(
             while status is None:
                 panel.spin(_FRAME_S)
                 status = 128 + told[0] if told else _take(keyboard(), panel, keys)
-                about = (panel.health, panel.ready, panel.said, keys, panel.policy_fault)
+                about = (panel.health, panel.ready, panel.said, keys, panel.fault)
                 live.update(screen(tasks, *about), refresh=True)
                 try:
                     for node in nodes:
                         node.check()
                 except NodeProcessError as error:
                     status, faults = 1, [str(error)]
-        heard = panel.withdraw()  # before anything is printed: a terminal may not take it
+        faults += panel.withdraw()  # before anything is printed: a terminal may not take it
         print("\n".join(summary(tasks, panel.finished)), flush=True)
-    if not heard:
-        faults.append(
-            "not all who listen to the task topic have confirmed the end of the instruction: see "
-            "whether a policy still drives"
-        )
     for fault in faults:
         print(f"roboalign record: {fault}", file=sys.stderr)
     return status or int(bool(faults))
@@ -247,7 +264,7 @@ def _demonstrator(options: argparse.Namespace) -> Callable[[Any], Any]:
     from roboalign_policy.sim import SUITES
 
     names = {task.instruction: task.name for task in SUITES[options.sim]}
-    there = [path.parent.name for path in Path(options.bag_dir).glob("*/metadata.yaml")]
+    there = [path.parent.name for path in options.bag_dir.glob("*/metadata.yaml")]
     seed = next_seed(options.sim, there, options.seed)
     return lambda node: SimDemonstrator(node, options.sim, names, seed)
 
@@ -323,7 +340,7 @@ def _nodes(options: argparse.Namespace) -> Iterator[list[Any]]:
 
     recorder = {
         "contract": options.contract,
-        "bag_dir": options.bag_dir,
+        "bag_dir": str(options.bag_dir),
         "ring_s": options.keep,
     }
     nodes = {"recorder": recorder}
@@ -333,7 +350,7 @@ def _nodes(options: argparse.Namespace) -> Iterator[list[Any]]:
     processes = []
     with contextlib.ExitStack() as stack:
         for name, parameters in nodes.items():
-            log = Path(options.bag_dir) / f"{name}.log"
+            log = options.bag_dir / f"{name}.log"
             module = f"roboalign_policy.nodes.{name}_node"
             process = NodeProcess(module, parameters, log, namespace=options.namespace)
             stack.callback(process.stop)

@@ -19,7 +19,10 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from roboalign_policy.core.contract import ContractError, load_contract
+from roboalign_policy.core.contract_files import CONTRACT, find_contract
 from roboalign_policy.core.ending import ENDS_WITH, EndRequest, ends_with_this_process
 from roboalign_policy.core.parameter_files import find_parameter_file
 from roboalign_policy.core.parameters import ParameterError
@@ -91,12 +94,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--gate-params", default="", help="parameter file of safety_gate_node")
     p.add_argument(
         "--suite",
-        default="object",
         choices=("object", "spatial", "goal", "long"),
-        help="with --sim: suite of the simulated task (default: %(default)s)",
+        help="with --sim: suite of the simulated task (default: object)",
     )
-    p.add_argument("--task", default="", help="with --sim: default is the suite's first")
-    p.add_argument("--seed", type=int, default=0, help="with --sim: of scene and start pose")
+    p.add_argument("--task", help="with --sim: default is the suite's first")
+    p.add_argument("--seed", type=int, help="with --sim: of scene and start pose (default: 0)")
     p.add_argument("--record", default="", metavar="FOLDER", help="also start the recorder")
     return p
 
@@ -108,7 +110,8 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     if options.remote:
         if not options.contract:
             known.error("--remote: found no --contract, expected the contract that is served")
-        options.policy = ""
+        if options.policy:
+            known.error("--policy: found beside --remote, expected one of them")
     else:
         try:
             options.policy = str(find_policy(options.policy))
@@ -128,6 +131,11 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
             checked_namespace(options.namespace)
         except ValueError as error:
             known.error(f"--{error}")
+    for option in ("suite", "task", "seed"):
+        if not options.sim and (value := getattr(options, option)) is not None:
+            known.error(f"--{option}: found {value} without --sim, expected both or none")
+    options.suite, options.task = options.suite or "object", options.task or ""
+    options.seed = options.seed or 0
     if options.task:
         from roboalign_policy.sim import find_task
 
@@ -135,6 +143,11 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
             find_task(options.suite, options.task)
         except ValueError as error:
             known.error(f"--task: {error}")
+    if options.contract:
+        try:
+            load_contract(find_contract(options.contract))
+        except ContractError as error:
+            known.error(f"--contract: {error}")
     if options.enabled is None:
         options.enabled = options.sim
     return options
@@ -147,9 +160,8 @@ def programs_from_options(options: argparse.Namespace) -> list[Program]:
         episode = {"suite": options.suite, "task": options.task, "seed": options.seed}
         programs.append(Program("sim_robot_node", {"mode": "realtime", **episode}))
     if options.record:
-        recorder = {"bag_dir": options.record}
-        if options.contract:
-            recorder["contract"] = options.contract
+        own = Path(options.policy) / CONTRACT if options.policy else ""
+        recorder = {"bag_dir": options.record, "contract": options.contract or str(own)}
         programs.append(Program("recorder_node", recorder))
     gate = {
         "policy": options.policy,

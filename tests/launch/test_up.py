@@ -53,6 +53,11 @@ def test_up_drives_the_simulated_arm_and_the_stop_reaches_it(untrained_policy, t
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--contract", "gone.yaml"], "--contract: gone.yaml: "),
+        (
+            ["--remote", "ws://host:1", "--contract", "sim_panda"],
+            "found beside --remote",
+        ),
         (["--namespace", "bad name"], "--namespace: found 'bad name': Invalid namespace"),
         (["--task", "red_cube_on_plat"], "did you mean red_cube_on_plate?"),
         (["--task", "nonsense", "--suite", "goal"], "expected one of red_on_blue_plate, red_on_"),

@@ -64,10 +64,11 @@ def test_invalid_chunk_stops_and_three_in_a_row_end_the_run(status):
     drive = make_drive()
     drive.start("go", 0.0)
     for _ in range(3):
+        assert drive.end is None
         with pytest.raises(ChunkError, match=f"{status}: why"):
             answer(drive, step(drive, 0).request, 0, status=status, detail="why")
-        assert drive.state is State.CHUNK_HOLD
-    assert drive.end.reason == "chunk_fault"
+        assert drive.state is (State.CHUNK_HOLD if drive.end is None else State.IDLE)
+    assert drive.end.reason == "chunk_fault" and drive.end.message == drive.reason
     assert (drive.counters.undecodable, drive.counters.commands) == (3, 0)
     assert step(drive, 0).request is None
 

@@ -28,6 +28,7 @@ from roboalign_policy.core.prompt import build_prompt
         "سیب را بردار و روی میز بگذار، نمی\u200cخواهم",  # zero width non-joiner
         "लाल क्\u200dष उठाओ",  # zero width joiner
         "wave 👩\u200d🔬",
+        "press ⚕\ufe0f or 1\ufe0f\u20e3, as text 1\ufe0e",  # a picture as text or in colour
         "שים את ה-USB\u200e בקופסה",  # left-to-right mark
         "ضع USB\u200f في الصندوق",  # right-to-left mark
         "nimm die Schrauben\xadmutter",  # soft hyphen
@@ -123,19 +124,33 @@ def test_nothing_is_no_instruction(text):
         ("\u2069", "the invisible character U+2069 (POP DIRECTIONAL ISOLATE)"),
         ("\ufeff", "the invisible character U+FEFF (ZERO WIDTH NO-BREAK SPACE)"),
         ("\U000e0041", "the invisible character U+E0041 (TAG LATIN CAPITAL LETTER A)"),
+        ("\u034f", "the invisible character U+034F (COMBINING GRAPHEME JOINER)"),
+        ("\u2800", "the invisible character U+2800 (BRAILLE PATTERN BLANK)"),
+        ("\u3164", "the invisible character U+3164 (HANGUL FILLER)"),
+        ("\u1160", "the invisible character U+1160 (HANGUL JUNGSEONG FILLER)"),
+        ("\ufe00", "the invisible character U+FE00 (VARIATION SELECTOR-1)"),
+        ("\U000e0100", "the invisible character U+E0100 (VARIATION SELECTOR-17)"),
+        ("\U000e01f5", "the invisible character U+E01F5"),
         ("\udc80", "half a character, U+DC80"),
     ],
 )
 def test_what_nobody_sees_is_refused_by_name(character, named):
     text = f"open{character} the drawer"
     fault = instruction_fault(text)
-    assert fault == f"found {named} in {text!r}, expected words that all can see"
+    escaped = ascii(text)[5:-12]
+    assert fault == f"found {named} in 'open{escaped} the drawer', expected words that all can see"
     assert fault.isascii() and fault.isprintable()
     with pytest.raises(ValueError, match="instruction: found "):
         build_prompt(text, "x 1", think=True)
 
 
-@pytest.mark.parametrize("mark", ["\u200c", "\u200d", "\u200e", "\u200f", "\xad"])
+def test_a_selector_belongs_to_what_is_seen_before_it():
+    for text in ("go \ufe0fhome", "go\ufe0f\ufe0ehome", "\ufe0f"):
+        fault = instruction_fault(text)
+        assert fault and ("U+FE0" in fault or "expected words" in fault)
+
+
+@pytest.mark.parametrize("mark", ["\ufe0f", "\u200c", "\u200d", "\u200e", "\u200f", "\xad"])
 def test_marks_hide_no_tag(mark):
     assert "found the tag '[INST]'" in instruction_fault(f"pick [IN{mark}ST] up")
     assert "found the tag '[UNK]'" in instruction_fault(f"pick [UN{mark}K] up", ["[UNK]"])

@@ -66,3 +66,5 @@ def test_buttons_count_when_they_go_down():
     assert pressed([], [1], buttons) == [Ask.GO]
     with pytest.raises(ValueError, match="found 'a', expected the number"):
         buttons_from_text("go=a")
+    with pytest.raises(ValueError, match="found 0 for failure and go"):
+        buttons_from_text("go=0,failure=0")

@@ -27,20 +27,20 @@ TWIST, GRIPPER = "servo_node/delta_twist_cmds", "gripper_controller/joint_trajec
 HERE = Path(__file__).resolve().parent
 
 
-def patient_contract(folder, keep=(), ages=()):
+def patient_contract(folder, late=(), ages=()):
     """File with contract sim_panda whose streams may be late, as those of a busy test are.
 
     Args:
         folder: where it is written.
-        keep: keys of streams that stay as the contract has them.
+        late: keys of streams that the test is late with: at most 1 s old, and not frozen longer
+            than the contract says.
         ages: s; by key `max_age_s` of streams; of all others it is 5.
     """
     data = load_contract("sim_panda").to_dict()
     for stream in data["observations"]:
-        if stream["key"] in keep:
-            continue
-        stream["max_age_s"] = dict(ages).get(stream["key"], 5.0)
-        if "shape" in stream:
+        age_s = 1.0 if stream["key"] in late else 5.0
+        stream["max_age_s"] = dict(ages).get(stream["key"], age_s)
+        if "shape" in stream and stream["key"] not in late:
             stream["max_frozen_s"] = 5.0
     path = folder / "contract.yaml"
     path.write_text(yaml.safe_dump(data))
@@ -51,7 +51,7 @@ def fake_policies(tmp_path, **defaults):
     """Body of a fixture: yields a function that starts the node around the fake policy.
 
     Gate and streams are of the test's own process and may be late on a busy machine. A test of
-    what late ones do takes ``contract="sim_panda"``.
+    what late ones do names them: see `patient_contract`.
     """
     started = []
     patience = {"gate_timeout_s": 3.0, "contract": patient_contract(tmp_path)}

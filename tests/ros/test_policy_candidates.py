@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from policy_harness import Client, Gate, Robot, fake_policies
+from policy_harness import Client, Gate, Robot, fake_policies, patient_contract
 from roboalign_msgs.action import RunPolicy
 from roboalign_msgs.msg import Candidate, GateStatus, PolicyStatus
 from std_msgs.msg import String
@@ -192,10 +192,10 @@ def test_the_policy_gets_what_the_running_chunk_still_holds(start_policy, client
     assert left()[0] == 0
 
 
-def test_lost_camera_is_a_fault_and_the_gate_stops(start_policy, client, probe):
+def test_lost_camera_is_a_fault_and_the_gate_stops(start_policy, client, probe, tmp_path):
     robot = Robot(probe)
     gate = Gate(probe)
-    start_policy(contract="sim_panda")
+    start_policy(contract=patient_contract(tmp_path, late=("image.front",)))
     handle = driving(gate, client)
     robot.silent.add("image.front")
     result = client.result(handle)

@@ -17,10 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from recorder_harness import Robot, read_bag
 from roboalign_msgs.msg import GateStatus, PolicyStatus
+from roboalign_msgs.srv import StartEpisode
 from std_msgs.msg import String
 
+from roboalign_policy.core.contract import load_contract
 from roboalign_policy.ros.qos import reliable_qos
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -202,8 +205,8 @@ def policy(probe):
     now = {}
     probe.node.create_timer(0.1, lambda: now and publisher.publish(PolicyStatus(**now)))
 
-    def say(state, enabled=False, instruction=""):
-        now.update(state=state, enabled=enabled, instruction=instruction)
+    def say(state, enabled=False, instruction="", goal=False):
+        now.update(state=state, enabled=enabled, instruction=instruction, goal=goal)
 
     return say
 
@@ -342,11 +345,83 @@ def test_a_goal_in_force_and_a_silent_policy_are_no_company(terminal, probe, pol
     terminal.wait("ready", terminal.beat)
     terminal.robot.wait_for_recorder()
     terminal.wait("policy_node is there and says nothing", terminal.beat)
-    policy(PolicyStatus.STATE_RUNNING, instruction="open the door")
-    terminal.wait("policy_node drives (open the door): end that first", terminal.beat)
-    terminal.press(" ")
-    terminal.wait(re.compile(r"end that first(?s:.)*end that first"), terminal.beat)
+    for enabled in (False, True):
+        policy(PolicyStatus.STATE_RUNNING, enabled, "open the door", goal=True)
+        terminal.wait("drives by a goal (open the door): end that first", terminal.beat)
+        terminal.press(" ")
+        terminal.wait(re.compile(r"end that first(?s:.)*end that first"), terminal.beat)
     assert "recording 0" not in terminal.said and tasks == []
+    policy(PolicyStatus.STATE_IDLE, True)
+    terminal.wait("ready", terminal.beat)
+    terminal.press(" ")
+    terminal.wait("recording 0", terminal.beat)
+    probe.until(lambda: tasks, what="the instruction")
+    policy(PolicyStatus.STATE_RUNNING, True, "stack the blocks")  # as it was told
+    terminal.send_frames()
+    assert tasks == [String(data="stack the blocks")]
+    policy(PolicyStatus.STATE_RUNNING, True, "open the door", goal=True)
+    terminal.wait("the instruction is withdrawn: policy_node drives by a goal", terminal.beat)
+    probe.until(lambda: tasks[-1].data == "", what="its end")
+
+
+@pytest.mark.parametrize("terminal", [("--correct",)], indirect=True)
+def test_a_start_that_was_called_off_moves_nothing(terminal, probe, policy, tmp_path):
+    policy(PolicyStatus.STATE_IDLE, enabled=True)
+    tasks = probe.collect(String, "task", reliable_qos(10, latched=True))
+    terminal.wait("ready", terminal.beat)
+    terminal.robot.wait_for_recorder()
+    (recorder,) = children(terminal.process.pid)
+    os.kill(recorder, signal.SIGSTOP)  # a disk that stands still
+    terminal.press(" d")
+    terminal.wait("when the recorder answers: throw away", terminal.beat)
+    os.kill(recorder, signal.SIGCONT)
+    terminal.wait("thrown away", terminal.beat)
+    terminal.wait("ready", terminal.beat)
+    assert tasks == [] and bags(tmp_path) == []
+    terminal.press("d")  # of the episode before there is none to judge
+    terminal.wait("was thrown away: there is nothing to judge", terminal.beat)
+
+
+RECORDER = {"contract": "sim_panda", "bag_dir": "bags", "health_period_s": 0.2}
+
+
+def test_a_recorder_of_others_is_joined_and_left_in_order(start_node, tmp_path, probe):
+    """Its topic of tasks, an episode of somebody else, the end of the panel, a second recorder."""
+    contract = load_contract("sim_panda").to_dict()
+    contract["task"]["topic"] = "what_to_do"
+    (tmp_path / "robot.yaml").write_text(yaml.safe_dump(contract))
+    folder = {"contract": str(tmp_path / "robot.yaml"), "bag_dir": str(tmp_path / "bags")}
+    start_node("recorder_node", **{**RECORDER, **folder})
+    tasks = probe.collect(String, "what_to_do", reliable_qos(10, latched=True))
+    robot = Robot(probe)
+
+    def beat():
+        robot.publish(time.time_ns())
+        probe.spin_for(0.05)
+
+    robot.wait_for_recorder()
+    start = "recorder_node/start_episode"
+    assert probe.call(StartEpisode, start, instruction="open the door").ok
+    with contextlib.closing(Terminal(tmp_path, "--instruction", "stack the blocks")) as terminal:
+        terminal.wait("recording", beat)
+        terminal.press(" ")
+        terminal.wait("was not begun here, and may be of another task: d throws it away", beat)
+        terminal.press("f")
+        terminal.wait("failure,", beat)
+        terminal.press(" ")
+        terminal.wait("recording 0", beat)
+        probe.until(lambda: tasks, what="the instruction on the topic of the contract")
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.ended(beat) == 128 + signal.SIGTERM
+        assert "1 failure, 1 of unknown outcome" in " ".join(terminal.said.split())
+    probe.until(lambda: tasks[-1].data == "", what="its end")
+    assert bags(tmp_path) == [("open the door", "failure"), ("stack the blocks", "unknown")]
+    again = Terminal(tmp_path, "--instruction", "stack the blocks", "--contract", "sim_panda")
+    with contextlib.closing(again):
+        again.wait("2 recorders are there and would all record", beat)
+        again.press(" ")
+        again.wait(re.compile(r"would all(?s:.)*would all"), beat)
+    assert len(bags(tmp_path)) == 2
 
 
 def test_a_policy_that_is_enabled_meanwhile_is_not_told(terminal, probe, policy):
@@ -369,6 +444,12 @@ def test_without_a_terminal_it_says_what_to_do(tmp_path):
         (["--sim", "object", "--correct"], "--correct: found with --sim, expected it to be left"),
         (["--sim", "object", "--contract", "so101"], "--contract: found with --sim"),
         (["--sim", "object", "--seed", "-1"], "--seed: found -1, expected 0 or more"),
+        (["--instruction", "go", "--seed", "1"], "--seed: found 1 without --sim"),
+        (["--instruction", "go", "--contract", "gone.yaml"], "--contract: gone.yaml: "),
+        (
+            ["--instruction", "go", "--out", "/etc/hostname/bags"],
+            "found the file /etc/host",
+        ),
     ):
         command = [sys.executable, "-m", "roboalign_training.cli", "record", *words]
         done = subprocess.run(

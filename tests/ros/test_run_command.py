@@ -145,7 +145,7 @@ def test_what_a_simulator_calls_done_ends_the_task(start_policy, probe, run):
 
 def test_a_new_scene_of_the_simulated_arm(start_policy, start_node, probe, run):
     gate = Gate(probe)
-    start_policy(contract="sim_panda", observation_timeout_s=20.0)
+    start_policy(observation_timeout_s=20.0)
     task = "put the blue cube on the plate"
     lost = run(task, "--scene", "3")
     assert lost.status() == 1 and "--scene: found no sim_robot_node" in lost.said

@@ -49,8 +49,10 @@ MISSING = {
     ],
     "contract": ["check {gone}"],
     "doctor": ["{gone}"],
-    "record": ["--tasks {gone} --contract sim_panda"],
-    "up": ["--policy {gone}", "--policy policy --params {gone}"],
+    "record": ["--tasks {gone} --contract sim_panda", "--instruction go --contract {gone}"],
+    "up": [
+        "--policy {gone}", "--policy policy --params {gone}", "--policy policy --contract {gone}",
+    ],
 }  # fmt: skip
 ANOTHER_THING = {
     "convert": ["data --out new", "base --out new", "file --out new"],

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from roboalign_policy.core.contract_faults import ContractError, ContractFault, did_you_mean
 
+CONTRACT = "contract.yaml"
+"""Name of the contract in the folder of a checkpoint."""
+
 
 def _contract_folders() -> list[Path]:
     """Folders of packaged contracts: the source tree, then where the package is installed."""

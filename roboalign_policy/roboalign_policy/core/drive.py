@@ -305,7 +305,7 @@ class Drive:
         self._restart(f"chunk refused: {fault}")
         if self._invalid_in_a_row >= self.settings.max_invalid_chunks:
             text = f"{self._invalid_in_a_row} invalid chunks in a row, the last one {fault}"
-            self.end = End("chunk_fault", text, self.run_chunks, self.run_steps)
+            self.stop("chunk_fault", text)
 
     def _restart(self, reason: str) -> None:
         self._epoch += 1

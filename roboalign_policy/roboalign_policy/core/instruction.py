@@ -25,12 +25,20 @@ _BLANKS = "\t\n\v\f\r\x85"
 # beside words of the other direction in Hebrew and Arabic (which turn nothing around), and places
 # at which a word may be divided.
 _MARKS = "\u200c\u200d\u200e\u200f\xad"
-_WITHOUT_MARKS = dict.fromkeys(map(ord, _MARKS))
+# A picture as text or in colour, right behind it; elsewhere they are seen no more than the others.
+_SELECTORS = "\ufe0e\ufe0f"
+_WITHOUT_MARKS = dict.fromkeys(map(ord, _MARKS + _SELECTORS))
 _UNSEEN = {
     "Cc": "the control character",
     "Cf": "the invisible character",
     "Cs": "half a character,",
 }
+# Drawn as nothing though they are letters, marks or not assigned. Source: Unicode 16,
+# Default_Ignorable_Code_Point without the category Cf; and the empty pattern of Braille.
+_IGNORED = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U000e0000-\U000e0fff]"
+)
 _SHOWN = 120  # characters of an instruction in an error
 
 
@@ -48,7 +56,9 @@ def instruction_fault(text: str, special: Iterable[str] = ()) -> str | None:
     if not bare.strip():
         return f"found {text!r}, expected words"
     shown = repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
-    if (unseen := next(filter(_kind_of_unseen, text), None)) is not None:
+    shown = _IGNORED.sub(lambda match: match[0].encode("unicode_escape").decode(), shown)
+    seen = re.sub(rf"(?<=[^\s{_MARKS}{_SELECTORS}])[{_SELECTORS}]", "", text)
+    if (unseen := next(filter(_kind_of_unseen, seen), None)) is not None:
         kind, name = _kind_of_unseen(unseen), unicodedata.name(unseen, "")
         code = f"U+{ord(unseen):04X}{f' ({name})' if name else ''}"
         return f"found {kind} {code} in {shown}, expected words that all can see"
@@ -66,4 +76,6 @@ def _kind_of_unseen(character: str) -> str | None:
     """
     if character in _BLANKS or character in _MARKS:
         return None
+    if _IGNORED.match(character):
+        return "the invisible character"
     return _UNSEEN.get(unicodedata.category(character))

@@ -103,12 +103,14 @@ def buttons_from_text(text: str) -> dict[int, Ask]:
     """Buttons of a joystick (sensor_msgs/Joy): ``go=0,failure=1``.
 
     Raises:
-        ValueError: a wish that does not exist, or no number.
+        ValueError: a wish that does not exist, no number, or a button for two wishes.
     """
     found: dict[int, Ask] = {}
     for ask, button in _pairs(text):
         if not button.isdigit():
             raise ValueError(f"joy buttons: found {button!r}, expected the number of a button")
+        if (other := found.get(int(button))) is not None:
+            raise ValueError(f"joy buttons: found {button} for {ask.value} and {other.value}")
         found[int(button)] = ask
     return found
 

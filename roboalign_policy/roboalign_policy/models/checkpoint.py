@@ -9,7 +9,7 @@ from typing import Any
 
 from roboalign_policy.core.contract import Contract, ContractError, load_contract
 from roboalign_policy.core.contract_difference import differences
-from roboalign_policy.core.contract_files import check_policy_folder
+from roboalign_policy.core.contract_files import CONTRACT, check_policy_folder
 from roboalign_policy.core.hashing import sha256_file, sha256_json
 from roboalign_policy.core.normalise import QuantileStats
 from roboalign_policy.core.prompt import PROMPT_VERSION
@@ -17,7 +17,7 @@ from roboalign_policy.fast import FastError, FastTokenizer
 from roboalign_policy.models.loading import ModelError, refuse_pointers
 
 _SHOWN = 3  # differences of two contracts
-RECORD, CONTRACT, STATS, FAST = "roboalign.json", "contract.yaml", "stats.json", "fast"
+RECORD, STATS, FAST = "roboalign.json", "stats.json", "fast"
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ class EpisodeRecorder:
         ended: future of the present or last episode; holds its EpisodeEnd once the bag is on disk.
         last_id: name of the episode that ended last and was kept; empty before the first one.
         topics: what is recorded.
+        task_topic: resolved name of the contract's task topic.
         streams: the subscriptions.
         writer: what brings messages to the disk.
         ring: what arrived between episodes.
@@ -98,6 +99,8 @@ class EpisodeRecorder:
         self.ended: Future | None = None
         self.last_id = ""
         self.streams = RawStreams(node, self.topics, self._on_message, lossless=settings.lossless)
+        names = [topic.topic for topic in self.topics]
+        self.task_topic = self.streams.names[names.index(contract.task.topic)]
         self._drivers, self._since_ns = DriverTimes(), 0
         node.create_subscription(
             GateStatus, "safety_gate_node/status", self._on_gate, reliable_qos(10)

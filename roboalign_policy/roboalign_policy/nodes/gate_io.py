@@ -10,7 +10,7 @@ from rclpy.node import Node
 
 from roboalign_policy.core.candidate import Candidate, CandidateKind
 from roboalign_policy.core.contract import Contract, load_contract
-from roboalign_policy.core.contract_files import check_policy_folder
+from roboalign_policy.core.contract_files import CONTRACT, check_policy_folder
 from roboalign_policy.core.gate_parameters import GateParameters
 from roboalign_policy.core.joint_readings import command_from_msg, joined
 from roboalign_policy.core.safety_gate import TELEOPERATION
@@ -98,4 +98,4 @@ def contract_of(parameters: GateParameters) -> Contract:
         return load_contract(parameters.contract)
     if not parameters.policy:
         raise ValueError("contract: found nothing, expected a contract or the checkpoint's folder")
-    return load_contract(check_policy_folder(parameters.policy) / "contract.yaml")
+    return load_contract(check_policy_folder(parameters.policy) / CONTRACT)

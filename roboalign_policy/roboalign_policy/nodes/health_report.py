@@ -44,6 +44,7 @@ class HealthReport:
             recorder.now_ns(),
             storage,
             faults,
+            recorder.task_topic,
         )
 
     def feedback(self, health: RecordingHealth) -> RecordEpisode.Feedback:

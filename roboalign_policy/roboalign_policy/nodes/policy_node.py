@@ -66,7 +66,7 @@ class PolicyNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._chunks = self.create_publisher(ActionChunk, "action_chunk", reliable_qos(10))
         self._reasonings = self.create_publisher(String, "~/reasoning", reliable_qos(10))
-        self._runs = RunPolicyServer(self, self._active_session)
+        self._runs = RunPolicyServer(self, self._active_session, self._forget_task)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._report = PolicyReport(
             self, self._status_msg, self.parameters.status_period_s, self._runs.feedback
@@ -177,8 +177,8 @@ class PolicyNode(LifecycleNode):
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
         session = self._active_session()
-        if session is not None and not self._enabled and not self._runs.busy:
-            session.stop("cancelled", "disabled")
+        if session is not None and not self._enabled:
+            session.stop("cancelled", "disabled")  # goals, too
             self._on_event()
         self._run_if_enabled()
         response.success = session is not None or not request.data
@@ -186,15 +186,25 @@ class PolicyNode(LifecycleNode):
             response.message = f"takes effect on activation; now: {self._why_inactive}"
         return response
 
+    def _forget_task(self) -> None:
+        """A goal begins: what stood on the task topic before does not begin again after it."""
+        self._task, self._waits = "", _WAITS
+
     def _on_task(self, instruction: str) -> None:
+        if self._runs.busy:
+            if instruction.strip():
+                self.get_logger().warning(
+                    f"task topic: {instruction!r} is not taken while a goal is in force; send it "
+                    "again after that"
+                )
+            return
         fault = instruction.strip() and instruction_fault(instruction)
         self._task, self._waits = ("" if fault else instruction.strip()), _WAITS
         if fault:
             self._waits = f"task topic: instruction: {fault}"
             self.get_logger().error(self._waits)
         session = self._active_session()
-        # A goal goes on as it was asked for; the topic counts again after it.
-        if session is not None and session.drive.running and not self._runs.busy:
+        if session is not None and session.drive.running:
             if self._task:
                 session.drive.set_instruction(self._task)
             else:
@@ -241,6 +251,7 @@ class PolicyNode(LifecycleNode):
             policy_hash=session.policy.hash if session else "",
             rates_hz=session.rates_hz() if session else (0.0, 0.0, 0.0),
             enabled=self._enabled,
+            goal=self._runs.busy,
         )
 
 

@@ -16,6 +16,7 @@ import rclpy
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from roboalign_msgs.msg import PolicyStatus, RecordingHealth
 from roboalign_msgs.srv import KeepLast, MarkEpisode, StartEpisode, StopEpisode
 from sensor_msgs.msg import Joy
@@ -31,6 +32,7 @@ from roboalign_policy.ros.qos import reliable_qos
 RECORDER = "recorder_node"
 SILENT_S = 3.0  # a recorder that says nothing for so long is gone
 ANSWER_S = 60.0  # an episode is brought to the disk within this time
+END_S = 5.0  # for the recorder to end an episode, when the panel goes
 BEGUN_S = 1.0  # health that is older than the answer to a start is not heard later than this
 _SAID = 6
 _RUNS = (
@@ -41,6 +43,8 @@ _RUNS = (
 )
 _ENDS = {Step.SUCCESS: "success", Step.FAILURE: "failure", Step.DISCARD: "discarded"}
 _MARKS = {Step.MARK_FAILURE: "failure", Step.MARK_DISCARDED: "discarded"}
+_ONLY_OWN = (Step.SUCCESS, Step.REDO, Step.PAUSE, Step.RESUME)
+_CALLED_OFF = (Ask.DISCARD, Ask.FAILURE, Ask.PAUSE)
 
 
 class RecordingPanel:
@@ -86,7 +90,10 @@ class RecordingPanel:
         self._heard_s = 0.0
         self._instruction, self._told, self._ever_told = "", "", False
         self._episode, self._begun_s, self._seen = "", 0.0, False
-        self._asked, self._until_s = "", 0.0
+        self._last: str | None = None  # episode that ended last; empty: it was thrown away
+        self._asked, self._until_s, self._number = "", 0.0, 0
+        self._starting: Step | None = None  # what is under way lets the arm move when it is done
+        self._after: Step | None = None  # what the operator wants instead of that
         self._correct = correct
         self._policy: PolicyStatus | None = None
         self._policy_s = 0.0
@@ -103,7 +110,7 @@ class RecordingPanel:
         self._node.create_subscription(
             PolicyStatus, "policy_node/status", self._on_policy, reliable_qos(1)
         )
-        self._task = self._node.create_publisher(String, "task", reliable_qos(1, latched=True))
+        self._task: Publisher | None = None  # on the topic that the recorder names
         if self._buttons:
             self._node.create_subscription(Joy, "joy", self._on_joy, reliable_qos(10))
         kinds = {
@@ -133,17 +140,43 @@ class RecordingPanel:
         self._node.destroy_node()  # else its participant stays while anything refers to it
         rclpy.try_shutdown(context=self._context)
 
-    def withdraw(self) -> bool:
-        """Take the instruction back: a policy that was to be corrected does not go on alone.
+    def withdraw(self) -> list[str]:
+        """Take the instruction back, and have the recorder end the episode as unknown.
+
+        So a policy that was to be corrected does not go on alone, and nothing is recorded for
+        ever by a recorder that runs on.
 
         Returns:
-            False where somebody who listens has not confirmed it: the arm may still be driven.
+            What was not confirmed: the arm may still be driven, or the episode goes on.
         """
-        if self._episode:  # the recorder ends it by itself
-            self.finished[self._episode], self._episode = "unknown", ""
+        faults, until_s = [], time.monotonic() + END_S
         if self._told:
             self._tell_task("")
-        return not self._ever_told or self._task.wait_for_all_acked(Duration(seconds=2.0))
+        if self._ever_told and not self._task.wait_for_all_acked(Duration(seconds=2.0)):
+            faults.append(
+                "not all who listen to the task topic have confirmed the end of the instruction: "
+                "see whether a policy still drives"
+            )
+        if self._starting is not None:
+            self._after = Step.DISCARD
+        while self.fresh and self.busy and time.monotonic() < until_s:
+            self._executor.spin_once(timeout_sec=0.05)
+        if self._episode:
+            faults += self._end_unknown(self._episode, until_s)
+        return faults
+
+    def _end_unknown(self, episode: str, until_s: float) -> list[str]:
+        self.finished[episode], self._episode = "unknown", ""
+        stop, answer = self._clients["stop_episode"], None
+        if self.fresh and stop.service_is_ready():
+            future = stop.call_async(StopEpisode.Request(outcome="unknown"))
+            while not future.done() and time.monotonic() < until_s:
+                self._executor.spin_once(timeout_sec=0.05)
+            answer = future.result() if future.done() else None
+        if answer is not None and answer.ok:
+            return []
+        why = answer.message if answer is not None else "the recorder does not answer"
+        return [f"{episode}: its end is not confirmed: {why}"]
 
     @property
     def fresh(self) -> bool:
@@ -160,7 +193,25 @@ class RecordingPanel:
     @property
     def recording(self) -> bool:
         """Whether an episode is being recorded."""
-        return self.fresh and (bool(self._episode) or self.health.recording)
+        return self.fresh and (bool(self._episode) or bool(self._others))
+
+    @property
+    def _others(self) -> str:
+        """Id of an episode that is recorded and was not begun here; empty where there is none."""
+        health = self.health
+        if health is None or not health.recording or self._episode:
+            return ""
+        return "" if health.episode_id in self.finished else health.episode_id
+
+    @property
+    def fault(self) -> str:
+        """Why no episode can begin; empty where one can."""
+        if (count := self._node.count_publishers(f"{RECORDER}/health")) > 1:
+            return (
+                f"{count} recorders are there and would all record: end all but one, and leave "
+                "out --contract where one runs already"
+            )
+        return self.policy_fault
 
     @property
     def policy_fault(self) -> str:
@@ -170,9 +221,11 @@ class RecordingPanel:
             return ""
         if status is None or time.monotonic() - self._policy_s > SILENT_S:
             return "policy_node is there and says nothing: end it, or wait for its status"
-        if status.state in _RUNS and not (self._correct and status.enabled):
-            way = "" if self._correct else ", or --correct where it is enabled"
-            return f"policy_node drives ({status.instruction}): end that first{way}"
+        corrected = self._correct and status.enabled and not status.goal
+        if status.state in _RUNS and not corrected:
+            goal = " by a goal" if status.goal else ""
+            way = "" if self._correct or goal else ", or --correct where it is enabled"
+            return f"policy_node drives{goal} ({status.instruction}): end that first{way}"
         if status.enabled and not self._correct:
             return "policy_node is enabled and would drive, too: disable it, or --correct"
         return ""
@@ -185,7 +238,8 @@ class RecordingPanel:
         if self._sim is not None:
             self._sim.tick()
         if self.busy and time.monotonic() > self._until_s:
-            self.busy = False
+            self._number += 1  # an answer that comes after all moves nothing
+            self.busy, self._starting, self._after = False, None, None
             self.said.append(f"no answer to {self._asked} for {ANSWER_S:g} s")
         if self._told and not self.fresh:
             self._tell_task("")
@@ -202,14 +256,22 @@ class RecordingPanel:
         if step in (*_ENDS, Step.REDO, Step.PAUSE) and self._told:
             self._tell_task("")  # at the key, whatever the recorder does
         if self.busy:
-            self.said.append(f"wait: no answer to {self._asked} yet")
+            if not self._call_off(ask):
+                self.said.append(f"wait: no answer to {self._asked} yet")
             return None
         if step is Step.QUIT:
             return step
         if step in (Step.NEXT, Step.BACK):
             self.tasks.step(1 if step is Step.NEXT else -1)
-        elif step in (Step.BEGIN, Step.REDO, Step.KEEP) and self.policy_fault:
-            self.said.append(self.policy_fault)
+        elif step in (Step.BEGIN, Step.REDO, Step.KEEP) and self.fault:
+            self.said.append(self.fault)
+        elif step in _ONLY_OWN and self._others:
+            self.said.append(
+                f"{self._others} was not begun here, and may be of another task: d throws it "
+                "away, f ends it as a failure"
+            )
+        elif step in _MARKS and self._last == "":
+            self.said.append("the last episode was thrown away: there is nothing to judge")
         elif step in (Step.PAUSE, Step.RESUME) and self._sim is not None:
             self.said.append("the simulated arm's expert knows no pause")
         elif not self.ready:
@@ -231,50 +293,94 @@ class RecordingPanel:
             request = KeepLast.Request(seconds=self._keep_s, outcome="success", **common)
             self._call("keep_last", request, functools.partial(self._on_ended, "success"))
         elif step in _MARKS:
-            request = MarkEpisode.Request(outcome=_MARKS[step])
+            request = MarkEpisode.Request(episode_id=self._last or "", outcome=_MARKS[step])
             self._call("mark_episode", request, functools.partial(self._on_marked, step))
         elif step is Step.REDO and self._sim is not None:  # in a scene that is set up anew
             request = StopEpisode.Request(outcome="discarded")
             again = functools.partial(self._on_thrown_away, StartEpisode.Request(**common))
-            self._call("stop_episode", request, again)
+            self._call("stop_episode", request, again, starting=step)
         elif step is Step.REDO:
-            self._call("redo_episode", Trigger.Request(), self._on_redone)
+            self._call("redo_episode", Trigger.Request(), self._on_redone, starting=step)
         else:
             request = SetBool.Request(data=step is Step.PAUSE)
-            self._call("pause", request, functools.partial(self._on_paused, step))
+            starting = step if step is Step.RESUME else None
+            done = functools.partial(self._on_paused, step)
+            self._call("pause", request, done, starting=starting)
 
-    def _wait_for(self, what: str) -> None:
+    def _call_off(self, ask: Ask) -> bool:
+        """Note that what is under way is not wanted any more; False where the wish says nothing.
+
+        An episode that begins is then thrown away, one that goes on is ended or paused as asked.
+        """
+        step = None
+        if self._starting is Step.RESUME:
+            step = step_for(ask, recording=True, paused=False)
+        elif self._starting is not None and ask in _CALLED_OFF:
+            step = Step.DISCARD
+        if step not in (*_ENDS, Step.PAUSE):
+            return False
+        self._after = step
+        self.said.append(f"when the recorder answers: {step.value}")
+        return True
+
+    def _wait_for(self, what: str, starting: Step | None) -> Callable[[], bool]:
+        """Note what is waited for; the function says whether its answer is still wanted."""
         self.busy, self._asked, self._until_s = True, what, time.monotonic() + ANSWER_S
+        self._starting = starting
+        self._number += 1
+        number = self._number
 
-    def _call(self, name: str, request: Any, done: Callable[[Any], None]) -> None:
-        self._wait_for(f"{RECORDER}/{name}")
+        def wanted() -> bool:
+            if number != self._number:
+                self.said.append(f"{what}: answered when nobody waited any more")
+                return False
+            self.busy, self._starting = False, None
+            return True
+
+        return wanted
+
+    def _call(
+        self,
+        name: str,
+        request: Any,
+        done: Callable[[Any], None],
+        starting: Step | None = None,
+    ) -> None:
+        wanted = self._wait_for(f"{RECORDER}/{name}", starting)
 
         def answered(future: Any) -> None:
-            self.busy = False
+            if not wanted():
+                return
             done(future.result())
+            if self._after is not None and not self.busy:
+                step, self._after = self._after, None
+                if self._episode:
+                    self._carry_out(step)
 
         self._clients[name].call_async(request).add_done_callback(answered)
 
     def _begin(self, request: StartEpisode.Request) -> None:
         """Start an episode, of a simulated arm when its scene is set up."""
         if self._sim is None:
-            self._call("start_episode", request, self._on_started)
+            self._call("start_episode", request, self._on_started, starting=Step.BEGIN)
             return
         request.episode_id = self._sim.episode_id(self._instruction)
-        self._wait_for("sim_robot_node/reset")
+        wanted = self._wait_for("sim_robot_node/reset", Step.BEGIN)
 
         def prepared(fault: str) -> None:
-            self.busy = False
-            if fault:
-                self.said.append(fault)
+            if not wanted():
+                return
+            if fault or self._after is not None:
+                self.said.append(fault or "called off before it began")
+                self._after = None
             else:
-                self._call("start_episode", request, self._on_started)
+                self._call("start_episode", request, self._on_started, starting=Step.BEGIN)
 
         self._sim.prepare(self._instruction, prepared)
 
     def _on_thrown_away(self, request: StartEpisode.Request, answer: Any) -> None:
         self._on_ended("discarded", answer)
-        if answer.ok:
+        if answer.ok and self._after is None:
             self._begin(request)
 
     def _on_started(self, answer: StartEpisode.Response) -> None:
@@ -287,8 +393,14 @@ class RecordingPanel:
             self._sim.demonstrate(lambda fault: self.said.append(fault) if fault else None)
 
     def _direct(self) -> bool:
-        """Publish the instruction of the episode; False where a policy came that would drive."""
-        if fault := self.policy_fault:
+        """Publish the instruction of the episode; False where the arm must not move by it.
+
+        That is where a policy came that would drive, where the recorder is silent, and where the
+        operator has called it off meanwhile.
+        """
+        if self._after is not None:
+            return False
+        if fault := self.policy_fault or ("" if self.fresh else "nothing from the recorder"):
             self.said.append(fault)
             return False
         self._tell_task(self._instruction)
@@ -307,6 +419,8 @@ class RecordingPanel:
 
     def _on_ended(self, outcome: str, answer: Any) -> None:
         self._closed()
+        if answer.ok:
+            self._last = "" if outcome == "discarded" else answer.episode_id
         if not answer.ok:
             self.said.append(answer.message)
             if answer.episode_id:
@@ -352,23 +466,31 @@ class RecordingPanel:
         Only for as long as the episode lasts and is not interrupted; an empty one withdraws it.
         """
         self._told, self._ever_told = instruction, True
-        self._task.publish(String(data=instruction))
+        self._publisher().publish(String(data=instruction))
+
+    def _publisher(self) -> Publisher:
+        """Of the task topic, which is there as soon as the recorder has named it."""
+        if self._task is None:
+            topic = self.health.task_topic or "task"
+            self._task = self._node.create_publisher(String, topic, reliable_qos(1, latched=True))
+        return self._task
 
     def _on_policy(self, msg: PolicyStatus) -> None:
         self._policy, self._policy_s = msg, time.monotonic()
-        if self._told and not self._correct and (fault := self.policy_fault):
+        if self._told and (fault := self.policy_fault):
             self._tell_task("")  # it would drive in the operator's pauses
             self.said.append(f"the instruction is withdrawn: {fault}")
 
     def _on_health(self, msg: RecordingHealth) -> None:
         self.health, self._heard_s = msg, time.monotonic()
+        self._publisher()
         if not self._episode:
             return
         if msg.episode_id == self._episode:
             self._seen = True
         elif not self.busy and (self._seen or self._heard_s - self._begun_s > BEGUN_S):
             # The recorder ended it by itself: no space, or its time is up.
-            self.finished[self._episode] = "unknown"
+            self.finished[self._episode], self._last = "unknown", self._episode
             self.said.append(f"{self._episode}: ended by the recorder")
             self._closed()
 

@@ -34,6 +34,7 @@ from roboalign_policy.nodes.run_words import (
 )
 from roboalign_policy.nodes.scene_client import SceneClient
 from roboalign_policy.ros.qos import reliable_qos
+from roboalign_policy.ros.stamps import ns_to_stamp
 
 SERVER, GATE = "policy_node", "safety_gate_node"
 GATE_S = 2.0  # a gate publishes its status more often than that
@@ -147,9 +148,15 @@ class RunClient:
         """
         self._chunks.clear()
         self.began = True
-        goal = RunPolicy.Goal(instruction=instruction, timeout_s=timeout_s)
+        goal = RunPolicy.Goal(
+            instruction=instruction, timeout_s=timeout_s, sent=ns_to_stamp(time.time_ns())
+        )
         sent = self._policy.send_goal_async(goal, lambda msg: self._feedback.append(msg.feedback))
-        if not self._until(sent.done, ANSWER_S, lambda: stop() > 1) or not sent.result().accepted:
+        if not self._until(sent.done, ANSWER_S, lambda: stop() > 1):
+            raise RunError(
+                "policy_node has not answered; what was sent counts for 5 s, then no longer"
+            )
+        if not sent.result().accepted:
             raise RunError("policy_node did not take the task")
         handle, began_s = sent.result(), time.monotonic()
         ended, asked_s = handle.get_result_async(), began_s

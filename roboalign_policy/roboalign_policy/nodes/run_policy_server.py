@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,9 @@ from roboalign_msgs.msg import PolicyStatus
 from roboalign_policy.core.drive_types import State
 from roboalign_policy.core.instruction import instruction_fault
 from roboalign_policy.nodes.policy_session import PolicySession
+from roboalign_policy.ros.stamps import stamp_to_ns
 
+OLD_S = 5.0  # a goal that was sent longer ago moves nothing: see RunPolicy.action
 #: Ends that a client asked for; every other one aborts the goal.
 _PLANNED = ("timeout", "max_chunks")
 
@@ -37,14 +40,20 @@ class RunPolicyServer:
     everything else.
     """
 
-    def __init__(self, node: Node, session: Callable[[], PolicySession | None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        session: Callable[[], PolicySession | None],
+        begins: Callable[[], None],
+    ) -> None:
         """Advertise the action.
 
         Args:
             node: the node that owns it.
             session: gives the session while the node is active, else None.
+            begins: called when a goal is taken.
         """
-        self._node, self._session = node, session
+        self._node, self._session, self._begins = node, session, begins
         self._run: _Run | None = None
         self._server = ActionServer(
             node, RunPolicy, "~/run_policy", self._execute, cancel_callback=self._cancel
@@ -102,12 +111,18 @@ class RunPolicyServer:
         if not 0.0 <= goal.timeout_s < float("inf"):
             text = f"timeout_s: found {goal.timeout_s}, expected a finite number >= 0"
             return _refused(handle, RunPolicy.Result.REASON_INVALID_GOAL, text)
+        sent_ns = stamp_to_ns(goal.sent)
+        if sent_ns and abs(late_s := (time.time_ns() - sent_ns) / 1e9) > OLD_S:
+            text = f"sent: found {late_s:.1f} s ago by this machine's clock, expected {OLD_S:g} s"
+            text += " at most: its sender may be gone, or the clocks differ"
+            return _refused(handle, RunPolicy.Result.REASON_INVALID_GOAL, text)
         if session.drive.state is State.FAULT:
             text = f"inference failed before ({session.drive.reason}); configure the node again"
             return _refused(handle, RunPolicy.Result.REASON_INFERENCE_FAULT, text)
         if self._run is not None:
             session.stop("preempted", "a newer goal took over")
             self.check()
+        self._begins()
         run = _Run(handle, Future(executor=self._node.executor), self._now_ns())
         self._run = run
         session.begin(goal.instruction.strip(), goal.max_chunks)

@@ -94,6 +94,7 @@ def status_to_msg(
     policy_hash: str,
     rates_hz: tuple,
     enabled: bool,
+    goal: bool,
 ) -> PolicyStatus:
     """Message of a policy node's status.
 
@@ -105,9 +106,10 @@ def status_to_msg(
         policy_hash: SHA-256 hex of the checkpoint; empty while not configured.
         rates_hz: Hz; complete frames, valid chunks, commands.
         enabled: whether it does what the task topic says.
+        goal: whether a RunPolicy goal is in force.
     """
     msg = PolicyStatus(state=PolicyStatus.STATE_INACTIVE, reason=reason, policy_hash=policy_hash)
-    msg.enabled = enabled
+    msg.enabled, msg.goal = enabled, goal
     msg.header.stamp = ns_to_stamp(stamp_ns)
     msg.observation_rate_hz, msg.chunk_rate_hz, msg.command_rate_hz = rates_hz
     msg.latency_p50_s = msg.latency_p95_s = msg.latency_p99_s = float("nan")

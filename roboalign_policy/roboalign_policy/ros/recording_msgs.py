@@ -65,6 +65,7 @@ def health_to_msg(
     now_ns: int,
     storage: Storage,
     faults: Sequence[str],
+    task_topic: str,
 ) -> RecordingHealth:
     """Health message.
 
@@ -75,8 +76,10 @@ def health_to_msg(
         now_ns: ns; the node's clock now.
         storage: where messages go.
         faults: what is wrong besides the streams.
+        task_topic: resolved name of the contract's.
     """
     msg = RecordingHealth(recording=session is not None, **vars(storage))
+    msg.task_topic = task_topic
     msg.disk_left_s = storage.free_bytes / storage.bandwidth if storage.bandwidth else math.inf
     msg.header.stamp = ns_to_stamp(now_ns)
     reasons = list(faults)
