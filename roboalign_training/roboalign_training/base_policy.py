@@ -9,10 +9,10 @@ from pathlib import Path
 
 from roboalign_policy.core.contract import load_contract
 from roboalign_policy.core.prompt import PROMPT_VERSION
-from roboalign_policy.fast import FastTokenizer
 from roboalign_policy.models.loading import extend_vocabulary, load_mllm
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
+from roboalign_training.demonstrations import load_fast
 from roboalign_training.policy_card import write_card
 from roboalign_training.provenance import write_origin
 from roboalign_training.run_record import copy_robot
@@ -30,7 +30,7 @@ def make_base_policy(base: str, dataset: Path, out: Path, seed: int = 0) -> Path
 
     Raises:
         ModelError: the base cannot be loaded.
-        DatasetError: the data set is not fitted.
+        DatasetError: the data set is not fitted, or its tokenizer is damaged.
     """
     hashes = load_frames(dataset).hashes
     if not {"stats", "tokenizer"} <= hashes.keys():
@@ -38,7 +38,7 @@ def make_base_policy(base: str, dataset: Path, out: Path, seed: int = 0) -> Path
             dataset, "has no statistics and tokenizer yet: run `roboalign fit-tokenizer` on it"
         )
     mllm = load_mllm(base, device="cpu")
-    fast = FastTokenizer.load(dataset / "fast")
+    fast = load_fast(dataset)
     extend_vocabulary(mllm, fast.vocab_size, seed)
     fresh = out.with_name(f".{out.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)

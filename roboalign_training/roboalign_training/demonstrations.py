@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from roboalign_policy.core.hashing import sha256_json
 from roboalign_policy.core.instruction import instruction_fault
 from roboalign_policy.fast import FastTokenizer
 from roboalign_policy.fast.errors import FastError
-from roboalign_training.data.dataset import build_dataset, find_bags, load_frames
+from roboalign_training.conversion import leaving_out
+from roboalign_training.data.dataset import Converted, build_dataset, find_bags, load_frames
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.fit import fit_dataset, load_action_stats
 from roboalign_training.data.index import INDEX, STATS, TOKENIZER, load_index
@@ -54,6 +55,7 @@ class Demonstrations:
         read_image: frame -> (H, W, 3) uint8 rgb of the contract's first image stream.
         chunk_tokens: N lists of FAST token ids, the normalised chunk that starts at each frame.
         usable: (N,) bool; False where a chunk has a missing frame inside: never an action sample.
+        left_out: what conversion left out of the bags that were given.
     """
 
     folder: Path
@@ -65,6 +67,7 @@ class Demonstrations:
     read_image: Callable[[int], np.ndarray]
     chunk_tokens: list[list[int]]
     usable: np.ndarray
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     @property
     def horizon(self) -> int:
@@ -148,8 +151,7 @@ def load_demonstrations(
         ContractError: `contract` is not valid, or not the data set's.
     """
     folder = Path(folder)
-    if bags:
-        convert(folder, bags, contract)
+    left = convert(folder, bags, contract) if bags else LeftOut()
     frames = load_frames(folder)
     if contract and not bags:
         _check_contract(contract, frames.contract, folder)
@@ -157,7 +159,7 @@ def load_demonstrations(
         raise DatasetError(
             folder, "has no statistics and tokenizer yet: run `roboalign fit-tokenizer` on it"
         )
-    fast, stats = FastTokenizer.load(folder / TOKENIZER), load_action_stats(folder / STATS)
+    fast, stats = load_fast(folder), load_action_stats(folder / STATS)
     document = json.loads((folder / STATS).read_text("utf-8"))
     for name, value in ((TOKENIZER, fast.hash), (STATS, sha256_json(document))):
         expected = frames.hashes["stats" if name == STATS else "tokenizer"]
@@ -180,9 +182,22 @@ def load_demonstrations(
         read_image=frames.image,
         chunk_tokens=tokens,
         usable=frames.usable,
+        left_out=left,
     )
     check_instructions(data)
     return data
+
+
+def load_fast(folder: Path) -> FastTokenizer:
+    """The FAST tokenizer of a data set.
+
+    Raises:
+        DatasetError: it is missing or damaged.
+    """
+    try:
+        return FastTokenizer.load(folder / TOKENIZER)
+    except FastError as error:
+        raise DatasetError(folder / TOKENIZER, f"no valid tokenizer: {error}") from error
 
 
 def dataset_hashes(folder: str | Path) -> dict[str, str]:
@@ -195,22 +210,14 @@ def dataset_hashes(folder: str | Path) -> dict[str, str]:
 
 
 def left_out_of(data: Demonstrations) -> LeftOut:
-    """What of the demonstrations no sample is made of."""
+    """What of the demonstrations, and of bags that were given, no sample is made of."""
     left = LeftOut()
+    left.update(data.left_out)
     for episode in data.episodes:
         usable = data.usable[episode.start : episode.stop]
         left.add("frame", "no whole chunk of actions after it", int((~usable).sum()))
         if not usable.any():
             left.add("episode", "no frame with a whole chunk of actions")
-    return left
-
-
-def left_out_of_bags(folder: str | Path, bags: Sequence[Path]) -> LeftOut:
-    """What conversion left out of these bags; the data set's index says why, one by one."""
-    left, names = LeftOut(), {str(Path(bag).resolve()) for bag in bags}
-    for entry in load_index(Path(folder)).skipped:
-        if str((Path(folder) / entry["source"]).resolve()) in names:
-            left.add("episode" if entry["id"] else "bag", f"not fit: see `skipped` in {INDEX}")
     return left
 
 
@@ -231,18 +238,30 @@ def _check_contract(name: str, held: Contract, folder: Path) -> None:
         )
 
 
-def convert(folder: Path, bags: Sequence[str | Path], contract: str) -> None:
+def convert(folder: Path, bags: Sequence[str | Path], contract: str) -> LeftOut:
     """Adds bags to a data set; fits statistics and tokenizer where it has none yet.
 
     Those that it has stay: policies of theirs could not be trained further with others.
+
+    Returns:
+        What is left out of these bags, also of those that the data set had before.
     """
     wanted = load_contract(find_contract(contract)) if contract else None
     found = find_bags(bags)
+    done: list[Converted] = []
     with Progress(disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("reading bags", total=len(found))
-        index = build_dataset(found, wanted, folder, on_bag=lambda done: bar.advance(task))
+
+        def take(result: Converted) -> None:
+            done.append(result)
+            bar.advance(task)
+
+        index = build_dataset(found, wanted, folder, on_bag=take)
     if not index.fitted:
-        fit_dataset(folder)
+        try:
+            fit_dataset(folder)
+        except FastError as error:
+            raise DatasetError(folder, f"no tokenizer can be fitted to it: {error}") from error
     elif index.fitted.get("dataset") != index.hashes["dataset"]:
         print(
             f"{folder}: episodes came in; statistics and tokenizer stay those that were fitted "
@@ -251,3 +270,4 @@ def convert(folder: Path, bags: Sequence[str | Path], contract: str) -> None:
             file=sys.stderr,
             flush=True,
         )
+    return leaving_out.left_out_of(done, index)

@@ -8,6 +8,7 @@ decide which step is kept.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from roboalign_policy.core.git_lfs import pointer_fault
 from roboalign_policy.models.loading import count_fast_tokens, load_mllm
 from roboalign_training.arguments import ConfigError, GrpoArguments, Stopped, require
 from roboalign_training.collate import PromptCollator
@@ -58,7 +60,8 @@ class KeepBest(TrainerCallback):
         scored = [
             line for line in run.metrics() if "dev_score" in line
         ]  # of before an interruption
-        self.scores = {int(line["step"]): float(line["dev_score"]) for line in scored}
+        found = {int(line["step"]): float(line["dev_score"]) for line in scored}
+        self.scores = agreeing(found, run.policy_record())
         self.trainer: GRPOTrainer | None = None
         self.collator: PromptCollator | None = None
 
@@ -91,8 +94,10 @@ class KeepBest(TrainerCallback):
             think=self.arguments.think,
             max_new_tokens=self.trainer.args.max_completion_length,
         )
-        self.scores[step] = score.score
         self.run.append(step=step, **score.record())
+        if score.score <= self.scores.get(step, -math.inf):
+            return  # of this step the policy of before an interruption is kept
+        self.scores[step] = score.score
         if self.best_step == step:
             save_policy(
                 self.run,
@@ -111,6 +116,23 @@ class KeepBest(TrainerCallback):
             "think": self.arguments.think,
             **score.record(),
         }
+
+
+def agreeing(scores: Mapping[int, float], kept: Mapping[str, Any]) -> dict[int, float]:
+    """The scores of which the policy that is kept is the best.
+
+    A kill may lose the score of a policy that is there, behind the last checkpoint, or the policy
+    of a score that is written down.
+
+    Args:
+        scores: of before an interruption, by step.
+        kept: `roboalign.json` of the policy that is there; empty without one.
+    """
+    if "dev_score" not in kept:
+        return {}
+    step, best = int(kept["steps"]), float(kept["dev_score"])
+    less = {at: score for at, score in scores.items() if (score, -at) < (best, -step)}
+    return dict(sorted({**less, step: best}.items()))
 
 
 def train(argv: Sequence[str]) -> Path:
@@ -218,7 +240,8 @@ def result_lines(result: Mapping[str, Any]) -> tuple[str, ...]:
         least = f", none of the steps was better (best {max(others):.3f})" if others else ""
         kept = f"kept the base {result['base']} as it was: its score is {base:.3f}{least}"
     else:
-        kept = f"kept step {best} of {steps}: score {scores[str(best)]:.3f}"
+        of = f"of {steps}" if best <= steps else "of before an interruption"
+        kept = f"kept step {best} {of}: score {scores[str(best)]:.3f}"
         kept += "" if base is None else f", the base's was {base:.3f}"
     return (
         f"{KIND}: {steps:,} steps, {result['samples']:,} prompts in {result['seconds']:.0f} s "
@@ -231,22 +254,36 @@ def check_base(base: str, data: Demonstrations | None) -> None:
     """Refuses a base trained with other tokens than the data set's: they mean other motions.
 
     Raises:
-        ConfigError: when the base is no policy folder or the hashes differ.
+        ConfigError: when the base is no policy folder, its record is damaged, or the hashes
+            differ.
     """
     path = Path(base, "roboalign.json")
     if not path.is_file():
         raise ConfigError(
             f"base: found {base!r}, expected a policy folder of roboalign sft ({path} is missing)"
         )
-    if data is None:
-        return
-    hashes = json.loads(path.read_text(encoding="utf-8"))["hashes"]
+    hashes = _hashes(path)
     for name in ("tokenizer", "stats", "contract"):
-        if hashes[name] != data.hashes[name]:
+        if not isinstance(found := hashes.get(name), str):
+            raise ConfigError(f"base: {path}: hashes.{name}: found {found!r}, expected a SHA-256")
+        if data is not None and found != data.hashes[name]:
             raise ConfigError(
-                f"base: {path}: hash of the {name}: found {hashes[name][:12]}, expected "
+                f"base: {path}: hash of the {name}: found {found[:12]}, expected "
                 f"{data.hashes[name][:12]} as in {data.folder}: SFT and GRPO need the same {name}"
             )
+
+
+def _hashes(path: Path) -> Mapping[str, Any]:
+    """The hashes of a policy's record."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        fault = pointer_fault(path) or f"cannot be read: {error}"
+        raise ConfigError(f"base: {path}: {fault}") from error
+    hashes = record.get("hashes") if isinstance(record, Mapping) else None
+    if not isinstance(hashes, Mapping):
+        raise ConfigError(f"base: {path}: hashes: found {hashes!r}, expected an object")
+    return hashes
 
 
 def main(argv: Sequence[str] | None = None) -> int:

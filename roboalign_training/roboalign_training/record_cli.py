@@ -83,7 +83,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     try:
         keys, buttons = keys_from_text(options.keys), buttons_from_text(options.joy)
-        options.bag_dir = Path(options.bag_dir).expanduser()
         tasks = _tasks(options)
         _check_namespace(options.namespace)
         _check_nodes(options)
@@ -134,7 +133,15 @@ def _check_nodes(options: argparse.Namespace) -> None:
     Raises:
         ValueError: the contract or the folder of the bags cannot be used.
     """
-    there = next((p for p in (options.bag_dir, *options.bag_dir.parents) if p.exists()), None)
+    try:
+        options.bag_dir = Path(options.bag_dir).expanduser()
+        places = (options.bag_dir, *options.bag_dir.parents)
+        there = next((place for place in places if place.exists()), None)
+    except (OSError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ValueError(
+            f"--out: found {options.bag_dir} ({why.lower()}), expected a folder for the bags"
+        ) from error
     if there is not None and not there.is_dir():
         raise ValueError(f"--out: found the file {there}, expected a folder for the bags")
     if options.contract:
@@ -143,7 +150,7 @@ def _check_nodes(options: argparse.Namespace) -> None:
 
         try:
             load_contract(find_contract(options.contract))
-        except ContractError as error:
+        except (ContractError, OSError) as error:
             raise ValueError(f"--contract: {error}") from error
 
 

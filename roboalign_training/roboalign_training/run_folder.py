@@ -12,7 +12,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class RunFolder:
         base: str,
         overwrite: bool,
         resume: bool | None = None,
+        same: Iterable[str] = (),
     ) -> Found:
         """Decide what may be done here; changes nothing.
 
@@ -76,11 +77,12 @@ class RunFolder:
             overwrite: the user agreed to lose what is here.
             resume: true goes on with an unfinished run also where its ends are others; false
                 refuses any.
+            same: further keys, dotted, that do not change the policy.
 
         Raises:
             OutputError: another run is here, or something that is none.
         """
-        ignored = {f"arguments.{kind}.{name}" for name in _OURS}
+        ignored = {*same, *(f"arguments.{kind}.{name}" for name in _OURS)}
         ignored |= {f"arguments.trainer.{name}" for name in _THEIRS}
         if Path(base).is_dir():
             ignored.add(f"arguments.{kind}.base")
@@ -111,7 +113,7 @@ class RunFolder:
         self, wanted: Mapping[str, Any], ignored: set[str], ends: set[str]
     ) -> None:
         """Say how to go on from a finished run, where its ends are all that is to be others."""
-        found = read_record(self.path / RUN) or {}
+        found = self.record()
         differing = differences(found, wanted, ignored)
         if differing and not differences(found, wanted, ignored | ends):
             raise OutputError(
@@ -126,7 +128,7 @@ class RunFolder:
         Raises:
             OutputError: names what differs.
         """
-        before = (read_record(self.path / RUN) or {}).get("hashes", {})
+        before = self.record().get("hashes", {})
         refuse_differences(self.path, {"hashes": before}, {"hashes": dict(hashes)})
 
     @contextlib.contextmanager
@@ -159,6 +161,8 @@ class RunFolder:
                 remove(self.path, PRODUCTS)
             return None, 0.0
         step = _step(checkpoint)
+        if self.writes:
+            self._end_replacing()
         kept = [line for line in self.metrics() if line.get("step", 0) <= step]
         if self.writes:
             for newer in self.path.glob("checkpoint-*"):
@@ -189,6 +193,20 @@ class RunFolder:
         if not self.metrics_path.is_file():
             return []
         return [values for _, values in read_json_lines(self.metrics_path, whole_lines=True)]
+
+    def _end_replacing(self) -> None:
+        """Gives a whole policy its place where a kill came between the two moves of it."""
+        target, fresh = self.path / POLICY, self.path / f"{POLICY}.new"
+        if not target.exists() and fresh.is_dir() and (self.path / f"{POLICY}.old").is_dir():
+            fresh.rename(target)
+
+    def policy_record(self) -> dict[str, Any]:
+        """`roboalign.json` of the policy that is here; empty where there is none."""
+        return read_record(self.path / POLICY / "roboalign.json") or {}
+
+    def record(self) -> dict[str, Any]:
+        """`run.json`; empty where there is none."""
+        return read_record(self.path / RUN) or {}
 
     def result(self) -> dict[str, Any]:
         """`result.json`; empty where there is none."""

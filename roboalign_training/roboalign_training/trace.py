@@ -18,6 +18,7 @@ from roboalign_training.provenance import (
     load_origin,
     origin_from_record,
 )
+from roboalign_training.run_layout import POLICY, RESULT
 from roboalign_training.trace_lerobot import imported_step, lerobot_root, lerobot_step, there
 from roboalign_training.trace_step import (
     AS_IT_WAS,
@@ -178,12 +179,17 @@ def _report(path: Path, look: Look) -> Step | None:
     except (OSError, ValueError):
         return None
     named = document.get("policy") if isinstance(document, dict) else None
-    if not isinstance(named, str):
+    if not isinstance(named, str) or not named:
         return None
     step = Step("report", str(path.resolve()), {"checkpoint": named}, GONE)
-    folder = next((f for f in (Path(named), path.parent / named) if f.is_dir()), None)
+    # Told from the file. Older ones tell it from where the command was called; of a run's result
+    # the policy lies beside it all the same.
+    beside = [path.parent / POLICY] if path.name == RESULT else []
+    places = (path.parent / named, *beside, Path(named))
+    folder = next((place for place in places if place.is_dir()), None)
     if folder is not None:
         step.state = ""
+        folder = folder.resolve() if ".." in folder.parts else folder
         step.children.append(_trace(folder, look))
     return step
 

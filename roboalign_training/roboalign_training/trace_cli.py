@@ -21,12 +21,14 @@ from roboalign_training.trace import trace
 from roboalign_training.trace_step import (
     AS_IT_WAS,
     CHANGED,
+    GONE,
     LEROBOT,
     OF_ANOTHER,
     UNCHECKED,
     Step,
 )
 
+_WORST = (CHANGED, GONE, UNCHECKED, "", OF_ANOTHER, AS_IT_WAS)  # first
 _SHOWN = 5  # episodes of a data set, of those about which there is nothing to say
 
 
@@ -66,8 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def summary(step: Step) -> str:
     """One line: how many recordings there are on the way, and what became of them."""
-    bags = {s.name: s for s in step.walk() if s.kind in ("bag", LEROBOT)}
-    states = Counter(s.state.split(":")[0] or "of unknown origin" for s in bags.values())
+    bags: dict[str, str] = {}
+    for found in step.walk():
+        if found.kind in ("bag", LEROBOT):
+            state = found.state.split(":")[0]
+            # Several episodes are of one recording: the worst of what was found counts.
+            bags[found.name] = min(state, bags.get(found.name, state), key=_WORST.index)
+    states = Counter(state or "of unknown origin" for state in bags.values())
     said = ", ".join(f"{count} {state}" for state, count in states.most_common())
     noun = "source" if len(bags) == 1 else "sources"
     return f"{len(bags)} {noun}{': ' + said if bags else ''}"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from roboalign_policy.core.contract import ContractError, find_contract, load_contract
 from roboalign_training.arguments import RunArguments
+from roboalign_training.data.bags import read_bag
 from roboalign_training.data.dataset import find_bags
-from roboalign_training.demonstrations import Demonstrations, left_out_of, left_out_of_bags
+from roboalign_training.data.errors import DataError
+from roboalign_training.data.index import load_index
+from roboalign_training.demonstrations import Demonstrations, left_out_of
 from roboalign_training.library_log import LibraryLog
 from roboalign_training.run_folder import RunFolder
 from roboalign_training.run_layout import LOG, METRICS, POLICY, RESULT
@@ -51,7 +55,6 @@ class TrainingRun:
         folder: the run's folder.
         config: of `run_record.configuration`.
         found: what is in the folder.
-        bags: what was found where `--bags` points.
         log: of the libraries.
         left_out: what of the data no sample is made of.
     """
@@ -62,7 +65,6 @@ class TrainingRun:
     folder: RunFolder
     config: Mapping[str, Any]
     found: Found
-    bags: list[Path]
     log: LibraryLog
     _held: ExitStack
     left_out: LeftOut = field(default_factory=LeftOut)
@@ -71,7 +73,7 @@ class TrainingRun:
     @property
     def dataset(self) -> Path:
         """Folder of the data set."""
-        return Path(self.arguments.dataset or self.folder.path / DATA)
+        return _dataset_of(self.arguments, self.folder.path)
 
     def kept(self, hashes: Mapping[str, str], lines: tuple[str, ...]) -> Outcome:
         """The outcome of a run that has finished before.
@@ -101,8 +103,6 @@ class TrainingRun:
     def loaded(self, data: Demonstrations) -> None:
         """Note what of the data no sample is made of, and say what there is."""
         self.left_out.update(left_out_of(data))
-        if self.bags:
-            self.left_out.update(left_out_of_bags(self.dataset, self.bags))
         _say(
             f"{self.kind}: {data.folder}: {len(data.episodes):,} episodes, {len(data):,} frames "
             f"of {data.contract.name}"
@@ -146,7 +146,7 @@ class TrainingRun:
         folder = self.folder
         record = {
             **result,
-            "policy": str(folder.path / POLICY),
+            "policy": POLICY,  # beside it
             "left_out": self.left_out.to_dict(),
         }
         if folder.writes:
@@ -188,8 +188,9 @@ def opened(
             base=arguments.base,
             overwrite=arguments.overwrite,
             resume=arguments.resume,
+            same=same_elsewhere(kind, arguments, bags, folder),
         )
-        run = TrainingRun(kind, arguments, training, folder, config, found, bags, log, held)
+        run = TrainingRun(kind, arguments, training, folder, config, found, log, held)
         if folder.path.is_dir() and found is not Found.FINISHED:
             run.hold()
         yield run
@@ -198,8 +199,7 @@ def opened(
 def _check_places(kind: str, arguments: RunArguments, out: Path, bags: list[Path]) -> None:
     """Refuse a run's folder, and a data set's that bags are added to, that would spoil others."""
     read = [("--bags", bag) for bag in bags]
-    own = out / DATA
-    dataset = Path(arguments.dataset or own)
+    own, dataset = out / DATA, _dataset_of(arguments, out)
     if bags:
         check_place("--dataset", dataset, DATASET, read)
     if dataset.resolve() != own.resolve():
@@ -207,6 +207,38 @@ def _check_places(kind: str, arguments: RunArguments, out: Path, bags: list[Path
     if Path(arguments.base).is_dir():
         read.append(("--base", Path(arguments.base)))
     check_place("--out", out, {"sft": SFT, "grpo": GRPO}[kind], read)
+
+
+def _dataset_of(arguments: RunArguments, out: Path) -> Path:
+    return Path(arguments.dataset or out / DATA)
+
+
+def same_elsewhere(
+    kind: str, arguments: RunArguments, bags: list[Path], folder: RunFolder
+) -> set[str]:
+    """Keys of the run in a folder that are other paths to the same data.
+
+    Args:
+        kind: sft or grpo.
+        arguments: of this call.
+        bags: what was found where `--bags` points.
+        folder: of the run.
+    """
+    record, same = folder.record(), set()
+    if not record or arguments.overwrite:
+        return same
+    with suppress(DataError):
+        # A bag that the data set has adds nothing, wherever it lies.
+        places = {Path(name).resolve() for name in record.get("bags", ())}
+        moved = [bag for bag in bags if bag.resolve() not in places]
+        known = load_index(_dataset_of(arguments, folder.path)).known_bags() if moved else ()
+        if all(read_bag(bag).sha256 in known for bag in moved):
+            same.add("bags")
+    with suppress(ContractError):
+        held, named = record.get("hashes", {}).get("contract"), arguments.contract
+        if not named or load_contract(find_contract(named)).hash == held:
+            same.add(f"arguments.{kind}.contract")
+    return same
 
 
 def _say(text: str) -> None:

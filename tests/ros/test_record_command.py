@@ -364,22 +364,68 @@ def test_a_goal_in_force_and_a_silent_policy_are_no_company(terminal, probe, pol
     probe.until(lambda: tasks[-1].data == "", what="its end")
 
 
+@pytest.mark.parametrize("key", ["d", "f", "p"])
 @pytest.mark.parametrize("terminal", [("--correct",)], indirect=True)
-def test_a_start_that_was_called_off_moves_nothing(terminal, probe, policy, tmp_path):
+def test_a_start_that_was_called_off_moves_nothing(terminal, probe, policy, tmp_path, key):
     policy(PolicyStatus.STATE_IDLE, enabled=True)
     tasks = probe.collect(String, "task", reliable_qos(10, latched=True))
     terminal.wait("ready", terminal.beat)
     terminal.robot.wait_for_recorder()
     (recorder,) = children(terminal.process.pid)
     os.kill(recorder, signal.SIGSTOP)  # a disk that stands still
-    terminal.press(" d")
+    terminal.press(f" {key}")
     terminal.wait("when the recorder answers: throw away", terminal.beat)
     os.kill(recorder, signal.SIGCONT)
     terminal.wait("thrown away", terminal.beat)
     terminal.wait("ready", terminal.beat)
     assert tasks == [] and bags(tmp_path) == []
     terminal.press("d")  # of the episode before there is none to judge
-    terminal.wait("was thrown away: there is nothing to judge", terminal.beat)
+    terminal.wait("there is nothing to judge", terminal.beat)
+
+
+@pytest.mark.parametrize("terminal", [("--correct",)], indirect=True)
+def test_the_end_of_the_panel_keeps_an_episode_that_is_to_go_on(terminal, probe, policy, tmp_path):
+    policy(PolicyStatus.STATE_IDLE, enabled=True)
+    tasks = probe.collect(String, "task", reliable_qos(10, latched=True))
+    terminal.begin()
+    terminal.press("p")
+    terminal.wait("paused at", terminal.beat)
+    probe.until(lambda: tasks and tasks[-1].data == "", what="the end of the instruction")
+    told = len(tasks)
+    (recorder,) = children(terminal.process.pid)
+    os.kill(recorder, signal.SIGSTOP)
+    terminal.press("p")
+    for _ in range(6):
+        terminal.beat()
+    terminal.process.send_signal(signal.SIGTERM)
+    for _ in range(10):
+        terminal.beat()
+    os.kill(recorder, signal.SIGCONT)
+    assert terminal.ended(terminal.beat) == 128 + signal.SIGTERM
+    assert bags(tmp_path) == [("stack the blocks", "unknown")]
+    assert len(tasks) == told
+
+
+@pytest.mark.parametrize("terminal", [("--correct",)], indirect=True)
+def test_an_unanswered_start_is_told_at_the_end(terminal, probe, policy, tmp_path):
+    policy(PolicyStatus.STATE_IDLE, enabled=True)
+    tasks = probe.collect(String, "task", reliable_qos(10, latched=True))
+    terminal.wait("ready", terminal.beat)
+    terminal.robot.wait_for_recorder()
+    (recorder,) = children(terminal.process.pid)
+    os.kill(recorder, signal.SIGSTOP)
+    terminal.press(" ")
+    for _ in range(6):
+        terminal.beat()
+    terminal.process.send_signal(signal.SIGTERM)
+    end_s = time.monotonic() + 7.0
+    while time.monotonic() < end_s:
+        terminal.beat()
+    os.kill(recorder, signal.SIGCONT)
+    assert terminal.ended(terminal.beat) == 128 + signal.SIGTERM
+    said = " ".join(terminal.said.split())
+    assert "no answer to recorder_node/start_episode: see what the recorder records" in said
+    assert tasks == []
 
 
 RECORDER = {"contract": "sim_panda", "bag_dir": "bags", "health_period_s": 0.2}

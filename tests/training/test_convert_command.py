@@ -82,6 +82,20 @@ def test_bags_of_another_robot_are_one_summary(tmp_path, convert):
     assert not (tmp_path / "set").exists()
 
 
+def test_a_data_set_without_an_episode_says_what_was_left_out_of_known_bags(tmp_path, convert):
+    """A recorder made it; the same bags again without --append are an error, not a silence."""
+    write_demo(tmp_path / "bags/a", outcome="failure")
+    write_demo(tmp_path / "bags/b", count=2)
+    convert(tmp_path / "bags", "--append")
+    for words in ([], ["--strict"]):
+        status, out, err = convert(tmp_path / "bags", *words)
+        assert (status, out[-1]) == (
+            1,
+            "left out: 2 episodes (1 outcome not wanted, 1 too short)",
+        )
+        assert "no episode to put in it: " in err
+
+
 def test_nothing_added_to_a_data_set_is_status_1(tmp_path, recordings, convert):
     convert(recordings)
     contract = tmp_path / "set/contract.yaml"

@@ -10,9 +10,10 @@ from rich.console import Console
 from roboalign_policy.sim import SUITES
 from roboalign_training.cli import main
 from roboalign_training.demo import cli, stages
-from roboalign_training.demo.plan import DemoConfig
+from roboalign_training.demo.plan import CLOSED_LOOP_SEED, DemoConfig
 from roboalign_training.demo.run import StageFailed, read_state, run_stages
 from roboalign_training.demo.stages import PRODUCTS, STAGES, grpo_samples, record_jobs
+from roboalign_training.evaluate.closed_loop import episodes_of_suites
 from roboalign_training.shared.outputs import OutputError, content_hash
 from roboalign_training.shared.progress import run_child
 
@@ -147,6 +148,66 @@ def test_finished_stages_of_other_options_are_not_taken_for_these(demo):
         demo.run(episodes=40, closed_loop_episodes=5)
     ran = demo.run(episodes=40, closed_loop_episodes=5, redo=["closed_loop"])
     assert ran == ["closed_loop", "report"]
+
+
+def test_a_recording_that_was_begun_with_other_options_is_not_gone_on_with(demo, monkeypatch):
+    """All bags that are there would be converted, whoever they were recorded for."""
+
+    def interrupt(module, jobs, bags, *words, **how):
+        bags.mkdir(exist_ok=True)
+        (bags / "ep").touch()
+        if bags.name == demo.at:
+            raise StageFailed("record", -2, demo.out / "log")
+
+    monkeypatch.setitem(STAGES, "record", stages.record)
+    monkeypatch.setattr(stages, "_module", interrupt)
+    demo.at = "bags-eval"
+    begun = {"episodes": 16, "open_loop_episodes": 4}
+    with pytest.raises(StageFailed):
+        demo.run(**begun)
+    before = content_hash(demo.out)
+    for other, text in (
+        ({"episodes": 12}, "bags.json: recording was begun with 16 episodes, expected 12"),
+        ({"open_loop_episodes": 5}, "bags-eval.json: recording was begun with 4 episodes, exp"),
+        ({"action_noise": 0.1}, "bags.json: recording was begun with episode 0 {.*0.05}, exp"),
+    ):
+        with pytest.raises(ValueError, match=f"{text}.*: add --redo record, or choose another"):
+            demo.run(**{**begun, **other})
+        assert content_hash(demo.out) == before
+    (demo.out / "bags.json").write_text("{")
+    with pytest.raises(ValueError, match="begun with 0 episodes, expected 16"):
+        demo.run(**begun)
+    with pytest.raises(StageFailed):
+        demo.run(redo=["record"], episodes=12)
+    demo.at = "nowhere"
+    assert demo.run(episodes=12) == list(STAGES)[1:]
+
+
+def test_episodes_that_were_driven_with_other_options_are_not_reported(demo):
+    demo.fail = "closed_loop"
+    with pytest.raises(StageFailed):
+        demo.run(closed_loop_episodes=2)
+    folder = demo.out / "closed_loop" / "sft"
+    folder.mkdir()
+    lines = [json.dumps(vars(e)) for e in episodes_of_suites(SUITES, 2, CLOSED_LOOP_SEED)]
+    (folder / "results.jsonl").write_text("\n".join([*lines, ""]))
+    demo.fail = None
+    message = f"{folder}: driving was begun with {len(SUITES)} episodes .*: add --redo closed_loop"
+    with pytest.raises(ValueError, match=message):
+        demo.run(closed_loop_episodes=1)
+    assert demo.run(closed_loop_episodes=3) == ["closed_loop", "report"], "more than there are"
+
+
+def test_a_stage_that_cannot_do_with_what_was_recorded_is_no_refusal(demo, monkeypatch, capsys):
+    def check(config, out, console):
+        """As `check_prompts`."""
+        raise ValueError("episodes: found 2, expected more")
+
+    monkeypatch.setitem(STAGES, "sft", check)
+    assert cli.main(["--out", str(demo.out)]) == 1
+    told = capsys.readouterr().out
+    assert "sft: episodes: found 2, expected more" in told and "goes on" not in told
+    assert list(read_state(demo.out)) == ["record", "dataset", "base"]
 
 
 def test_the_command_tells_a_failure_in_a_line(demo, capsys):

@@ -13,13 +13,15 @@ import pytest
 
 from roboalign_policy.core.contract import ContractError
 from roboalign_policy.core.prompt import parse_answer
+from roboalign_policy.fast.errors import FitError
 from roboalign_policy.models.policy import MLLMPolicy
-from roboalign_training import sft
+from roboalign_training import demonstrations, sft
+from roboalign_training.base_policy import make_base_policy
 from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.fit import load_action_stats
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.data.index import load_index
-from roboalign_training.demonstrations import load_demonstrations
+from roboalign_training.demonstrations import left_out_of, load_demonstrations
 from roboalign_training.mixture import action_answer
 from roboalign_training.run_layout import EXIT_FAILED, EXIT_INVALID_CONFIG
 
@@ -154,6 +156,65 @@ def test_faulty_data_sets_are_refused(folder, tmp_path):
     (changed / "stats.json").write_text(json.dumps(stats))
     with pytest.raises(DatasetError, match="stats.json: hash: found"):
         load_demonstrations(changed)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (None, "fast/tokenizer.json: missing, expected a FAST tokenizer folder"),
+        ("{", "fast/tokenizer.json: not readable as JSON"),
+        ("[]", "fast/tokenizer.json: found list, expected an object"),
+        (
+            f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 99999\n",
+            "fast/tokenizer.json: is a Git LFS pointer, the file of 99,999 bytes",
+        ),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_read_is_a_fault_of_the_data(
+    folder, tmp_path, tiny_base, capsys, text, cause
+):
+    shutil.copytree(folder, tmp_path / "data")
+    file = tmp_path / "data" / "fast" / "tokenizer.json"
+    if text is None:
+        shutil.rmtree(file.parent)
+    else:
+        file.write_text(text)
+    words = ["--dataset", str(tmp_path / "data"), "--base", str(tiny_base)]
+    assert sft.main([*words, "--out", str(tmp_path / "run")]) == EXIT_FAILED
+    said = capsys.readouterr().err
+    assert said.startswith("data fault: ") and cause in said and len(said.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(DatasetError, match=cause):
+        make_base_policy(str(tiny_base), tmp_path / "data", tmp_path / "base")
+
+
+def test_bags_that_no_tokenizer_fits_are_a_fault_of_the_data(bags, tmp_path, monkeypatch):
+    def cannot(folder):
+        raise FitError("need 2000 tokens, more than vocab_size 1024")
+
+    monkeypatch.setattr(demonstrations, "fit_dataset", cannot)
+    with pytest.raises(DatasetError, match="no tokenizer can be fitted to it: need 2000 tokens"):
+        load_demonstrations(tmp_path / "data", [bags])
+
+
+def test_all_that_bags_lose_is_left_out_also_through_a_link(tmp_path):
+    demo_bags = load_demo_bags()
+    where = tmp_path / "bags"
+    demo_bags.write_demo(where / "good", seed=1)
+    demo_bags.write_demo(where / "holes", seed=2, start_ns=2 * 10**11, without_command=(9,))
+    demo_bags.write_demo(where / "failed", seed=3, start_ns=3 * 10**11, outcome="failure")
+    shutil.copytree(where / "good", where / "same")
+    (where / "broken").mkdir()
+    (where / "broken" / "broken.mcap").write_bytes(b"broken")
+    (tmp_path / "deep" / "down").mkdir(parents=True)
+    (tmp_path / "data").symlink_to(tmp_path / "deep" / "down")
+    for folder in (tmp_path / "data", tmp_path / "data", tmp_path / "plain"):
+        found = left_out_of(load_demonstrations(folder, [where]))
+        assert found.to_dict()["bag"] == {"cannot be read": 1, "a copy of another one": 1}
+        assert found.to_dict()["episode"] == {"outcome not wanted": 1}
+        causes = found.to_dict()["frame"]
+        assert sum(n for cause, n in causes.items() if not cause.startswith("no whole")) == 1
+    assert "bag" not in left_out_of(load_demonstrations(tmp_path / "data")).to_dict()
 
 
 def test_sft_from_bags_alone(bags, tiny_base, tmp_path):

@@ -15,6 +15,7 @@ from roboalign_training.data import convert_cli
 from roboalign_training.data.dataset import build_dataset, find_bags
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.data.index import load_index
+from roboalign_training.shared.left_out import STRICT_STATUS
 
 NAMES = ["抓取", "放置", "détache", "dètache", "take #1", "take (1", "ordinary-1.b_c"]
 
@@ -131,10 +132,16 @@ def test_a_name_that_is_no_text(tmp_path, capsysbinary):
     assert convert_cli.main(words) == 0
 
 
-def test_one_recording_under_two_names_is_one(tmp_path, capsys):
-    write_demo(tmp_path / "bags/a", episode_id="a")
-    shutil.copytree(tmp_path / "bags/a", tmp_path / "bags/b")
-    words = [str(tmp_path / "bags"), "--out", str(tmp_path / "set")]
-    assert convert_cli.main(words) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "left out: 1 bag (a copy of another one)"
-    assert len(load_index(tmp_path / "set").episodes) == 1
+@pytest.mark.parametrize("again", [shutil.copytree, lambda source, link: link.symlink_to(source)])
+def test_one_recording_under_two_names_is_one(tmp_path, capsys, again):
+    """A repeated call says and ends as the first one: the one sheet is not counted twice."""
+    write_demo(tmp_path / "bags/a", episode_id="a", count=30, without_command=(12,))
+    again(tmp_path / "bags/a", tmp_path / "bags/b")
+    words = [str(tmp_path / "bags"), "--out", str(tmp_path / "set"), "--strict"]
+    for known in (0, 2, 2):
+        assert convert_cli.main(words) == STRICT_STATUS
+        said = capsys.readouterr().out.splitlines()
+        assert f"{known} of 2 bags were in it before" in said[-2]
+        assert said[-1].startswith("left out: 1 frame (")
+        assert said[-1].endswith("no command), 1 bag (a copy of another one)")
+        assert len(load_index(tmp_path / "set").episodes) == 1

@@ -1,5 +1,6 @@
 """Closed-loop bookkeeping and open-loop figures: counts, resuming, whose results they are."""
 
+import importlib.util
 import json
 from dataclasses import asdict
 from types import SimpleNamespace
@@ -30,7 +31,7 @@ from roboalign_training.evaluate.closed_loop import (
     summarise,
 )
 from roboalign_training.evaluate.open_loop import evaluate_open_loop
-from roboalign_training.shared.outputs import content_hash
+from roboalign_training.shared.outputs import OutputError, content_hash, only_writer
 from roboalign_training.shared.progress import ChildFailed
 from roboalign_training.statistics import wilson_interval
 
@@ -54,7 +55,13 @@ def policy(tmp_path):
 @pytest.fixture
 def worker(monkeypatch):
     """Stands in for the process that needs ROS: notes its jobs, writes results, may fail."""
-    state = SimpleNamespace(jobs=[], stop_after=None)
+    state = SimpleNamespace(jobs=[], stop_after=None, ros=True)
+    find_spec = importlib.util.find_spec
+
+    def find(name, *more):
+        if name in ("rclpy", "roboalign_msgs"):
+            return SimpleNamespace() if state.ros else None
+        return find_spec(name, *more)
 
     def describe(policy, settings):
         how = {key: value for key, value in asdict(settings).items() if key != "workers"}
@@ -74,6 +81,7 @@ def worker(monkeypatch):
                 file.write(json.dumps(record(Episode(**episode))) + "\n")
         assert count()[:2] == (len(job["episodes"]), len(job["episodes"]))
 
+    monkeypatch.setattr(importlib.util, "find_spec", find)
     monkeypatch.setattr("roboalign_training.shared.progress.run_child", run)
     monkeypatch.setattr(closed_loop, "describe_run", describe)
     return state
@@ -171,6 +179,65 @@ def test_results_of_another_policy_or_setting_are_refused(policy, worker, tmp_pa
     run_closed_loop(policy, episodes, out, DriveSettings(), overwrite=True)
     assert len(worker.jobs) == 2, "driven anew"
     assert (out / "notes.txt").read_text() == "mine"
+
+
+def words_of(policy, out):
+    words = ["closed-loop", "--policy", str(policy), "--out", str(out)]
+    return [*words, "--suites", "goal", "--episodes", "2"]
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ("--replan-after-steps -1", "replan_after_steps: found -1, expected 0 to 8, the steps"),
+        ("--replan-after-steps 9", "replan_after_steps: found 9, expected 0 to 8, the steps"),
+        ("--seed -1", "seed: found -1, expected 0 to 18446744073709551615"),
+        (f"--seed {2**64 - 1}", f"seed: found {2**64}, expected 0 to 18446744073709551615"),
+        ("--workers 101 --episodes 101", "workers: found 101, expected at most 100: each pair"),
+    ],
+)
+def test_what_cannot_be_driven_is_refused_before_anything_is_removed(
+    policy, worker, tmp_path, capsys, more, text
+):
+    out = tmp_path / "out"
+    assert cli.main(words_of(policy, out)) == 0
+    before = content_hash(out)
+    for words in (more.split(), [*more.split(), "--overwrite"]):
+        assert cli.main([*words_of(policy, out), *words]) == 2
+        assert text in capsys.readouterr().err
+        assert content_hash(out) == before
+
+
+def test_without_ros_nothing_is_removed(policy, worker, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(words_of(policy, out)) == 0
+    before, worker.ros = content_hash(out), False
+    for more in (["--overwrite"], ["--episodes", "3"]):
+        assert cli.main([*words_of(policy, out), *more]) == 1
+        assert "rclpy: found no such package in " in capsys.readouterr().err
+        assert content_hash(out) == before
+    assert cli.main(words_of(policy, out)) == 0, "all is driven"
+    assert cli.main(words_of(policy, tmp_path / "new")) == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_results_that_another_process_is_writing_are_not_removed(policy, worker, tmp_path):
+    episodes, out = episodes_of_suites(SUITES, 1, 7), tmp_path / "out"
+    run_closed_loop(policy, episodes, out, DriveSettings())
+    before = content_hash(out)
+    with only_writer(out), pytest.raises(OutputError, match="another process is writing there"):
+        run_closed_loop(policy, episodes, out, DriveSettings(), overwrite=True)
+    assert content_hash(out) == before
+
+
+def test_what_another_process_has_driven_meanwhile_is_not_driven_again(
+    policy, worker, tmp_path, monkeypatch
+):
+    episodes, out = episodes_of_suites(SUITES, 1, 7), tmp_path / "out"
+    run_closed_loop(policy, episodes[:1], tmp_path / "other", DriveSettings())
+    monkeypatch.setattr(closed_loop, "check_ros", lambda: (tmp_path / "other").rename(out))
+    assert len(run_closed_loop(policy, episodes, out, DriveSettings())) == len(episodes)
+    assert [len(job["episodes"]) for job in worker.jobs] == [1, len(episodes) - 1]
 
 
 def test_a_policy_of_another_robot_is_refused_in_a_line(policy, tmp_path, monkeypatch):

@@ -248,6 +248,64 @@ def test_a_base_of_another_data_set_is_refused(run, policy):
         run()
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("{", "roboalign.json: cannot be read: "),
+        ("[1]", "roboalign.json: hashes: found None, expected an object"),
+        ("{}", "roboalign.json: hashes: found None, expected an object"),
+        ('{"hashes": {"tokenizer": 3}}', "hashes.tokenizer: found 3, expected a SHA-256"),
+        ('{"hashes": {"tokenizer": "a"}}', "hashes.stats: found None, expected a SHA-256"),
+    ],
+)
+def test_a_base_with_a_damaged_record_is_refused(policy, demonstrations, text, fault):
+    (policy / "roboalign.json").write_text(text)
+    with pytest.raises(ConfigError, match=f"^base: {policy}/roboalign.json: ") as refused:
+        grpo.check_base(str(policy), None)  # before bags change the data set
+    assert fault in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("again", "best", "scores"),
+    [
+        ([0.2, 0.25], 2, {"0": 0.1, "1": 0.3, "2": 0.6, "3": 0.25}),
+        ([0.2, 0.7], 3, {"0": 0.1, "1": 0.3, "2": 0.6, "3": 0.7}),
+        ([0.65, 0.1], 2, {"0": 0.1, "1": 0.3, "2": 0.65, "3": 0.1}),
+    ],
+)
+def test_a_policy_behind_the_last_checkpoint_is_the_one_that_the_result_names(
+    run, monkeypatch, tmp_path, again, best, scores
+):
+    """Killed at step 3, when step 2 was the best and its checkpoint not whole yet."""
+
+    def scored(values):
+        left = iter(values)
+        return lambda *a, **k: DevScore(2 * next(left), 0.0, 2)
+
+    options = "--samples 6 --learning_rate 1e-3 --save_strategy steps --save_steps 1".split()
+    options += ["--save_total_limit", "5"]
+    monkeypatch.setattr(grpo, "score_frames", scored([0.1, 0.3, 0.6]))
+    with pytest.raises(StopIteration):
+        run(*options)
+    (tmp_path / "run" / "checkpoint-2" / "trainer_state.json").unlink()
+    monkeypatch.setattr(grpo, "score_frames", scored(again))
+    policy = run(*options)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    record = json.loads((policy / "roboalign.json").read_text())
+    assert (result["best_step"], record["steps"]) == (best, best)
+    assert result["dev_scores"] == pytest.approx(scores)
+    assert record["dev_score"] == pytest.approx(scores[str(best)])
+
+
+def test_scores_agree_with_the_policy_that_is_there():
+    scores = {0: 0.1, 5: 0.3, 10: 0.3}
+    assert grpo.agreeing(scores, {"steps": 5, "dev_score": 0.3}) == scores
+    lost = {"steps": 20, "dev_score": 0.5}
+    assert grpo.agreeing(scores, lost) == {**scores, 20: 0.5}, "the line is lost"
+    assert grpo.agreeing(scores, {"steps": 0, "dev_score": 0.1}) == {0: 0.1}, "the policy is lost"
+    assert grpo.agreeing(scores, {}) == {}, "begun anew with the next score"
+
+
 def test_more_prompts_than_frames_are_refused(run):
     with pytest.raises(ConfigError, match="samples: found 999, expected at most 60"):
         run("--samples", "999")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -297,3 +298,18 @@ def test_ctrl_c_says_that_it_can_be_resumed(monkeypatch, tmp_path, capsys):
     assert "the same command goes on where this one ended" in capsys.readouterr().err
     assert import_cli.main(command) == 0
     assert load_index(tmp_path / "back").hashes == load_index(tmp_path / "ours").hashes
+
+
+def test_an_episode_whose_file_is_missing_comes_anew_from_its_own_source(v21, tmp_path):
+    out = tmp_path / "ours"
+    done = import_dataset(v21, out, CONTRACT)
+    lost = out / next(iter(done.index.episodes.values()))["file"]
+    hashes = {path.name: sha256_file(path) for path in lost.parent.iterdir()}
+    lost.unlink()
+    another = tmp_path / "another"
+    shutil.copytree(v21, another)
+    with pytest.raises(DatasetError, match=f"names files that are missing: data/{lost.name}"):
+        import_dataset(another, out, CONTRACT)
+    assert not lost.exists()
+    import_dataset(v21, out, CONTRACT)
+    assert {path.name: sha256_file(path) for path in lost.parent.iterdir()} == hashes

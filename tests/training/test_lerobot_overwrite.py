@@ -206,6 +206,22 @@ def test_what_is_not_of_the_export_is_named_and_nothing_changed(tmp_path, export
     assert export_cli.main(exported) == 0, "the same export is left alone, whatever is with it"
 
 
+@pytest.mark.parametrize("leads_to", ["empty", "nowhere", "theirs"])
+def test_a_link_is_refused_before_anything_is_made(tmp_path, exported, capsys, leads_to):
+    (tmp_path / "empty").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / leads_to)
+    before = tree(tmp_path)
+    command = [exported[0], "--out", str(link)]
+    for more in ([], ["--overwrite"]):
+        assert export_cli.main([*command, "--crf", "40", *more]) == 2
+        said = capsys.readouterr().err
+        assert f"found a link to {tmp_path / leads_to}, expected" in said or not more, said
+        assert tree(tmp_path) == before and not list(tmp_path.glob(".*"))
+    if leads_to == "theirs":
+        assert export_cli.main(command) == 0, "the same export is there"
+
+
 def test_what_comes_in_meanwhile_is_not_lost(tmp_path, exported):
     notes = tmp_path / "theirs/NOTES.md"
     with pytest.raises(DatasetError, match=r"holds NOTES.md"):

@@ -6,6 +6,7 @@ the value and what was expected). After each the hash of the whole folder is wha
 """
 
 import hashlib
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -19,7 +20,9 @@ from roboalign_policy.core.contract import load_contract
 from roboalign_training import cli
 from roboalign_training.data.dataset import build_dataset
 from roboalign_training.data.fit import fit_dataset
-from roboalign_training.evaluate import replay_cli
+from roboalign_training.evaluate import closed_loop, replay_cli
+from roboalign_training.shared.outputs import only_writer
+from roboalign_training.trace import trace
 
 WRITES_NO_RESULT = {
     "contract", "trace", "gate", "serve", "completion", "run",
@@ -197,6 +200,7 @@ def replay(world, out):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(replay_cli, "drive_live", drive)
+            patch.setattr(replay_cli, "check_ros", lambda: None, raising=False)
             assert cli.main(words) == 0
 
     return Case(
@@ -354,3 +358,87 @@ def test_bags_that_are_added_for_training_leave_the_tokenizer(world, tmp_path, c
     assert "statistics and tokenizer stay those that were fitted before" in said
     assert {name: path.read_bytes() for name, path in fitted.items()} == before
     assert len(json.loads((tmp_path / "data" / "dataset.json").read_text())["episodes"]) == 4
+
+
+@pytest.mark.parametrize("name", ["evaluate", "replay"])
+def test_overwrite_removes_nothing_without_ros_or_while_another_process_writes(
+    name, world, tmp_path, capsys, monkeypatch
+):
+    case = CASES[name](world, tmp_path / "result")
+    case.prepare()
+    before, find_spec = hash_of(case.result), importlib.util.find_spec
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            importlib.util, "find_spec", lambda n, *p: None if n == "rclpy" else find_spec(n, *p)
+        )
+        assert cli.main([*case.words, "--overwrite"]) == 1
+    assert "rclpy: found no such package in " in capsys.readouterr().err
+    assert hash_of(case.result) == before
+    for module in (closed_loop, replay_cli):
+        monkeypatch.setattr(module, "check_ros", lambda: None, raising=False)
+    with only_writer(case.result):
+        assert cli.main([*case.words, "--overwrite"]) == 2
+    assert "another process is writing there" in capsys.readouterr().err
+    assert hash_of(case.result) == before
+
+
+def test_a_replay_that_another_process_has_made_meanwhile_stays(
+    world, tmp_path, capsys, monkeypatch
+):
+    case = replay(world, tmp_path / "result")
+    case.prepare()
+    before = hash_of(case.result)
+    case.result.rename(tmp_path / "other")
+    monkeypatch.setattr(replay_cli, "check_ros", lambda: (tmp_path / "other").rename(case.result))
+    assert cli.main(case.words) == 0
+    assert "made before; nothing was changed" in capsys.readouterr().err
+    assert hash_of(case.result) == before
+
+
+def test_results_name_their_policy_from_where_they_lie(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(world)
+    case = replay(Path("."), tmp_path / "result")
+    case.prepare()
+    monkeypatch.chdir(tmp_path)
+    policy = world / "policy_run" / "policy"
+    for file in (world / "policy_run" / "result.json", tmp_path / "result" / "replay.json"):
+        (step,) = trace(file, verify=False).children
+        assert Path(step.name) == policy
+        named = json.loads(file.read_text())["policy"]
+        assert (file.parent / named).resolve() == policy and not Path(named).is_absolute()
+    capsys.readouterr()
+    assert cli.main(replay(world, Path("result")).words) == 0
+    assert "report and figures: result\n" in capsys.readouterr().out, "from where it is called"
+
+
+def test_the_same_bags_and_contract_elsewhere_are_the_same_run(
+    world, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(world / "bags", tmp_path / "bags")
+    (tmp_path / "arm.yaml").write_text(load_contract("sim_panda").to_yaml())
+    write_demo(tmp_path / "others" / "ep9", seed=9, count=16)
+    out = tmp_path / "run"
+
+    def train(bags, contract="sim_panda"):
+        words = sft_words(world, out)
+        at = words.index("--dataset")
+        words[at : at + 2] = ["--bags", str(bags), "--contract", contract]
+        return cli.main(words)
+
+    assert train("bags") == 0
+    before = hash_of(out)
+    assert train(tmp_path / "bags", "arm.yaml") == 0
+    assert train("bags", "so101") == 2
+    assert 'sft.contract: found "sim_panda", now "so101"' in capsys.readouterr().err
+    (tmp_path / "bags").rename(tmp_path / "moved")
+    assert train("moved", str(tmp_path / "arm.yaml")) == 0
+    assert train("others") == 2
+    assert 'bags: found ["bags/ep0", ' in capsys.readouterr().err
+    assert hash_of(out) == before
+    (out / "result.json").unlink()
+    data = hash_of(out / "data")
+    assert train("others") == 2, "also of a run that is not finished"
+    assert hash_of(out / "data") == data
+    assert train("moved") == 0
+    assert hash_of(out / "data") == data

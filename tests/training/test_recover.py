@@ -9,9 +9,10 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+import yaml
 from demo_bags import sim_contract, write_demo
-from mcap.writer import CompressionType
-from mcap_bags import make_rows, write_bag, write_mcap
+from mcap.writer import CompressionType, Writer
+from mcap_bags import STORE, STRING, TOPICS, make_rows, write_bag, write_mcap
 from test_bag_storage import in_time, patched, raw, sqlite_bag
 from test_bags import SHARED, needs_shared
 
@@ -387,3 +388,83 @@ def test_quality_of_service_of_older_bags_in_the_words_of_the_new_one():
         {"history": "keep_last", "reliability": "unknown"},
     )
     assert profiles("{") == profiles("") == ()
+
+
+LATE = "/late"
+
+
+def _with_late_topic(folder: Path, **options: object) -> tuple[Path, list]:
+    """A bag of 100 rows, and of 5 on a topic that is defined in its last chunk; file and rows."""
+    rows, late = make_rows(100), make_rows(10, start=100)[::2]
+    file = write_bag(folder, rows).path
+    with file.open("wb") as stream:
+        writer = Writer(stream, chunk_size=4000, **options)
+        writer.start(profile="ros2", library="test")
+        channels = {}
+        for topic, ns, data in [*rows, *((LATE, ns, data) for _, ns, data in late)]:
+            if topic not in channels:
+                writer.flush()
+                kind = TOPICS.get(topic, STRING)
+                text = STORE.generate_msgdef(kind, ros_version=2)[0].encode()
+                schema = writer.register_schema(kind, "ros2msg", text)
+                channels[topic] = writer.register_channel(topic, "cdr", schema, {})
+            writer.add_message(channels[topic], ns, data, ns)
+        writer.finish()
+    return file, rows
+
+
+def _promise(folder: Path, more: dict[str, int]) -> None:
+    """Lets the metadata promise messages on further topics, or more of those that there are."""
+    path = folder / "metadata.yaml"
+    document = yaml.safe_load(path.read_text())
+    info = document["rosbag2_bagfile_information"]
+    topics = {t["topic_metadata"]["name"]: t for t in info["topics_with_message_count"]}
+    for name, count in more.items():
+        first = info["topics_with_message_count"][0]
+        new = {"topic_metadata": {**first["topic_metadata"], "name": name}, "message_count": 0}
+        if name not in topics:
+            info["topics_with_message_count"].append(topics.setdefault(name, new))
+        topics[name]["message_count"] += count
+    info["message_count"] += sum(more.values())
+    path.write_text(yaml.safe_dump(document))
+
+
+def test_a_topic_that_is_lost_as_a_whole_is_counted(tmp_path, capsys):
+    """Its definition lay in the part that is gone: metadata.yaml alone knows it."""
+    file, rows = _with_late_topic(tmp_path / "bag")
+    _promise(tmp_path / "bag", {LATE: 5})
+    assert main([str(tmp_path / "bag"), "--out", str(tmp_path / "whole"), "--strict"]) == 0
+    file.write_bytes(file.read_bytes()[: _chunks(file.read_bytes())[-1][0]])
+    words = [str(tmp_path / "bag"), "--out", str(tmp_path / "new"), "--strict"]
+    capsys.readouterr()
+    for _ in range(2):  # made, and there already
+        assert main(words) == STRICT_STATUS
+        said = capsys.readouterr().out.splitlines()
+        assert said[-1] == "left out: 5 messages (damaged or missing)"
+    assert raw(read_bag(tmp_path / "new")) == rows
+    topics = {t.name: (t.kept, t.lost) for t in recover(tmp_path / "bag", tmp_path / "n").topics}
+    assert topics == {"/joints": (50, 0), LATE: (0, 5), "/text": (50, 0)}
+
+
+def test_a_topic_that_the_statistics_alone_know_is_counted(tmp_path):
+    file, rows = _with_late_topic(tmp_path / "bag", repeat_channels=False, repeat_schemas=False)
+    data = bytearray(file.read_bytes())
+    data[_chunks(data)[-1][1] - 20] ^= 0xFF
+    file.write_bytes(data)
+    recovery = recover(file, tmp_path / "new")
+    assert {t.name: t.lost for t in recovery.topics} == {"/joints": 0, "/text": 0, "channel 3": 5}
+    assert recovery.left_out.line() == "left out: 5 messages (damaged or missing)"
+    assert raw(read_bag(tmp_path / "new")) == rows
+
+
+def test_files_that_are_whole_and_hold_less_than_was_promised(tmp_path, capsys):
+    rows = make_rows(100)
+    write_bag(tmp_path / "bag", rows)
+    _promise(tmp_path / "bag", {"/text": 3, "/gone": 2})
+    words = [str(tmp_path / "bag"), "--out", str(tmp_path / "new"), "--strict"]
+    assert main(words) == STRICT_STATUS
+    said = " ".join(capsys.readouterr().out.split())
+    assert "fewer messages than it promises; messages: 2 of /gone, 3 of /text" in said
+    assert said.endswith("left out: 5 messages (damaged or missing)")
+    assert "nothing was lost" not in said
+    assert raw(read_bag(tmp_path / "new")) == rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from roboalign_training.evaluate.replay import (
     make_recording,
     read_answers,
 )
-from roboalign_training.evaluate.replay_cli import main
+from roboalign_training.evaluate.replay_cli import main, path_from
 from roboalign_training.evaluate.replay_report import (
     chunk_errors,
     has_whole_chunk,
@@ -267,6 +268,15 @@ def test_wrong_options_are_told_in_one_line(tmp_path, capsys, options, expected)
     error = capsys.readouterr().err
     assert error.startswith("roboalign replay: ") and expected in error
     assert error.count("\n") == 1
+
+
+def test_a_policy_stands_in_a_report_as_seen_from_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to("out")
+    for out in (tmp_path / "out" / "ep", Path("out/ep"), Path("link/ep")):
+        assert path_from(out, Path("sft/policy")) == "../../sft/policy"
+    assert path_from(tmp_path, Path("/elsewhere/policy")) == "/elsewhere/policy"
 
 
 def test_a_missing_policy_is_named_as_one(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """SFT with TRL's real trainer on a very small model: learning, records, resuming, refusals."""
 
 import json
+import shutil
 from contextlib import contextmanager
 from dataclasses import fields
 
@@ -78,6 +79,7 @@ def test_a_run_writes_a_whole_policy_and_its_records(run, demonstrations, tiny_b
     lines = RunFolder(tmp_path / "run").metrics()
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
     assert lines[-1]["stage"] == "finished"
+    assert RunFolder(tmp_path / "run").result()["policy"] == "policy"
     mllm = load_mllm(policy)
     assert "<fast_0>" in mllm.tokenizer.get_vocab()
 
@@ -159,6 +161,20 @@ def test_unfinished_checkpoint_is_passed_over(tmp_path):
     (tmp_path / "notes.txt").touch()
     assert run.begin(Found.NOTHING) == (None, 0.0)  # with --overwrite
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_policy_that_a_kill_left_between_two_places_gets_its_own(tmp_path):
+    (tmp_path / "checkpoint-2").mkdir()
+    (tmp_path / "checkpoint-2" / "trainer_state.json").touch()
+    for name in ("policy.old", "policy.new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "roboalign.json").write_text(json.dumps({"name": name}))
+    RunFolder(tmp_path).begin(Found.UNFINISHED)
+    assert RunFolder(tmp_path).policy_record() == {"name": "policy.new"}
+    shutil.copytree(tmp_path / "policy", tmp_path / "policy.new")  # not whole: it is being written
+    (tmp_path / "policy.new" / "roboalign.json").write_text("{")
+    RunFolder(tmp_path).begin(Found.UNFINISHED)
+    assert RunFolder(tmp_path).policy_record() == {"name": "policy.new"}
 
 
 def test_time_budget_ends_the_run_and_the_schedule(run, tmp_path):

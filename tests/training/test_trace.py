@@ -27,7 +27,7 @@ from roboalign_training.trace import (
     TraceError,
     trace,
 )
-from roboalign_training.trace_step import OF_ANOTHER
+from roboalign_training.trace_step import OF_ANOTHER, Step
 
 
 @pytest.fixture
@@ -74,6 +74,41 @@ def test_any_file_of_it_will_do(lab):
     report.write_text(json.dumps({"policy": str(policy)}))
     assert trace(report).children[0].name == str(policy)
     assert trace(lab / "bags" / "ep0").kind == "bag"
+
+
+@pytest.mark.parametrize("named", ["policy", "sft/policy", "/gone/sft/policy"])
+def test_a_result_leads_to_the_policy_of_its_own_run(lab, monkeypatch, named):
+    """Older results name it as seen from the folder that the command was called in."""
+    result = lab / "sft" / "result.json"
+    result.write_text(json.dumps({"policy": named}))
+    elsewhere = lab / "elsewhere"
+    shutil.copytree(lab / "grpo", elsewhere / "sft")
+    for folder in (lab, elsewhere, elsewhere / "sft"):
+        monkeypatch.chdir(folder)
+        (step,) = trace(result).children
+        assert step.name == str(lab / "sft" / "policy"), folder
+
+
+def test_an_older_report_is_read_from_the_folder_of_its_command(lab, monkeypatch):
+    report = lab / "replayed" / "replay.json"
+    report.parent.mkdir()
+    report.write_text(json.dumps({"policy": "sft/policy"}))
+    assert trace(report).state == GONE
+    monkeypatch.chdir(lab)
+    assert [step.name for step in trace(report).children] == ["sft/policy"]
+    report.write_text(json.dumps({"policy": "../grpo/policy"}))
+    monkeypatch.chdir(lab / "sft" / "policy")
+    assert trace(report).children[0].name == str(lab / "grpo" / "policy")
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_the_last_line_has_the_worst_of_what_was_found_of_a_recording(later):
+    found = [f"{CHANGED}: no file-000.mp4", AS_IT_WAS]
+    steps = [
+        Step("episode", str(n), children=[Step(LEROBOT, "cubes", state=state)])
+        for n, state in enumerate(reversed(found) if later else found)
+    ]
+    assert trace_cli.summary(Step("data set", "data", children=steps)) == "1 source: 1 CHANGED"
 
 
 def test_changed_moved_and_missing_bags_are_told_apart(lab, capsys):

@@ -291,6 +291,15 @@ def test_grpo_says_whose_policy_it_kept():
     )
 
 
+def test_grpo_says_that_a_step_is_of_before_an_interruption():
+    result = {
+        "steps": 4, "samples": 8, "seconds": 3.0, "ended_by": "time", "reward": None,
+        "base": "out/sft/policy", "best_step": 5, "dev_scores": {"0": 0.5, "4": 0.4, "5": 0.6},
+    }  # fmt: skip
+    said = grpo.result_lines(result)[1]
+    assert "kept step 5 of before an interruption: score 0.600, the base's was 0.500" in said
+
+
 def test_scores_are_means():
     assert DevScore(0.25, 0.75, 4).score == 0.5
     assert np.isclose(DevScore(0.25, 0.75, 4).record()["dev_score"], 0.5)

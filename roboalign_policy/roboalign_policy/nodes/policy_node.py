@@ -18,7 +18,7 @@ from roboalign_msgs.msg import ActionChunk, PolicyStatus
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
-from roboalign_policy.core.drive_types import State
+from roboalign_policy.core.drive_types import End, State
 from roboalign_policy.core.hashing import short_name
 from roboalign_policy.core.instruction import instruction_fault
 from roboalign_policy.core.policy_parameters import PolicyParameters
@@ -63,10 +63,11 @@ class PolicyNode(LifecycleNode):
         self._enabled = self.parameters.enabled
         self._task, self._waits = "", _WAITS
         self._shown: Any = None
+        self._told_end: End | None = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._chunks = self.create_publisher(ActionChunk, "action_chunk", reliable_qos(10))
         self._reasonings = self.create_publisher(String, "~/reasoning", reliable_qos(10))
-        self._runs = RunPolicyServer(self, self._active_session, self._forget_task)
+        self._runs = RunPolicyServer(self, self._active_session, self._on_goal)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._report = PolicyReport(
             self, self._status_msg, self.parameters.status_period_s, self._runs.feedback
@@ -186,9 +187,10 @@ class PolicyNode(LifecycleNode):
             response.message = f"takes effect on activation; now: {self._why_inactive}"
         return response
 
-    def _forget_task(self) -> None:
+    def _on_goal(self) -> None:
         """A goal begins: what stood on the task topic before does not begin again after it."""
         self._task, self._waits = "", _WAITS
+        self._on_event()
 
     def _on_task(self, instruction: str) -> None:
         if self._runs.busy:
@@ -225,10 +227,11 @@ class PolicyNode(LifecycleNode):
         if session is None:
             return
         self._runs.check()
-        shown = (session.drive.state, session.drive.end)
+        shown = (session.drive.state, session.drive.end, self._runs.busy)
         if shown != self._shown:
             self._shown = shown
-            if (end := session.drive.end) is not None:
+            if (end := session.drive.end) is not None and end is not self._told_end:
+                self._told_end = end
                 text = f"run ended: {end.message or end.reason}"
                 self.get_logger().info(f"{text}; {end.chunks} chunks, {end.steps} steps")
             self._report.publish()

@@ -94,6 +94,7 @@ class RecordingPanel:
         self._asked, self._until_s, self._number = "", 0.0, 0
         self._starting: Step | None = None  # what is under way lets the arm move when it is done
         self._after: Step | None = None  # what the operator wants instead of that
+        self._left = False
         self._correct = correct
         self._policy: PolicyStatus | None = None
         self._policy_s = 0.0
@@ -136,7 +137,8 @@ class RecordingPanel:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.withdraw()
+        if not self._left:
+            self.withdraw()
         self._node.destroy_node()  # else its participant stays while anything refers to it
         rclpy.try_shutdown(context=self._context)
 
@@ -149,6 +151,7 @@ class RecordingPanel:
         Returns:
             What was not confirmed: the arm may still be driven, or the episode goes on.
         """
+        self._left = True
         faults, until_s = [], time.monotonic() + END_S
         if self._told:
             self._tell_task("")
@@ -157,12 +160,16 @@ class RecordingPanel:
                 "not all who listen to the task topic have confirmed the end of the instruction: "
                 "see whether a policy still drives"
             )
-        if self._starting is not None:
-            self._after = Step.DISCARD
-        while self.fresh and self.busy and time.monotonic() < until_s:
+        if self._starting is not None and self._after is None:
+            self._after = Step.PAUSE if self._starting is Step.RESUME else Step.DISCARD
+        while self.busy and time.monotonic() < until_s:
             self._executor.spin_once(timeout_sec=0.05)
         if self._episode:
             faults += self._end_unknown(self._episode, until_s)
+        elif self.busy:
+            faults.append(f"no answer to {self._asked}: see what the recorder records")
+        self.busy, self._starting, self._after = False, None, None
+        self._number += 1
         return faults
 
     def _end_unknown(self, episode: str, until_s: float) -> list[str]:
@@ -251,13 +258,14 @@ class RecordingPanel:
         """Do what the operator wants; what that was, None where it means nothing now."""
         paused = self.health is not None and self.health.paused
         step = step_for(ask, self.recording, paused)
-        if step is None:
-            return None
         if step in (*_ENDS, Step.REDO, Step.PAUSE) and self._told:
             self._tell_task("")  # at the key, whatever the recorder does
+        if self.busy and self._call_off(ask):
+            return None
+        if step is None:
+            return None
         if self.busy:
-            if not self._call_off(ask):
-                self.said.append(f"wait: no answer to {self._asked} yet")
+            self.said.append(f"wait: no answer to {self._asked} yet")
             return None
         if step is Step.QUIT:
             return step
@@ -271,7 +279,7 @@ class RecordingPanel:
                 "away, f ends it as a failure"
             )
         elif step in _MARKS and self._last == "":
-            self.said.append("the last episode was thrown away: there is nothing to judge")
+            self.said.append("nothing is left of the last episode: there is nothing to judge")
         elif step in (Step.PAUSE, Step.RESUME) and self._sim is not None:
             self.said.append("the simulated arm's expert knows no pause")
         elif not self.ready:
@@ -335,6 +343,7 @@ class RecordingPanel:
                 self.said.append(f"{what}: answered when nobody waited any more")
                 return False
             self.busy, self._starting = False, None
+            self._heard_s = time.monotonic()  # an answer is news, too: the health comes after it
             return True
 
         return wanted
@@ -349,9 +358,12 @@ class RecordingPanel:
         wanted = self._wait_for(f"{RECORDER}/{name}", starting)
 
         def answered(future: Any) -> None:
+            answer = future.result()
             if not wanted():
+                if name in ("stop_episode", "keep_last") and answer.ok:
+                    self._note_end(request.outcome, answer)
                 return
-            done(future.result())
+            done(answer)
             if self._after is not None and not self.busy:
                 step, self._after = self._after, None
                 if self._episode:
@@ -418,14 +430,20 @@ class RecordingPanel:
             self._sim.cancel()
 
     def _on_ended(self, outcome: str, answer: Any) -> None:
+        own = self._episode
         self._closed()
         if answer.ok:
-            self._last = "" if outcome == "discarded" else answer.episode_id
-        if not answer.ok:
-            self.said.append(answer.message)
-            if answer.episode_id:
-                self.finished[answer.episode_id] = answer.message
+            self._note_end(outcome, answer)
             return
+        self.said.append(answer.message)
+        if answer.episode_id:
+            self.finished[answer.episode_id], self._last = answer.message, ""
+        elif own:  # the recorder had ended it by itself
+            self.finished[own], self._last = "unknown", own
+
+    def _note_end(self, outcome: str, answer: Any) -> None:
+        """Note what became of an episode that has ended."""
+        self._last = "" if outcome == "discarded" else answer.episode_id
         if outcome == "discarded":
             self.said.append(f"{answer.episode_id}: thrown away")
             self.finished[answer.episode_id] = outcome

@@ -51,7 +51,7 @@ class RunPolicyServer:
         Args:
             node: the node that owns it.
             session: gives the session while the node is active, else None.
-            begins: called when a goal is taken.
+            begins: called when a goal has been taken.
         """
         self._node, self._session, self._begins = node, session, begins
         self._run: _Run | None = None
@@ -122,10 +122,10 @@ class RunPolicyServer:
         if self._run is not None:
             session.stop("preempted", "a newer goal took over")
             self.check()
-        self._begins()
         run = _Run(handle, Future(executor=self._node.executor), self._now_ns())
         self._run = run
         session.begin(goal.instruction.strip(), goal.max_chunks)
+        self._begins()
         end = await run.done
         if handle.is_cancel_requested:
             handle.canceled()

@@ -112,13 +112,14 @@ class _Work:
             )
             raise BagError(self._path, cause)
         base = made_with(self._target.contract.hash, self._target.recipe.to_dict())
-        folder = work_folder(self._target.out, list(bag.files), base)
+        source = self._base["source"]
+        folder = work_folder(self._target.out, list(bag.files), base, source)
         with self._hashing(bag, folder) as begun:
             if not begun:
                 return Converted(self._path, known=True, bag_sha256=bag.sha256)
             if (done := folder.result()) is not None:
-                return replace(_from_result(done), path=self._path)
-            balance = new_balance(bag, self._base["source"])
+                return replace(from_result(done), path=self._path)
+            balance = new_balance(bag, source)
             balance["unread_topics"] = dict(bag.foreign_topics())
             try:
                 self._episodes(bag, folder, balance)
@@ -147,9 +148,10 @@ class _Work:
         if held is not None or maybe_known or not big or self._pool.processes == 1:
             if held is not None and held != bag.sha256:
                 folder.empty()
-            folder.is_of(bag.sha256)
+            if begun := bag.sha256 not in self._target.known:
+                folder.is_of(bag.sha256)
             self._hash = lambda: bag.sha256
-            yield bag.sha256 not in self._target.known
+            yield begun
             return
         hashing = _Hashing(bag, folder)
         self._hash = hashing.result
@@ -215,7 +217,8 @@ def _to_result(done: Converted) -> dict:
     }
 
 
-def _from_result(found: dict) -> Converted:
+def from_result(found: dict) -> Converted:
+    """What became of a bag, as `WorkFolder.result` has it."""
     return Converted(
         Path(found["path"]),
         tuple(found["entries"]),

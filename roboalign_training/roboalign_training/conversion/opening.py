@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from roboalign_policy.core.contract import Contract
+from roboalign_training.conversion.leftovers import refuse_missing, sources_of
 from roboalign_training.conversion.target import VIDEOS
 from roboalign_training.conversion.work_folder import PARTS
 from roboalign_training.data.bags import read_bag
@@ -27,9 +28,21 @@ from roboalign_training.shared.differences import differences
 
 
 def checked_index(
-    out: Path, contract: Contract | None, bags: Sequence[str | Path], recipe: Recipe | None
+    out: Path,
+    contract: Contract | None,
+    bags: Sequence[str | Path],
+    recipe: Recipe | None,
+    again: Collection[str] = (),
 ) -> DatasetIndex:
-    """The index at `out`, or a new one; changes nothing. Errors are those of `build_dataset`."""
+    """The index at `out`, or a new one; changes nothing. Errors are those of `build_dataset`.
+
+    Args:
+        out: The data set.
+        contract: As of `build_dataset`.
+        bags: The bags that are given.
+        recipe: As of `build_dataset`.
+        again: Other sources that are read again, as entries name them.
+    """
     if not (out / INDEX).exists():
         _check_new(out)
         return DatasetIndex(out, contract or _first_contract(bags), (recipe or Recipe()).to_dict())
@@ -38,6 +51,7 @@ def checked_index(
         contract = index.contract
     rules = index.recipe if recipe is None else recipe.to_dict()
     refuse_other_making(out, (_named(index.contract), index.recipe), (_named(contract), rules))
+    refuse_missing(index, {*sources_of(bags, out), *again})
     return index
 
 

@@ -186,6 +186,7 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
             shares[path] = share
             progress.update(task, description=_short(path))
 
+        nothing = ""
         try:
             index = build_dataset(
                 bags,
@@ -199,10 +200,10 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
                 on_progress=tell,
             )
         except NothingFitError as error:
-            index, nothing = None, as_text(str(error))
-    if index is None:  # told below the bar, whose end writes a line
+            index, nothing = error.index, as_text(str(error))
+    if nothing:  # told below the bar, whose end writes a line
         console.print(f"[red]error:[/] {escape(nothing)}", soft_wrap=True)
-        return _end(done, None, args)
+        return _end(done, index, args)
     _say_reasons(done, index, console)
     for table in balance_tables([result.balance for result in done if result.balance]):
         print_whole(console, table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from os.path import relpath
 from pathlib import Path
 
@@ -14,20 +14,20 @@ from roboalign_training.conversion.entering import (
     remove_unnamed_videos,
 )
 from roboalign_training.conversion.leaving_out import reasons_of
+from roboalign_training.conversion.leftovers import enter_finished, forget_missing, sources_of
 from roboalign_training.conversion.memory import DEFAULT_BYTES, SEGMENT_BYTES, Budget
 from roboalign_training.conversion.opening import check_images, checked_index, refuse_other_making
 from roboalign_training.conversion.run import converted_bags
 from roboalign_training.conversion.target import Converted, Target
 from roboalign_training.conversion.work_folder import (
-    made_with,
-    remove_all,
+    remove_done,
     remove_unfitting,
     unfinished_bags,
 )
 from roboalign_training.data.errors import NoBagError, NothingFitError
 from roboalign_training.data.folders import as_text, recordings, storage_of
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
-from roboalign_training.data.index import DATA, LOCK, DatasetIndex, locked
+from roboalign_training.data.index import DATA, INDEX, LOCK, DatasetIndex, locked
 from roboalign_training.data.recipe import Recipe
 from roboalign_training.data.table import read_entry
 from roboalign_training.shared.places import DATASET, check_place
@@ -122,8 +122,8 @@ def build_dataset(
     Raises:
         OutputError: When `out` and a bag lie in each other, or it is another kind of result.
         DatasetError: When `out` holds a data set of another contract or recipe, when it would
-            hold no episode in the end (the text has the reasons), or when the counts of a bag and
-            of the data set do not agree.
+            hold no episode in the end (the text has the reasons), when it has lost the files of
+            episodes of other bags, or when the counts of a bag and of the data set do not agree.
         EpisodeError: When `contract` is None and no bag has one.
         ValueError: When `workers` or `max_memory` is too small.
     """
@@ -159,9 +159,9 @@ def _built(
         target = Target(out, index.contract, recipe, known, sources, budget)
         failed, entered = [], set()
         for done in converted_bags(list(map(Path, bags)), target, on_progress):
-            sha256 = (done.balance or {}).get("bag_sha256")
+            sha256 = done.bag_sha256 or (done.balance or {}).get("bag_sha256")
             if sha256 in entered:  # the same recording under another name
-                done = Converted(done.path, copy=True, bag_sha256=sha256)
+                done = Converted(done.path, known=done.known, copy=True, bag_sha256=sha256)
             else:
                 enter_episodes(index, done)
             entered |= {sha256} if sha256 else set()
@@ -176,14 +176,18 @@ def _built(
             e for e in index.skipped if e["bag_sha256"] or e["source"] not in named
         ] + failed
         if not index.episodes and not allow_empty:
-            remove_all(out)
+            if (out / INDEX).exists():  # an episode may have gone
+                index.save()
+            remove_done(index, sources_of(bags, out))
             reasons = reasons_of(index.skipped)
             why = "; ".join(map(str, reasons[:MOST_SAID]))
             if len(reasons) > MOST_SAID:
                 why += f"; and {len(reasons) - MOST_SAID} more reasons"
-            raise NothingFitError(out, f"no episode to put in it: {why or 'no bags given'}")
+            error = NothingFitError(out, f"no episode to put in it: {why or 'no bags given'}")
+            error.index = index
+            raise error
         index.save()
-        remove_all(out)
+        remove_done(index, sources_of(bags, out))
         remove_unnamed_videos(index)
         check_balance(index)
     return index
@@ -201,21 +205,40 @@ def append_bag(bag: str | Path, out: str | Path, contract: Contract | None = Non
 
 
 def open_index(
-    out: Path, contract: Contract | None, bags: Sequence[str | Path], recipe: Recipe | None
+    out: Path,
+    contract: Contract | None,
+    bags: Sequence[str | Path],
+    recipe: Recipe | None,
+    again: Collection[str] = (),
 ) -> DatasetIndex:
     """The data set at `out`, new where there is none, with every finished episode in its index.
 
-    Arguments and errors are those of `build_dataset`; the caller holds the lock.
+    The caller holds the lock.
+
+    Args:
+        out: As of `build_dataset`.
+        contract: As of `build_dataset`.
+        bags: As of `build_dataset`.
+        recipe: As of `build_dataset`.
+        again: Other sources that are read again, as entries name them: where files of theirs are
+            missing, these episodes are forgotten.
+
+    Raises:
+        DatasetError: As `build_dataset` does.
     """
-    return _opened(out, contract, bags, recipe)[0]
+    return _opened(out, contract, bags, recipe, again)[0]
 
 
 def _opened(
-    out: Path, contract: Contract | None, bags: Sequence[str | Path], recipe: Recipe | None
+    out: Path,
+    contract: Contract | None,
+    bags: Sequence[str | Path],
+    recipe: Recipe | None,
+    again: Collection[str] = (),
 ) -> tuple[DatasetIndex, frozenset[str]]:
     """As `open_index`; also the SHA-256 of all bags that need not be looked at again."""
-    index = checked_index(out, contract, bags, recipe)
-    saved = index.known_bags()
+    index = checked_index(out, contract, bags, recipe, again)
+    forgotten = forget_missing(index)
     left_out = {(e["source"], e["id"]) for e in index.skipped}
     # Files that an interrupted run finished are in no index yet.
     for path in sorted((out / DATA).glob("episode-*.parquet")):
@@ -229,8 +252,8 @@ def _opened(
         index.episodes.setdefault(entry["id"], listed(entry))
     for unfinished in (*(out / DATA).glob(".*"), *out.glob(".*.part")):
         unfinished.unlink()
-    remove_unfitting(out, made_with(index.contract.hash, index.recipe))
-    for name, entry in list(index.episodes.items()):
-        if not (out / entry["file"]).is_file():
-            del index.episodes[name]
-    return index, saved | (index.known_bags() - unfinished_bags(out))
+    # Of a bag with parts and without a sheet perhaps not all episodes have their places.
+    half = unfinished_bags(out)
+    remove_unfitting(index)
+    enter_finished(index, sources_of(bags, out))
+    return index, index.known_bags() - forgotten - (half - index.balance.keys())

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from roboalign_policy.core.git_lfs import pointer_fault
+
+if TYPE_CHECKING:
+    from roboalign_training.data.index import DatasetIndex
 
 RESCUE = "`roboalign recover` can rescue what is in it"
 HAND_IN = "with --definitions FOLDER"
@@ -77,7 +81,13 @@ class RefusedError(DatasetError):
 
 
 class NothingFitError(DatasetError):
-    """A data set that would hold no episode: all that was given was left out."""
+    """A data set that would hold no episode: all that was given was left out.
+
+    Attributes:
+        index: The data set without one, which says why; None where nobody tells.
+    """
+
+    index: DatasetIndex | None = None
 
 
 def _without(path: str, cause: str) -> str:

@@ -31,7 +31,13 @@ from roboalign_training.data.recovered import (
     room_for,
     undefined_types,
 )
-from roboalign_training.data.rescue_report import Recovery, Rescued, count_losses, nothing_reads
+from roboalign_training.data.rescue_report import (
+    Recovery,
+    Rescued,
+    count_losses,
+    nothing_reads,
+    rescued_topics,
+)
 from roboalign_training.data.salvage_mcap import McapSalvage
 from roboalign_training.data.salvage_sqlite import SqliteSalvage
 from roboalign_training.data.storage import StoredTopic
@@ -192,11 +198,12 @@ class _Work:
             if self.topics[topic].type == EPISODE_TYPE and BAG_INSTRUCTION not in custom:
                 self._read_marker(custom, data, definitions)
             writer.write(names[topic], log_ns, publish_ns, data)
-        promised = self._promised()
-        rescued = tuple(
-            Rescued(t.name, t.type, self.kept[t.name], self._lost(t.name, promised))
-            for t in sorted(self.topics.values(), key=lambda t: t.name)
-        )
+        types = {t.name: t.type for t in self.topics.values()}
+        promised, known = self._promised(), bool(self.losses)
+        rescued = rescued_topics(types, self.kept, promised, self.foreign, known)
+        if not known and (short := {t.name: t.lost for t in rescued if t.lost}):
+            cause = "fewer messages than it promises"
+            self.losses.append(Loss(self.damaged.name, 0, 0, cause, messages=short))
         count_losses(self.left_out, rescued, self.losses, len(self.damaged.missing))
         custom |= self._remarks(accept, undefined_types(self.topics.values(), written))
         finished = writer.finish(custom)
@@ -248,16 +255,10 @@ class _Work:
             if salvage.promised is None:
                 return None
             for number, count in salvage.promised.items():
-                if number in salvage.topics:
-                    total[salvage.topics[number].name] += count
+                topic = salvage.topics.get(number)
+                if number not in salvage.foreign:
+                    total[topic.name if topic else f"channel {number}"] += count
         return dict(total) if self.salvages and not self.damaged.missing else None
-
-    def _lost(self, name: str, promised: dict[str, int] | None) -> int | None:
-        if not self.losses:
-            return 0
-        if promised is not None and promised.get(name, 0) >= self.kept[name]:
-            return promised.get(name, 0) - self.kept[name]
-        return None
 
     def _remarks(self, accept: bool, undefined: dict[str, list]) -> dict[str, str]:
         """The entries by which the bag says that it was recovered."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,10 @@ from roboalign_training.shared.left_out import LeftOut
 
 @dataclass(frozen=True)
 class Rescued:
-    """One topic: messages kept, and lost; None where nothing says how many there were."""
+    """One topic: messages kept, and lost; None where nothing says how many there were.
+
+    Of one that is lost as a whole, nothing says the type: it is "".
+    """
 
     name: str
     type: str
@@ -27,7 +30,7 @@ class Recovery:
 
     Attributes:
         folder: The new bag.
-        topics: By name.
+        topics: By name; those that are lost as a whole among them.
         losses: What did not read.
         duration_s: s; time from its first to its last message.
         left_out: What is not in it: messages that were lost, topics that ROS 2 does not have.
@@ -42,6 +45,31 @@ class Recovery:
     existed: bool = False
 
 
+def rescued_topics(
+    types: Mapping[str, str],
+    kept: Mapping[str, int],
+    promised: Mapping[str, int] | None,
+    foreign: Collection[str],
+    damaged: bool,
+) -> tuple[Rescued, ...]:
+    """What became of each topic, by name.
+
+    Args:
+        types: The topics of the new bag, and their types.
+        kept: Messages in it by topic.
+        promised: Messages by topic that the recording held once; None where nothing says so.
+        foreign: Topics that ROS 2 does not have: they are counted on their own.
+        damaged: Whether a part is known that did not read.
+    """
+    found = []
+    for name in sorted({*types, *((promised or {}).keys() - set(foreign))}):
+        here, lost = kept.get(name, 0), None if damaged else 0
+        if promised is not None and promised.get(name, 0) >= here:
+            lost = promised.get(name, 0) - here
+        found.append(Rescued(name, types.get(name, ""), here, lost))
+    return tuple(found)
+
+
 def count_losses(
     left_out: LeftOut, rescued: Sequence[Rescued], losses: Sequence[Loss], missing: int
 ) -> None:
@@ -49,7 +77,7 @@ def count_losses(
 
     Args:
         left_out: Gets it.
-        rescued: The topics of the new bag.
+        rescued: What became of the topics.
         losses: What did not read, the files among them that are not there.
         missing: How many files that are.
     """

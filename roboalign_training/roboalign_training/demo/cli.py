@@ -71,10 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def result_lines(out: Path) -> list[str]:
     """Whose policy GRPO kept, and where everything stands."""
     result = json.loads((out / "grpo" / "result.json").read_text())
-    if result["best_step"] == 0:
+    best, steps = result["best_step"], result["steps"]
+    if best == 0:
         kept = "GRPO kept the SFT policy as it was: no step was better on held-out episodes"
     else:
-        kept = f"GRPO kept step {result['best_step']} of {result['steps']}"
+        kept = f"GRPO kept step {best} of {steps if best <= steps else 'before an interruption'}"
     return [kept, f"what the stages printed: {out / 'logs'}"]
 
 

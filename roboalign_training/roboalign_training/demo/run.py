@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from roboalign_training.demo.begun import check_begun
 from roboalign_training.demo.checks import check_options
 from roboalign_training.demo.plan import DemoConfig
 from roboalign_training.demo.stages import LOGS, OPTIONS, PRODUCTS, STAGES, Stage, write_json
@@ -19,6 +20,10 @@ from roboalign_training.shared.write_errors import writing
 StageFailed = ChildFailed
 
 
+class StageRefused(RuntimeError):
+    """A stage that cannot do with what those before it made; no refusal: the demo was begun."""
+
+
 def run_stages(config: DemoConfig, console: Console) -> Path:
     """Do every stage that is not done; results and seconds go to ``stages.json``.
 
@@ -26,10 +31,11 @@ def run_stages(config: DemoConfig, console: Console) -> Path:
         The folder of the demo.
 
     Raises:
-        ValueError: ``redo`` names no stage, a stage would refuse its options, or a finished one
-            was done with others.
+        ValueError: ``redo`` names no stage, a stage would refuse its options, or one was done or
+            begun with others.
         OutputError: another process is at it, or the folder holds what no demo made.
         StageFailed: a stage's command failed; running again goes on there.
+        StageRefused: a stage cannot do with what those before it made.
     """
     out = Path(config.out)
     check_options(config)
@@ -39,6 +45,7 @@ def run_stages(config: DemoConfig, console: Console) -> Path:
         raise ValueError(f"redo: found {unknown_stages}, expected some of {list(STAGES)}")
     forgotten = _following(config.redo)
     _check_options(config, out, {k: v for k, v in state.items() if k not in forgotten})
+    check_begun(config, out, [k for k in STAGES if k not in state and k not in forgotten])
     with writing(out, "the demo"):
         out.mkdir(parents=True, exist_ok=True)
     with only_writer(out):
@@ -66,6 +73,8 @@ def _do(
     try:
         with writing(out, f"stage {name}"):
             result = stage(config, out, console)
+    except ValueError as error:
+        raise StageRefused(f"{name}: {error}") from error
     finally:
         write_json(out / f".{name}.seconds", spent + time.monotonic() - started)
     state[name] = {

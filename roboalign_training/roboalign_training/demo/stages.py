@@ -25,6 +25,7 @@ from roboalign_training.demo.plan import (
 from roboalign_training.demo.progress import bags_done, steps_done, unknown
 from roboalign_training.evaluate.closed_loop import (
     DriveSettings,
+    Episode,
     episodes_of_suites,
     run_closed_loop,
     summarise,
@@ -38,11 +39,7 @@ LOGS = "logs"
 
 def record(config: DemoConfig, out: Path, console: Console) -> dict:
     """Expert demonstrations through the ROS nodes, one bag an episode."""
-    for name, count, seed in (
-        ("bags", config.episodes, RECORD_SEED),
-        ("bags-eval", config.open_loop_episodes, OPEN_LOOP_SEED),
-    ):
-        jobs = record_jobs(count, seed, config.action_noise)
+    for name, jobs in recordings(config).items():
         write_json(out / f"{name}.json", jobs)
         _module(
             "roboalign_training.nodes.record_worker",
@@ -51,10 +48,19 @@ def record(config: DemoConfig, out: Path, console: Console) -> dict:
             "--workers",
             config.workers,
             log=out / LOGS / "record.log",
-            count=bags_done(out / name, count),
+            count=bags_done(out / name, len(jobs)),
             console=console,
         )
     return {"episodes": len(list((out / "bags").glob("[!.]*")))}
+
+
+def recordings(config: DemoConfig) -> dict[str, list[dict]]:
+    """The demonstrations to record, by the name of the folder that their bags go to."""
+    noise = config.action_noise
+    return {
+        "bags": record_jobs(config.episodes, RECORD_SEED, noise),
+        "bags-eval": record_jobs(config.open_loop_episodes, OPEN_LOOP_SEED, noise),
+    }
 
 
 def record_jobs(count: int, first_seed: int, action_noise: float) -> list[dict]:
@@ -148,7 +154,7 @@ def open_loop(config: DemoConfig, out: Path, console: Console) -> dict:
 
 def closed_loop(config: DemoConfig, out: Path, console: Console) -> dict:
     """Base, SFT and SFT+GRPO drive the arm through policy_node, on the same unseen seeds."""
-    episodes = episodes_of_suites(SUITES, config.closed_loop_episodes, CLOSED_LOOP_SEED)
+    episodes = driven_episodes(config)
     settings = DriveSettings(workers=config.workers, replan_after_steps=config.replan_after_steps)
     return {
         arm: summarise(
@@ -158,6 +164,11 @@ def closed_loop(config: DemoConfig, out: Path, console: Console) -> dict:
         )
         for arm in ARMS
     }
+
+
+def driven_episodes(config: DemoConfig) -> list[Episode]:
+    """The episodes that each arm drives."""
+    return episodes_of_suites(SUITES, config.closed_loop_episodes, CLOSED_LOOP_SEED)
 
 
 def report(config: DemoConfig, out: Path, console: Console) -> dict:

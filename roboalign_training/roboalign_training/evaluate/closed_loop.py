@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from roboalign_training.evaluate.checks import check_driving, check_ros
 from roboalign_training.shared.json_lines import read_json_lines
 from roboalign_training.shared.outputs import judge, only_writer, remove
 from roboalign_training.shared.places import DRIVEN, check_place
@@ -106,24 +107,33 @@ def run_closed_loop(
 
     Raises:
         ModelError: the policy cannot be used, or is of another robot.
-        OutputError: ``out`` belongs to another policy or setting.
-        RuntimeError: the worker failed; what was finished is kept.
+        OutputError: ``out`` belongs to another policy or setting, or another process drives.
+        ValueError: a setting or seed that cannot be driven.
+        RuntimeError: there is no ROS, or the worker failed; what was finished is kept.
     """
     wanted = list(episodes)
+    check_driving(wanted, settings)
     check_place("--out", out, DRIVEN, [("--policy", policy)])
     run = describe_run(policy, settings)
-    finished = read_results(out)
-    missing = [episode for episode in wanted if episode not in finished]
-    judge(out, RUN, run, PRODUCTS, finished=not missing, overwrite=overwrite)
-    if overwrite:
-        remove(out, PRODUCTS)
-        finished, missing = {}, wanted
-    if missing:
+
+    def missing() -> list[Episode]:
+        """What is still to be driven."""
+        finished = {} if overwrite else read_results(out)
+        left = [episode for episode in wanted if episode not in finished]
+        judge(out, RUN, run, PRODUCTS, finished=not left, overwrite=overwrite)
+        return left
+
+    if missing():
+        check_ros()
         with writing(out, "results"):
             out.mkdir(parents=True, exist_ok=True)
             with only_writer(out):
-                _drive(policy, missing, out, settings, run, console)
-        finished = read_results(out)
+                left = missing()  # another process may have driven meanwhile
+                if overwrite:
+                    remove(out, PRODUCTS)
+                if left:
+                    _drive(policy, left, out, settings, run, console)
+    finished = read_results(out)
     return [finished[episode] for episode in wanted]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from roboalign_policy.core.contract import load_contract
 from roboalign_training.data.bags import read_bag
 from roboalign_training.data.definition_folder import add_definitions
 from roboalign_training.data.episodes import bag_contract
+from roboalign_training.evaluate.checks import check_ros
 from roboalign_training.evaluate.replay import (
     ANSWERS,
     JOB,
@@ -125,7 +127,7 @@ def replay(
     Raises:
         OutputError: another replay is in `out`.
         ValueError: bag, contract or checkpoint cannot be used, or do not fit each other.
-        RuntimeError: the live half failed; its error was printed.
+        RuntimeError: there is no ROS, or the live half failed; its error was printed.
     """
     # Here, so that a wrong option is told without waiting for torch.
     from roboalign_policy.models.checkpoint import check_same_robot, read_checkpoint
@@ -142,18 +144,24 @@ def replay(
     check_place("--out", out, REPLAY, [("the recording", bag_path), ("--policy", checkpoint)])
     job = make_job(recording, checkpoint, parts.hash, settings)
     done = out / REPORT
-    found = judge(
-        out, JOB, job, PRODUCTS,
-        finished=done.is_file(), overwrite=overwrite, ignored=("bag", "policy"),
-    )  # fmt: skip
-    if found is Found.FINISHED:
-        print("roboalign replay: made before; nothing was changed", file=sys.stderr)
-        report = json.loads(done.read_text("utf-8"))
-        return report, report["identity"].get("fault", "")
-    with writing(out, "the replay"):
-        out.mkdir(parents=True, exist_ok=True)
-        with only_writer(out):
-            return _replay(recording, rows, checkpoint, out, settings, job)
+
+    def made_before() -> bool:
+        """Whether this very replay is there."""
+        return Found.FINISHED is judge(
+            out, JOB, job, PRODUCTS,
+            finished=done.is_file(), overwrite=overwrite, ignored=("bag", "policy"),
+        )  # fmt: skip
+
+    if not made_before():
+        check_ros()
+        with writing(out, "the replay"):
+            out.mkdir(parents=True, exist_ok=True)
+            with only_writer(out):
+                if not made_before():  # another process may have made it meanwhile
+                    return _replay(recording, rows, checkpoint, out, settings, job)
+    print("roboalign replay: made before; nothing was changed", file=sys.stderr)
+    report = {**json.loads(done.read_text("utf-8")), "out": str(out)}
+    return report, report["identity"].get("fault", "")
 
 
 def _replay(
@@ -172,13 +180,21 @@ def _replay(
     report = replay_report.make_report(recording, rows, live, identity, policy.tokens_of, settings)
     report["identity"]["fault"] = identity.fault
     report = {
-        "policy": str(checkpoint), "policy_hash": job["policy_hash"], "out": str(out), **report
+        "policy": path_from(out, checkpoint), "policy_hash": job["policy_hash"], "out": str(out),
+        **report,
     }  # fmt: skip
     replay_report.plot_actions(out / ACTIONS_PNG, recording, rows, live)
     replay_report.plot_errors(out / ERRORS_PNG, robot, report)
     # Last: where it is, the replay is whole.
     (out / REPORT).write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     return report, identity.fault
+
+
+def path_from(folder: Path, path: Path) -> str:
+    """A path as it stands in a file of a folder: relative to that, in another tree absolute."""
+    here, there = folder.resolve(), path.resolve()
+    apart = os.path.commonpath([here, there]) == here.anchor
+    return str(there) if apart else os.path.relpath(there, here)
 
 
 def make_job(

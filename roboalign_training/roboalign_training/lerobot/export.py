@@ -24,6 +24,7 @@ from roboalign_training.lerobot.partial import partial_folder, partial_path
 from roboalign_training.lerobot.passport import load_passport
 from roboalign_training.shared.differences import differences
 from roboalign_training.shared.left_out import LeftOut
+from roboalign_training.shared.outputs import refuse_link
 from roboalign_training.shared.places import LEROBOT, check_place
 
 _REPLACED = "replaced"
@@ -76,7 +77,8 @@ def export_dataset(
             file: data, and the video of each stream.
 
     Raises:
-        OutputError: When `out` and the data set lie in each other, or it is another result.
+        OutputError: When `out` and the data set lie in each other, when it is another result, or
+            a link to where nothing is made yet.
         DatasetError: When the data set is damaged or cannot be said in LeRobot's format, or `out`
             is there and is anything but the same export, whole, or with `overwrite` no export of
             ours, or one with other files in it.
@@ -101,6 +103,7 @@ def export_dataset(
     if done.existed and not partial_path(out).exists():
         _count_gaps(index, done)
         return done
+    refuse_link(out)
     with partial_folder(out) as folder:
         # Perhaps it was made in between.
         done.existed = _is_there(out, identity, overwrite)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from os.path import relpath
 from pathlib import Path
 
 from roboalign_policy.core.contract import Contract
@@ -102,7 +103,8 @@ def import_dataset(
         )
     fmap = make_map(contract, source, maps, renames, gains)
     with target_folder(out):
-        index = open_index(out, contract, (), _recipe(out, passport, recipe))
+        again = [relpath(source.folder, out)]  # its episodes whose files are missing come anew
+        index = open_index(out, contract, (), _recipe(out, passport, recipe), again)
         if index.recipe["images"] not in (AUTO, PNG):
             raise RefusedError(
                 out,

@@ -104,10 +104,9 @@ def _is_divided_otherwise(spans: Sequence[Span], times_s: np.ndarray, fps: float
 def _count_fault(spans: Sequence[Span], times_s: np.ndarray, fps: float) -> str:
     """Why it cannot be told which images are whose in a whole video, by how many it has; or "".
 
-    Beyond the last episode's end there may be a whole one that is not listed, as long as most,
-    and a video may end
-    where an episode does. A few images more or less are missing or too many anywhere before that,
-    and every image behind is of the frame before or after.
+    Beyond the last episode's end there may be a whole one that is not listed, of as many frames as
+    the median, and a video may end where an episode does. A few images more or less are missing or
+    too many anywhere before that, and every image behind is of the frame before or after.
     """
     end_s = float(times_s[-1]) + 1 / fps
     last = max(spans, key=lambda span: _end_s(span, fps))

@@ -1,0 +1,69 @@
+"""What stages that were interrupted left: whether it is of the options of this call.
+
+All bags of a recording are converted, and all results of an arm are reported: of other options,
+they would be told as those of this call.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from roboalign_training.demo.plan import ARMS, DemoConfig
+from roboalign_training.demo.stages import driven_episodes, recordings
+from roboalign_training.evaluate.closed_loop import read_results
+
+
+def check_begun(config: DemoConfig, out: Path, stages: Iterable[str]) -> None:
+    """Refuse to go on with stages that were begun with other options; changes nothing.
+
+    Args:
+        config: of this call.
+        out: folder of the demo.
+        stages: names of those that are neither finished nor to be done again.
+
+    Raises:
+        ValueError: naming the file and what differs.
+    """
+    checks = {"record": _recording_fault, "closed_loop": _driving_fault}
+    for name in stages:
+        if fault := checks.get(name, lambda config, out: "")(config, out):
+            raise ValueError(f"{fault}: add --redo {name}, or choose another --out")
+
+
+def _recording_fault(config: DemoConfig, out: Path) -> str:
+    for name, jobs in recordings(config).items():
+        path = out / f"{name}.json"
+        if (out / name).exists() and (found := _read(path)) != jobs:
+            return f"{path}: recording was begun with {_differing(found, jobs)}"
+    return ""
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The episodes of a recording; none where the file is missing or damaged."""
+    try:
+        jobs = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return jobs if isinstance(jobs, list) else []
+
+
+def _differing(found: list[dict[str, Any]], jobs: list[dict[str, Any]]) -> str:
+    if len(found) != len(jobs):
+        return f"{len(found)} episodes, expected {len(jobs)}"
+    at = next(at for at, job in enumerate(jobs) if found[at] != job)
+    return f"episode {at} {found[at]}, expected {jobs[at]}"
+
+
+def _driving_fault(config: DemoConfig, out: Path) -> str:
+    wanted = set(driven_episodes(config))
+    for arm in ARMS:
+        folder = out / "closed_loop" / arm
+        if others := read_results(folder).keys() - wanted:
+            return (
+                f"{folder}: driving was begun with {len(others)} episodes that are not among "
+                f"those of closed_loop_episodes {config.closed_loop_episodes}"
+            )
+    return ""
