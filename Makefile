@@ -32,13 +32,14 @@ install/.built: .venv/roboalign.env $(BUILD_INPUTS)
 
 build: install/.built ## colcon build of the three packages
 
-# Three lanes of about the same length side by side: one computes, and two start nodes, which wait more
-# than they compute; each of these has a part of tests/ros by the first letters (record_ in the first).
+# Four lanes side by side: two compute, and give way to the two that start nodes, which wait more than
+# they compute and are held to times; each of these has a part of tests/ros by the first letters
+# (record_ in the first).
 define colcon_test
-colcon --log-base log/test/$(1) test --test-result-base log/test/$(1) --packages-select $(2)
+$(3) colcon --log-base log/test/$(1) test --test-result-base log/test/$(1) --packages-select $(2)
 endef
-LEARNING := $(call colcon_test,learning,roboalign_training)
-UNITS := $(call colcon_test,units,roboalign_policy) --pytest-args \
+LEARNING := $(call colcon_test,learning,roboalign_training,nice -n 5)
+UNITS := $(call colcon_test,units,roboalign_policy,nice -n 5) --pytest-args \
     --ignore-glob '$(CURDIR)/tests/launch/*' --ignore-glob '$(CURDIR)/tests/ros/*'
 NODES_1 := $(call colcon_test,nodes_1,roboalign_policy) --pytest-args \
     --ignore-glob '$(CURDIR)/tests/policy/*' --ignore-glob '$(CURDIR)/tests/ros/test_[!a-pr]*' \
@@ -51,12 +52,12 @@ NODES_2 := $(call colcon_test,nodes_2,roboalign_policy) --pytest-args \
 test: build ## every test, through colcon test; ends with "N passed, N failed, N skipped"
 	@rm -rf log/test && mkdir -p log/test
 	@$(WITH_ENV) { \
-	    { status=0; $(LEARNING) || status=$$?; $(UNITS) || status=$$?; exit $$status; } \
-	        > log/test/first_lane.txt 2>&1 & first=$$!; \
-	    $(NODES_1) > log/test/second_lane.txt 2>&1 & second=$$!; \
+	    $(LEARNING) > log/test/learning_lane.txt 2>&1 & learning=$$!; \
+	    $(UNITS) > log/test/units_lane.txt 2>&1 & units=$$!; \
+	    $(NODES_1) > log/test/nodes_1_lane.txt 2>&1 & nodes=$$!; \
 	    status=0; $(NODES_2) || status=$$?; \
-	    wait $$first || status=$$?; wait $$second || status=$$?; \
-	    cat log/test/first_lane.txt log/test/second_lane.txt; \
+	    wait $$learning || status=$$?; wait $$units || status=$$?; wait $$nodes || status=$$?; \
+	    cat log/test/learning_lane.txt log/test/units_lane.txt log/test/nodes_1_lane.txt; \
 	    $(PYTHON) scripts/summarise_tests.py $(RESULTS) && exit $$status; }
 
 test-busy: build ## make test beside three busy loops: tests hold on a machine that is busy
