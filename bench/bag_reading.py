@@ -22,7 +22,7 @@ import numpy as np
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
 
-from roboalign_training.data.bags import read_bag
+from roboalign_training.bags.bags import read_bag
 
 WIDTH, HEIGHT, CAMERAS, CAMERA_HZ, JOINTS_HZ = 640, 480, 3, 30, 500
 JOINT_BYTES = 400

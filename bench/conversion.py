@@ -43,8 +43,8 @@ LIMIT = """
 import sys
 from mcap.reader import make_reader
 from rosbags.typesys import Stores, get_typestore
-from roboalign_policy.core.images import image_from_msg
-from roboalign_training.data.png import encode_png
+from roboalign_policy.core.messages.images import image_from_msg
+from roboalign_training.images.png import encode_png
 path, every, encode = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "encode"
 store, seen, size, used = get_typestore(Stores.ROS2_JAZZY), {}, 0, 0
 with open(path, "rb") as stream:

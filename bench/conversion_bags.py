@@ -11,7 +11,7 @@ from mcap.writer import CompressionType, Writer
 from PIL import Image
 from rosbags.typesys import Stores, get_typestore
 
-from roboalign_policy.core.contract import Contract, contract_from_dict, load_contract
+from roboalign_policy.core.contract.contract import Contract, contract_from_dict, load_contract
 
 WIDTH, HEIGHT, CAMERA_HZ, JOINTS_HZ, COMMAND_HZ, RATE_HZ = 640, 480, 30, 500, 50, 10
 _PICTURES = 48  # different ones a camera

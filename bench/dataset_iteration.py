@@ -25,9 +25,9 @@ import numpy as np
 from conversion_bags import JPEG, bench_contract, write_bag
 from intervals import interval, shown
 
-from roboalign_training.data.dataset import build_dataset
+from roboalign_training.conversion.build import build_dataset
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
-from roboalign_training.data.recipe import Recipe
+from roboalign_training.episodes.recipe import Recipe
 
 WANTED = 0.9
 

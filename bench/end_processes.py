@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from roboalign_policy.core.ending import ENDS_WITH, ends_with_this_process
+from roboalign_policy.core.host.ending import ENDS_WITH, ends_with_this_process
 
 _KEPT = 2000
 
@@ -54,7 +54,7 @@ class Up:
 
     def __init__(self, parameters: object) -> None:
         """Of the contract that the node was given."""
-        from roboalign_policy.core.contract import load_contract
+        from roboalign_policy.core.contract.contract import load_contract
 
         self.contract = load_contract(parameters.contract)
         self.horizon, self.dims = self.contract.action.horizon, len(self.contract.action.dims)
@@ -70,7 +70,7 @@ class Up:
 
 def patient_contract(path: Path, patience: float) -> str:
     """Write sim_panda with streams that may be so many times older; its path."""
-    from roboalign_policy.core.contract import contract_from_dict, load_contract
+    from roboalign_policy.core.contract.contract import contract_from_dict, load_contract
 
     data = load_contract("sim_panda").to_dict()
     for stream in data["observations"]:
@@ -82,7 +82,7 @@ def patient_contract(path: Path, patience: float) -> str:
 
 
 def _drive(arguments: list[str]) -> int:
-    from roboalign_policy.nodes.policy_node import PolicyNode
+    from roboalign_policy.nodes.policy.policy_node import PolicyNode
     from roboalign_policy.nodes.spinning import run_node
 
     sys.argv += ["--ros-args", "-p", "autostart:=true", "-p", "enabled:=true", *arguments]
@@ -139,8 +139,8 @@ class Watcher:
 
     def record(self, timeout_s: float) -> None:
         """Record one demonstration; its bag is closed when this returns."""
-        from roboalign_policy.core.contract import load_contract
-        from roboalign_policy.nodes.record_client import RecordClient, RecordJob
+        from roboalign_policy.core.contract.contract import load_contract
+        from roboalign_policy.nodes.clients.record_client import RecordClient, RecordJob
 
         client = RecordClient(self._context, load_contract("sim_panda"), "")
         try:

@@ -13,7 +13,7 @@ from typing import Any
 
 from end_processes import Watcher, starter
 
-from roboalign_policy.core.shared_memory import abandoned, files_of, remove
+from roboalign_policy.core.host.shared_memory import abandoned, files_of, remove
 
 END_S = 60.0
 

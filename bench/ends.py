@@ -31,8 +31,8 @@ from end_trial import Trial
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from roboalign_policy.core.host_facts import free_domains
-from roboalign_training.statistics import wilson_interval
+from roboalign_policy.core.host.facts import free_domains
+from roboalign_training.shared.statistics import wilson_interval
 
 HERE = Path(__file__).resolve()
 NODES = "roboalign_policy.nodes"

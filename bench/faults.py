@@ -34,7 +34,7 @@ from fault_campaign.report import failures, kind_record, machine, save, table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from roboalign_policy.core.host_facts import free_domains
+from roboalign_policy.core.host.facts import free_domains
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,21 +22,21 @@ import torch
 from scipy.spatial.transform import Rotation
 from scipy.stats import binomtest
 
-from roboalign_policy.core.blend import make_fade
 from roboalign_policy.core.candidate import CandidateKind
-from roboalign_policy.core.drive import Drive
-from roboalign_policy.core.drive_types import DriveSettings
-from roboalign_policy.core.executor import ActionSpace
-from roboalign_policy.core.frames import Frame
-from roboalign_policy.core.gate_watch import NO_GATE
-from roboalign_policy.core.pacing import Pace
-from roboalign_policy.core.realtime import Realtime, Seen
-from roboalign_policy.core.setpoints import make_set_points
+from roboalign_policy.core.drive.chunk_buffer import ActionSpace
+from roboalign_policy.core.drive.cross_fade import make_fade
+from roboalign_policy.core.drive.drive import Drive
+from roboalign_policy.core.drive.gate_watch import NO_GATE
+from roboalign_policy.core.drive.pacing import Pace
+from roboalign_policy.core.drive.realtime import Realtime, Seen
+from roboalign_policy.core.drive.setpoints import make_set_points
+from roboalign_policy.core.drive.types import DriveSettings
+from roboalign_policy.core.frames.frames import Frame
 from roboalign_policy.models.policy import MLLMPolicy
 from roboalign_policy.sim import SUITES, make_env
-from roboalign_training.demo.plan import DEVELOPMENT_SEED
 from roboalign_training.evaluate.closed_loop import Episode, episodes_of_suites
-from roboalign_training.statistics import wilson_interval
+from roboalign_training.evaluate.seeds import DEVELOPMENT_SEED
+from roboalign_training.shared.statistics import wilson_interval
 
 TICK_S = 0.001
 LOCKSTEP = "lockstep"

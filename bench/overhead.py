@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from roboalign_policy.core.host_facts import free_domains
+from roboalign_policy.core.host.facts import free_domains
 
 PARTS = Path(__file__).with_name("overhead_processes.py")
 LIMIT_MS = 10.0
@@ -67,7 +67,7 @@ class Run:
 
     def suite(self, number: int) -> dict:
         """A block of policy_node and safety_gate_node; figures by stage, ms."""
-        from roboalign_policy.nodes.gate_client import GateClient
+        from roboalign_policy.nodes.clients.gate_client import GateClient
         from roboalign_policy.nodes.node_process import NodeProcess
 
         report = self.folder / f"report-{number}.json"
@@ -78,7 +78,7 @@ class Run:
             "report_file": str(report),
         }
         gate = NodeProcess(
-            "roboalign_policy.nodes.safety_gate_node", parameters, self.folder / "gate.log"
+            "roboalign_policy.nodes.gate.safety_gate_node", parameters, self.folder / "gate.log"
         )
         options = [f"{key}:={json.dumps(value)}" for key, value in POLICY.items()]
         options.append(f"contract:={self.contract}")

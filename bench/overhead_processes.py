@@ -112,8 +112,8 @@ def controller() -> None:
 
 def policy() -> None:
     """policy_node around a policy that answers at once."""
-    from roboalign_policy.core.contract import load_contract
-    from roboalign_policy.nodes.policy_node import PolicyNode
+    from roboalign_policy.core.contract.contract import load_contract
+    from roboalign_policy.nodes.policy.policy_node import PolicyNode
     from roboalign_policy.nodes.spinning import run_node
 
     class Instant:

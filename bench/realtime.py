@@ -42,9 +42,9 @@ from std_srvs.srv import SetBool, Trigger
 from roboalign_policy.ros.qos import reliable_qos
 from roboalign_policy.ros.stamps import stamp_to_ns
 from roboalign_policy.sim import SUITES
-from roboalign_training.demo.plan import CLOSED_LOOP_SEED
 from roboalign_training.evaluate.closed_loop import Episode, episodes_of_suites, read_results
-from roboalign_training.statistics import wilson_interval
+from roboalign_training.evaluate.seeds import CLOSED_LOOP_SEED
+from roboalign_training.shared.statistics import wilson_interval
 
 START_S, ANSWER_S, REPEAT_S, STOP_S = 120.0, 20.0, 1.0, 20.0
 EPISODE_S = 120.0  # an episode that takes longer is none

@@ -39,12 +39,13 @@ from mcap.stream_reader import StreamReader, breakup_chunk
 from recording_processes import contract
 from roboalign_msgs.srv import StartEpisode, StopEpisode
 
-from roboalign_policy.core.host_facts import free_domains
-from roboalign_policy.core.shared_memory import abandoned, remove, shared_memory_files
+from roboalign_policy.core.host.facts import free_domains
+from roboalign_policy.core.host.shared_memory import abandoned, remove, shared_memory_files
 from roboalign_policy.nodes.node_process import NodeProcess
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.errors import BagError
-from roboalign_training.data.recovery import recover
+from roboalign_policy.nodes.start import module_of
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.errors import BagError
+from roboalign_training.bags.rescue.recovery import recover
 
 PARTS = Path(__file__).with_name("recording_processes.py")
 EPISODE_S, LATEST_S = 0.8, 4.0
@@ -190,7 +191,7 @@ def one(folder: Path, number: int, after_s: float) -> dict:
     robot = folder / "cameras.yaml"
     robot.write_text(yaml.safe_dump(contract()), encoding="utf-8")
     parameters = {"contract": str(robot), "bag_dir": str(bags), "min_free_mb": 0}
-    recorder = NodeProcess("roboalign_policy.nodes.recorder_node", parameters, folder / "log")
+    recorder = NodeProcess(module_of("recorder_node"), parameters, folder / "log")
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=domain)
     operator = Operator(context)

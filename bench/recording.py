@@ -30,7 +30,7 @@ import yaml
 from mcap.exceptions import McapError
 from mcap.reader import make_reader
 
-from roboalign_policy.core.host_facts import free_domains
+from roboalign_policy.core.host.facts import free_domains
 
 PARTS = Path(__file__).with_name("recording_processes.py")
 TICKS_HZ = os.sysconf("SC_CLK_TCK")
@@ -76,16 +76,15 @@ class Run:
 
     def recorder(self) -> dict:
         """recorder_node with its defaults."""
-        from roboalign_policy.core.operator_keys import Ask
-        from roboalign_policy.core.task_list import Task, TaskList
+        from roboalign_policy.core.recording.operator_keys import Ask
+        from roboalign_policy.core.recording.task_list import Task, TaskList
+        from roboalign_policy.nodes.clients.recording_panel import RecordingPanel
         from roboalign_policy.nodes.node_process import NodeProcess
-        from roboalign_policy.nodes.recording_panel import RecordingPanel
+        from roboalign_policy.nodes.start import module_of
 
         bags = self.folder / "recorder"
         parameters = {"contract": str(self.contract), "bag_dir": str(bags)}
-        node = NodeProcess(
-            "roboalign_policy.nodes.recorder_node", parameters, self.folder / "recorder.log"
-        )
+        node = NodeProcess(module_of("recorder_node"), parameters, self.folder / "recorder.log")
         try:
             with RecordingPanel(TaskList([Task("stay")])) as panel:
                 until(panel, lambda: panel.ready)

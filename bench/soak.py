@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from roboalign_policy.core.host_facts import free_domains
+from roboalign_policy.core.host.facts import free_domains
 
 SAMPLE_S = 5.0
 LIMIT_MB_PER_H = 5.0
@@ -84,8 +84,8 @@ def main() -> int:
     os.environ["ROS_DOMAIN_ID"] = str(*free_domains(range(11, 101), 1))
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from roboalign_policy.nodes.clients.rollout_client import RolloutJob, run_rollouts
     from roboalign_policy.nodes.node_process import NodeProcess
-    from roboalign_policy.nodes.rollout_client import RolloutJob, run_rollouts
     from roboalign_policy.sim import SUITES
 
     policy = {

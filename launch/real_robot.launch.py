@@ -18,9 +18,9 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from roboalign_policy.core.ending import ENDS_WITH, ends_with_this_process
-from roboalign_policy.core.launch_check import arguments_given_to, check_arguments
-from roboalign_policy.core.policy_place import find_policy
+from roboalign_policy.core.host.ending import ENDS_WITH, ends_with_this_process
+from roboalign_policy.core.parameters.launch_check import arguments_given_to, check_arguments
+from roboalign_policy.core.policy.default_place import find_policy
 
 FILES = ("params", "gate_params")  # arguments that name a parameter file
 

@@ -9,8 +9,8 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from roboalign_policy.core.ending import ENDS_WITH, ends_with_this_process
-from roboalign_policy.core.launch_check import arguments_given_to, check_arguments
+from roboalign_policy.core.host.ending import ENDS_WITH, ends_with_this_process
+from roboalign_policy.core.parameters.launch_check import arguments_given_to, check_arguments
 
 FILES = ("params",)  # arguments that name a parameter file
 

@@ -6,7 +6,7 @@ from launch.conditions import IfCondition
 from launch.substitutions import EqualsSubstitution, LaunchConfiguration, OrSubstitution
 from launch_ros.actions import Node
 
-from roboalign_policy.core.ending import ENDS_WITH, ends_with_this_process
+from roboalign_policy.core.host.ending import ENDS_WITH, ends_with_this_process
 
 
 def generate_launch_description():

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from bag_damage.bases import Base
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.errors import BagError
-from roboalign_training.data.recovery import recover
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.errors import BagError
+from roboalign_training.bags.rescue.recovery import recover
 
 METADATA_SHARE = 0.15
 """Share of the cases in which metadata.yaml is damaged, where there is one."""

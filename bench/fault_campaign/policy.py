@@ -24,9 +24,9 @@ from fault_campaign.contracts import (
 )
 from fault_campaign.control import serve
 from fault_campaign.motion import joint_targets, twist_steps
-from roboalign_policy.core.contract import load_contract
-from roboalign_policy.core.prediction import OK, UNDECODABLE, Prediction
-from roboalign_policy.nodes.policy_node import PolicyNode
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.core.policy.prediction import OK, UNDECODABLE, Prediction
+from roboalign_policy.nodes.policy.policy_node import PolicyNode
 from roboalign_policy.nodes.spinning import run_node
 
 REMOTE_VARIABLE = "FAULT_CAMPAIGN_SERVER"  # ws:// address; unset: the policy is in this process

@@ -16,7 +16,7 @@ from typing import Any
 from fault_campaign.kind import BOUND_S, Kind
 from fault_campaign.measures import percentile
 from fault_campaign.verdict import NEVER, SILENCE, STOP
-from roboalign_training.statistics import wilson_interval
+from roboalign_training.shared.statistics import wilson_interval
 
 _PACKAGES = ("rclpy", "numpy", "websockets")
 

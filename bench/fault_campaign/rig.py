@@ -22,11 +22,16 @@ from fault_campaign.operator_node import Operator
 from fault_campaign.patience import patience
 from fault_campaign.policy import REMOTE_VARIABLE
 from fault_campaign.server import PORT_VARIABLE
-from roboalign_policy.core.ending import ENDS_WITH
-from roboalign_policy.core.shared_memory import abandoned, files_of, remove, shared_memory_files
+from roboalign_policy.core.host.ending import ENDS_WITH
+from roboalign_policy.core.host.shared_memory import (
+    abandoned,
+    files_of,
+    remove,
+    shared_memory_files,
+)
 from roboalign_policy.nodes.node_process import NodeProcess, NodeProcessError
 
-GATE_MODULE = "roboalign_policy.nodes.safety_gate_node"
+GATE_MODULE = "roboalign_policy.nodes.gate.safety_gate_node"
 START_S, _END_S = 40.0, 5.0
 POLICY_PARAMETERS = {
     "autostart": True,

@@ -35,7 +35,7 @@ from fault_campaign.contracts import (
 )
 from fault_campaign.control import serve
 from fault_campaign.motion import home, way_out
-from roboalign_policy.core.contract import load_contract
+from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.conversions import joint_state_to_msg, pose_to_msg
 from roboalign_policy.ros.definitions import message_class

@@ -30,7 +30,7 @@ from fault_campaign.contracts import (
 from fault_campaign.control import serve
 from fault_campaign.motion import home, joint_targets, twist_steps
 from roboalign_policy.core.candidate import Candidate, CandidateKind
-from roboalign_policy.core.contract import load_contract
+from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.candidate_msgs import candidate_to_msg
 from roboalign_policy.ros.qos import qos_from_contract, reliable_qos

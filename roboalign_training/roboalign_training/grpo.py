@@ -20,24 +20,24 @@ from trl import GRPOConfig, GRPOTrainer
 
 from roboalign_policy.core.git_lfs import pointer_fault
 from roboalign_policy.models.loading import count_fast_tokens, load_mllm
-from roboalign_training.arguments import ConfigError, GrpoArguments, Stopped, require
-from roboalign_training.collate import PromptCollator
-from roboalign_training.demonstrations import (
+from roboalign_training.learning.arguments import ConfigError, GrpoArguments, Stopped, require
+from roboalign_training.learning.collate import PromptCollator
+from roboalign_training.learning.demonstrations import (
     Demonstrations,
     check_instructions,
     dataset_hashes,
     load_demonstrations,
 )
-from roboalign_training.dev_score import DevScore, dev_frames, score_frames
-from roboalign_training.library_log import library_log
-from roboalign_training.mixture import grpo_dataset, split_episodes
-from roboalign_training.rewards import format_reward, prefix_accuracy_reward
-from roboalign_training.run_callback import RunCallback, is_quiet, stop_on_signal
-from roboalign_training.run_folder import RunFolder
-from roboalign_training.run_record import save_policy, tame
+from roboalign_training.learning.dev_score import DevScore, dev_frames, score_frames
+from roboalign_training.learning.mixture import grpo_dataset, split_episodes
+from roboalign_training.learning.rewards import format_reward, prefix_accuracy_reward
+from roboalign_training.learning.run_callback import RunCallback, is_quiet, stop_on_signal
+from roboalign_training.learning.run_folder import RunFolder
+from roboalign_training.learning.run_record import save_policy, tame
+from roboalign_training.learning.training_options import parse_arguments
+from roboalign_training.learning.training_run import Outcome, TrainingRun, opened
+from roboalign_training.shared.library_log import library_log
 from roboalign_training.shared.outputs import Found
-from roboalign_training.training_options import parse_arguments
-from roboalign_training.training_run import Outcome, TrainingRun, opened
 
 KIND = "grpo"
 REWARDS = (format_reward, prefix_accuracy_reward)
@@ -288,7 +288,7 @@ def _hashes(path: Path) -> Mapping[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `python -m roboalign_training.grpo`; returns the exit status."""
-    from roboalign_training.training_cli import run_main
+    from roboalign_training.learning.training_cli import run_main
 
     return run_main(KIND, argv)
 

@@ -17,16 +17,15 @@ from transformers.trainer_utils import IntervalStrategy
 from trl import SFTConfig, SFTTrainer
 
 from roboalign_policy.models.loading import base_family, extend_vocabulary, load_mllm
-from roboalign_training.arguments import SftArguments, Stopped
-from roboalign_training.collate import PromptCollator
-from roboalign_training.demonstrations import (
+from roboalign_training.learning.arguments import SftArguments, Stopped
+from roboalign_training.learning.collate import PromptCollator
+from roboalign_training.learning.demonstrations import (
     check_instructions,
     dataset_hashes,
     load_demonstrations,
 )
-from roboalign_training.dev_score import dev_frames, score_frames
-from roboalign_training.library_log import library_log
-from roboalign_training.mixture import (
+from roboalign_training.learning.dev_score import dev_frames, score_frames
+from roboalign_training.learning.mixture import (
     Mixture,
     QuestionSource,
     grasp_frames,
@@ -34,12 +33,13 @@ from roboalign_training.mixture import (
     split_episodes,
     validation_mixture,
 )
-from roboalign_training.muon import MuonAdamW
-from roboalign_training.run_callback import RunCallback, is_quiet, stop_on_signal
-from roboalign_training.run_record import save_policy, tame
+from roboalign_training.learning.run_callback import RunCallback, is_quiet, stop_on_signal
+from roboalign_training.learning.run_record import save_policy, tame
+from roboalign_training.learning.training_options import parse_arguments
+from roboalign_training.learning.training_run import Outcome, TrainingRun, opened
+from roboalign_training.pretraining.muon import MuonAdamW
+from roboalign_training.shared.library_log import library_log
 from roboalign_training.shared.outputs import Found
-from roboalign_training.training_options import parse_arguments
-from roboalign_training.training_run import Outcome, TrainingRun, opened
 
 KIND = "sft"
 
@@ -191,14 +191,14 @@ def make_optimizer(model, arguments: SftArguments, training: SFTConfig) -> MuonA
 
 def scene_questions(seed: int, count: int) -> QuestionSource:
     """Questions about rendered scenes; imported here since a run without them needs no MuJoCo."""
-    from roboalign_training.grounding_source import SEEDS, GroundingSource
+    from roboalign_training.pretraining.grounding_source import SEEDS, GroundingSource
 
     return GroundingSource(seed % SEEDS, count)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `python -m roboalign_training.sft`; returns the exit status."""
-    from roboalign_training.training_cli import run_main
+    from roboalign_training.learning.training_cli import run_main
 
     return run_main(KIND, argv)
 

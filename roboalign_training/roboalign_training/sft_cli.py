@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from roboalign_training.training_cli import run_main
-from roboalign_training.training_options import make_parser
+from roboalign_training.learning.training_cli import run_main
+from roboalign_training.learning.training_options import make_parser
 
 
 def parser() -> argparse.ArgumentParser:

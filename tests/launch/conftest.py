@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from roboalign_policy.core.host_facts import release_domains
-from roboalign_policy.core.shared_memory import abandoned, remove, shared_memory_files
+from roboalign_policy.core.host.facts import release_domains
+from roboalign_policy.core.host.shared_memory import abandoned, remove, shared_memory_files
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from roboalign_policy.core.host_facts import free_domains
+from roboalign_policy.core.host.facts import free_domains
 
 WATCHER = Path(__file__).with_name("stop_watcher.py")
 

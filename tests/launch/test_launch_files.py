@@ -18,10 +18,11 @@ from pathlib import Path
 import pytest
 from starting import alive, children, domain, drives_and_stops, wait_for
 
-from roboalign_policy.core.gate_parameters import GateParameters
-from roboalign_policy.core.node_parameters import RecorderParameters, SimRobotParameters
-from roboalign_policy.core.policy_parameters import PolicyParameters
-from roboalign_training import up
+from roboalign_policy.core.drive.parameters import PolicyParameters
+from roboalign_policy.core.gate.parameters import GateParameters
+from roboalign_policy.core.parameters.sim_robot import SimRobotParameters
+from roboalign_policy.core.recording.parameters import RecorderParameters
+from roboalign_training.commands import up
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))

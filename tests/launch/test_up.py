@@ -11,11 +11,15 @@ import time
 import pytest
 from starting import alive, children, domain, drives_and_stops, wait_for
 
-from roboalign_training.up import parse_options
+from roboalign_training.commands.up import parse_options
 
 SLEEP = "import time; time.sleep(60)"
 STUBBORN = "import signal, time; signal.signal(2, signal.SIG_IGN); time.sleep(60)"
-SUPERVISE = "import sys; from roboalign_training.up import supervise; sys.exit(supervise({}, 1.0))"
+SUPERVISE = """
+import sys
+from roboalign_training.commands.up import supervise
+sys.exit(supervise({}, 1.0))
+"""
 
 
 def supervisor(*scripts):
@@ -46,7 +50,7 @@ def test_up_stops_all_when_one_ends():
 
 def test_up_drives_the_simulated_arm_and_the_stop_reaches_it(untrained_policy, tmp_path):
     pytest.importorskip("rclpy", reason="ROS 2 is not in this environment: source scripts/env.sh")
-    up = [sys.executable, "-m", "roboalign_training.up"]
+    up = [sys.executable, "-m", "roboalign_training.commands.up"]
     drives_and_stops([*up, "--sim", "--policy", str(untrained_policy)], tmp_path)
 
 
@@ -75,7 +79,7 @@ def test_ups_policy_is_found_outside_of_the_checkout(tmp_path, monkeypatch, caps
     monkeypatch.delenv("ROBOALIGN_POLICY", raising=False)
     monkeypatch.chdir(tmp_path)
     place = tmp_path / "checkout" / "a" / "b" / "core" / "policy_place.py"
-    monkeypatch.setattr("roboalign_policy.core.policy_place.__file__", str(place))
+    monkeypatch.setattr("roboalign_policy.core.policy.default_place.__file__", str(place))
     with pytest.raises(SystemExit):
         parse_options(["--sim"])
     assert "`roboalign demo` make one" in " ".join(capsys.readouterr().err.split())
@@ -91,7 +95,7 @@ def test_up_drives_and_says_what_it_sees_and_how_the_task_ended(untrained_policy
     up = [
         sys.executable,
         "-m",
-        "roboalign_training.up",
+        "roboalign_training.commands.up",
         "--sim",
         "--policy",
         str(untrained_policy),

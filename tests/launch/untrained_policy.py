@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from roboalign_policy.core.contract import load_contract
+from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.core.hashing import sha256_json
-from roboalign_policy.core.normalise import QuantileStats
+from roboalign_policy.core.policy.normalise import QuantileStats
 from roboalign_policy.fast import FastTokenizer
 from roboalign_policy.models.loading import extend_vocabulary, load_mllm
 from roboalign_policy.models.tiny import TinySize, make_tiny_model, make_tiny_processor

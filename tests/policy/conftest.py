@@ -17,10 +17,10 @@ STILL, MOVING = 0.02, 5.0
 
 def write_checkpoint(folder: Path, base: Path, half_range: float = STILL) -> Path:
     """A checkpoint of contract sim_panda with random weights and a tokenizer of smooth chunks."""
-    from roboalign_policy.core.contract import load_contract
+    from roboalign_policy.core.contract.contract import load_contract
     from roboalign_policy.core.hashing import sha256_json
-    from roboalign_policy.core.normalise import QuantileStats
-    from roboalign_policy.core.prompt import PROMPT_VERSION
+    from roboalign_policy.core.policy.normalise import QuantileStats
+    from roboalign_policy.core.policy.prompt import PROMPT_VERSION
     from roboalign_policy.fast import FastTokenizer
     from roboalign_policy.models.loading import extend_vocabulary, load_mllm
 

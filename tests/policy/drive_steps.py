@@ -1,13 +1,13 @@
-"""A drive of one dimension at 10 Hz, and its steps; shared by the tests of `core.drive`."""
+"""A drive of one dimension at 10 Hz, and its steps; shared by the tests of `core.drive.drive`."""
 
 from types import SimpleNamespace
 
 import numpy as np
 
-from roboalign_policy.core.drive import Drive
-from roboalign_policy.core.drive_types import DriveSettings
-from roboalign_policy.core.executor import ActionSpace
-from roboalign_policy.core.frames import Frame, Missing
+from roboalign_policy.core.drive.chunk_buffer import ActionSpace
+from roboalign_policy.core.drive.drive import Drive
+from roboalign_policy.core.drive.types import DriveSettings
+from roboalign_policy.core.frames.frames import Frame, Missing
 
 STEP_NS = 100_000_000
 T = 4

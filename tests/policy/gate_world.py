@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from roboalign_policy.core.candidate import Candidate, CandidateKind
-from roboalign_policy.core.contract import contract_from_dict
-from roboalign_policy.core.gate_types import GateSettings
-from roboalign_policy.core.safety_gate import SafetyGate
+from roboalign_policy.core.contract.contract import contract_from_dict
+from roboalign_policy.core.gate.safety_gate import SafetyGate
+from roboalign_policy.core.gate.types import GateSettings
 
 START_NS = 1_000_000_000_000
 MOTION, HOLD, ALIVE = CandidateKind.MOTION, CandidateKind.HOLD, CandidateKind.ALIVE

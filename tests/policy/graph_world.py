@@ -7,17 +7,12 @@ from types import SimpleNamespace as Message
 
 import numpy as np
 
-from roboalign_policy.core.contract import contract_from_dict, load_contract
-from roboalign_policy.core.graph_check import check_graph
-from roboalign_policy.core.graph_snapshot import (
-    ClockRecord,
-    Endpoint,
-    EndpointQos,
-    GateState,
-    GraphSnapshot,
-)
-from roboalign_policy.core.host_facts import DdsProfile, HostFacts
-from roboalign_policy.core.stream_audit import StreamRecord
+from roboalign_policy.core.contract.contract import contract_from_dict, load_contract
+from roboalign_policy.core.doctor.graph_check import check_graph
+from roboalign_policy.core.doctor.graph_snapshot import ClockRecord, GateState, GraphSnapshot
+from roboalign_policy.core.doctor.stream_audit import StreamRecord
+from roboalign_policy.core.graph.endpoints import Endpoint, EndpointQos
+from roboalign_policy.core.host.facts import DdsProfile, HostFacts
 
 START_NS, SECONDS = 1_700_000_000 * 10**9, 5
 END_NS = START_NS + SECONDS * 10**9

@@ -1,4 +1,4 @@
-"""A world in simulated time around `core.realtime.Realtime`: camera, timer, model and gate."""
+"""Simulated time around `core.drive.realtime.Realtime`: camera, timer, model and gate."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from roboalign_policy.core.blend import make_fade
 from roboalign_policy.core.candidate import CandidateKind
-from roboalign_policy.core.contract import load_contract
-from roboalign_policy.core.drive import Drive
-from roboalign_policy.core.drive_types import DriveSettings
-from roboalign_policy.core.executor import ActionSpace, ChunkError
-from roboalign_policy.core.frames import Frame, Missing
-from roboalign_policy.core.gate_watch import NO_GATE, GateView
-from roboalign_policy.core.pacing import Pace
-from roboalign_policy.core.realtime import Realtime, Seen
-from roboalign_policy.core.setpoints import control_ticks, make_set_points
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.core.drive.chunk_buffer import ActionSpace, ChunkError
+from roboalign_policy.core.drive.cross_fade import make_fade
+from roboalign_policy.core.drive.drive import Drive
+from roboalign_policy.core.drive.gate_watch import NO_GATE, GateView
+from roboalign_policy.core.drive.pacing import Pace
+from roboalign_policy.core.drive.realtime import Realtime, Seen
+from roboalign_policy.core.drive.setpoints import control_ticks, make_set_points
+from roboalign_policy.core.drive.types import DriveSettings
+from roboalign_policy.core.frames.frames import Frame, Missing
 
 CLOSED = GateView(False, False, "gate: stopped")
 TAKEN = GateView(True, True, "gate: teleoperation drives")

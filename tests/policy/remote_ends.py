@@ -8,8 +8,8 @@ import time
 
 import numpy as np
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_policy.core.prediction import OK, Prediction
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.core.policy.prediction import OK, Prediction
 
 PATIENT = {"timeout_s": 30.0, "connect_timeout_s": 30.0}
 VALUES = {"image.front": np.zeros((128, 128, 3), np.uint8), "state.ee": np.ones(7, np.float32)}

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from roboalign_policy.core.contract_types import Align, Field, Qos, Stream
-from roboalign_policy.core.frames import Missing, Sample
-from roboalign_policy.core.resample import Resampler
+from roboalign_policy.core.contract.parts import Align, Field, Qos, Stream
+from roboalign_policy.core.frames.frames import Missing, Sample
+from roboalign_policy.core.frames.resample import Resampler
 
 MS = 1_000_000
 QOS = Qos("best_effort", "volatile", 5)

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from mcap.reader import make_reader
 
-from roboalign_policy.ros.bag_writer import BagTopic, BagWriter
+from roboalign_policy.ros.recording.bag_writer import BagTopic, BagWriter
 
 # The last metadata record of a bag of `ros2 bag record` (metadata version 9, libmcap 1.4.0), and
 # the metadata of its only channel.

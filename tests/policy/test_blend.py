@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roboalign_policy.core.blend import Overtaken, make_fade
+from roboalign_policy.core.drive.cross_fade import Overtaken, make_fade
 
 NAMES = ("dx", "gripper")
 LOW, HIGH = np.array([-1.0, -1.0]), np.array([1.0, 1.0])

@@ -4,14 +4,14 @@ import os
 
 import pytest
 
-from roboalign_policy.core import cadence
-from roboalign_policy.core.cadence import (
+from roboalign_policy.core.drive.cadence import (
     BeatWatch,
     busy_note,
     choose_threads,
     too_slow,
     wait_passively,
 )
+from roboalign_policy.core.drive.drive import cadence
 
 
 def chosen(cores, seconds):

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from roboalign_policy.core.clock_check import StreamTimes, clock_fault, mis_stamped, stamps_known
+from roboalign_policy.core.fitness.clock_check import (
+    StreamTimes,
+    clock_fault,
+    mis_stamped,
+    stamps_known,
+)
 
 S = 1_000_000_000
 RECEIVED = 1_750_000_000 * S + np.arange(100) * S // 10

@@ -16,14 +16,9 @@ from graph_world import (
     with_subscribers,
 )
 
-from roboalign_policy.core.graph_check import check_graph
-from roboalign_policy.core.graph_snapshot import (
-    UNNAMED,
-    Endpoint,
-    EndpointQos,
-    GateState,
-    command_channels,
-)
+from roboalign_policy.core.doctor.graph_check import check_graph
+from roboalign_policy.core.doctor.graph_snapshot import GateState, command_channels
+from roboalign_policy.core.graph.endpoints import UNNAMED, Endpoint, EndpointQos
 
 TWIST = "geometry_msgs/msg/TwistStamped"
 TWIST_TOPIC = "/servo_node/delta_twist_cmds"

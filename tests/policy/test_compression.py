@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roboalign_policy.core.compression import CompressionChoice, CompressionError
+from roboalign_policy.core.recording.compression import CompressionChoice, CompressionError
 
 RAW, JPEG, JOINTS = (
     "sensor_msgs/msg/Image",

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-from roboalign_policy.core.contract import (
+from roboalign_policy.core.contract.check import check_contract, contract_check_main
+from roboalign_policy.core.contract.contract import (
     ContractError,
     contract_from_dict,
     contract_from_yaml,
@@ -19,16 +20,14 @@ from roboalign_policy.core.contract import (
     packaged_contract_path,
     packaged_contracts,
 )
-from roboalign_policy.core.contract_check import check_contract, contract_check_main
-from roboalign_policy.core.contract_schema import SCHEMA, schema_rows
+from roboalign_policy.core.contract.schema import SCHEMA, schema_rows
+from roboalign_policy.core.contract.units import parse_unit
 from roboalign_policy.core.hashing import (
     canonical_json,
     sha256_file,
     sha256_folder,
     sha256_json,
 )
-from roboalign_policy.core.limits import outside_limits
-from roboalign_policy.core.units import parse_unit
 
 ROBOTS = ("bimanual_so101", "franka_fr3", "sim_panda", "so101", "ur5e")
 DOCS = Path(__file__).parents[2] / "docs" / "contract.md"
@@ -223,18 +222,6 @@ def test_units(text, unit):
 def test_bad_units_are_refused(text):
     with pytest.raises(ValueError, match="unit"):
         parse_unit(text)
-
-
-def test_outside_limits_names_field_value_and_limit():
-    contract = load_contract("so101")
-    good = np.zeros(6, np.float32)
-    assert outside_limits(contract, {"state.joints": good}) == {}
-    bad = np.array([2.0, 0, 0, 0, math.nan, -0.2], np.float32)
-    assert outside_limits(contract, {"state.joints": bad}) == {
-        "state.joints.shoulder_pan": "2 rad > 1.91986 rad",
-        "state.joints.wrist_roll": "nan rad < -2.74385 rad",
-        "state.joints.gripper": "-0.2 rad < -0.174533 rad",
-    }
 
 
 def test_hashes(tmp_path):

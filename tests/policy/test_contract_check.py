@@ -7,7 +7,7 @@ import copy
 import pytest
 import yaml
 
-from roboalign_policy.core.contract import (
+from roboalign_policy.core.contract.contract import (
     ContractError,
     contract_from_dict,
     packaged_contract_path,

@@ -7,13 +7,13 @@ import pickle
 import pytest
 import yaml
 
-from roboalign_policy.core.contract import (
+from roboalign_policy.core.contract.check import check_contract, contract_check_main
+from roboalign_policy.core.contract.contract import (
     ContractError,
     contract_from_dict,
     load_contract,
     packaged_contract_path,
 )
-from roboalign_policy.core.contract_check import check_contract, contract_check_main
 
 
 def write(tmp_path, text):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_policy.core.contract_difference import differences
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.core.contract.difference import differences
 
 pytest.importorskip("torch", reason="torch is not installed: run `make setup`")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roboalign_policy.core.controller_watch import ControllerWatch, Listener
+from roboalign_policy.core.gate.controller_watch import ControllerWatch, Listener
 
 TOPIC = "/arm/joint_trajectory"
 

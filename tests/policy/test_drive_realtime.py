@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from drive_steps import STEP_NS, T, answer, frame, make_drive, missing, step
 
-from roboalign_policy.core.drive_types import State, Step
+from roboalign_policy.core.drive.types import State, Step
 
 
 @pytest.mark.parametrize("latency_steps", [0, 1, 2, 3])

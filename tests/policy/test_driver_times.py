@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roboalign_policy.core.driver_times import DriverTimes, driver_note
+from roboalign_policy.core.recording.driver_times import DriverTimes, driver_note
 
 S = 1_000_000_000
 POLICY = "ab" * 32

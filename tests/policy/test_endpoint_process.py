@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from roboalign_policy.core.endpoint_process import EndpointProcesses, running_tails
+from roboalign_policy.core.graph.endpoint_process import EndpointProcesses, running_tails
 
 
 def gid(pid, vendor=(1, 15)):

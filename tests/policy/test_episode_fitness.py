@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from roboalign_policy.core.contract import contract_from_dict, load_contract
-from roboalign_policy.core.episode_fitness import TopicTimes, times_fault
+from roboalign_policy.core.contract.contract import contract_from_dict, load_contract
+from roboalign_policy.core.fitness.episode_fitness import TopicTimes, times_fault
 
 S = 1_000_000_000
 START = 1_750_000_000 * S

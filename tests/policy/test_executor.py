@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from roboalign_policy.core.blend import make_fade
-from roboalign_policy.core.executor import ActionSpace, Chunk, ChunkBuffer, ChunkError
+from roboalign_policy.core.drive.chunk_buffer import ActionSpace, Chunk, ChunkBuffer, ChunkError
+from roboalign_policy.core.drive.cross_fade import make_fade
 
 NAMES = ("dx", "gripper")
 STEP_NS = 100_000_000

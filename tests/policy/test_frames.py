@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roboalign_policy.core.frames import Missing, Sample, frame_times
+from roboalign_policy.core.frames.frames import Missing, Sample, frame_times
 
 
 def test_sample_time():

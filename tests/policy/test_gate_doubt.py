@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from gate_world import World, delta_contract
 
-from roboalign_policy.core.gate_types import GateFault, GateState, Reason
+from roboalign_policy.core.gate.types import GateFault, GateState, Reason
 
 STEP = [0.1, 0.0, 0.0]
 LOST = GateFault(Reason.NO_CONTROLLER, "/arm_controller on /arm was started anew")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from roboalign_policy.core.gate_watch import GateWatch
+from roboalign_policy.core.drive.gate_watch import GateWatch
 
 
 def heard(state, reason="none", detail="", driver="", at_s=0.0, watch=None):

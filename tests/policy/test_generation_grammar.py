@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from roboalign_policy.core.prompt import parse_answer
+from roboalign_policy.core.policy.prompt import parse_answer
 from roboalign_policy.fast import FastTokenizer
 from roboalign_policy.fast.errors import GrammarError
 from roboalign_policy.models.generation import (

@@ -18,12 +18,9 @@ from graph_world import (
     with_subscribers,
 )
 
-from roboalign_policy.core.graph_check import check_graph
-from roboalign_policy.core.graph_snapshot import (
-    Endpoint,
-    EndpointQos,
-    qos_conflicts,
-)
+from roboalign_policy.core.doctor.graph_check import check_graph
+from roboalign_policy.core.doctor.graph_snapshot import qos_conflicts
+from roboalign_policy.core.graph.endpoints import Endpoint, EndpointQos
 
 IMAGE, JOINTS = "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState"
 CAMERA = "/camera/front/image_raw"

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 from graph_world import HOST, faults, graph, only, panda, with_record
 
-from roboalign_policy.core import host_facts
-from roboalign_policy.core.host_facts import (
+from roboalign_policy.core.host import facts as host_facts
+from roboalign_policy.core.host.facts import (
     DEFAULT_SEGMENT_BYTES,
     DdsProfile,
     domains_of_ports,
@@ -97,7 +97,7 @@ def test_only_domains_without_a_participant_are_given_away(tmp_path, monkeypatch
 
 
 def test_two_processes_never_get_one_domain():
-    script = "from roboalign_policy.core.host_facts import *; print(*free_domains([203, 204], 1))"
+    script = "from roboalign_policy.core.host.facts import *; print(*free_domains([203, 204], 1))"
 
     def other():
         return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -120,7 +120,7 @@ def test_what_killed_nodes_left_in_shared_memory_is_counted(tmp_path):
 
 
 def test_the_packaged_profile_is_read_and_others_are_understood(tmp_path):
-    from roboalign_policy.core.contract import packaged_contract_path
+    from roboalign_policy.core.contract.contract import packaged_contract_path
 
     packaged = packaged_contract_path("sim_panda").parents[1] / "fastdds_profile.xml"
     name = "FASTRTPS_DEFAULT_PROFILES_FILE"

@@ -72,11 +72,13 @@ class Import:
         name: its full dotted name.
         line: where it is imported.
         inside: whether a function imports it when called, rather than the module when loaded.
+        typing: whether it is for annotations alone, below ``if TYPE_CHECKING``.
     """
 
     name: str
     line: int
     inside: bool
+    typing: bool = False
 
 
 def imports_of(source: str, module: str) -> list[Import]:
@@ -88,10 +90,12 @@ def imports_of(source: str, module: str) -> list[Import]:
     """
     found: list[Import] = []
 
-    def visit(node: ast.AST, inside: bool) -> None:
+    def visit(node: ast.AST, inside: bool, typing: bool) -> None:
         inside = inside or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        if isinstance(node, ast.If):
+            typing = typing or ast.unparse(node.test).endswith("TYPE_CHECKING")
         if isinstance(node, ast.Import):
-            found.extend(Import(alias.name, node.lineno, inside) for alias in node.names)
+            found.extend(Import(alias.name, node.lineno, inside, typing) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
@@ -99,16 +103,18 @@ def imports_of(source: str, module: str) -> list[Import]:
                 base = ".".join([*above, *([base] if base else [])])
             # `from package import part` names a part, `from module import thing` does not: the
             # longer name is right for the first, and harmless for the second.
-            found.extend(Import(f"{base}.{a.name}", node.lineno, inside) for a in node.names)
+            found.extend(
+                Import(f"{base}.{a.name}", node.lineno, inside, typing) for a in node.names
+            )
         elif isinstance(node, ast.Call) and node.args:
             called = ast.unparse(node.func).split(".")[-1]
             first = node.args[0]
             if called in {"import_module", "__import__"} and isinstance(first, ast.Constant):
-                found.append(Import(str(first.value), node.lineno, inside))
+                found.append(Import(str(first.value), node.lineno, inside, typing))
         for child in ast.iter_child_nodes(node):
-            visit(child, inside)
+            visit(child, inside, typing)
 
-    visit(ast.parse(source), inside=False)
+    visit(ast.parse(source), inside=False, typing=False)
     return found
 
 
@@ -171,6 +177,74 @@ def test_roboalign_training_keeps_its_import_rules():
     assert len(files) > 20, "the package was not found"
     faults = [fault for name, file in files for fault in training_faults(file.read_text(), name)]
     assert not faults, "\n".join(faults)
+
+
+def module_graph(sources: dict[str, str]) -> dict[str, set[str]]:
+    """By module, the modules that it imports, also inside functions; not those for annotations.
+
+    Args:
+        sources: by full dotted name, the text of each module; a package's ends in ``.__init__``.
+    """
+    graph: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        graph[module] = set()
+        for item in imports_of(source, module):
+            if item.typing:
+                continue
+            whole, part = item.name, item.name.rsplit(".", 1)[0]
+            names = (whole, f"{whole}.__init__", part, f"{part}.__init__")
+            found = next((name for name in names if name in sources), None)
+            if found not in (None, module):
+                graph[module].add(found)
+    return graph
+
+
+def folder_graph(graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The same between the folders that the modules stand in."""
+    folders: dict[str, set[str]] = {}
+    for module, others in graph.items():
+        own = module.rsplit(".", 1)[0]
+        folders.setdefault(own, set()).update(other.rsplit(".", 1)[0] for other in others)
+        folders[own].discard(own)
+    return folders
+
+
+def circles(graph: dict[str, set[str]]) -> set[str]:
+    """Nodes of a graph that lie on a circle, or between two: what is left without its ends."""
+    left = {node: set(others) for node, others in graph.items()}
+    for towards in (left, {node: {m for m in left if node in left[m]} for node in left}):
+        while ends := [node for node, others in towards.items() if not others & left.keys()]:
+            for node in ends:
+                left.pop(node, None)
+                towards.pop(node, None)
+    return set(left)
+
+
+def test_no_circle_of_imports_between_files_or_folders():
+    sources = {n: f.read_text() for package in (POLICY, TRAINING) for n, f in modules(package)}
+    graph = module_graph(sources)
+    assert sum(map(len, graph.values())) > 1000, "the imports were not found"
+    assert circles(graph) == set()
+    assert circles(folder_graph(graph)) == set()
+
+
+def test_a_circle_of_imports_is_found():
+    sources = {
+        "a.one": "from b.two import thing",
+        "a.three": "from a.one import thing",
+        "b.two": "import typing",
+        "b.four": "def f():\n    from a import three",
+    }
+    graph = module_graph(sources)
+    assert graph == {
+        "a.one": {"b.two"}, "a.three": {"a.one"}, "b.two": set(), "b.four": {"a.three"}
+    }  # fmt: skip
+    assert circles(graph) == set()
+    assert circles(folder_graph(graph)) == {"a", "b"}
+    sources["b.two"] = "if TYPE_CHECKING:\n    from b.four import thing"
+    assert circles(module_graph(sources)) == set()
+    sources["b.two"] = "import b.four"
+    assert circles(module_graph(sources)) == set(sources)
 
 
 @pytest.mark.parametrize(

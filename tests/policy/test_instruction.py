@@ -12,7 +12,7 @@ from roboalign_policy.core.keys import (
     ANSWER_START,
     THINK_END,
 )
-from roboalign_policy.core.prompt import build_prompt
+from roboalign_policy.core.policy.prompt import build_prompt
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from gate_world import START_NS, joint_contract
 
-from roboalign_policy.core.gate_streams import StreamWatch
-from roboalign_policy.core.gate_types import GateFault, Reason
-from roboalign_policy.core.joint_readings import Share, StateReader, command_from_msg
-from roboalign_policy.core.live_frames import LiveFrames
-from roboalign_policy.core.selectors import SelectorError, values_from_command
+from roboalign_policy.core.contract.path import SelectorError
+from roboalign_policy.core.frames.joint_readings import Share, StateReader, command_from_msg
+from roboalign_policy.core.frames.live_frames import LiveFrames
+from roboalign_policy.core.gate.streams import StreamWatch
+from roboalign_policy.core.gate.types import GateFault, Reason
+from roboalign_policy.core.messages.selectors import values_from_command
 
 STREAM = joint_contract().stream("state.joints")  # joints a and b, max_age_s 0.1
 COMMAND = joint_contract().action.commands[0]

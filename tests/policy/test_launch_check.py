@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from roboalign_policy.core.launch_check import (
+from roboalign_policy.core.parameters.declared import ParameterError
+from roboalign_policy.core.parameters.launch_check import (
     LaunchArgumentError,
     arguments_given_to,
     check_arguments,
 )
-from roboalign_policy.core.parameters import ParameterError
-from roboalign_policy.core.policy_place import DEMO_POLICY, POLICY_VARIABLE, find_policy
+from roboalign_policy.core.policy.default_place import DEMO_POLICY, POLICY_VARIABLE, find_policy
 
 DECLARED = ("policy", "params", "gate_params", "use_sim")
 
@@ -53,8 +53,9 @@ def test_the_demos_policy_is_found_from_any_folder(tmp_path, monkeypatch):
     other = tmp_path / "other"
     other.mkdir()
     monkeypatch.chdir(other)
-    checkout = tmp_path / "roboalign_policy" / "roboalign_policy" / "core" / "policy_place.py"
-    monkeypatch.setattr("roboalign_policy.core.policy_place.__file__", str(checkout))
+    package = tmp_path / "roboalign_policy" / "roboalign_policy"
+    checkout = package / "core" / "policy" / "default_place.py"
+    monkeypatch.setattr("roboalign_policy.core.policy.default_place.__file__", str(checkout))
     assert find_policy() == here
     monkeypatch.setenv(POLICY_VARIABLE, str(other))
     assert find_policy() == other

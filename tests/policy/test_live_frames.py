@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_policy.core.frames import Frame, Missing, Sample
-from roboalign_policy.core.live_frames import LiveFrames
-from roboalign_policy.core.parameters import load_parameters
-from roboalign_policy.core.policy_parameters import PolicyParameters
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.core.drive.parameters import PolicyParameters
+from roboalign_policy.core.frames.frames import Frame, Missing, Sample
+from roboalign_policy.core.frames.live_frames import LiveFrames
+from roboalign_policy.core.parameters.declared import load_parameters
 
 CONFIG = Path(__file__).resolve().parents[2] / "roboalign_policy" / "config"
 STEP_NS = 100_000_000

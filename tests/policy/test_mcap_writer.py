@@ -16,7 +16,7 @@ from mcap.reader import NonSeekingReader, make_reader
 from mcap.records import Chunk
 from mcap.stream_reader import StreamReader
 
-from roboalign_policy.ros.mcap_writer import McapWriter
+from roboalign_policy.ros.recording.mcap_writer import McapWriter
 
 TOPICS = {"/image": "none", "/depth": "lz4", "/joints": "zstd", "/task": "zstd"}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from roboalign_policy.core.contract import contract_from_dict, load_contract
+from roboalign_policy.core.contract.contract import contract_from_dict, load_contract
 from roboalign_policy.fast import FastTokenizer
 from roboalign_policy.models.loading import ModelError, extend_vocabulary, load_mllm
 from roboalign_policy.models.policy import (

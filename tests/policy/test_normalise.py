@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from roboalign_policy.core.normalise import QuantileStats
+from roboalign_policy.core.policy.normalise import QuantileStats
 
 X = np.random.default_rng(0).normal([0, 5, -1], [1, 3, 0.1], (5000, 3))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roboalign_policy.core.operator_keys import (
+from roboalign_policy.core.recording.operator_keys import (
     KEYS,
     Ask,
     Step,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from roboalign_policy.core.pacing import Due, Pace
+from roboalign_policy.core.drive.pacing import Due, Pace
 
 STEP, CONTROL, LIFE = Due(True, True), Due(False, True), Due(False, False)
 

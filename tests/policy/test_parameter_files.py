@@ -6,14 +6,14 @@ import re
 
 import pytest
 
-from roboalign_policy.core.parameter_files import (
+from roboalign_policy.core.parameters.declared import ParameterError
+from roboalign_policy.core.parameters.files import (
     Entry,
     check_taken,
     entries_from_arguments,
     find_parameter_file,
     given_value,
 )
-from roboalign_policy.core.parameters import ParameterError
 
 KEYS = ("contract", "enabled", "cool_down_s", "candidate_timeout_s")
 OTHERS = {"policy_node": ("contract", "max_chunk_age_s"), "recorder_node": ("bag_dir",)}

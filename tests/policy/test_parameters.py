@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from roboalign_policy.core.gate_parameters import GateParameters
-from roboalign_policy.core.node_parameters import RecorderParameters, SimRobotParameters
-from roboalign_policy.core.parameters import (
+from roboalign_policy.core.gate.parameters import GateParameters
+from roboalign_policy.core.parameters.declared import (
     ParameterError,
     check_parameters,
     load_parameters,
@@ -15,6 +14,8 @@ from roboalign_policy.core.parameters import (
     parameters_from_dict,
     parameters_to_yaml,
 )
+from roboalign_policy.core.parameters.sim_robot import SimRobotParameters
+from roboalign_policy.core.recording.parameters import RecorderParameters
 
 CONFIG = Path(__file__).resolve().parents[2] / "roboalign_policy" / "config"
 FILES = [

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_policy.core.contract_files import check_policy_folder
-from roboalign_policy.core.policy_parameters import PolicyParameters
-from roboalign_policy.nodes.policy_setup import check_together, load_policy, overtake_steps
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.core.contract.files import check_policy_folder
+from roboalign_policy.core.drive.parameters import PolicyParameters
+from roboalign_policy.nodes.policy.policy_setup import check_together, load_policy, overtake_steps
 
 
 def test_a_server_must_be_given_up_before_its_model_counts_as_hung():

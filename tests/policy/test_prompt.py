@@ -7,8 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_policy.core.prompt import build_prompt, format_answer, parse_answer, state_text
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.core.policy.prompt import (
+    build_prompt,
+    format_answer,
+    parse_answer,
+    state_text,
+)
 
 SIM = load_contract("sim_panda")
 

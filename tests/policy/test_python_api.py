@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from roboalign_policy.core.contract import load_contract
+from roboalign_policy.core.contract.contract import load_contract
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "policy.md"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from realtime_world import World, driving
 
 from roboalign_policy.core.candidate import CandidateKind
-from roboalign_policy.core.drive_types import State
+from roboalign_policy.core.drive.types import State
 
 ALIVE, MOTION, HOLD = CandidateKind.ALIVE, CandidateKind.MOTION, CandidateKind.HOLD
 

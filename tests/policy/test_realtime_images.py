@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from realtime_world import World
 
-from roboalign_policy.core.pacing import Due, Pace
+from roboalign_policy.core.drive.pacing import Due, Pace
 
 CAMERA_S = 0.1
 

@@ -4,7 +4,7 @@ import pytest
 from realtime_world import CLOSED, NO_GATE, TAKEN, World, driving
 
 from roboalign_policy.core.candidate import CandidateKind
-from roboalign_policy.core.drive_types import State
+from roboalign_policy.core.drive.types import State
 
 ALIVE, MOTION = CandidateKind.ALIVE, CandidateKind.MOTION
 END, FAULT = CandidateKind.END, CandidateKind.FAULT

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from roboalign_policy.core.clock_check import StreamTimes, clock_fault
-from roboalign_policy.core.receipt_age import ages_ns, late_fault, late_notes
+from roboalign_policy.core.fitness.clock_check import StreamTimes, clock_fault
+from roboalign_policy.core.fitness.receipt_age import ages_ns, late_fault, late_notes
 
 S = 1_000_000_000
 MADE = 1_750_000_000 * S + np.arange(100) * S // 10

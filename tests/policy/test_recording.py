@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roboalign_policy.core.command_gate import CommandGate
-from roboalign_policy.core.contract import find_contract, load_contract
-from roboalign_policy.core.dataset_appender import DatasetAppender
-from roboalign_policy.core.recording import (
+from roboalign_policy.core.contract.contract import find_contract, load_contract
+from roboalign_policy.core.recording.dataset_appender import DatasetAppender
+from roboalign_policy.core.recording.episodes import (
     LogClock,
     RecordingError,
     check_episode_id,
@@ -26,6 +25,7 @@ from roboalign_policy.core.recording import (
     make_episode_id,
     recorded_topics,
 )
+from roboalign_policy.sim.command_collector import CommandGate
 
 S = 1_000_000_000
 
@@ -239,7 +239,7 @@ def test_a_run_goes_on_to_its_end_when_the_appenders_process_is_killed(tmp_path)
     )
     code = f"""
 import sys, time
-from roboalign_policy.core.dataset_appender import DatasetAppender
+from roboalign_policy.core.recording.dataset_appender import DatasetAppender
 appender = DatasetAppender(lambda bags: [sys.executable, "-c", {run!r}], print)
 appender.add("bag")
 time.sleep(0.5)

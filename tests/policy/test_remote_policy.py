@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.sync.server import serve
 
-from roboalign_policy.core.prediction import NON_FINITE, OK, UNDECODABLE, Prediction
+from roboalign_policy.core.policy.prediction import NON_FINITE, OK, UNDECODABLE, Prediction
 from roboalign_policy.remote import client as client_module
 from roboalign_policy.remote.client import RemoteError, RemotePolicy
 from roboalign_policy.remote.messages import (

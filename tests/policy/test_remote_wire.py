@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roboalign_policy.core.prediction import OK, STATUSES, UNDECODABLE, Prediction
+from roboalign_policy.core.policy.prediction import OK, STATUSES, UNDECODABLE, Prediction
 from roboalign_policy.remote.messages import (
     PROTOCOL,
     Fault,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from resample_streams import MS, T, contract, frame_of, reason, sample, stream
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_policy.core.frames import Frame, Sample
-from roboalign_policy.core.resample import Resampler
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.core.frames.frames import Frame, Sample
+from roboalign_policy.core.frames.resample import Resampler
 
 # ---------------------------------------------------------------- which sample, how old
 

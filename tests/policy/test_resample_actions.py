@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from resample_streams import MS, T, sample
 
-from roboalign_policy.core.contract_types import Align
-from roboalign_policy.core.resample import actions_at
+from roboalign_policy.core.contract.parts import Align
+from roboalign_policy.core.frames.resample import actions_at
 
 
 def command(header_ms, *values, receive_ms=None):

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from resample_streams import MS, contract, sample, stream
 
-from roboalign_policy.core.frames import Frame, Missing
-from roboalign_policy.core.resample import Resampler, resample
+from roboalign_policy.core.frames.frames import Frame, Missing
+from roboalign_policy.core.frames.resample import Resampler, resample
 
 
 def same(one, other):

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roboalign_policy.core.contract import contract_from_dict, load_contract
-from roboalign_policy.core.frames import Frame, ImageRef, Sample
-from roboalign_policy.core.recorded import Track, rising
-from roboalign_policy.core.resample import (
+from roboalign_policy.core.contract.contract import contract_from_dict, load_contract
+from roboalign_policy.core.frames.frames import Frame, ImageRef, Sample
+from roboalign_policy.core.frames.recorded import Track, rising
+from roboalign_policy.core.frames.resample import (
     Resampler,
     actions_at,
     commands_at,

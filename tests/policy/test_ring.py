@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roboalign_policy.core.ring import Arrival, Ring
+from roboalign_policy.core.recording.ring import Arrival, Ring
 
 
 def arrival(second, size=10, index=0):

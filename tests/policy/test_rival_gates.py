@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from roboalign_policy.core.gate_types import GateState
-from roboalign_policy.core.rival_gates import SILENT_S, RivalGates
+from roboalign_policy.core.gate.rival_gates import SILENT_S, RivalGates
+from roboalign_policy.core.gate.types import GateState
 
 OWN, OTHER, TOPIC = "/safety_gate_node", "/left/safety_gate_node", "/arm/joint_trajectory"
 

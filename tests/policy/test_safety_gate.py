@@ -8,9 +8,9 @@ from gate_world import ALIVE, END, FAULT, HOLD, World, delta_contract, joint_con
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roboalign_policy.core.gate_types import GateFault, GateState, Reason
+from roboalign_policy.core.gate.safety_gate import TELEOPERATION
+from roboalign_policy.core.gate.types import GateFault, GateState, Reason
 from roboalign_policy.core.hashing import short_name
-from roboalign_policy.core.safety_gate import TELEOPERATION
 
 STILL = [0.2, 0.0, -1.0]
 

@@ -7,13 +7,12 @@ from types import SimpleNamespace as Msg
 import numpy as np
 import pytest
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_policy.core.message_fields import has_header
-from roboalign_policy.core.selectors import (
-    SelectorError,
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.core.contract.message_fields import has_header
+from roboalign_policy.core.contract.path import SelectorError, parse_path
+from roboalign_policy.core.messages.images import image_from_msg
+from roboalign_policy.core.messages.selectors import (
     fill_command,
-    image_from_msg,
-    parse_path,
     read_path,
     stamp_ns_from_msg,
     values_from_command,

@@ -13,11 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
-from roboalign_policy.core.selectors import (
-    SelectorError,
-    check_image_msg,
-    image_from_msg,
-)
+from roboalign_policy.core.contract.path import SelectorError
+from roboalign_policy.core.messages.images import check_image_msg, image_from_msg
 
 RGB = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
 

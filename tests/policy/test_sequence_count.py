@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roboalign_policy.core.sequence_count import SequenceCount
+from roboalign_policy.core.recording.sequence_count import SequenceCount
 
 
 def gaps(*numbers, publishers=1):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_policy.core.executor import Action
-from roboalign_policy.core.setpoints import (
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.core.drive.chunk_buffer import Action
+from roboalign_policy.core.drive.setpoints import (
     ChunkSetPoints,
     JointSetPoints,
     StepSetPoints,

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from roboalign_policy.core.shared_memory import abandoned, files_of, remove, shared_memory_files
+from roboalign_policy.core.host.shared_memory import (
+    abandoned,
+    files_of,
+    remove,
+    shared_memory_files,
+)
 
 
 @pytest.fixture

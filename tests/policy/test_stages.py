@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_policy.core.frames import Frame, Missing, Sample
-from roboalign_policy.core.stages import ImageTimes, Stages
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.core.frames.frames import Frame, Missing, Sample
+from roboalign_policy.core.frames.stages import ImageTimes, Stages
 
 PANDA = load_contract("sim_panda")
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from graph_world import END_NS, START_NS, graph, panda, record
 
-from roboalign_policy.core.graph_check import audit_streams
-from roboalign_policy.core.stream_audit import StreamRecord, audit_stream, lateness_text
+from roboalign_policy.core.doctor.graph_check import audit_streams
+from roboalign_policy.core.doctor.stream_audit import StreamRecord, audit_stream, lateness_text
 
 
 def audit(key="image.front", contract=None, **arguments):

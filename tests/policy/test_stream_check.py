@@ -12,9 +12,9 @@ import pytest
 from graph_world import HOST, START_NS, faults, graph, message, only, panda, with_record
 from PIL import Image as PilImage
 
-from roboalign_policy.core.graph_check import audit_streams, check_graph
-from roboalign_policy.core.graph_snapshot import Endpoint, EndpointQos
-from roboalign_policy.core.stream_audit import StreamRecord
+from roboalign_policy.core.doctor.graph_check import audit_streams, check_graph
+from roboalign_policy.core.doctor.stream_audit import StreamRecord
+from roboalign_policy.core.graph.endpoints import Endpoint, EndpointQos
 
 JOINTS = "sensor_msgs/msg/JointState"
 

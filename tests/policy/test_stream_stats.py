@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from roboalign_policy.core.contract import find_contract, load_contract
-from roboalign_policy.core.recording import recorded_topics
-from roboalign_policy.core.stream_stats import (
+from roboalign_policy.core.contract.contract import find_contract, load_contract
+from roboalign_policy.core.recording.episodes import recorded_topics
+from roboalign_policy.core.recording.stream_stats import (
     FIT,
     StreamStats,
     notes,

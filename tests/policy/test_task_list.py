@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roboalign_policy.core.task_list import Task, TaskList, TaskListError, load_tasks
+from roboalign_policy.core.recording.task_list import Task, TaskList, TaskListError, load_tasks
 
 TEXT = """
 # morning

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from roboalign_policy.core.prompt import build_prompt, format_answer
+from roboalign_policy.core.policy.prompt import build_prompt, format_answer
 from roboalign_policy.models.loading import (
     ModelError,
     count_fast_tokens,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from roboalign_policy.core.host_facts import read_profile
-from roboalign_policy.core.udp_profile import udp_environment, udp_profile
+from roboalign_policy.core.host.facts import read_profile
+from roboalign_policy.core.host.udp_profile import udp_environment, udp_profile
 
 CONFIG = Path(__file__).resolve().parents[2] / "roboalign_policy/config"
 SPACE = "{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}"

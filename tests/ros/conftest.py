@@ -23,13 +23,14 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from roboalign_msgs.msg import RecordingHealth  # noqa: E402
 
-from roboalign_policy.core.host_facts import free_domains, release_domains  # noqa: E402
-from roboalign_policy.core.shared_memory import (  # noqa: E402
+from roboalign_policy.core.host.facts import free_domains, release_domains  # noqa: E402
+from roboalign_policy.core.host.shared_memory import (  # noqa: E402
     abandoned,
     remove,
     shared_memory_files,
 )
 from roboalign_policy.nodes.node_process import NodeProcess  # noqa: E402
+from roboalign_policy.nodes.start import module_of
 from roboalign_policy.ros.qos import reliable_qos  # noqa: E402
 
 # Safe on Linux are 0 to 101: above, the ports of a domain reach into the range that the kernel
@@ -70,7 +71,7 @@ def ros_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 @pytest.fixture
 def start_node(ros_domain: int, tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
-    """Function ``start_node(name, **parameters)`` that starts ``roboalign_policy.nodes.<name>``.
+    """Function ``start_node(name, **parameters)`` that starts one of `start.NODES`.
 
     All end with the test.
     """
@@ -78,7 +79,7 @@ def start_node(ros_domain: int, tmp_path: Path) -> Iterator[Callable[..., NodePr
 
     def start(name: str, **parameters: Any) -> NodeProcess:
         log = tmp_path / f"{name}-{len(started)}.log"
-        started.append(NodeProcess(f"roboalign_policy.nodes.{name}", parameters, log))
+        started.append(NodeProcess(module_of(name), parameters, log))
         return started[-1]
 
     yield start

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_policy.nodes.policy_node import PolicyNode
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.nodes.policy.policy_node import PolicyNode
 from roboalign_policy.nodes.spinning import run_node
 
 HASH = "f" * 64

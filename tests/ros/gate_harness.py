@@ -14,7 +14,7 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from roboalign_policy.core.candidate import Candidate, CandidateKind
-from roboalign_policy.core.contract import load_contract
+from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.ros.candidate_msgs import candidate_to_msg
 from roboalign_policy.ros.qos import reliable_qos
 

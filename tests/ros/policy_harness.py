@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
-from roboalign_policy.core.contract import load_contract
+from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.nodes.node_process import NodeProcess
 from roboalign_policy.ros.conversions import image_to_msg, joint_state_to_msg, pose_to_msg
 from roboalign_policy.ros.qos import reliable_qos

@@ -10,8 +10,8 @@ from roboalign_msgs.srv import StartEpisode, StopEpisode
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from roboalign_policy.core.contract import find_contract, load_contract
-from roboalign_policy.core.stream_stats import BY_TIMES, FIT
+from roboalign_policy.core.contract.contract import find_contract, load_contract
+from roboalign_policy.core.recording.stream_stats import BY_TIMES, FIT
 from roboalign_policy.ros.chunk_msgs import CommandWriter
 from roboalign_policy.ros.conversions import image_to_msg, joint_state_to_msg, pose_to_msg
 from roboalign_policy.ros.definitions import message_class

@@ -9,9 +9,13 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from roboalign_policy.core.contract import ContractError, contract_from_dict, load_contract
-from roboalign_policy.core.gate_streams import StreamWatch
-from roboalign_policy.core.gate_types import GateFault, Passed, Reason
+from roboalign_policy.core.contract.contract import (
+    ContractError,
+    contract_from_dict,
+    load_contract,
+)
+from roboalign_policy.core.gate.streams import StreamWatch
+from roboalign_policy.core.gate.types import GateFault, Passed, Reason
 from roboalign_policy.ros.arm_outputs import ArmOutputs
 
 NOW_NS = 5_000_000_000

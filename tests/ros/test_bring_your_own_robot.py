@@ -16,9 +16,9 @@ from roboalign_msgs.msg import GateStatus  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
-from roboalign_policy.core.contract import load_contract  # noqa: E402
+from roboalign_policy.core.contract.contract import load_contract  # noqa: E402
 from roboalign_policy.ros.qos import reliable_qos  # noqa: E402
-from roboalign_training.data.dataset import load_frames  # noqa: E402
+from roboalign_training.conversion.build import load_frames  # noqa: E402
 
 PAGE = Path(__file__).parents[2] / "docs" / "bring-your-own-robot.md"
 LATE = {

@@ -18,10 +18,10 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_policy.nodes.stream_listener import best_effort_qos
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.nodes.clients.stream_listener import best_effort_qos
 from roboalign_policy.ros.qos import reliable_qos
-from roboalign_training.doctor_cli import main
+from roboalign_training.commands.doctor_cli import main
 
 
 @pytest.fixture
@@ -72,7 +72,8 @@ def finding(report, check, subject):
 def test_a_healthy_robot_has_no_error_by_the_command_itself(probe, contract_file, tmp_path):
     Robot(probe.node)
     report = tmp_path / "report.json"
-    command = [sys.executable, "-m", "roboalign_training.doctor_cli", contract_file(), "--audit"]
+    command = [sys.executable, "-m", "roboalign_training.cli", "doctor"]
+    command += [contract_file(), "--audit"]
     with running(probe):
         done = subprocess.run(
             [*command, "--seconds", "2", "--json", str(report)],
@@ -247,7 +248,7 @@ def test_bad_arguments_and_a_bad_contract_are_said_in_a_line(ros_domain, tmp_pat
 
 
 def test_without_ros_the_command_says_what_to_source(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "roboalign_policy.nodes.graph_probe", None)
+    monkeypatch.setitem(sys.modules, "roboalign_policy.nodes.clients.graph_probe", None)
     assert main(["sim_panda"]) == 1
     assert "source scripts/env.sh" in capsys.readouterr().err
 

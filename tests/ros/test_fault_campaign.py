@@ -27,8 +27,8 @@ from fault_campaign.measures import ending, moving_at, percentile  # noqa: E402
 from fault_campaign.report import table  # noqa: E402
 from fault_campaign.verdict import GOES_ON, NEVER, RELEASE, SILENCE, STOP, Watch, judge  # noqa: E402
 
-from roboalign_policy.core.contract import contract_from_dict  # noqa: E402
-from roboalign_policy.core.gate_types import Reason  # noqa: E402
+from roboalign_policy.core.contract.contract import contract_from_dict  # noqa: E402
+from roboalign_policy.core.gate.types import Reason  # noqa: E402
 
 T0_NS = 10**12
 MOVE, STILL = [0.1, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0] * 6

@@ -7,12 +7,13 @@ from policy_harness import Robot
 from roboalign_msgs.msg import GateStatus
 from std_msgs.msg import Bool
 
-from roboalign_policy.core.gate_parameters import GateParameters
-from roboalign_policy.nodes.gate_client import STATES
-from roboalign_policy.nodes.gate_io import contract_of
+from roboalign_policy.core.gate.parameters import GateParameters
+from roboalign_policy.nodes.clients.gate_client import STATES
+from roboalign_policy.nodes.gate.gate_io import contract_of
 from roboalign_policy.ros.qos import reliable_qos
 
-gate_cli = pytest.importorskip("roboalign_training.gate_cli", reason="needs both packages")
+reason = "needs both packages"
+gate_cli = pytest.importorskip("roboalign_training.commands.gate_cli", reason=reason)
 cli = pytest.importorskip("roboalign_training.cli", reason="needs both packages")
 
 

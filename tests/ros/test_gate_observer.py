@@ -13,8 +13,8 @@ from gate_harness import GateClient, Sender, moves
 from policy_harness import Robot, patient_contract
 from roboalign_msgs.msg import GateStatus
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_policy.core.shared_memory import files_of
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.core.host.shared_memory import files_of
 
 CAMERA = load_contract("sim_panda").images[0].topic
 
@@ -63,7 +63,7 @@ def test_the_observer_ends_with_a_gate_that_is_killed(driving, probe):
 
 def test_name_and_remappings_of_a_launch_file_reach_both(ros_domain, probe):
     words = ["-r", "__node:=lab_gate", "-r", "__ns:=/left", "-r", f"{CAMERA}:=seen"]
-    module = "roboalign_policy.nodes.safety_gate_node"
+    module = "roboalign_policy.nodes.gate.safety_gate_node"
     command = [sys.executable, "-m", module, "--ros-args", *words, "-p", "contract:=sim_panda"]
     with subprocess.Popen(command) as gate:
         try:
@@ -88,7 +88,7 @@ def test_a_clock_set_for_the_gates_name_alone_is_the_observers_too(ros_domain, p
     parameters.write_text(
         "safety_gate_node:\n  ros__parameters: {contract: sim_panda, use_sim_time: true}\n"
     )
-    module = "roboalign_policy.nodes.safety_gate_node"
+    module = "roboalign_policy.nodes.gate.safety_gate_node"
     command = [sys.executable, "-m", module, "--ros-args", "--params-file", str(parameters)]
     with subprocess.Popen(command) as gate:
         try:

@@ -22,7 +22,7 @@ from roboalign_msgs.msg import GateStatus
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
 
-from roboalign_policy.nodes.operator_topic import OperatorTopic
+from roboalign_policy.nodes.gate.operator_topic import OperatorTopic
 from roboalign_policy.ros.qos import reliable_qos
 
 LISTENER = """

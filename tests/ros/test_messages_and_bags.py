@@ -19,11 +19,10 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
-from roboalign_policy.core.contract import find_contract, load_contract
-from roboalign_policy.core.images import image_from_msg
-from roboalign_policy.core.recording import END, recorded_topics
-from roboalign_policy.core.ring import Arrival
-from roboalign_policy.ros.bag_writer import BagTopic, BagWriter, leftover_partials
+from roboalign_policy.core.contract.contract import find_contract, load_contract
+from roboalign_policy.core.messages.images import image_from_msg
+from roboalign_policy.core.recording.episodes import END, recorded_topics
+from roboalign_policy.core.recording.ring import Arrival
 from roboalign_policy.ros.conversions import (
     image_to_msg,
     joint_state_to_msg,
@@ -36,17 +35,18 @@ from roboalign_policy.ros.definitions import (
     message_definition,
     type_hash,
 )
-from roboalign_policy.ros.episode_session import EpisodeInfo, EpisodeSession
 from roboalign_policy.ros.qos import lossless_qos, qos_from_contract, qos_to_dict, reliable_qos
+from roboalign_policy.ros.recording.bag_writer import BagTopic, BagWriter, leftover_partials
+from roboalign_policy.ros.recording.episode_session import EpisodeInfo, EpisodeSession
+from roboalign_policy.ros.recording.writer_thread import WriterThread
 from roboalign_policy.ros.stamps import (
     has_leading_stamp,
     leading_stamp_ns,
     ns_to_stamp,
     stamp_to_ns,
 )
-from roboalign_policy.ros.writer_thread import WriterThread
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.recovery import recover
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.rescue.recovery import recover
 
 NOW_NS = 1_700_000_000_123_456_789
 

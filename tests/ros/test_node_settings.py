@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from roboalign_policy.core.parameters import ParameterError
+from roboalign_policy.core.parameters.declared import ParameterError
+from roboalign_policy.nodes.start import module_of
 from roboalign_policy.ros.parameters import check_no_words
 
 GOOD = {
@@ -25,7 +26,7 @@ def refused(node, *arguments):
 
 def refused_words(node, *words):
     """The same of a whole command line."""
-    command = [sys.executable, "-m", f"roboalign_policy.nodes.{node}", *words]
+    command = [sys.executable, "-m", module_of(node), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith(f"{node}: cannot start")]

@@ -11,6 +11,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 from roboalign_policy.nodes.node_process import NodeProcess, NodeProcessError
+from roboalign_policy.nodes.start import module_of
 from roboalign_policy.ros.qos import reliable_qos
 from roboalign_policy.ros.stamps import stamp_to_ns
 
@@ -254,7 +255,7 @@ def test_disabling_ends_in_order_and_withdrawn_instructions_too(start_policy, cl
 
 def test_candidates_in_lock_step_are_refused(ros_domain, tmp_path, probe):
     parameters = {"autostart": True, "execution": "lockstep", "policy": "unused"}
-    process = NodeProcess("roboalign_policy.nodes.policy_node", parameters, tmp_path / "log")
+    process = NodeProcess(module_of("policy_node"), parameters, tmp_path / "log")
     words = []
 
     def ended():

@@ -14,8 +14,8 @@ from roboalign_msgs.msg import ActionChunk, PolicyStatus
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
+from roboalign_policy.nodes.clients.rollout_client import RolloutError, RolloutJob, run_rollouts
 from roboalign_policy.nodes.node_process import NodeProcessError
-from roboalign_policy.nodes.rollout_client import RolloutError, RolloutJob, run_rollouts
 from roboalign_policy.ros.chunk_msgs import actions_from_msg
 from roboalign_policy.ros.qos import reliable_qos
 from roboalign_policy.ros.stamps import ns_to_stamp, stamp_to_ns

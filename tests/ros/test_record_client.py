@@ -5,9 +5,9 @@ import time
 import rclpy
 from roboalign_msgs.srv import GetOutcome
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_policy.nodes.record_client import RecordClient
-from roboalign_policy.nodes.sim_demonstrator import next_seed
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.nodes.clients.record_client import RecordClient
+from roboalign_policy.nodes.sim.sim_demonstrator import next_seed
 
 CALLS = 40
 

@@ -23,7 +23,7 @@ from roboalign_msgs.msg import GateStatus, PolicyStatus
 from roboalign_msgs.srv import StartEpisode
 from std_msgs.msg import String
 
-from roboalign_policy.core.contract import load_contract
+from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.ros.qos import reliable_qos
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

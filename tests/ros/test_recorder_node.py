@@ -16,9 +16,15 @@ from recorder_harness import CONTRACT, Robot, read_bag, start, stop, wait_for_me
 from roboalign_msgs.action import RecordEpisode
 from roboalign_msgs.msg import Episode
 
-from roboalign_policy.core.contract import contract_from_yaml
-from roboalign_policy.core.selectors import image_from_msg, stamp_ns_from_msg, values_from_command
-from roboalign_policy.nodes.record_client import RecordClient, RecordError, RecordJob, check_counts
+from roboalign_policy.core.contract.contract import contract_from_yaml
+from roboalign_policy.core.messages.images import image_from_msg
+from roboalign_policy.core.messages.selectors import stamp_ns_from_msg, values_from_command
+from roboalign_policy.nodes.clients.record_client import (
+    RecordClient,
+    RecordError,
+    RecordJob,
+    check_counts,
+)
 from roboalign_policy.ros.qos import reliable_qos
 
 EXPERT = {"mode": "lockstep", "demonstrator": "expert"}

@@ -16,7 +16,7 @@ from roboalign_msgs.srv import KeepLast, MarkEpisode
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from roboalign_policy.core.recording import BAG_VERDICT
+from roboalign_policy.core.recording.episodes import BAG_VERDICT
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.qos import reliable_qos
 

@@ -10,9 +10,9 @@ from recorder_harness import CONTRACT, Robot, read_bag, start, stop, wait_for_me
 
 pytest.importorskip("roboalign_training", reason="needs both packages")
 
-from roboalign_training.data.bags import read_bag as open_bag  # noqa: E402
-from roboalign_training.data.dataset import append_bag  # noqa: E402
-from roboalign_training.data.inspect import inspect_bag  # noqa: E402
+from roboalign_training.bags.bags import read_bag as open_bag  # noqa: E402
+from roboalign_training.conversion.build import append_bag  # noqa: E402
+from roboalign_training.look.inspect import inspect_bag  # noqa: E402
 
 STEP_NS = 100_000_000
 FRAMES = 8
@@ -90,7 +90,7 @@ def test_a_camera_whose_clock_is_behind_is_not_fit(recorder, probe, health, tmp_
 def test_remapped_topics_are_found_again(ros_domain, probe, health, tmp_path):
     """They stand in the bag under the names that were recorded, and which these are."""
     given = {"bag_dir": tmp_path / "bags", "health_period_s": 0.1, "min_free_mb": 0}
-    command = [sys.executable, "-m", "roboalign_policy.nodes.recorder_node", "--ros-args"]
+    command = [sys.executable, "-m", "roboalign_policy.nodes.recorder.recorder_node", "--ros-args"]
     command += ["-r", "joint_states:=arm/measured", "-r", "task:=/what/to_do"]
     for name, value in given.items():
         command += ["-p", f"{name}:={value}"]

@@ -22,9 +22,9 @@ from rosbags.rosbag2 import StoragePlugin, Writer  # noqa: E402
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
 from roboalign_policy.core import keys  # noqa: E402
-from roboalign_policy.core.contract import contract_from_dict, load_contract  # noqa: E402
+from roboalign_policy.core.contract.contract import contract_from_dict, load_contract  # noqa: E402
 from roboalign_policy.models.policy import MLLMPolicy  # noqa: E402
-from roboalign_training.data.bags import read_bag  # noqa: E402
+from roboalign_training.bags.bags import read_bag  # noqa: E402
 from roboalign_training.evaluate import replay_cli  # noqa: E402
 from roboalign_training.evaluate.replay import (  # noqa: E402
     ANSWERS,

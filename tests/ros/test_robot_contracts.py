@@ -11,8 +11,8 @@ from gate_harness import GateClient
 from roboalign_msgs.msg import GateStatus
 from sensor_msgs.msg import JointState
 
-from roboalign_policy.core.contract import contract_from_dict, load_contract
-from roboalign_policy.core.selectors import values_from_command, write_path
+from roboalign_policy.core.contract.contract import contract_from_dict, load_contract
+from roboalign_policy.core.messages.selectors import values_from_command, write_path
 from roboalign_policy.ros.chunk_msgs import CommandWriter
 from roboalign_policy.ros.conversions import image_to_msg
 from roboalign_policy.ros.definitions import message_class

@@ -21,7 +21,7 @@ from std_srvs.srv import SetBool
 
 from roboalign_policy.nodes.node_process import NodeProcessError
 from roboalign_policy.ros.qos import reliable_qos
-from roboalign_training.data.recover_cli import main
+from roboalign_training.bags.rescue.recover_cli import main
 
 PLAYED = Path(__file__).with_name("played_rosbag2.py")
 

@@ -19,7 +19,7 @@ from std_msgs.msg import String
 
 from roboalign_policy.ros.qos import reliable_qos
 
-run_cli = pytest.importorskip("roboalign_training.run_cli", reason="needs both packages")
+run_cli = pytest.importorskip("roboalign_training.commands.run_cli", reason="needs both packages")
 
 TASK = "up to the lamp"
 

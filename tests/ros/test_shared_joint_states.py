@@ -19,7 +19,7 @@ from sensor_msgs.msg import JointState
 
 from roboalign_policy.ros.conversions import joint_state_to_msg
 from roboalign_policy.ros.qos import reliable_qos
-from roboalign_training.doctor_cli import main as doctor
+from roboalign_training.commands.doctor_cli import main as doctor
 
 ARM = [f"panda_joint{number}" for number in range(1, 8)]
 AGE_S = 2.0  # of a reading of the joints

@@ -11,8 +11,8 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from roboalign_policy.core.contract import find_contract, load_contract
-from roboalign_policy.core.selectors import vector_from_msg
+from roboalign_policy.core.contract.contract import find_contract, load_contract
+from roboalign_policy.core.messages.selectors import vector_from_msg
 from roboalign_policy.nodes.node_process import NodeProcessError
 from roboalign_policy.ros.chunk_msgs import CommandWriter
 from roboalign_policy.ros.definitions import message_class

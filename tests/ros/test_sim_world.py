@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 
-from roboalign_policy.nodes.sim_world import SimWorld
+from roboalign_policy.nodes.sim.sim_world import SimWorld
 
 
 def drive_until_done(linger_steps: int) -> tuple[SimWorld, int, int]:

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from roboalign_policy.core.ending import ENDS_WITH
+from roboalign_policy.core.host.ending import ENDS_WITH
 
 # On one processor that it shares, so that signals come at all kinds of moments.
 BUSY_NEIGHBOUR = """

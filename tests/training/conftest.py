@@ -19,12 +19,12 @@ def ctrl_c_arrives():
 
 def make_demonstrations(folder: Path, episodes: int = 6, frames: int = 12):
     """Pick-and-place motions with noise images; `folder` gets what a policy is saved with."""
-    from roboalign_policy.core.contract import find_contract, load_contract
-    from roboalign_policy.core.normalise import QuantileStats
+    from roboalign_policy.core.contract.contract import find_contract, load_contract
+    from roboalign_policy.core.policy.normalise import QuantileStats
     from roboalign_policy.fast import FastTokenizer
     from roboalign_training.data.index import DatasetIndex
-    from roboalign_training.data.recipe import Recipe
-    from roboalign_training.demonstrations import Demonstrations, EpisodeSpan
+    from roboalign_training.episodes.recipe import Recipe
+    from roboalign_training.learning.demonstrations import Demonstrations, EpisodeSpan
 
     contract = load_contract(find_contract("sim_panda"))
     rng = np.random.default_rng(7)

@@ -11,7 +11,7 @@ from demo_bags import STORE
 from mcap.writer import CompressionType, Writer
 from PIL import Image
 
-from roboalign_policy.core.contract import Contract, contract_from_dict, load_contract
+from roboalign_policy.core.contract.contract import Contract, contract_from_dict, load_contract
 
 SHAPE = (48, 64, 3)
 START_NS = 1_700_000_000_000_000_000

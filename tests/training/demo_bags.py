@@ -10,8 +10,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from roboalign_policy.core import keys
-from roboalign_policy.core.contract import Contract, load_contract
-from roboalign_policy.core.recording import BAG_VERDICT
+from roboalign_policy.core.contract.contract import Contract, load_contract
+from roboalign_policy.core.recording.episodes import BAG_VERDICT
 
 PERIOD_NS = 100_000_000
 STORE = get_typestore(Stores.ROS2_JAZZY)

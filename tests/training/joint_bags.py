@@ -9,7 +9,7 @@ import numpy as np
 from conversion_bags import write_rows
 from demo_bags import STORE
 
-from roboalign_policy.core.contract import Contract, contract_from_dict
+from roboalign_policy.core.contract.contract import Contract, contract_from_dict
 
 JOINTS = ("shoulder", "elbow")
 START_NS = 1_750_000_000_000_000_000

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from roboalign_policy.core.contract import Contract, contract_from_dict, load_contract
+from roboalign_policy.core.contract.contract import Contract, contract_from_dict, load_contract
 from roboalign_training.data.content import CONTENT_VERSION, content_hash
-from roboalign_training.data.episodes import EpisodeFrames
 from roboalign_training.data.index import DATA, DatasetIndex
-from roboalign_training.data.recipe import Recipe
 from roboalign_training.data.table import write_episode
+from roboalign_training.episodes.episodes import EpisodeFrames
+from roboalign_training.episodes.recipe import Recipe
 
 SHAPE = (48, 64, 3)
 START_NS = 1_700_000_000_123_456_789

@@ -14,12 +14,12 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 from rosbags.typesys import Stores, get_typestore
 
-from roboalign_training.data import merging
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.dataset import find_bags
-from roboalign_training.data.errors import BagError
-from roboalign_training.data.mcap_file import McapFile
-from roboalign_training.data.storage import ALL_TIMES
+from roboalign_training.bags import merging
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.errors import BagError
+from roboalign_training.bags.mcap_file import McapFile
+from roboalign_training.bags.storage import ALL_TIMES
+from roboalign_training.conversion.build import find_bags
 
 LAYOUTS = {
     "zstd": {},
@@ -308,7 +308,7 @@ def test_sqlite_rows_that_vanish_are_missed_without_metadata(tmp_path):
 
 
 def test_custom_data_comes_from_the_file_where_metadata_has_none(tmp_path):
-    from roboalign_policy.ros.bag_writer import BagTopic, BagWriter
+    from roboalign_policy.ros.recording.bag_writer import BagTopic, BagWriter
 
     topic = BagTopic("/text", "std_msgs/msg/String", "string data\n", "", ())
     writer = BagWriter(tmp_path, "ep", [topic])
@@ -326,7 +326,7 @@ def test_custom_data_comes_from_the_file_where_metadata_has_none(tmp_path):
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_the_repeated_metadata_of_bags_old_and_new(tmp_path, monkeypatch, wrapped):
     """Earlier recorders wrote it into the file with the key of metadata.yaml around it."""
-    from roboalign_policy.ros import bag_writer
+    from roboalign_policy.ros.recording import bag_writer
 
     if wrapped:
         dump = bag_writer.dump_yaml

@@ -14,8 +14,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 from rosbags.typesys import Stores, get_typestore
 
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.errors import BagError
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.errors import BagError
 
 SHARED = next(
     (p / "shared/data" for p in Path(__file__).resolve().parents if (p / "shared/data").is_dir()),
@@ -272,8 +272,8 @@ def test_metadata_that_is_no_bag(tmp_path):
 
 def test_needs_no_ros():
     code = (
-        "import sys, roboalign_training.data.bags, roboalign_training.data.inspect,"
-        " roboalign_training.data.dataset, roboalign_training.data.fit;"
+        "import sys, roboalign_training.bags.bags, roboalign_training.look.inspect,"
+        " roboalign_training.conversion.build, roboalign_training.data.fit;"
         "print([m for m in ('rclpy', 'rosidl_parser', 'torch') if m in sys.modules])"
     )
     done = subprocess.run(

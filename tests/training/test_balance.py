@@ -10,15 +10,16 @@ import pytest
 from conversion_bags import JPEG, RAW, Trouble, two_cameras, write_bag
 from demo_bags import write_demo
 
+from roboalign_training.bags.errors import DatasetError
+from roboalign_training.conversion import convert_cli
 from roboalign_training.conversion.balance import balance_faults
+from roboalign_training.conversion.balance_table import balance_rows
+from roboalign_training.conversion.build import build_dataset, find_bags
 from roboalign_training.conversion.entering import check_balance
 from roboalign_training.conversion.kinds import kind_of
-from roboalign_training.data import convert_cli, inspect_cli
-from roboalign_training.data.balance_table import balance_rows
-from roboalign_training.data.dataset import build_dataset, find_bags
-from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.index import load_index
-from roboalign_training.data.recipe import Recipe
+from roboalign_training.episodes.recipe import Recipe
+from roboalign_training.look import inspect_cli
 
 MARKERS = (
     (0.1, 1.2, "one", "success"),

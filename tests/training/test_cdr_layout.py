@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from roboalign_policy.core.selectors import SelectorError, read_path
-from roboalign_training.data.cdr import DecodeError, decode_cdr
-from roboalign_training.data.cdr_layout import Layouts, Place, Tail, number
+from roboalign_policy.core.contract.path import SelectorError
+from roboalign_policy.core.messages.selectors import read_path
+from roboalign_training.bags.cdr import DecodeError, decode_cdr
+from roboalign_training.bags.cdr_layout import Layouts, Place, Tail, number
 
 JOINTS, IMAGE = "sensor_msgs/msg/JointState", "sensor_msgs/msg/Image"
 TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"

@@ -46,7 +46,7 @@ def test_ctrl_c_in_a_command_that_says_nothing_of_its_own(tmp_path, capsys, monk
     if where == "loading":
         monkeypatch.setattr(cli, "command_module", interrupted)
     else:
-        monkeypatch.setattr("roboalign_training.trace_cli.main", interrupted)
+        monkeypatch.setattr("roboalign_training.origins.trace_cli.main", interrupted)
     assert cli.main(["trace", str(tmp_path)]) == 130
     assert "roboalign: interrupted" in capsys.readouterr().err
 
@@ -113,7 +113,7 @@ def test_a_broken_pipe_of_another_kind_is_not_hidden():
 
 
 def test_options_and_status_pass_through(monkeypatch):
-    from roboalign_training import contract_cli
+    from roboalign_training.commands import contract_cli
 
     seen = []
     monkeypatch.setattr(contract_cli, "main", lambda argv: seen.append(argv) or 7)
@@ -179,7 +179,7 @@ def test_a_full_disk_is_told_by_the_command_line_whatever_the_command(
 ):
     import errno
 
-    from roboalign_training import contract_cli
+    from roboalign_training.commands import contract_cli
 
     def full(argv):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "out" / "x.bin"))

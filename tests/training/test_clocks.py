@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 from joint_bags import START_NS, joint_contract, write_arm
 
-from roboalign_policy.core.contract import contract_from_dict
+from roboalign_policy.core.contract.contract import contract_from_dict
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.errors import EpisodeError
+from roboalign_training.conversion import convert_cli
 from roboalign_training.conversion.kinds import kind_of
-from roboalign_training.data import convert_cli, inspect_cli
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.episodes import frames_from_bag
-from roboalign_training.data.errors import EpisodeError
 from roboalign_training.data.index import load_index
+from roboalign_training.episodes.episodes import frames_from_bag
+from roboalign_training.look import inspect_cli
 
 TAI_NS = 37 * 10**9
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from roboalign_policy.models.tiny import make_tiny_processor
-from roboalign_training.collate import IGNORED, PromptCollator
+from roboalign_training.learning.collate import IGNORED, PromptCollator
 
 
 @pytest.fixture(scope="module")

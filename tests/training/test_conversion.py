@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.errors import DatasetError
+from roboalign_training.conversion.build import append_bag, build_dataset
 from roboalign_training.conversion.memory import Budget, NoRoomError, parse_bytes
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.dataset import append_bag, build_dataset
-from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
-from roboalign_training.data.framing import make_frames
-from roboalign_training.data.image_storage import decode_image, reads_alike
-from roboalign_training.data.recipe import Recipe
-from roboalign_training.data.topics import map_topics
+from roboalign_training.episodes.framing import make_frames
+from roboalign_training.episodes.recipe import Recipe
+from roboalign_training.episodes.topics import map_topics
+from roboalign_training.images.image_storage import decode_image, reads_alike
 
 SMALL = 40_000  # bytes of a segment: a bag of 4 s has a dozen of them
 ALL = Recipe(min_frames=1, max_gap_s=100.0)
@@ -435,9 +435,9 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from dataclasses import replace
-from roboalign_policy.core.contract import load_contract
-from roboalign_training.data.dataset import build_dataset
-from roboalign_training.data.recipe import Recipe
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_training.conversion.build import build_dataset
+from roboalign_training.episodes.recipe import Recipe
 if __name__ == "__main__":
     out, contract, workers, choice, *bags = sys.argv[1:]
     recipe = Recipe(min_frames=1, max_gap_s=100.0, images=choice)

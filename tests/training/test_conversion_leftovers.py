@@ -11,14 +11,13 @@ from demo_bags import write_demo
 from test_conversion import content
 from test_episode_names import snapshot
 
-from roboalign_policy.ros.bag_outcome import mark_outcome
-from roboalign_training.conversion import bag_job, work_folder
-from roboalign_training.data import convert_cli
-from roboalign_training.data.dataset import open_index
-from roboalign_training.data.errors import RefusedError
+from roboalign_policy.ros.recording.bag_outcome import mark_outcome
+from roboalign_training.bags.errors import RefusedError
+from roboalign_training.conversion import bag_job, convert_cli, work_folder
+from roboalign_training.conversion.build import open_index
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.data.index import DatasetIndex, load_index, locked
-from roboalign_training.data.recipe import Recipe
+from roboalign_training.episodes.recipe import Recipe
 from roboalign_training.shared.left_out import STRICT_STATUS
 
 MARKERS = (

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from conversion_bags import Trouble, two_cameras, write_bag
 
+from roboalign_training.conversion.build import build_dataset
 from roboalign_training.conversion.parts import PartWriter, read_part
-from roboalign_training.data.dataset import build_dataset
 from roboalign_training.data.frame_dataset import load_frames
-from roboalign_training.data.recipe import Recipe
+from roboalign_training.episodes.recipe import Recipe
 
 SMALL = 40_000
 MARKERS = (
@@ -30,9 +30,9 @@ MARKERS = (
 
 CONVERT = """
 import sys
-from roboalign_policy.core.contract import load_contract
-from roboalign_training.data.dataset import build_dataset, find_bags
-from roboalign_training.data.recipe import Recipe
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_training.conversion.build import build_dataset, find_bags
+from roboalign_training.episodes.recipe import Recipe
 
 def convert(out, contract, bags, choice, workers=1):
     recipe = Recipe(min_frames=1, max_gap_s=100.0, images=choice)
@@ -60,7 +60,7 @@ from pathlib import Path
 import av, datasets
 from roboalign_training.conversion.pictures import PictureJob
 from roboalign_training.conversion.scanning import ScanJob
-from roboalign_training.data.bags import read_bag
+from roboalign_training.bags.bags import read_bag
 
 folder, contract, choice, every, *bags = sys.argv[1:]
 folder, every = Path(folder), int(every)

@@ -12,7 +12,8 @@ from demo_bags import write_demo, write_recordings
 from joint_bags import joint_contract, write_arm
 from test_episode_names import snapshot
 
-from roboalign_training.data import convert_cli, fit_cli
+from roboalign_training.conversion import convert_cli
+from roboalign_training.data import fit_cli
 from roboalign_training.shared.left_out import STRICT_STATUS
 
 
@@ -107,7 +108,7 @@ def test_nothing_added_to_a_data_set_is_status_1(tmp_path, recordings, convert):
 
 
 def test_a_marker_topic_that_cannot_be_read_is_counted(tmp_path, convert, monkeypatch):
-    from roboalign_training.data import bags
+    from roboalign_training.bags import bags
 
     def without_episode(*args):
         topics, *rest = join(*args)

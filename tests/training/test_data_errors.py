@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from roboalign_training.data.errors import BagError, DataError
+from roboalign_training.bags.errors import BagError, DataError
 
 
 @pytest.mark.parametrize(

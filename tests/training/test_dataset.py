@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from demo_bags import make_actions, sim_contract, write_demo, write_recordings
 
-from roboalign_policy.core.contract import contract_from_dict
-from roboalign_policy.ros.bag_outcome import mark_outcome
-from roboalign_training.data import convert_cli
-from roboalign_training.data.dataset import append_bag, build_dataset, find_bags
-from roboalign_training.data.errors import BagError, DatasetError
+from roboalign_policy.core.contract.contract import contract_from_dict
+from roboalign_policy.ros.recording.bag_outcome import mark_outcome
+from roboalign_training.bags.errors import BagError, DatasetError
+from roboalign_training.conversion import convert_cli
+from roboalign_training.conversion.build import append_bag, build_dataset, find_bags
 from roboalign_training.data.frame_dataset import load_frames
-from roboalign_training.data.image_storage import decode_image
-from roboalign_training.data.recipe import Recipe
+from roboalign_training.episodes.recipe import Recipe
+from roboalign_training.images.image_storage import decode_image
 
 
 @pytest.fixture(scope="module")

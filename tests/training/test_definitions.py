@@ -14,17 +14,19 @@ from mcap.writer import Writer
 from mcap_bags import START_NS, STORE, STRING
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from roboalign_policy.core.contract import contract_from_dict
-from roboalign_training import trace_cli
-from roboalign_training.data import convert_cli, inspect_cli, recover_cli
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.dataset import build_dataset
-from roboalign_training.data.definition_folder import VARIABLE, use_definitions
-from roboalign_training.data.definition_text import plain_text
-from roboalign_training.data.errors import HAND_IN, BagError
+from roboalign_policy.core.contract.contract import contract_from_dict
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.definition_folder import VARIABLE, use_definitions
+from roboalign_training.bags.definition_text import plain_text
+from roboalign_training.bags.errors import HAND_IN, BagError
+from roboalign_training.bags.rescue import recover_cli
+from roboalign_training.bags.typestores import standard_store
+from roboalign_training.conversion import convert_cli
+from roboalign_training.conversion.build import build_dataset
 from roboalign_training.data.index import DatasetIndex
-from roboalign_training.data.typestores import standard_store
 from roboalign_training.evaluate import replay_cli
+from roboalign_training.look import inspect_cli
+from roboalign_training.origins import trace_cli
 
 GAUGE = "lab_msgs/msg/Gauge"
 GAUGE_TEXT = "std_msgs/Header header\nlab_msgs/Unit unit\nfloat64 value\n"
@@ -354,7 +356,7 @@ def test_standard_packages_of_jazzy_are_known(tmp_path, kind, fields):
 
 
 def test_all_types_of_these_packages_have_decoders():
-    from roboalign_training.data.jazzy_packages import package_types
+    from roboalign_training.bags.jazzy_packages import package_types
 
     packages = ("control_msgs", "example_interfaces", "turtlesim", "vision_msgs")
     names = [name for package in packages for name in package_types(package)]

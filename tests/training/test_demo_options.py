@@ -8,13 +8,14 @@ from rich.console import Console
 from roboalign_policy.fast import FastTokenizer
 from roboalign_policy.fast.errors import FitError
 from roboalign_policy.sim import SUITES, make_env
-from roboalign_training.data.dataset import build_dataset, find_bags
+from roboalign_training.conversion.build import build_dataset, find_bags
 from roboalign_training.data.fit import fit_dataset
 from roboalign_training.demo import stages
 from roboalign_training.demo.checks import check_options, prompts_of_a_batch
-from roboalign_training.demo.plan import MOST_WORKERS, DemoConfig
+from roboalign_training.demo.plan import DemoConfig
 from roboalign_training.demo.run import run_stages
 from roboalign_training.demo.stages import STAGES
+from roboalign_training.evaluate.seeds import MOST_WORKERS
 
 QUIET = Console(quiet=True)
 

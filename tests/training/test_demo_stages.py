@@ -10,10 +10,11 @@ from rich.console import Console
 from roboalign_policy.sim import SUITES
 from roboalign_training.cli import main
 from roboalign_training.demo import cli, stages
-from roboalign_training.demo.plan import CLOSED_LOOP_SEED, DemoConfig
+from roboalign_training.demo.plan import DemoConfig
 from roboalign_training.demo.run import StageFailed, read_state, run_stages
 from roboalign_training.demo.stages import PRODUCTS, STAGES, grpo_samples, record_jobs
 from roboalign_training.evaluate.closed_loop import episodes_of_suites
+from roboalign_training.evaluate.seeds import CLOSED_LOOP_SEED
 from roboalign_training.shared.outputs import OutputError, content_hash
 from roboalign_training.shared.progress import run_child
 
@@ -244,7 +245,7 @@ def test_demonstrations_are_spread_over_suites_and_tasks():
 
 def test_stages_call_commands_with_options_that_exist(tmp_path, monkeypatch):
     """What SFT and GRPO are asked is taken by their own command line."""
-    from roboalign_training.training_options import OURS, read_options
+    from roboalign_training.learning.training_options import OURS, read_options
 
     calls = []
 
@@ -299,7 +300,8 @@ def test_the_dataset_stage_gives_the_figures_of_the_report(tmp_path, monkeypatch
         "episodes": 2, "frames": 90, "skipped": 1, "tokens_per_chunk": 9.25,
         "tokens_per_chunk_max": 21, "chunks": 88,
     }  # fmt: skip
-    from roboalign_training.data import convert_cli, fit_cli
+    from roboalign_training.conversion import convert_cli
+    from roboalign_training.data import fit_cli
 
     parsers = {"convert": convert_cli.parser, "fit-tokenizer": fit_cli.parser}
     for command, *options in calls:

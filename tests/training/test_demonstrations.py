@@ -11,19 +11,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from roboalign_policy.core.contract import ContractError
-from roboalign_policy.core.prompt import parse_answer
+from roboalign_policy.core.contract.contract import ContractError
+from roboalign_policy.core.policy.prompt import parse_answer
 from roboalign_policy.fast.errors import FitError
 from roboalign_policy.models.policy import MLLMPolicy
-from roboalign_training import demonstrations, sft
-from roboalign_training.base_policy import make_base_policy
-from roboalign_training.data.errors import DatasetError
+from roboalign_training import sft
+from roboalign_training.bags.errors import DatasetError
 from roboalign_training.data.fit import load_action_stats
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.data.index import load_index
-from roboalign_training.demonstrations import left_out_of, load_demonstrations
-from roboalign_training.mixture import action_answer
-from roboalign_training.run_layout import EXIT_FAILED, EXIT_INVALID_CONFIG
+from roboalign_training.learning import demonstrations
+from roboalign_training.learning.base_policy import make_base_policy
+from roboalign_training.learning.demonstrations import left_out_of, load_demonstrations
+from roboalign_training.learning.mixture import action_answer
+from roboalign_training.shared.run_layout import EXIT_FAILED, EXIT_INVALID_CONFIG
 
 
 def load_demo_bags():

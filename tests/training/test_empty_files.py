@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from mcap_bags import make_rows, write_mcap
 
-from roboalign_training.data import inspect_cli, recover_cli
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.errors import BagError
-from roboalign_training.data.recovery import recover
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.errors import BagError
+from roboalign_training.bags.rescue import recover_cli
+from roboalign_training.bags.rescue.recovery import recover
+from roboalign_training.look import inspect_cli
 
 NOTHING = "is empty, 0 bytes: there is nothing in it to rescue"
 

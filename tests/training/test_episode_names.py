@@ -9,10 +9,9 @@ import shutil
 import pytest
 from demo_bags import write_demo
 
-from roboalign_training.conversion import entering
+from roboalign_training.conversion import convert_cli, entering
+from roboalign_training.conversion.build import build_dataset, find_bags
 from roboalign_training.conversion.target import LONGEST_NAME, safe_name
-from roboalign_training.data import convert_cli
-from roboalign_training.data.dataset import build_dataset, find_bags
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.data.index import load_index
 from roboalign_training.shared.left_out import STRICT_STATUS

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 from demo_bags import PERIOD_NS, sim_contract, write_demo
 
-from roboalign_policy.core.contract import contract_from_dict
-from roboalign_policy.core.frames import Frame, Sample
-from roboalign_policy.core.resample import Resampler
-from roboalign_policy.core.selectors import image_from_msg, stamp_ns_from_msg, vector_from_msg
-from roboalign_policy.ros.bag_writer import BagTopic, BagWriter
+from roboalign_policy.core.contract.contract import contract_from_dict
+from roboalign_policy.core.frames.frames import Frame, Sample
+from roboalign_policy.core.frames.resample import Resampler
+from roboalign_policy.core.messages.images import image_from_msg
+from roboalign_policy.core.messages.selectors import stamp_ns_from_msg, vector_from_msg
+from roboalign_policy.ros.recording.bag_writer import BagTopic, BagWriter
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.errors import EpisodeError
+from roboalign_training.conversion.build import build_dataset
 from roboalign_training.conversion.kinds import kind_of
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.dataset import build_dataset
-from roboalign_training.data.episodes import bag_contract, find_spans, frames_from_bag
-from roboalign_training.data.errors import EpisodeError
-from roboalign_training.data.topics import map_topics
+from roboalign_training.episodes.episodes import bag_contract, find_spans, frames_from_bag
+from roboalign_training.episodes.topics import map_topics
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from roboalign_policy.core.contract import load_contract
+from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.models.policy import OK, UNDECODABLE, Prediction
 from roboalign_policy.sim import SUITES
-from roboalign_training.demo.plan import (
-    CLOSED_LOOP_SEED,
-    DEVELOPMENT_SEED,
-    OPEN_LOOP_SEED,
-    RECORD_SEED,
-    DemoConfig,
-)
+from roboalign_training.demo.plan import DemoConfig
 from roboalign_training.evaluate import cli, closed_loop
 from roboalign_training.evaluate.closed_loop import (
     JOBS,
@@ -31,9 +25,15 @@ from roboalign_training.evaluate.closed_loop import (
     summarise,
 )
 from roboalign_training.evaluate.open_loop import evaluate_open_loop
+from roboalign_training.evaluate.seeds import (
+    CLOSED_LOOP_SEED,
+    DEVELOPMENT_SEED,
+    OPEN_LOOP_SEED,
+    RECORD_SEED,
+)
 from roboalign_training.shared.outputs import OutputError, content_hash, only_writer
 from roboalign_training.shared.progress import ChildFailed
-from roboalign_training.statistics import wilson_interval
+from roboalign_training.shared.statistics import wilson_interval
 
 
 def record(episode, success=True, **more):

@@ -7,10 +7,10 @@ from demo_bags import write_demo
 from test_no_result_is_lost import hash_of
 
 from roboalign_training import cli
-from roboalign_training.base_policy import make_base_policy
-from roboalign_training.data.dataset import build_dataset
-from roboalign_training.data.errors import BagError, DatasetError, NoBagError, OptionError
+from roboalign_training.bags.errors import BagError, DatasetError, NoBagError, OptionError
+from roboalign_training.conversion.build import build_dataset
 from roboalign_training.data.fit import fit_dataset
+from roboalign_training.learning.base_policy import make_base_policy
 from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.shared.exit_status import FAILED, REFUSED, status_of
 from roboalign_training.shared.outputs import OutputError

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from demo_bags import sim_contract, write_recordings
 
-from roboalign_policy.core.normalise import QuantileStats
+from roboalign_policy.core.policy.normalise import QuantileStats
 from roboalign_policy.fast import FastTokenizer
+from roboalign_training.bags.errors import DatasetError
+from roboalign_training.conversion.build import build_dataset, find_bags
 from roboalign_training.data import fit_cli
-from roboalign_training.data.dataset import build_dataset, find_bags
-from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.fit import action_stats, fit_dataset, load_action_stats, state_stats
 from roboalign_training.data.frame_dataset import load_frames
 

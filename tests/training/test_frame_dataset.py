@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from demo_bags import sim_contract, write_demo, write_recordings
 
-from roboalign_policy.core.contract import contract_from_dict
+from roboalign_policy.core.contract.contract import contract_from_dict
+from roboalign_training.bags.errors import DatasetError
+from roboalign_training.conversion.build import build_dataset, find_bags
 from roboalign_training.data.chunks import make_chunks, safe_action, unbroken
-from roboalign_training.data.dataset import build_dataset, find_bags
-from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
 
 

@@ -8,16 +8,16 @@ from conversion_bags import SHAPE, Trouble, two_cameras, write_bag
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.errors import EpisodeError
 from roboalign_training.conversion.parts import read_part
 from roboalign_training.conversion.scanning import ScanJob, joined_scan
 from roboalign_training.conversion.segments import BagPlace, close_last, cut
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.episodes import find_spans
-from roboalign_training.data.errors import EpisodeError
-from roboalign_training.data.frame_plan import plan_frames
-from roboalign_training.data.framing import make_frames
-from roboalign_training.data.scan import scan_messages
-from roboalign_training.data.topics import map_topics
+from roboalign_training.episodes.episodes import find_spans
+from roboalign_training.episodes.frame_plan import plan_frames
+from roboalign_training.episodes.framing import make_frames
+from roboalign_training.episodes.scan import scan_messages
+from roboalign_training.episodes.topics import map_topics
 
 share = st.sampled_from([0.0, 0.0, 0.02, 0.2])
 
@@ -59,7 +59,7 @@ def assert_same(plan, frames, bag, contract):
     assert (plan.dropped, plan.trimmed) == (frames.dropped, frames.trimmed)
     for stream in contract.states:
         np.testing.assert_array_equal(plan.values[stream.key], frames.values[stream.key])
-    from roboalign_policy.core.selectors import image_from_msg
+    from roboalign_policy.core.messages.images import image_from_msg
 
     for stream in contract.images:
         messages = images(bag, contract, stream.key)
@@ -87,7 +87,7 @@ def test_frames_are_those_of_the_reference(tmp_path_factory, method, clock, seed
     data = two_cameras().to_dict()
     for stream in data["observations"]:
         stream["align"] |= {"method": method, "clock": clock}
-    from roboalign_policy.core.contract import contract_from_dict
+    from roboalign_policy.core.contract.contract import contract_from_dict
 
     contract = contract_from_dict(data)
     bag = read_bag(path)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from demo_bags import write_demo
 
-from roboalign_training.data.dataset import build_dataset
+from roboalign_training.conversion.build import build_dataset
 from roboalign_training.data.fit import fit_dataset
 from roboalign_training.data.index import load_index
 from roboalign_training.lerobot.export import export_dataset
@@ -51,8 +51,8 @@ VIDEOS = f"""{IN_A_ROOM_OF}
 from fractions import Fraction
 from pathlib import Path
 import numpy as np
-from roboalign_training.data.video import CODECS, VideoWriter, read_frames
-from roboalign_training.data.video_joining import join_videos
+from roboalign_training.images.video import CODECS, VideoWriter, read_frames
+from roboalign_training.images.video_joining import join_videos
 
 folder, codec = Path(sys.argv[1]), CODECS[sys.argv[2]]
 images = np.random.default_rng(0).integers(0, 255, (12, 64, 64, 3), np.uint8)

@@ -9,24 +9,26 @@ import pytest
 from demo_bags import sim_contract, write_demo
 from lerobot_sets import make_dataset
 
-from roboalign_policy.core.contract import ContractError, load_contract
+from roboalign_policy.core.contract.contract import ContractError, load_contract
 from roboalign_policy.core.git_lfs import first_pointer, pointer_fault
-from roboalign_policy.core.parameter_files import entries_from_file
-from roboalign_policy.core.parameters import ParameterError
-from roboalign_policy.core.task_list import TaskListError, load_tasks
+from roboalign_policy.core.parameters.declared import ParameterError
+from roboalign_policy.core.parameters.files import entries_from_file
+from roboalign_policy.core.recording.task_list import TaskListError, load_tasks
 from roboalign_policy.fast import FastError, FastTokenizer
-from roboalign_training import contract_cli
-from roboalign_training.data import convert_cli, inspect_cli, recover_cli
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.dataset import build_dataset, load_frames
-from roboalign_training.data.errors import DataError
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.errors import DataError
+from roboalign_training.bags.rescue import recover_cli
+from roboalign_training.commands import contract_cli
+from roboalign_training.conversion import convert_cli
+from roboalign_training.conversion.build import build_dataset, load_frames
 from roboalign_training.data.fit import fit_dataset
 from roboalign_training.data.index import load_index
-from roboalign_training.data.recipe import Recipe
 from roboalign_training.data.table import read_entry
-from roboalign_training.data.video import VideoReader, read_frames
+from roboalign_training.episodes.recipe import Recipe
+from roboalign_training.images.video import VideoReader, read_frames
 from roboalign_training.lerobot import export_cli, import_cli
-from roboalign_training.pretrain_cli import read_config
+from roboalign_training.look import inspect_cli
+from roboalign_training.pretraining.pretrain_cli import read_config
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d7a' * 16}\nsize 4194304\n"
 TOLD = r"is a Git LFS pointer, the file of 4,194,304 bytes it stands for .* `git lfs pull`"

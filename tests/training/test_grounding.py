@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from roboalign_training.grounding import (
+from roboalign_training.pretraining.grounding import (
     COLOURS,
     KINDS,
     WEIGHTS,
@@ -14,8 +14,13 @@ from roboalign_training.grounding import (
     make_question,
     named_things,
 )
-from roboalign_training.grounding_source import FIRST_SEED, SCENES_A_SEED, SEEDS, GroundingSource
-from roboalign_training.pretrain import HELD_OUT_SEED, TRAIN_SEED
+from roboalign_training.pretraining.grounding_source import (
+    FIRST_SEED,
+    SCENES_A_SEED,
+    SEEDS,
+    GroundingSource,
+)
+from roboalign_training.pretraining.pretrain import HELD_OUT_SEED, TRAIN_SEED
 
 FACTS = SceneFacts(
     things=(

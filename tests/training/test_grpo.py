@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 
 from roboalign_policy.models.loading import extend_vocabulary, load_mllm
 from roboalign_training import grpo
-from roboalign_training.arguments import ConfigError
-from roboalign_training.collate import PromptCollator
-from roboalign_training.dev_score import DevScore, dev_frames, greedy_texts
-from roboalign_training.mixture import action_prompt
-from roboalign_training.run_folder import RunFolder
+from roboalign_training.learning.arguments import ConfigError
+from roboalign_training.learning.collate import PromptCollator
+from roboalign_training.learning.dev_score import DevScore, dev_frames, greedy_texts
+from roboalign_training.learning.mixture import action_prompt
+from roboalign_training.learning.run_folder import RunFolder
 
 TARGET = [1, 2, 3, 4]
 
@@ -177,7 +177,7 @@ def test_a_step_whose_rewards_are_worked_out_by_hand(
 
 
 def train_frames(data):
-    from roboalign_training.mixture import split_episodes
+    from roboalign_training.learning.mixture import split_episodes
 
     return split_episodes(data, 1, seed=1)[0]
 

@@ -8,12 +8,13 @@ from dataclasses import fields
 
 import pytest
 
-from roboalign_policy.core.contract_files import packaged_contracts
-from roboalign_training import cli, completion_cli
+from roboalign_policy.core.contract.files import packaged_contracts
+from roboalign_training import cli
+from roboalign_training.commands import completion_cli
 from roboalign_training.demo.plan import STAGE_NAMES
+from roboalign_training.learning.training_options import make_parser
+from roboalign_training.learning.trl_fields import trl_fields
 from roboalign_training.shared.suggestions import option_fault
-from roboalign_training.training_options import make_parser
-from roboalign_training.trl_fields import trl_fields
 
 HEAVY = ("torch", "transformers", "trl", "mujoco", "rclpy", "matplotlib", "datasets", "pandas")
 PROGRAM = f"""

@@ -11,12 +11,12 @@ from lerobot_sets import make_dataset
 from PIL import Image
 from rich.console import Console
 
-from roboalign_training.data import inspect_cli
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.dataset import build_dataset
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.conversion.build import build_dataset
 from roboalign_training.data.fit import fit_dataset
-from roboalign_training.data.inspect import inspect_bag
-from roboalign_training.data.inspect_views import View
+from roboalign_training.look import inspect_cli
+from roboalign_training.look.inspect import inspect_bag
+from roboalign_training.look.inspect_views import View
 
 SHARED = next(
     (p / "shared/data" for p in Path(__file__).resolve().parents if (p / "shared/data").is_dir()),

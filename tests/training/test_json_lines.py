@@ -12,10 +12,10 @@ import pytest
 from roboalign_training.evaluate.closed_loop import RESULTS, Episode, read_results
 from roboalign_training.evaluate.replay import Answer, read_answers
 from roboalign_training.evaluate.report import read_metrics
+from roboalign_training.learning.run_record import RunFolder
 from roboalign_training.nodes.training_job import TrainingJob
-from roboalign_training.run_layout import METRICS
-from roboalign_training.run_record import RunFolder
 from roboalign_training.shared.json_lines import read_json_lines
+from roboalign_training.shared.run_layout import METRICS
 
 # What `str.splitlines` takes for ends of lines and JSON does not.
 TEXT = "a\u2028b\u2029c\x85d"

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from lerobot_sets import START_NS, arm_contract, make_dataset, psnr
 
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.bags.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.data.index import load_index
 from roboalign_training.lerobot import assembly, export_cli

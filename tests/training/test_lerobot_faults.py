@@ -26,10 +26,10 @@ from lerobot_sets import (
 )
 from lerobot_v30 import make_v30
 
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.bags.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.data.index import load_index
-from roboalign_training.data.recipe import Recipe
+from roboalign_training.episodes.recipe import Recipe
 from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.lerobot.importing import import_dataset
 

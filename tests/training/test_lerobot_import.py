@@ -27,7 +27,7 @@ from lerobot_sets import (
 from PIL import Image
 
 from roboalign_policy.core.hashing import sha256_file
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.bags.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.data.index import load_index
 from roboalign_training.lerobot import import_cli

@@ -18,10 +18,10 @@ from conversion_bags import two_cameras, write_bag
 from lerobot_same import pictures, resumed, same
 from lerobot_sets import arm_contract, make_dataset
 
-from roboalign_training.data.dataset import build_dataset
-from roboalign_training.data.recipe import Recipe
-from roboalign_training.data.video import CODECS, VideoWriter
-from roboalign_training.data.video_joining import join_videos
+from roboalign_training.conversion.build import build_dataset
+from roboalign_training.episodes.recipe import Recipe
+from roboalign_training.images.video import CODECS, VideoWriter
+from roboalign_training.images.video_joining import join_videos
 from roboalign_training.lerobot import assembly
 from roboalign_training.lerobot.export import export_dataset
 

@@ -21,7 +21,7 @@ from lerobot_sets import (
 )
 from lerobot_v30 import VIDEO, make_v30
 
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.bags.errors import DatasetError
 from roboalign_training.data.index import load_index
 from roboalign_training.lerobot import export_cli, import_cli
 from roboalign_training.lerobot.importing import import_dataset

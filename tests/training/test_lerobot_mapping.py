@@ -16,8 +16,8 @@ from lerobot_sets import (
     so101_contract,
 )
 
-from roboalign_policy.core.contract import contract_from_dict
-from roboalign_training.data.errors import DatasetError
+from roboalign_policy.core.contract.contract import contract_from_dict
+from roboalign_training.bags.errors import DatasetError
 from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.lerobot.importing import import_dataset
 from roboalign_training.lerobot.mapping import make_map

@@ -7,8 +7,8 @@ import pytest
 from lerobot_sets import ACTION, JOINTS, SHAPE, STATE, edit_info, so101_contract
 from lerobot_v30 import make_v30
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_training.data.errors import DatasetError
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_training.bags.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.lerobot import import_cli
 from roboalign_training.lerobot.dimensions import Dimensions

@@ -11,8 +11,8 @@ import pytest
 from lerobot_sets import ACTION, SHAPE, edit_rows, make_dataset, make_v21, so101_contract
 from test_lerobot_nothing_lost import tree
 
-from roboalign_training.data.dataset import open_index
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.bags.errors import DatasetError
+from roboalign_training.conversion.build import open_index
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.data.index import DatasetIndex, load_index
 from roboalign_training.lerobot import export_cli, import_cli

@@ -10,7 +10,7 @@ import pytest
 from lerobot_same import resumed, same
 from lerobot_sets import arm_contract, make_dataset
 
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.bags.errors import DatasetError
 from roboalign_training.lerobot import assembly, export_cli
 from roboalign_training.lerobot.export import export_dataset
 

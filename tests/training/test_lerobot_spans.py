@@ -7,7 +7,7 @@ import pytest
 from lerobot_sets import SHAPE, TOP, make_v21, so101_contract, write_mp4
 from lerobot_v30 import VIDEO, make_v30, mark_of, marked_images
 
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.bags.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.lerobot.importing import import_dataset
 from roboalign_training.lerobot.spans import Span, find_starts

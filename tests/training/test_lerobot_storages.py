@@ -9,13 +9,13 @@ import pytest
 from conversion_bags import two_cameras, write_bag
 from lerobot_sets import make_dataset
 
+from roboalign_training.bags.errors import DatasetError
+from roboalign_training.conversion.build import build_dataset
 from roboalign_training.data.content import whole_hash
-from roboalign_training.data.dataset import build_dataset
-from roboalign_training.data.episodes import EpisodeFrames
-from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.data.index import load_index
-from roboalign_training.data.recipe import Recipe
+from roboalign_training.episodes.episodes import EpisodeFrames
+from roboalign_training.episodes.recipe import Recipe
 from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.lerobot.importing import import_dataset
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roboalign_training.data.arrivals import MOST_GAPS, Arrivals
+from roboalign_training.look.arrivals import MOST_GAPS, Arrivals
 from roboalign_training.look.series import Envelope
 from roboalign_training.look.strip import SIDE, Strip
 

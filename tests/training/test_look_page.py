@@ -16,21 +16,20 @@ from look_pages import Page, line, plot_of, unpack
 from PIL import Image
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from roboalign_policy.core.contract import contract_from_dict
+from roboalign_policy.core.contract.contract import contract_from_dict
 from roboalign_policy.fast import FastTokenizer
-from roboalign_training.data import inspect_cli
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.channels import Axis, Channel, Moment
-from roboalign_training.data.dataset import build_dataset
-from roboalign_training.data.episodes import find_spans, frames_from_bag
-from roboalign_training.data.errors import EpisodeError
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.errors import EpisodeError
+from roboalign_training.conversion.build import build_dataset
 from roboalign_training.data.fit import fit_dataset, load_action_stats
 from roboalign_training.data.frame_dataset import load_frames
-from roboalign_training.data.inspect_views import View
-from roboalign_training.data.light import light_frames
-from roboalign_training.data.topics import map_topics
-from roboalign_training.look import budget
+from roboalign_training.episodes.channels import Axis, Channel, Moment
+from roboalign_training.episodes.episodes import find_spans, frames_from_bag
+from roboalign_training.episodes.light import light_frames
+from roboalign_training.episodes.topics import map_topics
+from roboalign_training.look import budget, inspect_cli
 from roboalign_training.look.document import document
+from roboalign_training.look.inspect_views import View
 from roboalign_training.look.look import Look
 from roboalign_training.look.page import render_page
 from roboalign_training.look.plain import numbers_of

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from demo_bags import write_demo
 
-from roboalign_training.data import inspect_cli
-from roboalign_training.data.dataset import build_dataset
+from roboalign_training.conversion.build import build_dataset
+from roboalign_training.look import inspect_cli
 
 
 @dataclass

@@ -21,9 +21,9 @@ from page_browser import (
     needs_browser,
 )
 
-from roboalign_training.data import inspect_cli
-from roboalign_training.data.dataset import build_dataset
+from roboalign_training.conversion.build import build_dataset
 from roboalign_training.data.fit import fit_dataset
+from roboalign_training.look import inspect_cli
 from roboalign_training.look.document import packed
 from roboalign_training.look.page import TEMPLATE
 from roboalign_training.look.shell import PLAYER, SCRIPTS, STYLES
@@ -182,7 +182,9 @@ def test_setup_installs_every_file_of_the_page():
 @pytest.fixture
 def page(tmp_path, monkeypatch):
     """A data set's page; of a data set made before such an instruction was refused."""
-    monkeypatch.setattr("roboalign_training.data.episodes.instruction_fault", lambda text: None)
+    monkeypatch.setattr(
+        "roboalign_training.episodes.episodes.instruction_fault", lambda text: None
+    )
     for i in range(2):
         write_demo(tmp_path / f"ep{i}", seed=i, count=20, instruction=HOSTILE)
     build_dataset([tmp_path / "ep0", tmp_path / "ep1"], None, tmp_path / "set")

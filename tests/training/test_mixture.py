@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from roboalign_policy.core.prompt import build_prompt, parse_answer, state_text
-from roboalign_training.mixture import (
+from roboalign_policy.core.policy.prompt import build_prompt, parse_answer, state_text
+from roboalign_training.learning.mixture import (
     KINDS,
     Mixture,
     Weights,
@@ -14,7 +14,7 @@ from roboalign_training.mixture import (
     split_episodes,
     validation_mixture,
 )
-from roboalign_training.reasoning import reasoning_text
+from roboalign_training.learning.reasoning import reasoning_text
 
 
 class Questions:

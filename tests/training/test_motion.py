@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from joint_bags import joint_contract, pose, write_arm
 
-from roboalign_policy.core.gate_bounds import GateBounds
-from roboalign_policy.core.gate_types import GateFault, Reason
-from roboalign_training.data import convert_cli, inspect_cli
-from roboalign_training.data.dataset import load_frames
-from roboalign_training.data.framed import Frames
-from roboalign_training.data.motion import lone_jumps, notes, too_fast, unsafe
+from roboalign_policy.core.gate.bounds import GateBounds
+from roboalign_policy.core.gate.types import GateFault, Reason
+from roboalign_training.conversion import convert_cli
+from roboalign_training.conversion.build import load_frames
+from roboalign_training.episodes.framed import Frames
+from roboalign_training.episodes.motion import lone_jumps, notes, too_fast, unsafe
+from roboalign_training.look import inspect_cli
 
 RATES = np.array([3.3, 3.3])
 

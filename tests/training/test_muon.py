@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from roboalign_policy.models.loading import load_mllm
-from roboalign_training.muon import MuonAdamW, split_parameters
+from roboalign_training.pretraining.muon import MuonAdamW, split_parameters
 
 
 def make_model():

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from demo_bags import write_demo
 
-from roboalign_policy.core.contract import load_contract
+from roboalign_policy.core.contract.contract import load_contract
 from roboalign_training import cli
-from roboalign_training.data.dataset import build_dataset
+from roboalign_training.conversion.build import build_dataset
 from roboalign_training.data.fit import fit_dataset
 from roboalign_training.evaluate import closed_loop, replay_cli
+from roboalign_training.origins.trace import trace
 from roboalign_training.shared.outputs import only_writer
-from roboalign_training.trace import trace
 
 WRITES_NO_RESULT = {
     "contract", "trace", "gate", "serve", "completion", "run",
@@ -125,7 +125,7 @@ def pretrain(world, out):
 
     def prepare():
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("roboalign_training.pretrain_card.QUESTIONS_PER_KIND", 2)
+            patch.setattr("roboalign_training.pretraining.pretrain_card.QUESTIONS_PER_KIND", 2)
             assert cli.main(words) == 0
 
     return Case(
@@ -184,7 +184,7 @@ def replay(world, out):
     def prepare():
         """The live half needs ROS; the answers of the offline half stand in for it."""
         from roboalign_policy.models.policy import MLLMPolicy
-        from roboalign_training.data.bags import read_bag
+        from roboalign_training.bags.bags import read_bag
         from roboalign_training.evaluate.replay import ReplaySettings, make_recording
 
         settings = ReplaySettings()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from roboalign_policy.models.tiny import TinySize, make_tiny_model, make_tiny_processor
-from roboalign_training.packing import IGNORE, pack_questions
+from roboalign_training.pretraining.packing import IGNORE, pack_questions
 
 ROWS = [
     [("red cube ?", "40 10"), ("how many cubes ?", "2"), ("is the gripper open ?", "yes")],

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from demo_bags import sim_contract, write_demo
 
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.dataset import build_dataset, load_frames
-from roboalign_training.data.episodes import frames_from_bag
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.errors import DatasetError
+from roboalign_training.conversion.build import build_dataset, load_frames
 from roboalign_training.data.index import load_index
-from roboalign_training.data.inspect import inspect_bag
-from roboalign_training.data.pauses import find_pauses, paused_ns
+from roboalign_training.episodes.episodes import frames_from_bag
+from roboalign_training.episodes.pauses import find_pauses, paused_ns
+from roboalign_training.look.inspect import inspect_bag
 
 SECOND = 1_000_000_000
 

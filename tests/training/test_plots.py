@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_training.data import plots
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_training.look import plots
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from roboalign_training.data.image_storage import decode_image
-from roboalign_training.data.png import encode_png
+from roboalign_training.images.image_storage import decode_image
+from roboalign_training.images.png import encode_png
 
 
 @settings(max_examples=60, deadline=None)

@@ -11,12 +11,12 @@ import yaml
 from safetensors.numpy import load_file
 
 from roboalign_policy.models.loading import load_mllm
-from roboalign_training import pretrain_card, pretrain_cli
-from roboalign_training.grounding import KINDS, SceneFacts, Thing
-from roboalign_training.pretrain import SceneQuestions
-from roboalign_training.pretrain_card import answer_questions, card_text, score_answers
-from roboalign_training.pretrain_cli import PretrainConfig
-from roboalign_training.scene_cache import SceneCache, _render_block, facts_from_json
+from roboalign_training.pretraining import pretrain_card, pretrain_cli
+from roboalign_training.pretraining.config import PretrainConfig
+from roboalign_training.pretraining.grounding import KINDS, SceneFacts, Thing
+from roboalign_training.pretraining.pretrain import SceneQuestions
+from roboalign_training.pretraining.pretrain_card import answer_questions, card_text, score_answers
+from roboalign_training.pretraining.scene_cache import SceneCache, _render_block, facts_from_json
 
 SIZE = {"hidden": 48, "layers": 2, "heads": 4, "vision_hidden": 32, "vision_depth": 1,
         "image_px": 32}  # fmt: skip
@@ -108,8 +108,8 @@ def rendering(monkeypatch):
                 jobs.append((job[1], job[2]))
                 yield function(job)
 
-    monkeypatch.setattr("roboalign_training.scene_cache.ProcessPoolExecutor", Pool)
-    monkeypatch.setattr("roboalign_training.scene_cache.BLOCK", 3)
+    monkeypatch.setattr("roboalign_training.pretraining.scene_cache.ProcessPoolExecutor", Pool)
+    monkeypatch.setattr("roboalign_training.pretraining.scene_cache.BLOCK", 3)
     return jobs
 
 

@@ -31,7 +31,7 @@ def make_stages() -> dict:
     """What the demo's stages leave in `stages.json`."""
 
     def driven(successes: int, valid: int, chunks: int) -> dict:
-        from roboalign_training.statistics import wilson_interval
+        from roboalign_training.shared.statistics import wilson_interval
 
         interval = list(wilson_interval(successes, 25))
         entry = {"successes": successes, "n": 25, "interval": interval}

@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from roboalign_policy.core.contract import contract_from_dict, find_contract, load_contract
-from roboalign_training.reasoning import grasp_place, prompt_states, reasoning_text
+from roboalign_policy.core.contract.contract import (
+    contract_from_dict,
+    find_contract,
+    load_contract,
+)
+from roboalign_training.learning.reasoning import grasp_place, prompt_states, reasoning_text
 
 
 @pytest.fixture(scope="module")

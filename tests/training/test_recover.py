@@ -16,17 +16,17 @@ from mcap_bags import STORE, STRING, TOPICS, make_rows, write_bag, write_mcap
 from test_bag_storage import in_time, patched, raw, sqlite_bag
 from test_bags import SHARED, needs_shared
 
-from roboalign_policy.core.begun import write_begun
-from roboalign_policy.ros.bag_writer import BagTopic, BagWriter
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.damaged import profiles
-from roboalign_training.data.dataset import build_dataset
-from roboalign_training.data.episodes import find_spans
-from roboalign_training.data.errors import BagError, DatasetError
-from roboalign_training.data.losses import Loss, joined, recovered_losses
-from roboalign_training.data.recover_cli import main
-from roboalign_training.data.recovery import recover
-from roboalign_training.data.topics import map_topics
+from roboalign_policy.core.recording.begun import write_begun
+from roboalign_policy.ros.recording.bag_writer import BagTopic, BagWriter
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.errors import BagError, DatasetError
+from roboalign_training.bags.losses import Loss, joined, recovered_losses
+from roboalign_training.bags.rescue.damaged import profiles
+from roboalign_training.bags.rescue.recover_cli import main
+from roboalign_training.bags.rescue.recovery import recover
+from roboalign_training.conversion.build import build_dataset
+from roboalign_training.episodes.episodes import find_spans
+from roboalign_training.episodes.topics import map_topics
 from roboalign_training.shared.left_out import STRICT_STATUS
 
 

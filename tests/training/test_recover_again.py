@@ -11,14 +11,14 @@ from test_bag_storage import patched, raw
 from test_definitions import GAUGE, GAUGE_TEXT, UNIT_TEXT, gauge, hand_in, sqlite
 from test_recover import state
 
-from roboalign_policy.core.recording import BAG_VERDICT
-from roboalign_training.data import recovery
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.dataset import build_dataset
-from roboalign_training.data.definition_folder import VARIABLE
+from roboalign_policy.core.recording.episodes import BAG_VERDICT
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.definition_folder import VARIABLE
+from roboalign_training.bags.rescue import recovery
+from roboalign_training.bags.rescue.recover_cli import main
+from roboalign_training.bags.rescue.recovery import recover
+from roboalign_training.conversion.build import build_dataset
 from roboalign_training.data.index import load_index
-from roboalign_training.data.recover_cli import main
-from roboalign_training.data.recovery import recover
 from roboalign_training.shared.left_out import STRICT_STATUS
 from roboalign_training.shared.outputs import OutputError, content_hash
 
@@ -203,7 +203,7 @@ def test_two_recoveries_of_one_name(damaged, tmp_path, capsys, monkeypatch):
     def busy(folder):
         raise OutputError(f"{folder}: another process is writing there")
 
-    monkeypatch.setattr("roboalign_training.data.recovered.only_writer", busy)
+    monkeypatch.setattr("roboalign_training.bags.rescue.recovered.only_writer", busy)
     assert main([*damaged[:2], str(tmp_path / "again")]) == 2
     assert "again.recovering: another process is writing there" in capsys.readouterr().err
     assert not (tmp_path / "again").exists()

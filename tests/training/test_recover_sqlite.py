@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from mcap_bags import START_NS, STORE, STRING
 
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.recovery import recover
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.rescue.recovery import recover
 
 COUNT = 400
 

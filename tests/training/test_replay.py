@@ -10,11 +10,11 @@ import pytest
 from demo_bags import sim_contract, write_demo
 from PIL import Image
 
-from roboalign_policy.core.contract import ContractError, contract_from_dict
-from roboalign_policy.core.prediction import OK, UNDECODABLE
+from roboalign_policy.core.contract.contract import ContractError, contract_from_dict
+from roboalign_policy.core.policy.prediction import OK, UNDECODABLE
 from roboalign_policy.fast.errors import CoefficientRangeError
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.errors import EpisodeError
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.errors import EpisodeError
 from roboalign_training.evaluate.replay import (
     Answer,
     ReplaySettings,

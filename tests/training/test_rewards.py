@@ -2,7 +2,7 @@
 
 import pytest
 
-from roboalign_training.rewards import (
+from roboalign_training.learning.rewards import (
     completion_text,
     format_reward,
     prefix_accuracy,

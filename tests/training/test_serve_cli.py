@@ -14,10 +14,10 @@ import time
 import numpy as np
 import pytest
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_policy.core.prediction import OK
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.core.policy.prediction import OK
 from roboalign_policy.remote.client import RemoteError, RemotePolicy
-from roboalign_training import serve_cli
+from roboalign_training.commands import serve_cli
 
 TOKEN = "a-token-of-this-test"
 PATIENT = {"timeout_s": 60.0, "connect_timeout_s": 30.0}
@@ -29,7 +29,7 @@ def checkpoint(tmp_path_factory, tiny_base):
     """Checkpoint folder of contract sim_panda with random weights and small actions."""
     pytest.importorskip("torch", reason="torch is not installed: run `make setup`")
     from roboalign_policy.core.hashing import sha256_json
-    from roboalign_policy.core.normalise import QuantileStats
+    from roboalign_policy.core.policy.normalise import QuantileStats
     from roboalign_policy.fast import FastTokenizer
     from roboalign_policy.models.loading import extend_vocabulary, load_mllm
 

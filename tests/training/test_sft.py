@@ -14,17 +14,17 @@ from trl import GRPOConfig, SFTConfig
 
 from roboalign_policy.models.loading import load_mllm
 from roboalign_training import sft
-from roboalign_training.arguments import ConfigError, GrpoArguments, SftArguments
-from roboalign_training.data.errors import DatasetError, RefusedError
-from roboalign_training.run_folder import RunFolder
-from roboalign_training.run_layout import (
+from roboalign_training.bags.errors import DatasetError, RefusedError
+from roboalign_training.learning.arguments import ConfigError, GrpoArguments, SftArguments
+from roboalign_training.learning.run_folder import RunFolder
+from roboalign_training.learning.training_options import parse_arguments
+from roboalign_training.shared.outputs import Found
+from roboalign_training.shared.run_layout import (
     EXIT_FAILED,
     EXIT_INVALID_CONFIG,
     EXIT_STOPPED,
     packaged_config,
 )
-from roboalign_training.shared.outputs import Found
-from roboalign_training.training_options import parse_arguments
 
 
 @pytest.fixture

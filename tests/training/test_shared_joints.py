@@ -11,18 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_frame_plan import assert_same, planned, reference
 
-from roboalign_policy.core.contract import contract_from_dict
+from roboalign_policy.core.contract.contract import contract_from_dict
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.conversion.balance_table import balance_rows, topic_rows
+from roboalign_training.conversion.build import build_dataset
 from roboalign_training.conversion.parts import read_part
 from roboalign_training.conversion.scanning import ScanJob, joined_scan
 from roboalign_training.conversion.segments import BagPlace, close_last, cut
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.balance_table import balance_rows, topic_rows
-from roboalign_training.data.dataset import build_dataset
-from roboalign_training.data.episodes import find_spans
 from roboalign_training.data.index import load_index
-from roboalign_training.data.inspect import inspect_bag
-from roboalign_training.data.recipe import Recipe
-from roboalign_training.data.topics import map_topics
+from roboalign_training.episodes.episodes import find_spans
+from roboalign_training.episodes.recipe import Recipe
+from roboalign_training.episodes.topics import map_topics
+from roboalign_training.look.inspect import inspect_bag
 
 ARM = [f"panda_joint{i}" for i in range(1, 8)]
 STATES, GOALS = "/joint_states", "/gripper_controller/joint_trajectory"

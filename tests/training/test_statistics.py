@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from roboalign_training.statistics import mcnemar_p, mean_interval, wilson_interval
+from roboalign_training.shared.statistics import mcnemar_p, mean_interval, wilson_interval
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from lerobot_sets import SHAPE, make_v21, so101_contract
 from lerobot_v30 import make_v30
 
 from roboalign_policy.core.hashing import sha256_file
-from roboalign_training import trace_cli
-from roboalign_training.data.dataset import build_dataset, find_bags
-from roboalign_training.data.errors import DataError
+from roboalign_training.bags.errors import DataError
+from roboalign_training.conversion.build import build_dataset, find_bags
 from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.lerobot.importing import import_dataset
-from roboalign_training.provenance import FILE, ProvenanceError, load_origin, write_origin
-from roboalign_training.trace import (
+from roboalign_training.origins import trace_cli
+from roboalign_training.origins.provenance import FILE, ProvenanceError, load_origin, write_origin
+from roboalign_training.origins.trace import (
     AS_IT_WAS,
     CHANGED,
     GONE,
@@ -27,7 +27,7 @@ from roboalign_training.trace import (
     TraceError,
     trace,
 )
-from roboalign_training.trace_step import OF_ANOTHER, Step
+from roboalign_training.origins.trace_step import OF_ANOTHER, Step
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_a_file_that_many_episodes_share_is_hashed_once(tmp_path, monkeypatch):
     )
     hashed = []
     monkeypatch.setattr(
-        "roboalign_training.trace_step.sha256_file",
+        "roboalign_training.origins.trace_step.sha256_file",
         lambda file: hashed.append(file.name) or sha256_file(file),
     )
     assert set(states(trace(tmp_path / "data"), LEROBOT).values()) == {AS_IT_WAS}

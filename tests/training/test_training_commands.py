@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from roboalign_training import grpo, sft, sft_cli
-from roboalign_training.arguments import ConfigError, GrpoArguments, SftArguments
-from roboalign_training.data.errors import DatasetError
-from roboalign_training.demonstrations import check_instructions
-from roboalign_training.dev_score import DevScore
-from roboalign_training.library_log import library_log
-from roboalign_training.run_callback import RunCallback
+from roboalign_training.bags.errors import DatasetError
+from roboalign_training.learning.arguments import ConfigError, GrpoArguments, SftArguments
+from roboalign_training.learning.demonstrations import check_instructions
+from roboalign_training.learning.dev_score import DevScore
+from roboalign_training.learning.run_callback import RunCallback
+from roboalign_training.learning.training_options import read_options
+from roboalign_training.learning.trl_fields import trl_fields
+from roboalign_training.shared.library_log import library_log
 from roboalign_training.shared.write_errors import write_fault
-from roboalign_training.training_options import read_options
-from roboalign_training.trl_fields import trl_fields
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_refusals_name_option_value_and_expectation(words, text, capsys):
 def test_a_reporter_that_is_not_installed_is_named_with_its_package(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     text = "report_to: found 'comet_ml', expected .* install the Python package comet-ml"
-    from roboalign_training import trainer_checks
+    from roboalign_training.learning import trainer_checks
 
     with pytest.raises(ConfigError, match=text):
         trainer_checks.check_values(
@@ -101,7 +101,7 @@ def test_values_of_a_file_are_refused_with_its_name(tmp_path):
 
 
 def test_options_that_nobody_looks_at_are_those_that_transformers_leaves_to_the_script():
-    from roboalign_training import trainer_checks
+    from roboalign_training.learning import trainer_checks
 
     for kind in ("sft", "grpo"):
         unused = {n for n, f in trl_fields(kind).items() if "Not directly used by" in f.help}
@@ -127,7 +127,7 @@ def test_options_that_nobody_looks_at_are_those_that_transformers_leaves_to_the_
     ],
 )
 def test_what_is_done_anyway_may_be_said(config, theirs, name):
-    from roboalign_training import trainer_checks
+    from roboalign_training.learning import trainer_checks
 
     if not name:
         return trainer_checks.check_values("sft", "sft.yaml", config, theirs)

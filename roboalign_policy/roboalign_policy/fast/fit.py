@@ -21,14 +21,13 @@ from tokenizers.trainers import BpeTrainer
 
 from roboalign_policy.fast import dct
 from roboalign_policy.fast.errors import EmptyInputError, FitError
-from roboalign_policy.fast.tokenizer import FastTokenizer
 from roboalign_policy.fast.vocabulary import MAX_CODE
 
 MARGIN = 1.5
-"""See `fit_tokenizer`."""
+"""See `fit_parts`."""
 
 
-def fit_tokenizer(
+def fit_parts(
     chunks: np.ndarray | Sequence[np.ndarray],
     *,
     vocab_size: int = 1024,
@@ -37,8 +36,8 @@ def fit_tokenizer(
     coefficient_limit: int | None = None,
     min_frequency: int = 2,
     progress: bool = False,
-) -> FastTokenizer:
-    """Trains a FAST tokenizer; the same chunks and options give the same tokenizer.
+) -> tuple[dict, float, int]:
+    """Trains the parts of a `FastTokenizer`; the same chunks and options give the same ones.
 
     The guaranteed range of coefficients is -B..B. An orthonormal DCT of T values within [-1, 1]
     stays within sqrt(T), so B is `ceil(margin * scale * sqrt(T))` with the longest T, or the
@@ -56,6 +55,9 @@ def fit_tokenizer(
             and `encode` needs out_of_range="clip" for them.
         min_frequency: Least number of times a pair must be seen to be merged.
         progress: Shows a progress bar of the BPE training.
+
+    Returns:
+        The BPE model as the tokenizers library writes it, the scale, the least coefficient.
 
     Raises:
         ActionInputError, EmptyInputError, NonFiniteActionError: As `FastTokenizer.encode`.
@@ -90,11 +92,11 @@ def fit_tokenizer(
         for row in (np.clip(group, -bound, bound) + bound).astype("<u4")
     )
     tokenizer.train_from_iterator(texts, trainer=trainer, length=sum(map(len, groups)))
-    return FastTokenizer(json.loads(tokenizer.to_str()), scale, -bound, source="fit")
+    return json.loads(tokenizer.to_str()), scale, -bound
 
 
 def least_vocabulary(horizon: int, scale: float) -> int:
-    """Tokens that `fit_tokenizer` needs at least, whatever the actions: one a coefficient."""
+    """Tokens that `fit_parts` needs at least, whatever the actions: one a coefficient."""
     return 2 * _bound(horizon, scale, MARGIN) + 1
 
 

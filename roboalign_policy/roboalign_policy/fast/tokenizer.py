@@ -26,6 +26,7 @@ from roboalign_policy.fast.errors import (
     UndecodableTokensError,
     UnknownTokenError,
 )
+from roboalign_policy.fast.fit import fit_parts
 from roboalign_policy.fast.id_lists import flatten
 from roboalign_policy.fast.threads import cores, spread
 from roboalign_policy.fast.vocabulary import MAX_CODE, Vocabulary, whole_codes
@@ -73,11 +74,9 @@ class FastTokenizer:
 
     @classmethod
     def fit(cls, chunks: np.ndarray | Sequence[np.ndarray], **options: object) -> FastTokenizer:
-        """Trains a tokenizer on normalised chunks; arguments as `fast.fit.fit_tokenizer`."""
-        # Here, because fit.py makes FastTokenizers and so imports this file.
-        from roboalign_policy.fast.fit import fit_tokenizer
-
-        return fit_tokenizer(chunks, **options)
+        """Trains a tokenizer on normalised chunks; arguments as `fast.fit.fit_parts`."""
+        model, scale, min_token = fit_parts(chunks, **options)
+        return cls(model, scale, min_token, source="fit")
 
     def save(self, path: str | Path) -> None:
         """Writes the folder that `load` and the reference implementation read."""

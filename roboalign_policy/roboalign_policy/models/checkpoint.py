@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from roboalign_policy.core.contract import Contract, ContractError, load_contract
-from roboalign_policy.core.contract_difference import differences
-from roboalign_policy.core.contract_files import CONTRACT, check_policy_folder
+from roboalign_policy.core.contract.contract import Contract, ContractError, load_contract
+from roboalign_policy.core.contract.difference import differences
+from roboalign_policy.core.contract.files import CONTRACT, check_policy_folder
 from roboalign_policy.core.hashing import sha256_file, sha256_json
-from roboalign_policy.core.normalise import QuantileStats
-from roboalign_policy.core.prompt import PROMPT_VERSION
+from roboalign_policy.core.policy.normalise import QuantileStats
+from roboalign_policy.core.policy.prompt import PROMPT_VERSION
 from roboalign_policy.fast import FastError, FastTokenizer
 from roboalign_policy.models.loading import ModelError, refuse_pointers
 

@@ -12,10 +12,16 @@ import numpy as np
 import torch
 from transformers import LogitsProcessorList
 
-from roboalign_policy.core.contract import Contract
-from roboalign_policy.core.normalise import QuantileStats
-from roboalign_policy.core.prediction import NON_FINITE, OK, OUT_OF_LIMITS, UNDECODABLE, Prediction
-from roboalign_policy.core.prompt import build_prompt, parse_answer, state_text
+from roboalign_policy.core.contract.contract import Contract
+from roboalign_policy.core.policy.normalise import QuantileStats
+from roboalign_policy.core.policy.prediction import (
+    NON_FINITE,
+    OK,
+    OUT_OF_LIMITS,
+    UNDECODABLE,
+    Prediction,
+)
+from roboalign_policy.core.policy.prompt import build_prompt, parse_answer, state_text
 from roboalign_policy.fast import FastError, FastTokenizer
 from roboalign_policy.fast.dct import quantisation_bound
 from roboalign_policy.models.checkpoint import check_same_robot, read_checkpoint

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from roboalign_policy.core.cadence import choose_threads, usable_cores
+from roboalign_policy.core.drive.cadence import choose_threads, usable_cores
 
 if TYPE_CHECKING:
     from roboalign_policy.models.policy import MLLMPolicy

@@ -11,7 +11,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.validate_namespace import validate_namespace
 
-from roboalign_policy.core.graph_snapshot import UNNAMED, Endpoint, EndpointQos
+from roboalign_policy.core.graph.endpoints import UNNAMED, Endpoint, EndpointQos
 
 Endpoints = dict[str, tuple[Endpoint, ...]]
 

@@ -1,6 +1,6 @@
 """Starts a node of this suite as a process of its own and ends it in order.
 
-For demo, tests and `roboalign up`. A node whose starter dies ends by itself (`core.ending`).
+For demo, tests and `roboalign up`. A node whose starter dies ends by itself (`core.host.ending`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from roboalign_policy.core.ending import ENDS_WITH, ends_with_this_process
+from roboalign_policy.core.host.ending import ENDS_WITH, ends_with_this_process
 
 LAST_BYTES = 4000
 
@@ -42,7 +42,7 @@ class NodeProcess:
         """Start it.
 
         Args:
-            module: e.g. ``roboalign_policy.nodes.recorder_node``.
+            module: e.g. ``roboalign_policy.nodes.recorder.recorder_node``.
             parameters: ROS parameters that differ from their defaults.
             log: file for its output; made new.
             env: variables to set besides those of this process, e.g. ``ROS_DOMAIN_ID``.

@@ -19,7 +19,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
-from roboalign_policy.core.ending import EndRequest
+from roboalign_policy.core.host.ending import EndRequest
 from roboalign_policy.nodes.python_pauses import freeze_garbage, prompt_threads
 from roboalign_policy.ros.parameters import check_no_words, check_parameter_files
 

@@ -11,13 +11,25 @@ import os
 import signal
 import sys
 
+NODES = {
+    "policy_node": "policy.policy_node",
+    "recorder_node": "recorder.recorder_node",
+    "safety_gate_node": "gate.safety_gate_node",
+    "sim_robot_node": "sim.sim_robot_node",
+}
+
+
+def module_of(node: str) -> str:
+    """Full name of the module of a node."""
+    return f"roboalign_policy.nodes.{NODES[node]}"
+
 
 def start(name: str) -> int:
-    """Run the node of a module of this package; exit status."""
+    """Run a node; exit status."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: os._exit(0))
-    return importlib.import_module(f"roboalign_policy.nodes.{name}").main()
+    return importlib.import_module(module_of(name)).main()
 
 
 def policy_node() -> int:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from roboalign_policy.core.contract import Contract, ContractError, contract_from_yaml
-from roboalign_policy.core.prediction import OK, Prediction
+from roboalign_policy.core.contract.contract import Contract, ContractError, contract_from_yaml
+from roboalign_policy.core.policy.prediction import OK, Prediction
 from roboalign_policy.remote.access import (
     authorization_header,
     check_token,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from roboalign_policy.core.prediction import Prediction
+from roboalign_policy.core.policy.prediction import Prediction
 
 #: Counts up when a message changes. The layout of `Fault`, and the keys ``kind`` and ``protocol``
 #: of `Hello` and `Welcome`, stay for ever, so that two versions can tell each other so.

@@ -17,8 +17,8 @@ from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.sync.server import ServerConnection, serve
 
-from roboalign_policy.core.contract import Contract
-from roboalign_policy.core.prediction import Prediction
+from roboalign_policy.core.contract.contract import Contract
+from roboalign_policy.core.policy.prediction import Prediction
 from roboalign_policy.remote.access import check_exposure, is_authorised, resolve_address
 from roboalign_policy.remote.messages import Fault, Hello, Reply, Request, ServerTimings, Welcome
 from roboalign_policy.remote.wire import MAX_MESSAGE_BYTES, WireError, pack, tool_name, unpack

@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from roboalign_policy.core.prediction import STATUSES, Prediction
+from roboalign_policy.core.policy.prediction import STATUSES, Prediction
 from roboalign_policy.remote.messages import (
     PROTOCOL,
     Fault,

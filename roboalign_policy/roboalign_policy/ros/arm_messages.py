@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from roboalign_policy.core import keys
-from roboalign_policy.core.contract_types import Qos
-from roboalign_policy.core.gate_streams import StreamWatch
-from roboalign_policy.core.gate_types import Passed
-from roboalign_policy.core.selectors import fill_command
+from roboalign_policy.core.contract.parts import Qos
+from roboalign_policy.core.gate.streams import StreamWatch
+from roboalign_policy.core.gate.types import Passed
+from roboalign_policy.core.messages.selectors import fill_command
 from roboalign_policy.ros.chunk_msgs import CommandWriter
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.stamps import ns_to_stamp

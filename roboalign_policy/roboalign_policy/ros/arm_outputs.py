@@ -12,8 +12,8 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from roboalign_policy.core import keys
-from roboalign_policy.core.gate_streams import StreamWatch
-from roboalign_policy.core.gate_types import GateFault, Passed, Reason
+from roboalign_policy.core.gate.streams import StreamWatch
+from roboalign_policy.core.gate.types import GateFault, Passed, Reason
 from roboalign_policy.core.git_lfs import pointer_fault
 from roboalign_policy.kinematics.arm import ArmSolver
 from roboalign_policy.kinematics.delta_integrator import DeltaIntegrator

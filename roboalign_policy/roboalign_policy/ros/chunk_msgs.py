@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from roboalign_msgs.msg import ActionChunk, PolicyStatus
 
-from roboalign_policy.core.drive import Drive
-from roboalign_policy.core.drive_types import Request
-from roboalign_policy.core.executor import ChunkError
+from roboalign_policy.core.drive.chunk_buffer import ChunkError
+from roboalign_policy.core.drive.drive import Drive
+from roboalign_policy.core.drive.types import Request
 from roboalign_policy.core.keys import JOINT_STATE_TYPE, JOINT_TRAJECTORY_TYPE
-from roboalign_policy.core.selectors import fill_command
+from roboalign_policy.core.messages.selectors import fill_command
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.stamps import ns_to_stamp
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from diagnostic_msgs.msg import DiagnosticArray
 from roboalign_msgs.msg import GateStatus, LatencyReport
 
-from roboalign_policy.core.gate_types import GateState
-from roboalign_policy.core.safety_gate import SafetyGate
-from roboalign_policy.core.stage_latency import StageLatency
+from roboalign_policy.core.gate.safety_gate import SafetyGate
+from roboalign_policy.core.gate.stage_latency import StageLatency
+from roboalign_policy.core.gate.types import GateState
 from roboalign_policy.ros.diagnostics import Level, diagnostic_status, diagnostics_to_msg
 from roboalign_policy.ros.stamps import ns_to_stamp
 

@@ -11,16 +11,17 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 
-from roboalign_policy.core.gate_parameters import GateParameters
-from roboalign_policy.core.node_parameters import RecorderParameters, SimRobotParameters
-from roboalign_policy.core.parameter_files import (
+from roboalign_policy.core.drive.parameters import PolicyParameters
+from roboalign_policy.core.gate.parameters import GateParameters
+from roboalign_policy.core.parameters.declared import ParameterError, parameters_from_dict
+from roboalign_policy.core.parameters.files import (
     COMMAND_LINE,
     check_taken,
     entries_from_arguments,
     given_value,
 )
-from roboalign_policy.core.parameters import ParameterError, parameters_from_dict
-from roboalign_policy.core.policy_parameters import PolicyParameters
+from roboalign_policy.core.parameters.sim_robot import SimRobotParameters
+from roboalign_policy.core.recording.parameters import RecorderParameters
 
 INT64 = 2**63 - 1
 UNBOUNDED = 1e300
@@ -70,12 +71,12 @@ def declare_parameters(node: Node, cls: type, argv: Sequence[str] | None = None)
 
     Args:
         node: of this process.
-        cls: made with `core.parameters.param`.
+        cls: made with `core.parameters.declared.param`.
         argv: what was given to the node; None: to the process.
 
     Raises:
         ParameterError: a value from the command line or a YAML file has another type, is out of
-            range, or would not be taken: see `core.parameter_files.check_taken`.
+            range, or would not be taken: see `core.parameters.files.check_taken`.
     """
     entries = entries_from_arguments(sys.argv if argv is None else argv)
     name = node.get_fully_qualified_name()

@@ -12,13 +12,13 @@ from typing import IO
 import numpy as np
 import pyarrow as pa
 
-from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.contract.contract import Contract
 from roboalign_training.conversion.parts import TEMPORARY, Part
 from roboalign_training.data.content import ContentHash
-from roboalign_training.data.episodes import EpisodeFrames
-from roboalign_training.data.frame_plan import FramePlan
-from roboalign_training.data.image_storage import VIDEO, ImageStorage, video_rate
 from roboalign_training.data.table import EpisodeFile, episode_writer, frame_columns
+from roboalign_training.episodes.episodes import EpisodeFrames
+from roboalign_training.episodes.frame_plan import FramePlan
+from roboalign_training.images.image_storage import VIDEO, ImageStorage, video_rate
 
 GROUP_BYTES = 16 << 20
 """About as many bytes of images are one row group."""
@@ -133,7 +133,7 @@ class Assembly:
 
     def join_videos(self, targets: dict[str, Path]) -> None:
         """Makes the videos of the episode: image stream key -> file to write."""
-        from roboalign_training.data.video_joining import join_videos
+        from roboalign_training.images.video_joining import join_videos
 
         for key, target in targets.items():
             with tempfile.TemporaryDirectory(TEMPORARY, ".join-", target.parent) as folder:

@@ -9,6 +9,9 @@ from os.path import relpath
 from pathlib import Path
 from threading import Thread
 
+from roboalign_training.bags.bags import Bag, read_bag
+from roboalign_training.bags.errors import HAND_IN, BagError, DataError, EpisodeError
+from roboalign_training.bags.folders import as_text
 from roboalign_training.conversion.balance import leave_out, new_balance, open_topics
 from roboalign_training.conversion.episode import Episode
 from roboalign_training.conversion.episode_job import EpisodeJob
@@ -17,12 +20,9 @@ from roboalign_training.conversion.pool import Pool, WorkerLostError
 from roboalign_training.conversion.segments import BagPlace, keep_open
 from roboalign_training.conversion.target import Converted, Report, Target
 from roboalign_training.conversion.work_folder import WorkFolder, made_with, work_folder
-from roboalign_training.data.bags import Bag, read_bag
-from roboalign_training.data.episodes import bag_contract, find_spans
-from roboalign_training.data.errors import HAND_IN, BagError, DataError, EpisodeError
-from roboalign_training.data.folders import as_text
-from roboalign_training.data.recipe import span_fault
-from roboalign_training.data.topics import map_topics
+from roboalign_training.episodes.episodes import bag_contract, find_spans
+from roboalign_training.episodes.recipe import span_fault
+from roboalign_training.episodes.topics import map_topics
 
 LATEST_NS = 2**63 - 1
 """Times are signed numbers from here on; this one is in the year 2262."""

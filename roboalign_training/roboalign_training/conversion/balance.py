@@ -10,12 +10,12 @@ from collections import Counter
 
 import numpy as np
 
+from roboalign_training.bags.bags import Bag
 from roboalign_training.conversion.kinds import kind_of
-from roboalign_training.data.bags import Bag
-from roboalign_training.data.frame_plan import FramePlan
 from roboalign_training.data.index import DUPLICATE_ID
-from roboalign_training.data.scan import Scan
-from roboalign_training.data.topics import TopicMap
+from roboalign_training.episodes.frame_plan import FramePlan
+from roboalign_training.episodes.scan import Scan
+from roboalign_training.episodes.topics import TopicMap
 
 FRAME_KEYS = ("kept", "dropped", "trimmed", "left_out")
 IMAGE_KEYS = ("used", "decoded", "passed_through", "encoded", "undecodable")

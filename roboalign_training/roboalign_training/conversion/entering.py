@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from roboalign_training.bags.errors import DatasetError
 from roboalign_training.conversion.balance import balance_faults, turn_down
 from roboalign_training.conversion.target import VIDEOS, Converted, name_digest
-from roboalign_training.data.errors import DatasetError
 from roboalign_training.data.index import DATA, DUPLICATE_ID, DatasetIndex
 
 _NOT_LISTED = ("pending", "pending_videos", "contract", "recipe")

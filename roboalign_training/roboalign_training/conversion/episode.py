@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from roboalign_training.bags.bags import Bag
+from roboalign_training.bags.errors import BagError
 from roboalign_training.conversion.parts import Part, read_part
 from roboalign_training.conversion.pool import Job, Pool
 from roboalign_training.conversion.segments import BagPlace
 from roboalign_training.conversion.target import Target
 from roboalign_training.conversion.work_folder import WorkFolder
-from roboalign_training.data.bags import Bag
-from roboalign_training.data.episodes import Span
-from roboalign_training.data.errors import BagError
-from roboalign_training.data.topics import TopicMap
+from roboalign_training.episodes.episodes import Span
+from roboalign_training.episodes.topics import TopicMap
 
 
 class Todo(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from roboalign_training.bags.errors import BagError
 from roboalign_training.conversion.balance import (
     add_frames,
     add_images,
@@ -17,11 +18,10 @@ from roboalign_training.conversion.second_pass import UndecodableError, write_fr
 from roboalign_training.conversion.segments import Segment, cut
 from roboalign_training.conversion.target import Report
 from roboalign_training.conversion.work_folder import read_json
-from roboalign_training.data.errors import BagError
-from roboalign_training.data.frame_plan import plan_frames
 from roboalign_training.data.index import write_json
-from roboalign_training.data.recipe import frames_fault
-from roboalign_training.data.scan import Scan
+from roboalign_training.episodes.frame_plan import plan_frames
+from roboalign_training.episodes.recipe import frames_fault
+from roboalign_training.episodes.scan import Scan
 
 _FIRST_PASS = 0.3  # of the work, as progress shows it
 _NOTE = "episode.json"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from roboalign_training.conversion.kinds import kind_of
 from roboalign_training.conversion.target import Converted
-from roboalign_training.data.frame_plan import IN_PAUSE
 from roboalign_training.data.index import DatasetIndex
+from roboalign_training.episodes.frame_plan import IN_PAUSE
 from roboalign_training.shared.left_out import LeftOut
 
 MOST_REASONS = 40

@@ -6,11 +6,11 @@ from collections.abc import Collection, Sequence
 from os.path import relpath
 from pathlib import Path
 
+from roboalign_training.bags.errors import RefusedError
+from roboalign_training.bags.folders import as_text
 from roboalign_training.conversion.bag_job import from_result
 from roboalign_training.conversion.entering import enter_episodes
 from roboalign_training.conversion.work_folder import finished_bags
-from roboalign_training.data.errors import RefusedError
-from roboalign_training.data.folders import as_text
 from roboalign_training.data.index import INDEX, DatasetIndex
 
 _NAMED = 3

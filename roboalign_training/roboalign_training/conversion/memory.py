@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roboalign_training.data.errors import DataError
-from roboalign_training.data.merging import OPEN_BYTES
+from roboalign_training.bags.errors import DataError
+from roboalign_training.bags.merging import OPEN_BYTES
 
 MB = 10**6
 DEFAULT_BYTES = 1000 * MB

@@ -6,14 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.contract.contract import Contract
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.errors import BagError, NoContractError, RefusedError
 from roboalign_training.conversion.leftovers import refuse_missing, sources_of
 from roboalign_training.conversion.target import VIDEOS
 from roboalign_training.conversion.work_folder import PARTS
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.episodes import bag_contract
-from roboalign_training.data.errors import BagError, NoContractError, RefusedError
-from roboalign_training.data.image_storage import VIDEO
 from roboalign_training.data.index import (
     CONTRACT,
     DATA,
@@ -23,7 +21,9 @@ from roboalign_training.data.index import (
     DatasetIndex,
     load_index,
 )
-from roboalign_training.data.recipe import Recipe
+from roboalign_training.episodes.episodes import bag_contract
+from roboalign_training.episodes.recipe import Recipe
+from roboalign_training.images.image_storage import VIDEO
 from roboalign_training.shared.differences import differences
 
 

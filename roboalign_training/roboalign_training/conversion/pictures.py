@@ -12,17 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from roboalign_policy.core.contract import Contract, Stream
-from roboalign_policy.core.selectors import SelectorError, image_from_msg
+from roboalign_policy.core.contract.contract import Contract, Stream
+from roboalign_policy.core.contract.path import SelectorError
+from roboalign_policy.core.messages.images import image_from_msg
+from roboalign_training.bags.bags import Bag
+from roboalign_training.bags.cdr_layout import Layouts
+from roboalign_training.bags.errors import BagError
 from roboalign_training.conversion.parts import TEMPORARY, PartWriter
 from roboalign_training.conversion.segments import BagPlace, Segment, open_place
-from roboalign_training.data.bags import Bag
-from roboalign_training.data.cdr_layout import Layouts
-from roboalign_training.data.columns import StreamColumns
 from roboalign_training.data.content import DIGEST_BYTES, image_digest
-from roboalign_training.data.errors import BagError
-from roboalign_training.data.image_storage import VIDEO, ImageStorage, video_rate
-from roboalign_training.data.scan import MessageView
+from roboalign_training.episodes.columns import StreamColumns
+from roboalign_training.episodes.scan import MessageView
+from roboalign_training.images.image_storage import VIDEO, ImageStorage, video_rate
 
 _COPY = 1 << 20
 
@@ -217,7 +218,7 @@ class _Taker:
             self._video[1].unlink(missing_ok=True)
 
     def _add_to_video(self, image: np.ndarray) -> None:
-        from roboalign_training.data.video import REPEATABLE, VideoWriter
+        from roboalign_training.images.video import REPEATABLE, VideoWriter
 
         if self._video is None:
             handle, name = tempfile.mkstemp(TEMPORARY, ".video-", self.path.parent)

@@ -13,8 +13,8 @@ from importlib import import_module
 from multiprocessing import connection, get_context, parent_process
 from typing import Protocol, TypeVar
 
+from roboalign_training.bags.errors import DataError
 from roboalign_training.conversion.allocation import keep_freed_memory
-from roboalign_training.data.errors import DataError
 
 Result = TypeVar("Result", covariant=True)
 _AHEAD = 2  # jobs that wait for each process

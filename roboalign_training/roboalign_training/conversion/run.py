@@ -8,11 +8,11 @@ from itertools import groupby
 from os.path import relpath
 from pathlib import Path
 
+from roboalign_training.bags.folders import as_text
 from roboalign_training.conversion.bag_job import SmallBagJob, convert_bag
 from roboalign_training.conversion.memory import NoRoomError
 from roboalign_training.conversion.pool import Pool
 from roboalign_training.conversion.target import Converted, Target
-from roboalign_training.data.folders import as_text
 
 
 def converted_bags(

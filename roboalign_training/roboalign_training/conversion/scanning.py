@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.contract.contract import Contract
 from roboalign_training.conversion.parts import Part, PartWriter
 from roboalign_training.conversion.segments import BagPlace, Segment, open_place
-from roboalign_training.data.columns import StreamColumns
-from roboalign_training.data.pauses import Pauses
-from roboalign_training.data.scan import Scan, scan_messages
-from roboalign_training.data.topics import TopicMap
+from roboalign_training.episodes.columns import StreamColumns
+from roboalign_training.episodes.pauses import Pauses
+from roboalign_training.episodes.scan import Scan, scan_messages
+from roboalign_training.episodes.topics import TopicMap
 
 _COLUMNS = ("receive_ns", "header_ns", "readable", "values", "parts")
 _IN_MEMORY = 8 << 20  # bytes of a column; longer ones lie in a temporary file

@@ -17,13 +17,13 @@ from roboalign_training.conversion.pictures import (
 from roboalign_training.conversion.segments import Segment
 from roboalign_training.conversion.target import VIDEOS, Report, safe_name
 from roboalign_training.data.content import CONTENT_VERSION
-from roboalign_training.data.episodes import EpisodeFrames
-from roboalign_training.data.frame_plan import FramePlan
-from roboalign_training.data.image_storage import VIDEO
 from roboalign_training.data.index import DATA
-from roboalign_training.data.recipe import frames_notes
-from roboalign_training.data.scan import Scan
-from roboalign_training.provenance import tool_version
+from roboalign_training.episodes.episodes import EpisodeFrames
+from roboalign_training.episodes.frame_plan import FramePlan
+from roboalign_training.episodes.recipe import frames_notes
+from roboalign_training.episodes.scan import Scan
+from roboalign_training.images.image_storage import VIDEO
+from roboalign_training.shared.version import tool_version
 
 
 class UndecodableError(Exception):

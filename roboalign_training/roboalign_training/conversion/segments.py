@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from roboalign_training.data.bags import Bag, read_bag
-from roboalign_training.data.episodes import Span
-from roboalign_training.data.storage import Weights
+from roboalign_training.bags.bags import Bag, read_bag
+from roboalign_training.bags.storage import Weights
+from roboalign_training.episodes.episodes import Span
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.contract.contract import Contract
 from roboalign_training.conversion.memory import Budget
-from roboalign_training.data.image_storage import ImageStorage
-from roboalign_training.data.recipe import Recipe
+from roboalign_training.episodes.recipe import Recipe
+from roboalign_training.images.image_storage import ImageStorage
 
 VIDEOS = "videos"
 LONGEST_NAME = 100

@@ -12,10 +12,10 @@ from pathlib import Path
 import PIL
 
 from roboalign_policy.core.hashing import sha256_json
-from roboalign_training.data.folders import as_text
+from roboalign_training.bags.folders import as_text
 from roboalign_training.data.index import DatasetIndex, write_json
-from roboalign_training.data.png import encoder_version
-from roboalign_training.provenance import tool_version
+from roboalign_training.images.png import encoder_version
+from roboalign_training.shared.version import tool_version
 
 PARTS = ".parts"
 _FORMAT = 2  # of parts; another one makes old ones useless

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.contract.contract import Contract
 from roboalign_policy.core.keys import EE_DELTA
 
 GRIPPER = "gripper"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from roboalign_training.data.episodes import EpisodeFrames
+    from roboalign_training.episodes.episodes import EpisodeFrames
 
 CONTENT_VERSION = "frames/2"
 """What entries made now say of their hash; those without a word have the hash of `whole_hash`."""

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from roboalign_training.data.errors import DatasetError
+from roboalign_training.bags.errors import DatasetError
 from roboalign_training.data.index import DatasetIndex
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.contract.contract import Contract
 from roboalign_policy.core.hashing import sha256_json
 from roboalign_policy.core.keys import EE_DELTA
-from roboalign_policy.core.normalise import QuantileStats
+from roboalign_policy.core.policy.normalise import QuantileStats
 from roboalign_policy.fast import FastTokenizer
 from roboalign_policy.fast.errors import FastError
+from roboalign_training.bags.errors import DatasetError, RefusedError
 from roboalign_training.data.chunks import GRIPPER
-from roboalign_training.data.errors import DatasetError, RefusedError
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
 from roboalign_training.data.index import STATS, TOKENIZER, load_index, locked, write_json
 from roboalign_training.shared.write_errors import writing

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from roboalign_training.data.chunks import make_chunks, safe_action, unbroken
 from roboalign_training.data.episode_tables import int_column, read_table, vector_column
-from roboalign_training.data.image_storage import VIDEO, decode_image, video_rate
 from roboalign_training.data.index import DatasetIndex, load_index
-from roboalign_training.data.png import encode_png
+from roboalign_training.images.image_storage import VIDEO, decode_image, video_rate
+from roboalign_training.images.png import encode_png
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class FrameDataset:
         }
         self._videos = None
         if index.recipe.get("images") == VIDEO:
-            from roboalign_training.data.video import VideoReader
+            from roboalign_training.images.video import VideoReader
 
             self._videos = VideoReader(video_rate(self.contract))
         self.states = {

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from roboalign_policy.core.contract import Contract, ContractError, contract_from_yaml
-from roboalign_training.data.errors import HAND_IN, DatasetError, RefusedError
-from roboalign_training.data.recipe import Recipe
+from roboalign_policy.core.contract.contract import Contract, ContractError, contract_from_yaml
+from roboalign_training.bags.errors import HAND_IN, DatasetError, RefusedError
+from roboalign_training.episodes.recipe import Recipe
 
 SCHEMA = "roboalign-dataset/1"
 DUPLICATE_ID = "is already that of"

@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.contract.contract import Contract
+from roboalign_training.bags.errors import DatasetError
 from roboalign_training.data.content import content_hash
-from roboalign_training.data.episodes import EpisodeFrames
-from roboalign_training.data.errors import DatasetError
-from roboalign_training.data.image_storage import VIDEO, decode_image
-from roboalign_training.data.png import encode_png
+from roboalign_training.episodes.episodes import EpisodeFrames
+from roboalign_training.images.image_storage import VIDEO, decode_image
+from roboalign_training.images.png import encode_png
 
 if TYPE_CHECKING:
     from datasets import Features

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import yaml
 
-from roboalign_policy.core.contract import load_contract
+from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.fast.fit import MARGIN, least_vocabulary
 from roboalign_policy.fast.vocabulary import MAX_CODE
 from roboalign_policy.sim import SUITES
-from roboalign_training.arguments import GrpoArguments
-from roboalign_training.demo.plan import GRPO_SAMPLES, DemoConfig, require
-from roboalign_training.run_layout import packaged_config
+from roboalign_training.demo.plan import GRPO_SAMPLES, DemoConfig
+from roboalign_training.learning.arguments import GrpoArguments
+from roboalign_training.shared.fields import require
+from roboalign_training.shared.run_layout import packaged_config
 
 CONTRACT = "sim_panda"
 _LONGEST = 1 + max(task.max_steps for tasks in SUITES.values() for task in tasks)  # frames
@@ -69,8 +70,8 @@ def check_prompts(config: DemoConfig, out: Path) -> None:
         ValueError: naming option, value and what was expected.
         DataError: the data set cannot be read.
     """
-    from roboalign_training.demonstrations import load_demonstrations
-    from roboalign_training.mixture import split_episodes
+    from roboalign_training.learning.demonstrations import load_demonstrations
+    from roboalign_training.learning.mixture import split_episodes
 
     data = load_demonstrations(out / "data")
     held_out = _arguments().held_out_of(len(data.episodes))

@@ -6,15 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-RECORD_SEED = 0
-OPEN_LOOP_SEED = 1_000_000
-DEVELOPMENT_SEED = 2_000_000
-"""Driven while the recipe was chosen; never in the report."""
-CLOSED_LOOP_SEED = 3_000_000
-MOST_SEEDS = OPEN_LOOP_SEED - RECORD_SEED
-"""Of each purpose, so that they never meet."""
-MOST_WORKERS = 100
-"""ROS domains that are safe on every platform; `nodes.closed_loop_worker.DOMAINS`."""
+from roboalign_training.evaluate.seeds import MOST_SEEDS, MOST_WORKERS
+from roboalign_training.shared.fields import require
 
 STAGE_NAMES = (
     "record", "dataset", "base", "sft", "grpo", "open_loop", "closed_loop", "report",
@@ -87,9 +80,3 @@ class DemoConfig:
             require(name, value, value <= MOST_SEEDS, f"at most {MOST_SEEDS}, the seeds there are")
         domains = f"at most {MOST_WORKERS}: each pair of nodes has a ROS domain of its own"
         require("workers", self.workers, self.workers <= MOST_WORKERS, domains)
-
-
-def require(name: str, value: Any, holds: bool, expected: str) -> None:
-    """Raises ValueError, naming option, value and what was expected, unless `holds`."""
-    if not holds:
-        raise ValueError(f"{name}: found {value!r}, expected {expected}")

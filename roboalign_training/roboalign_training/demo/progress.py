@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from roboalign_training.run_layout import METRICS
 from roboalign_training.shared.progress import Count
+from roboalign_training.shared.run_layout import METRICS
 
 
 def bags_done(folder: Path, total: int) -> Count:

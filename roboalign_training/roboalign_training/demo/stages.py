@@ -13,15 +13,7 @@ from rich.console import Console
 from roboalign_policy.sim import SUITES
 from roboalign_training.data.index import load_index
 from roboalign_training.demo.checks import check_prompts
-from roboalign_training.demo.plan import (
-    ARMS,
-    CLOSED_LOOP_SEED,
-    GRPO_SAMPLES,
-    OPEN_LOOP_SEED,
-    RECORD_SEED,
-    STAGE_NAMES,
-    DemoConfig,
-)
+from roboalign_training.demo.plan import ARMS, GRPO_SAMPLES, STAGE_NAMES, DemoConfig
 from roboalign_training.demo.progress import bags_done, steps_done, unknown
 from roboalign_training.evaluate.closed_loop import (
     DriveSettings,
@@ -30,8 +22,9 @@ from roboalign_training.evaluate.closed_loop import (
     run_closed_loop,
     summarise,
 )
-from roboalign_training.run_layout import RUN
+from roboalign_training.evaluate.seeds import CLOSED_LOOP_SEED, OPEN_LOOP_SEED, RECORD_SEED
 from roboalign_training.shared.progress import Count, run_child
+from roboalign_training.shared.run_layout import RUN
 
 Stage = Callable[[DemoConfig, Path, Console], dict]
 LOGS = "logs"
@@ -102,8 +95,8 @@ def dataset(config: DemoConfig, out: Path, console: Console) -> dict:
 
 def base(config: DemoConfig, out: Path, console: Console) -> dict:
     """The pretrained model with the action vocabulary, no action learnt: what SFT starts from."""
-    from roboalign_training.base_policy import make_base_policy
-    from roboalign_training.library_log import library_log
+    from roboalign_training.learning.base_policy import make_base_policy
+    from roboalign_training.shared.library_log import library_log
 
     with library_log() as log:
         log.to_file(out / LOGS / "base.log")
@@ -142,7 +135,7 @@ def grpo_samples(config: DemoConfig, out: Path) -> int:
 def open_loop(config: DemoConfig, out: Path, console: Console) -> dict:
     """Both trained policies against demonstrations of other seeds."""
     from roboalign_training.evaluate.open_loop import open_loop_of
-    from roboalign_training.library_log import library_log
+    from roboalign_training.shared.library_log import library_log
 
     with library_log() as log:
         log.to_file(out / LOGS / "open_loop.log")

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from roboalign_policy.core.contract import find_contract, load_contract
-from roboalign_training.demo.plan import MOST_WORKERS, require
+from roboalign_policy.core.contract.contract import find_contract, load_contract
+from roboalign_training.evaluate.seeds import MOST_WORKERS
+from roboalign_training.shared.fields import require
 
 if TYPE_CHECKING:
     from roboalign_training.evaluate.closed_loop import DriveSettings, Episode

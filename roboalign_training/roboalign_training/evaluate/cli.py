@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from roboalign_training.demo.plan import DEVELOPMENT_SEED
 from roboalign_training.evaluate.closed_loop import (
     REPORT,
     RESULTS,
@@ -17,6 +16,7 @@ from roboalign_training.evaluate.closed_loop import (
     run_closed_loop,
     summarise,
 )
+from roboalign_training.evaluate.seeds import DEVELOPMENT_SEED
 from roboalign_training.shared.exit_status import status_of
 from roboalign_training.shared.old_names import add_old_option, add_old_words, take_old_words
 from roboalign_training.shared.outputs import add_overwrite

@@ -17,8 +17,8 @@ from roboalign_training.evaluate.checks import check_driving, check_ros
 from roboalign_training.shared.json_lines import read_json_lines
 from roboalign_training.shared.outputs import judge, only_writer, remove
 from roboalign_training.shared.places import DRIVEN, check_place
+from roboalign_training.shared.statistics import wilson_interval
 from roboalign_training.shared.write_errors import writing
-from roboalign_training.statistics import wilson_interval
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -144,7 +144,7 @@ def describe_run(policy: Path, settings: DriveSettings) -> dict:
         ModelError: the policy cannot be used, or is of another robot than the simulated arm.
     """
     # Here, because torch takes seconds.
-    from roboalign_policy.core.contract import find_contract, load_contract
+    from roboalign_policy.core.contract.contract import find_contract, load_contract
     from roboalign_policy.models.checkpoint import check_same_robot, read_checkpoint
 
     parts = read_checkpoint(policy)

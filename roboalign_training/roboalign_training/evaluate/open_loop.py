@@ -10,9 +10,9 @@ import numpy as np
 from roboalign_policy.models.checkpoint import check_same_robot
 from roboalign_policy.models.policy import OK, MLLMPolicy
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
-from roboalign_training.rewards import prefix_accuracy
+from roboalign_training.learning.rewards import prefix_accuracy
 from roboalign_training.shared.progress import counted
-from roboalign_training.statistics import mean_interval
+from roboalign_training.shared.statistics import mean_interval
 
 
 @dataclass

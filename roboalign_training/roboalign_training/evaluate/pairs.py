@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from roboalign_training.evaluate.closed_loop import Episode
-from roboalign_training.statistics import mcnemar_p
+from roboalign_training.shared.statistics import mcnemar_p
 
 Results = Mapping[Episode, Mapping]
 """Records of one arm by episode."""

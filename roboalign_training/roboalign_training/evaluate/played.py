@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from roboalign_training.data.channels import IMAGE, Channel, Moment
+from roboalign_training.episodes.channels import IMAGE, Channel, Moment
 from roboalign_training.evaluate.causes import cause_of, detail_of, words
 from roboalign_training.evaluate.closed_loop import FRAMES, Episode
 from roboalign_training.evaluate.pairs import Results

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
-from roboalign_policy.core.contract import (
+from roboalign_policy.core.contract.contract import (
     Contract,
     ContractError,
     ContractFault,
     contract_from_dict,
 )
-from roboalign_policy.core.message_fields import has_header
-from roboalign_policy.core.prediction import OK
-from roboalign_training.data.bags import Bag
-from roboalign_training.data.episodes import EpisodeFrames, Span, find_spans, frames_from_bag
-from roboalign_training.data.errors import EpisodeError
-from roboalign_training.data.topics import TopicMap, map_topics
+from roboalign_policy.core.contract.message_fields import has_header
+from roboalign_policy.core.policy.prediction import OK
+from roboalign_training.bags.bags import Bag
+from roboalign_training.bags.errors import EpisodeError
+from roboalign_training.episodes.episodes import EpisodeFrames, Span, find_spans, frames_from_bag
+from roboalign_training.episodes.topics import TopicMap, map_topics
 from roboalign_training.shared.json_lines import read_json_lines
 
 JOB, ANSWERS, REPORT = "job.json", "answers.jsonl", "replay.json"
@@ -137,7 +137,7 @@ class Answer:
 
     Attributes:
         stamp_ns: time of the frame.
-        status: one of `core.prediction.STATUSES`.
+        status: one of `core.policy.prediction.STATUSES`.
         detail: why there are no actions.
         actions: (T, A) float32 in the contract's units; None unless the status is ``ok``.
         tokens: FAST tokens as generated.

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markdown import Markdown
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_training.data.bags import read_bag
-from roboalign_training.data.definition_folder import add_definitions
-from roboalign_training.data.episodes import bag_contract
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_training.bags.bags import read_bag
+from roboalign_training.bags.definition_folder import add_definitions
+from roboalign_training.episodes.episodes import bag_contract
 from roboalign_training.evaluate.checks import check_ros
 from roboalign_training.evaluate.replay import (
     ANSWERS,

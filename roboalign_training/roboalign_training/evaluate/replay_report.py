@@ -16,11 +16,10 @@ matplotlib.use("Agg")  # before pyplot: there is no display on a robot or in CI
 import matplotlib.pyplot as plt
 import numpy as np
 
-from roboalign_policy.core.contract import Contract
-from roboalign_policy.core.prediction import OK
+from roboalign_policy.core.contract.contract import Contract
+from roboalign_policy.core.policy.prediction import OK
 from roboalign_policy.fast.errors import CoefficientRangeError
-from roboalign_training.data.episodes import EpisodeFrames
-from roboalign_training.data.plots import TITLE_LETTERS
+from roboalign_training.episodes.episodes import EpisodeFrames
 from roboalign_training.evaluate.replay import (
     LIMIT,
     Answer,
@@ -28,8 +27,9 @@ from roboalign_training.evaluate.replay import (
     Recording,
     ReplaySettings,
 )
-from roboalign_training.rewards import prefix_accuracy
-from roboalign_training.statistics import mean_interval, wilson_interval
+from roboalign_training.learning.rewards import prefix_accuracy
+from roboalign_training.look.plots import TITLE_LETTERS
+from roboalign_training.shared.statistics import mean_interval, wilson_interval
 
 MOST_CELLS = 150  # of a table of errors that are written out as numbers
 

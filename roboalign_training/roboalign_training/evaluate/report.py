@@ -12,9 +12,9 @@ from roboalign_training.evaluate.causes import count_causes
 from roboalign_training.evaluate.closed_loop import REPORT, read_results, summarise
 from roboalign_training.evaluate.pairs import Results, compare
 from roboalign_training.evaluate.report_page import render_report
-from roboalign_training.run_layout import METRICS
 from roboalign_training.shared.json_lines import read_json_lines
-from roboalign_training.statistics import wilson_interval
+from roboalign_training.shared.run_layout import METRICS
+from roboalign_training.shared.statistics import wilson_interval
 
 ARMS = ("base", "sft", "grpo")
 

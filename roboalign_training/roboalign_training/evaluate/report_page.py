@@ -9,14 +9,14 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from roboalign_policy.core.contract import load_contract
-from roboalign_training.data.inspect_views import View
+from roboalign_policy.core.contract.contract import load_contract
 from roboalign_training.evaluate.causes import cause_of, detail_of
 from roboalign_training.evaluate.charts import Series, bars, lines, metric_points
 from roboalign_training.evaluate.closed_loop import Episode
 from roboalign_training.evaluate.pairs import Results, episodes_by_suite
 from roboalign_training.evaluate.played import choose, name_of, scenes_of
 from roboalign_training.look.document import document
+from roboalign_training.look.inspect_views import View
 from roboalign_training.look.look import Look
 from roboalign_training.look.shell import own, render
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from roboalign_policy.core.hashing import sha256_json
 from roboalign_training.data.index import DatasetIndex
-from roboalign_training.data.video_joining import join_videos
+from roboalign_training.images.video_joining import join_videos
 from roboalign_training.lerobot import layout
 from roboalign_training.lerobot.counters import Counters
 from roboalign_training.lerobot.episode_part import (

@@ -17,17 +17,17 @@ import pyarrow.parquet as pq
 from roboalign_policy.core.hashing import sha256_json
 from roboalign_training.conversion.allocation import zeroed_memory
 from roboalign_training.conversion.parts import TEMPORARY, Part, PartWriter, read_part
-from roboalign_training.data.episodes import EpisodeFrames
-from roboalign_training.data.image_storage import VIDEO
 from roboalign_training.data.index import DatasetIndex
-from roboalign_training.data.png import encoder_version
-from roboalign_training.data.video import CODECS, VideoWriter
+from roboalign_training.episodes.episodes import EpisodeFrames
+from roboalign_training.images.image_storage import VIDEO
+from roboalign_training.images.png import encoder_version
+from roboalign_training.images.video import CODECS, VideoWriter
 from roboalign_training.lerobot.files import checksum
 from roboalign_training.lerobot.layout import ACTION, PNG, STATE, image_feature
 from roboalign_training.lerobot.ours import OwnEpisode
 from roboalign_training.lerobot.passport import values_hash
 from roboalign_training.lerobot.stats import ImageStats, sampled_frames, vector_stats
-from roboalign_training.provenance import tool_version
+from roboalign_training.shared.version import tool_version
 
 PICTURES = "pictures.parquet"
 PICTURES_AT_ONCE = 128  # rows of a row group with images

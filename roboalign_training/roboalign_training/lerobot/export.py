@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from roboalign_training.data.errors import DatasetError, RefusedError
+from roboalign_training.bags.errors import DatasetError, RefusedError
 from roboalign_training.data.index import DatasetIndex, load_index
-from roboalign_training.data.video import CODECS
+from roboalign_training.images.video import CODECS
 from roboalign_training.lerobot.assembly import Assembly
 from roboalign_training.lerobot.finished import check_only_ours, check_whole
 from roboalign_training.lerobot.layout import PNG

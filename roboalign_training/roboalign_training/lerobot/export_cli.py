@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from roboalign_training.data.index import load_index
-from roboalign_training.data.video import CODECS
+from roboalign_training.images.video import CODECS
 from roboalign_training.lerobot.export import export_dataset
 from roboalign_training.lerobot.layout import PNG
 from roboalign_training.lerobot.progress import frame_progress, say_not_written
-from roboalign_training.resumable import say_stopped
 from roboalign_training.shared.exit_status import status_of
 from roboalign_training.shared.left_out import add_strict
+from roboalign_training.shared.resumable import say_stopped
 
 
 def parser() -> argparse.ArgumentParser:

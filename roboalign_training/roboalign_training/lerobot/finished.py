@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from roboalign_training.data.errors import RefusedError
+from roboalign_training.bags.errors import RefusedError
 from roboalign_training.lerobot.layout import CONTRACT, FRAMES, INFO, PASSPORT, STATS, TASKS
 from roboalign_training.lerobot.passport import Passport
 from roboalign_training.lerobot.source import open_source

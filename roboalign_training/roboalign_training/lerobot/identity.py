@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from os.path import relpath
 
 from roboalign_policy.core.hashing import sha256_json
-from roboalign_training.data.errors import DatasetError, RefusedError
+from roboalign_training.bags.errors import DatasetError, RefusedError
 from roboalign_training.data.index import DatasetIndex
 from roboalign_training.lerobot.feature_map import FeatureMap
 from roboalign_training.lerobot.layout import PASSPORT

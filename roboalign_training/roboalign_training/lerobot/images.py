@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image as PilImage
 
-from roboalign_policy.core.contract import Contract, Stream
-from roboalign_policy.core.images import depth_fault
-from roboalign_training.data.episodes import EpisodeFrames
-from roboalign_training.data.errors import DatasetError
-from roboalign_training.data.png import encode_png
+from roboalign_policy.core.contract.contract import Contract, Stream
+from roboalign_policy.core.messages.images import depth_fault
+from roboalign_training.bags.errors import DatasetError
 from roboalign_training.data.table import episode_writer, frame_columns
-from roboalign_training.data.video import read_frames
+from roboalign_training.episodes.episodes import EpisodeFrames
+from roboalign_training.images.png import encode_png
+from roboalign_training.images.video import read_frames
 from roboalign_training.lerobot.listing import SourceEpisode
 from roboalign_training.lerobot.source import LeRobotSource
 

@@ -11,18 +11,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from roboalign_policy.core.contract import ContractError, load_contract
+from roboalign_policy.core.contract.contract import ContractError, load_contract
 from roboalign_policy.core.instruction import instruction_fault
-from roboalign_training.data.errors import DataError, OptionError
-from roboalign_training.data.recipe import Recipe
+from roboalign_training.bags.errors import DataError, OptionError
+from roboalign_training.episodes.recipe import Recipe
 from roboalign_training.lerobot.importing import Imported, import_contract, import_dataset
 from roboalign_training.lerobot.progress import frame_progress, say_not_written
 from roboalign_training.lerobot.source import open_source
 from roboalign_training.lerobot.texts import text_fault
-from roboalign_training.resumable import say_stopped
 from roboalign_training.shared.exit_status import status_of
 from roboalign_training.shared.left_out import add_strict
 from roboalign_training.shared.outputs import OutputError
+from roboalign_training.shared.resumable import say_stopped
 
 
 def parser() -> argparse.ArgumentParser:

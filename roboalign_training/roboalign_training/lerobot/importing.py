@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from os.path import relpath
 from pathlib import Path
 
-from roboalign_policy.core.contract import Contract
-from roboalign_training.data.dataset import open_index
-from roboalign_training.data.errors import DatasetError, RefusedError
-from roboalign_training.data.image_storage import AUTO, PNG
+from roboalign_policy.core.contract.contract import Contract
+from roboalign_training.bags.errors import DatasetError, RefusedError
+from roboalign_training.conversion.build import open_index
 from roboalign_training.data.index import INDEX, DatasetIndex
-from roboalign_training.data.recipe import Recipe
+from roboalign_training.episodes.recipe import Recipe
+from roboalign_training.images.image_storage import AUTO, PNG
 from roboalign_training.lerobot.causes import (
     KEPT,
     NO_EPISODE,

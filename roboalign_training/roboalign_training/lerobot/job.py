@@ -10,12 +10,12 @@ from tempfile import TemporaryFile
 import numpy as np
 
 from roboalign_policy.core.instruction import instruction_fault
+from roboalign_training.bags.errors import DataError, DatasetError, EpisodeError
 from roboalign_training.conversion.target import Converted, safe_name
 from roboalign_training.data.content import CONTENT_VERSION, content_hash
-from roboalign_training.data.episodes import UNKNOWN, EpisodeFrames, Span
-from roboalign_training.data.errors import DataError, DatasetError, EpisodeError
 from roboalign_training.data.index import DATA, DatasetIndex
-from roboalign_training.data.recipe import Recipe, frames_fault, span_fault
+from roboalign_training.episodes.episodes import UNKNOWN, EpisodeFrames, Span
+from roboalign_training.episodes.recipe import Recipe, frames_fault, span_fault
 from roboalign_training.lerobot.feature_map import FeatureMap
 from roboalign_training.lerobot.identity import Identity
 from roboalign_training.lerobot.images import SpooledImages, read_images, write_spooled

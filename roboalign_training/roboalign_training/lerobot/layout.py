@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from roboalign_policy.core.contract import Contract, Stream
+from roboalign_policy.core.contract.contract import Contract, Stream
 from roboalign_policy.core.keys import IMAGE_PREFIX, STATE_PREFIX
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.contract.contract import Contract
 from roboalign_policy.core.keys import ACTION, STATE_PREFIX
-from roboalign_training.data.errors import RefusedError
+from roboalign_training.bags.errors import RefusedError
 from roboalign_training.lerobot.feature_map import FeatureMap
 from roboalign_training.lerobot.layout import COUNTERS, STATE
 from roboalign_training.lerobot.search import Search

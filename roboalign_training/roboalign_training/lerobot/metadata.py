@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from roboalign_training.conversion.parts import Part
 from roboalign_training.data.index import DatasetIndex, write_json
-from roboalign_training.data.video import CODECS
+from roboalign_training.images.video import CODECS
 from roboalign_training.lerobot import layout
 from roboalign_training.lerobot.counters import Counters
 from roboalign_training.lerobot.files import ParquetFiles

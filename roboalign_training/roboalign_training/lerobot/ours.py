@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from roboalign_training.data.errors import DatasetError
-from roboalign_training.data.image_storage import VIDEO, decode_image, video_rate
+from roboalign_training.bags.errors import DatasetError
 from roboalign_training.data.index import DatasetIndex
-from roboalign_training.data.png import encode_png
-from roboalign_training.data.video import VideoReader
+from roboalign_training.images.image_storage import VIDEO, decode_image, video_rate
+from roboalign_training.images.png import encode_png
+from roboalign_training.images.video import VideoReader
 from roboalign_training.lerobot.images import image_cells, row_batches
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO
 
-from roboalign_training.data.errors import RefusedError
+from roboalign_training.bags.errors import RefusedError
 
 _LOCK = ".lock"
 

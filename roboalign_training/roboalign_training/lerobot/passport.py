@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from roboalign_policy.core.contract import Contract, ContractError, contract_from_yaml
+from roboalign_policy.core.contract.contract import Contract, ContractError, contract_from_yaml
+from roboalign_training.bags.errors import DatasetError
 from roboalign_training.data.content import CONTENT_VERSION, content_hash
-from roboalign_training.data.episodes import EpisodeFrames
-from roboalign_training.data.errors import DatasetError
-from roboalign_training.data.image_storage import ImageStorage
 from roboalign_training.data.index import write_json
-from roboalign_training.data.recipe import Recipe
+from roboalign_training.episodes.episodes import EpisodeFrames
+from roboalign_training.episodes.recipe import Recipe
+from roboalign_training.images.image_storage import ImageStorage
 from roboalign_training.lerobot.layout import CONTRACT, FRAMES, PASSPORT, SCHEMA
 
 FRAME_COLUMNS = pa.schema(

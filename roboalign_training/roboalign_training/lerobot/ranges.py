@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.contract.contract import Contract
 from roboalign_policy.core.keys import ACTION
 
 

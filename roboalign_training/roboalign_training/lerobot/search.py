@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from roboalign_policy.core.contract import Contract, Stream
+from roboalign_policy.core.contract.contract import Contract, Stream
 from roboalign_policy.core.keys import ACTION
 from roboalign_training.lerobot.dimensions import Dimensions
 from roboalign_training.lerobot.feature_map import Vector

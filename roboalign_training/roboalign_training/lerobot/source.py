@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from roboalign_policy.core.hashing import sha256_file
-from roboalign_training.data.errors import DatasetError, RefusedError
+from roboalign_training.bags.errors import DatasetError, RefusedError
 from roboalign_training.lerobot.layout import (
     INFO,
     TASKS,

@@ -15,7 +15,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 _HALF = 0.5  # of a frame: what is nearer than that to its time is the image of that frame
-_NEAR = 0.25  # of a frame: within an episode, as `data.video.read_frames` reads it
+_NEAR = 0.25  # of a frame: within an episode, as `images.video.read_frames` reads it
 
 
 @dataclass(frozen=True)

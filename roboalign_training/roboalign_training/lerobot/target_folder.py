@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from roboalign_training.bags.errors import RefusedError
 from roboalign_training.conversion.target import VIDEOS
-from roboalign_training.data.errors import RefusedError
 from roboalign_training.data.index import CONTRACT, DATA, INDEX, locked
 
 _LOCK = ".lock"

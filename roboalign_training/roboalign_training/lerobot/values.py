@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from roboalign_training.data.errors import DatasetError, EpisodeError
+from roboalign_training.bags.errors import DatasetError, EpisodeError
 from roboalign_training.lerobot.feature_map import FeatureMap
 from roboalign_training.lerobot.listing import SourceEpisode
 from roboalign_training.lerobot.source import LeRobotSource

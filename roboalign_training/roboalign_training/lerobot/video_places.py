@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from roboalign_training.data.errors import EpisodeError
+from roboalign_training.bags.errors import EpisodeError
 from roboalign_training.lerobot.layout import INFO
 from roboalign_training.lerobot.listing import SourceEpisode
 from roboalign_training.lerobot.source import LeRobotSource

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from roboalign_policy.core.contract import Contract
+from roboalign_policy.core.contract.contract import Contract
 from roboalign_policy.core.keys import BAG_CONTRACT
-from roboalign_training.data.bags import Bag
-from roboalign_training.data.channels import Sink
-from roboalign_training.data.episodes import Span
-from roboalign_training.data.inspect import BagReport, inspect_bag
-from roboalign_training.data.inspect_views import bag_view, lost_frames
-from roboalign_training.data.recipe import Recipe
+from roboalign_training.bags.bags import Bag
+from roboalign_training.episodes.channels import Sink
+from roboalign_training.episodes.episodes import Span
+from roboalign_training.episodes.recipe import Recipe
 from roboalign_training.look.budget import share
+from roboalign_training.look.inspect import BagReport, inspect_bag
+from roboalign_training.look.inspect_views import bag_view, lost_frames
 from roboalign_training.look.look import Choice, Look, Part, in_pages, not_all, without_tables
 from roboalign_training.look.plain import MOST_CURVES, feed_plain
 from roboalign_training.look.scene import Scene

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from roboalign_policy.core.normalise import QuantileStats
+from roboalign_policy.core.policy.normalise import QuantileStats
 from roboalign_policy.fast import FastTokenizer
-from roboalign_training.data.channels import (
+from roboalign_training.data.fit import load_action_stats
+from roboalign_training.data.frame_dataset import FrameDataset
+from roboalign_training.data.index import STATS, TOKENIZER, DatasetIndex, load_index
+from roboalign_training.episodes.channels import (
     ACTION,
     Axis,
     Channel,
@@ -18,11 +21,8 @@ from roboalign_training.data.channels import (
     Sink,
     dataset_channels,
 )
-from roboalign_training.data.fit import load_action_stats
-from roboalign_training.data.frame_dataset import FrameDataset
-from roboalign_training.data.index import STATS, TOKENIZER, DatasetIndex, load_index
-from roboalign_training.data.inspect_views import dataset_view, lost_frames
 from roboalign_training.look.budget import share
+from roboalign_training.look.inspect_views import dataset_view, lost_frames
 from roboalign_training.look.look import Choice, Look, Part, in_pages, not_all, without_tables
 from roboalign_training.look.scene import ERROR, Scene
 from roboalign_training.look.tokens import chunk_tokens, overall, token_figures

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from roboalign_training.data.channels import ACTION, IMAGE, NUMBER, STATE, Channel
-from roboalign_training.data.inspect import TopicReport
+from roboalign_training.episodes.channels import ACTION, IMAGE, NUMBER, STATE, Channel
+from roboalign_training.look.inspect import TopicReport
 from roboalign_training.look.look import Look
 from roboalign_training.look.scene import ERROR, Scene
 from roboalign_training.look.series import Curve

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from roboalign_training.data.channels import Sink
-from roboalign_training.data.errors import DataError
-from roboalign_training.data.inspect import TopicReport
-from roboalign_training.data.inspect_views import View
+from roboalign_training.bags.errors import DataError
+from roboalign_training.episodes.channels import Sink
 from roboalign_training.look.budget import MOST_EPISODES
+from roboalign_training.look.inspect import TopicReport
+from roboalign_training.look.inspect_views import View
 from roboalign_training.look.scene import Scene
 
 

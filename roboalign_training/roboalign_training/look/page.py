@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
-from roboalign_training.data.errors import DataError
+from roboalign_training.bags.errors import DataError
 from roboalign_training.data.index import write_whole
 from roboalign_training.look.document import SCHEMA, document
 from roboalign_training.look.look import Look

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from roboalign_policy.core.images import decode_compressed, image_from_msg
+from roboalign_policy.core.contract.path import SelectorError
 from roboalign_policy.core.keys import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE
-from roboalign_policy.core.selectors import SelectorError
-from roboalign_training.data.bags import Bag
-from roboalign_training.data.channels import (
+from roboalign_policy.core.messages.images import decode_compressed, image_from_msg
+from roboalign_training.bags.bags import Bag
+from roboalign_training.bags.errors import BagError
+from roboalign_training.episodes.channels import (
     AS_RECORDED,
     IMAGE,
     NUMBER,
@@ -22,7 +23,6 @@ from roboalign_training.data.channels import (
     Moment,
     Sink,
 )
-from roboalign_training.data.errors import BagError
 
 MOST_NUMBERS = 24
 """Numbers of one topic that are drawn: position, velocity and effort of eight joints."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from roboalign_training.data.channels import IMAGE, Channel, Moment, Sink
-from roboalign_training.data.errors import DataError
+from roboalign_training.bags.errors import DataError
+from roboalign_training.episodes.channels import IMAGE, Channel, Moment, Sink
 
 APPLICATION = "roboalign_inspect"
 INSTALL = "pip install 'rerun-sdk>=0.24,<1'"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from roboalign_training.data.channels import IMAGE, RECEIVE, Channel, Moment, Sink
+from roboalign_training.episodes.channels import IMAGE, RECEIVE, Channel, Moment, Sink
 from roboalign_training.look.budget import Budget
 from roboalign_training.look.series import Curve, Envelope
 from roboalign_training.look.strip import Strip

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from roboalign_policy.core.normalise import QuantileStats
+from roboalign_policy.core.policy.normalise import QuantileStats
 from roboalign_policy.fast import FastError, FastTokenizer
 from roboalign_training.look.budget import Budget
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from roboalign_policy.core.host_facts import free_domains, release_domains
+from roboalign_policy.core.host.facts import free_domains, release_domains
 from roboalign_policy.core.rollout import RolloutJob, RolloutResult
+from roboalign_policy.nodes.clients.rollout_client import run_rollouts
 from roboalign_policy.nodes.node_process import NodeProcess
-from roboalign_policy.nodes.rollout_client import run_rollouts
+from roboalign_policy.nodes.start import module_of
 from roboalign_training.evaluate.closed_loop import FRAMES, JOBS, RESULTS, DriveSettings, Episode
 
 # Domains 1 .. 101 are safe on every platform. Source: docs.ros.org, "The ROS_DOMAIN_ID".
@@ -124,7 +125,7 @@ def _start_pair(
     return [
         stack.enter_context(
             NodeProcess(
-                f"roboalign_policy.nodes.{name}",
+                module_of(name),
                 parameters,
                 logs / f"{name}-{domain}.log",
                 env=env,

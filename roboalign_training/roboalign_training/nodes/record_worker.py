@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from roboalign_policy.core.host_facts import free_domains
-from roboalign_policy.nodes.record_client import RecordJob
-from roboalign_policy.nodes.record_shards import record_sharded
+from roboalign_policy.core.host.facts import free_domains
+from roboalign_policy.nodes.clients.record_client import RecordJob
+from roboalign_policy.nodes.clients.record_shards import record_sharded
 from roboalign_training.nodes.closed_loop_worker import DOMAINS
 
 

@@ -12,8 +12,8 @@ from rclpy.node import Node
 from roboalign_msgs.action import RunPolicy
 from roboalign_msgs.msg import ActionChunk, PolicyStatus
 
-from roboalign_policy.core.contract import Contract
-from roboalign_policy.core.prediction import NON_FINITE, OK, OUT_OF_LIMITS, UNDECODABLE
+from roboalign_policy.core.contract.contract import Contract
+from roboalign_policy.core.policy.prediction import NON_FINITE, OK, OUT_OF_LIMITS, UNDECODABLE
 from roboalign_policy.ros.chunk_msgs import actions_from_msg
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.qos import lossless_qos, reliable_qos

@@ -8,18 +8,15 @@ from typing import Any
 import numpy as np
 from rclpy.serialization import deserialize_message
 
-from roboalign_policy.core.contract import Stream
-from roboalign_policy.core.frames import Frame, Sample
-from roboalign_policy.core.joint_readings import StateReader
-from roboalign_policy.core.resample import resample
-from roboalign_policy.core.selectors import (
-    SelectorError,
-    image_from_msg,
-    names_of,
-    stamp_ns_from_msg,
-)
+from roboalign_policy.core.contract.contract import Stream
+from roboalign_policy.core.contract.path import SelectorError
+from roboalign_policy.core.frames.frames import Frame, Sample
+from roboalign_policy.core.frames.joint_readings import StateReader
+from roboalign_policy.core.frames.resample import resample
+from roboalign_policy.core.messages.images import image_from_msg
+from roboalign_policy.core.messages.selectors import names_of, stamp_ns_from_msg
 from roboalign_policy.ros.definitions import message_class
-from roboalign_training.data.pauses import unpaused
+from roboalign_training.episodes.pauses import unpaused
 from roboalign_training.evaluate.replay import Recording
 
 

@@ -22,10 +22,10 @@ from rclpy.node import Node
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from roboalign_policy.core.contract import contract_from_yaml
+from roboalign_policy.core.contract.contract import contract_from_yaml
 from roboalign_policy.nodes.node_process import NodeProcess, NodeProcessError
 from roboalign_policy.ros.definitions import DefinitionError
-from roboalign_training.data.bags import read_bag
+from roboalign_training.bags.bags import read_bag
 from roboalign_training.evaluate.replay import (
     ANSWERS,
     JOB,
@@ -36,7 +36,7 @@ from roboalign_training.evaluate.replay import (
 from roboalign_training.nodes.replay_client import ReplayClient, other_nodes
 from roboalign_training.nodes.replay_messages import ReplayError, selected_messages
 
-NODE = "roboalign_policy.nodes.policy_node"
+NODE = "roboalign_policy.nodes.policy.policy_node"
 # Above the ports that the Linux kernel gives away, and away from the numbers that robots, tests
 # and closed-loop runs take. Source: docs.ros.org, "The ROS_DOMAIN_ID".
 DOMAINS = range(215, 233)

@@ -19,7 +19,7 @@ from rclpy.task import Future
 from roboalign_msgs.action import Train
 from roboalign_msgs.msg import TrainingStatus
 
-from roboalign_policy.core.parameters import param
+from roboalign_policy.core.parameters.declared import param
 from roboalign_policy.nodes.spinning import run_node
 from roboalign_policy.ros.parameters import declare_parameters
 from roboalign_policy.ros.qos import reliable_qos

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 
-from roboalign_training.run_layout import (
+from roboalign_training.shared.run_layout import (
     DATA_FAULT,
     EXIT_FINISHED,
     EXIT_INVALID_CONFIG,

@@ -145,3 +145,9 @@ def _metavar(kind: type) -> str:
 
 def _noun(kind: type) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
+
+
+def require(name: str, value: Any, holds: bool, expected: str) -> None:
+    """Raises ValueError, naming option, value and what was expected, unless `holds`."""
+    if not holds:
+        raise ValueError(f"{name}: found {value!r}, expected {expected}")

@@ -1,0 +1,1 @@
+"""Observations: readings of streams, resampled to the frames that a model sees."""

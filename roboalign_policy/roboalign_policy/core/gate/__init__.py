@@ -1,0 +1,1 @@
+"""The rules of the safety gate: bounds, inputs, streams, who may drive, when it stops."""

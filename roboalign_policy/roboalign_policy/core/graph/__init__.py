@@ -1,0 +1,1 @@
+"""Publishers and subscriptions of other nodes, and the processes behind them."""

@@ -1,0 +1,1 @@
+"""Values out of messages and into them, and pictures; no ROS."""

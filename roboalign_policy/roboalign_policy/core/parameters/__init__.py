@@ -1,0 +1,1 @@
+"""Parameters of nodes: declared as dataclasses, read from files, checked before a start."""

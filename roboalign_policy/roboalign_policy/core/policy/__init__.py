@@ -1,0 +1,1 @@
+"""What a policy is asked and answers: prompt, prediction, normalisation."""

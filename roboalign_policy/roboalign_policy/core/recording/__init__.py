@@ -1,0 +1,1 @@
+"""Episodes as they are recorded: keys, tasks, rates, losses, what is kept of the past."""

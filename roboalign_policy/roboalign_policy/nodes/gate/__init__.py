@@ -1,0 +1,1 @@
+"""safety_gate_node and its observer."""

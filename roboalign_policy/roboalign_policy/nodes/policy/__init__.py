@@ -1,0 +1,1 @@
+"""policy_node: what it loads, asks and sends."""

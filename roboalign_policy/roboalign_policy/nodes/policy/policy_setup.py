@@ -1,0 +1,169 @@
+"""What policy_node loads when configured: the policy, and the drive with the contract's limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rclpy.logging import get_logger
+
+from roboalign_policy.core import keys
+from roboalign_policy.core.contract.contract import Contract, load_contract
+from roboalign_policy.core.contract.files import check_policy_folder
+from roboalign_policy.core.drive.cadence import load_note, too_slow, wait_passively
+from roboalign_policy.core.drive.chunk_buffer import ActionSpace
+from roboalign_policy.core.drive.cross_fade import make_fade
+from roboalign_policy.core.drive.drive import Drive
+from roboalign_policy.core.drive.parameters import PolicyParameters
+from roboalign_policy.core.drive.types import ASYNC_BLEND, AUTO, SYNC, DriveSettings
+from roboalign_policy.remote.access import load_token
+from roboalign_policy.remote.client import RemotePolicy
+
+
+def load_policy(parameters: PolicyParameters) -> Any:
+    """Load the checkpoint that the parameters name; takes seconds, runs in the inference thread.
+
+    Raises:
+        ValueError: no checkpoint is named, or a server serves another contract.
+        Exception: what the loader finds wrong with contract or checkpoint.
+    """
+    remote = parameters.inference == "remote"
+    folder = None if remote else check_policy_folder(parameters.policy)
+    contract = load_contract(parameters.contract) if parameters.contract else None
+    if remote:
+        return _connect(parameters, contract)
+    wait_passively()
+    # Here, so that the node starts (and is tested) without torch.
+    from roboalign_policy.models.policy import MLLMPolicy
+
+    policy = MLLMPolicy.load(
+        folder,
+        contract=contract,
+        grammar=parameters.grammar,
+        think=parameters.think,
+        max_think_tokens=parameters.max_think_tokens,
+        attempts=parameters.attempts,
+        device=parameters.device,
+        num_threads=parameters.num_threads,
+    )
+    _settle_threads(policy, parameters)
+    return policy
+
+
+def _settle_threads(policy: Any, parameters: PolicyParameters) -> None:
+    """Choose the threads where none are given, and say whether the model keeps the cadence."""
+    if parameters.num_threads or not policy.on_cpu:
+        return
+    from roboalign_policy.models.threads import measure_threads
+
+    log, contract = get_logger("policy_node"), policy.contract
+    threads, measured = measure_threads(policy)
+    times = ", ".join(f"{count}: {seconds:.3f} s" for count, seconds in sorted(measured.items()))
+    log.info(f"num_threads: {threads}, chosen by the time of an answer ({times}; {load_note()})")
+    waits = drive_mode(policy, parameters) == SYNC or parameters.execution == "lockstep"
+    ahead = 0 if waits else overtake_steps(policy, parameters)
+    if slow := too_slow(measured[threads], policy.horizon, ahead, 1.0 / contract.rate_hz):
+        log.warning(slow)
+
+
+def drive_mode(policy: Any, parameters: PolicyParameters) -> str:
+    """Whether the arm rests while the model thinks (`sync`) or goes on (`async_blend`).
+
+    A chunk of end-effector steps is a path from where it was seen to begin: docs/decisions/0013.
+    """
+    if parameters.mode != AUTO:
+        return parameters.mode
+    steps = policy.contract.action.control_mode == keys.EE_DELTA
+    return SYNC if steps else ASYNC_BLEND
+
+
+def overtake_steps(policy: Any, parameters: PolicyParameters) -> int:
+    """How many steps may follow the observation of the next chunk.
+
+    Steps of an end effector add up, and an old plan leads them astray; positions are absolute.
+    """
+    if parameters.overtake_steps:
+        return parameters.overtake_steps
+    return 1 if policy.contract.action.control_mode == keys.EE_DELTA else policy.horizon
+
+
+def _connect(parameters: PolicyParameters, contract: Contract | None) -> RemotePolicy:
+    """Policy of a server.
+
+    Raises:
+        RemoteError: it cannot be reached, refuses, or serves another policy.
+        ValueError: it serves another contract than the node is to use.
+    """
+    policy = RemotePolicy(
+        parameters.remote_url,
+        token=load_token(parameters.remote_token_file),
+        policy_hash=parameters.remote_policy_hash,
+        timeout_s=parameters.remote_timeout_s,
+        ca_file=parameters.remote_ca_file,
+    )
+    if contract is not None and contract.hash != policy.contract.hash:
+        policy.close()
+        raise ValueError(
+            f"contract: found {contract.name} ({contract.hash[:12]}), but {parameters.remote_url} "
+            f"serves {policy.contract.name} ({policy.contract.hash[:12]}); expected the same: "
+            "start the server with --contract"
+        )
+    return policy
+
+
+def check_together(parameters: PolicyParameters) -> None:
+    """Refuse parameters that are right alone and wrong together.
+
+    Raises:
+        ValueError: naming both parameters.
+    """
+    remote_s, limit_s = parameters.remote_timeout_s, parameters.inference_timeout_s
+    driven_by_server = parameters.inference == "remote" and parameters.execution == "realtime"
+    if driven_by_server and remote_s >= limit_s:
+        raise ValueError(
+            f"remote_timeout_s: found {remote_s:g} s, expected less than inference_timeout_s "
+            f"({limit_s:g} s): a server that is late would count as a model that hangs, and only "
+            "cleanup and configure end that"
+        )
+    if parameters.execution == "lockstep" and parameters.output == "candidate":
+        raise ValueError(
+            "output: found candidate, expected command with execution: lockstep; the safety gate "
+            "works on the steady clock, which means nothing while the world stands still"
+        )
+
+
+def drive_from_policy(policy: Any, parameters: PolicyParameters) -> Drive:
+    """Make the drive for a policy.
+
+    Raises:
+        ValueError: policy and contract disagree on the action, or lock step is asked of streams
+            without stamps.
+    """
+    contract = policy.contract
+    action = contract.action
+    if policy.dims != len(action.dims):
+        raise ValueError(
+            f"policy: found actions of {policy.dims} dims, "
+            f"contract {contract.name} has {len(action.dims)}"
+        )
+    lockstep = parameters.execution == "lockstep"
+    unstamped = [s.key for s in contract.observations if s.align.clock != "header"]
+    if lockstep and unstamped:
+        raise ValueError(
+            f"execution: found lockstep, but {', '.join(unstamped)} of contract {contract.name} "
+            "align on receive time; expected header"
+        )
+    space = ActionSpace(action.names, action.low, action.high, policy.horizon)
+    settings = DriveSettings(
+        lockstep=lockstep,
+        step_s=1.0 / contract.rate_hz,
+        mode=drive_mode(policy, parameters),
+        replan_after_steps=parameters.replan_after_steps,
+        overtake_steps=overtake_steps(policy, parameters),
+        max_chunk_age_s=parameters.max_chunk_age_s,
+        max_invalid_chunks=parameters.max_invalid_chunks,
+        observation_timeout_s=parameters.observation_timeout_s,
+        inference_timeout_s=parameters.inference_timeout_s,
+    )
+    mode, steps = action.control_mode, parameters.blend_steps
+    fade = make_fade(action.names, mode, steps, action.low, action.high)
+    return Drive(space, settings, None if settings.sync else fade)

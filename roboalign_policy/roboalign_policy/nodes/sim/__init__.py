@@ -1,0 +1,1 @@
+"""sim_robot_node: the simulated arm on ROS topics."""

@@ -1,0 +1,1 @@
+"""Bags of any storage, read without ROS: files, messages, definitions, losses."""

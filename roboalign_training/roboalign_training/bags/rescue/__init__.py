@@ -1,0 +1,1 @@
+"""A whole bag out of a damaged or unfinished one."""

@@ -1,0 +1,1 @@
+"""Commands of `roboalign` around the nodes of the policy package."""

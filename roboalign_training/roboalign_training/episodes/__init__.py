@@ -1,0 +1,1 @@
+"""Episodes of a bag, and their frames: scanned, planned, made."""

@@ -1,0 +1,13 @@
+"""Seeds of the simulator by purpose, which never meet, and how many pairs of nodes may drive."""
+
+from __future__ import annotations
+
+RECORD_SEED = 0
+OPEN_LOOP_SEED = 1_000_000
+DEVELOPMENT_SEED = 2_000_000
+"""Driven while the recipe was chosen; never in the report."""
+CLOSED_LOOP_SEED = 3_000_000
+MOST_SEEDS = OPEN_LOOP_SEED - RECORD_SEED
+"""Of each purpose, so that they never meet."""
+MOST_WORKERS = 100
+"""ROS domains that are safe on every platform; `nodes.closed_loop_worker.DOMAINS`."""

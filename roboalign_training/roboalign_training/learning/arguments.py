@@ -1,0 +1,213 @@
+"""What SFT and GRPO runs are told: this suite's options, their defaults and their bounds.
+
+No torch, so that help and refusals come at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from roboalign_training.learning.weights import Weights
+from roboalign_training.shared.run_layout import ConfigError
+
+__all__ = ["ConfigError", "GrpoArguments", "RunArguments", "SftArguments", "Stopped", "require"]
+
+HELD_OUT_SHARE, MOST_HELD_OUT = 10, 16
+GRASP_WEIGHT = 0.1
+GRPO_PROMPTS = 128
+_DATA, _MODEL, _LEARNT, _RUN = "data", "model", "what is learnt", "the run"
+
+
+class Stopped(Exception):
+    """The run was asked to stop and can be resumed; what it had is saved."""
+
+
+def _option(default: Any, group: str, text: str, **more: Any) -> Any:
+    if isinstance(default, list):
+        return field(default_factory=list, metadata={"help": text, "group": group, **more})
+    return field(default=default, metadata={"help": text, "group": group, **more})
+
+
+@dataclass
+class RunArguments:
+    """Data, base model and the ends of a run; the help of each field says what it is."""
+
+    dataset: str = _option(
+        "", _DATA, "Folder of the data set; with --bags, by default `data` in the run's folder.",
+        metavar="FOLDER",
+    )  # fmt: skip
+    bags: list[str] = _option(
+        [], _DATA, "Bags, or folders of bags, that are added to the data set first.",
+        metavar="BAG",
+    )  # fmt: skip
+    contract: str = _option(
+        "", _DATA, "Robot contract of --bags, path or packaged name; by default the one in them."
+    )
+    base: str = _option("roboalign-tiny", _MODEL, "Packaged, folder or hub name to start from.")
+    held_out_episodes: int | None = _option(
+        None, _DATA, "Whole episodes kept out of training, to score the model on.",
+        shown=f"a tenth of them, 1 to {MOST_HELD_OUT}",
+    )  # fmt: skip
+    dev_frames: int = _option(128, _DATA, "Frames of the held-out episodes that are scored.")
+    max_seconds: float | None = _option(
+        None, _RUN, "End of training after this many seconds, s; the learning rate follows."
+    )
+    save_minutes: float = _option(2.0, _RUN, "Minutes between checkpoints to resume from, min.")
+    resume: bool | None = _option(
+        None, _RUN, "Go on with the unfinished run in the folder also where --max_steps, "
+        "--max_seconds or --num_train_epochs are others; with the same options it is gone on with "
+        "in any case.",
+    )  # fmt: skip
+    overwrite: bool = _option(False, _RUN, "Remove the run that is in the folder, and begin anew.")
+    strict: bool = _option(
+        False, _RUN, "End with status 3 when anything of the data was left out of training."
+    )
+
+    def __post_init__(self) -> None:
+        if not self.dataset and not self.bags:
+            raise ConfigError(
+                "dataset: found '', expected the folder of a data set, or bags to make one of"
+            )
+        least = {"held_out_episodes": 1, "dev_frames": 1}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            require(name, value, value is None or value >= bound, f"at least {bound}")
+        seconds = self.max_seconds
+        require("max_seconds", seconds, seconds is None or seconds > 0, "above 0")
+        require("save_minutes", self.save_minutes, self.save_minutes > 0, "above 0")
+
+    def held_out_of(self, episodes: int) -> int:
+        """How many of a data set's episodes are held out: as asked for, else as many as fit.
+
+        Raises:
+            ConfigError: so many cannot be held out.
+        """
+        if episodes < 2:
+            raise ConfigError(
+                f"dataset: found {episodes} episode{'s' if episodes != 1 else ''}, expected 2 or "
+                "more: one is held out to score the model on"
+            )
+        if self.held_out_episodes is None:
+            return max(1, min(MOST_HELD_OUT, episodes // HELD_OUT_SHARE))
+        require(
+            "held_out_episodes",
+            self.held_out_episodes,
+            self.held_out_episodes < episodes,
+            f"1 to {episodes - 1}: the data set has {episodes} episodes",
+        )
+        return self.held_out_episodes
+
+
+@dataclass
+class SftArguments(RunArguments):
+    """What is learnt from what; the help of each field says what it is."""
+
+    weight_act: float = _option(0.05, _LEARNT, "Share of action samples without a thought.")
+    weight_think: float = _option(0.7, _LEARNT, "Share of action samples after a thought.")
+    weight_scene: float = _option(0.15, _LEARNT, "Share of questions about rendered scenes.")
+    weight_grasp: float | None = _option(
+        None, _LEARNT, "Share of questions about the demonstration's grasp.",
+        shown=f"{GRASP_WEIGHT}; 0 where the demonstrations show no place of a grasp",
+    )  # fmt: skip
+    scene_questions: int = _option(4096, _LEARNT, "How many different scene questions there are.")
+    freeze_vision: bool = _option(True, _MODEL, "Keep the vision encoder as it is.")
+    muon_learning_rate: float = _option(
+        2e-3, _MODEL, "Learning rate of Muon on the weight matrices; 0: AdamW for all."
+    )
+    max_answer_tokens: int = _option(
+        160, _LEARNT, "Longest answer when the result is scored, tokens."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require("scene_questions", self.scene_questions, self.scene_questions >= 0, "at least 0")
+        require(
+            "muon_learning_rate",
+            self.muon_learning_rate,
+            0 <= self.muon_learning_rate < 1,
+            "0 or a learning rate below 1",
+        )
+        require(
+            "max_answer_tokens", self.max_answer_tokens, self.max_answer_tokens >= 1, "at least 1"
+        )
+        weights = self.weights()
+        require(
+            "scene_questions",
+            self.scene_questions,
+            self.scene_questions >= 1 or not weights.scene,
+            f"at least 1, or --weight_scene 0 (found {weights.scene:g})",
+        )
+
+    def weights(self, grasps: bool = True) -> Weights:
+        """The shares of the mixture.
+
+        Args:
+            grasps: whether the demonstrations show where the arm grasps.
+
+        Raises:
+            ConfigError: a share cannot be one, or grasps were asked for and there are none.
+        """
+        share = self.weight_grasp
+        if share is None:
+            share = GRASP_WEIGHT if grasps else 0.0
+        require(
+            "weight_grasp",
+            share,
+            grasps or not share,
+            "0: these demonstrations show no place of a grasp (no x y z in the contract's "
+            "prompt.state, or no gripper that closes)",
+        )
+        try:
+            return Weights(self.weight_act, self.weight_think, self.weight_scene, share)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+
+@dataclass
+class GrpoArguments(RunArguments):
+    """Which frames are prompts, and when the model is scored; the help says what each field is."""
+
+    base: str = _option("out/sft/policy", _MODEL, "Folder of the SFT policy to start from.")
+    samples: int | None = _option(
+        None, _LEARNT, "Number of prompts: frames drawn from the training episodes.",
+        shown=f"{GRPO_PROMPTS}, or all frames where there are fewer",
+    )  # fmt: skip
+    think: bool = _option(
+        True, _LEARNT, "Whether the prompts ask for a thought before the answer."
+    )
+    dev_every: int = _option(
+        5, _LEARNT, "Optimiser steps between two scorings on held-out frames."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require("samples", self.samples, self.samples is None or self.samples >= 1, "at least 1")
+        require("dev_every", self.dev_every, self.dev_every >= 1, "at least 1")
+
+    def samples_of(self, frames: int, least: int) -> int:
+        """How many prompts are drawn: as asked for, else as many as there are.
+
+        Args:
+            frames: frames of the training episodes.
+            least: prompts of one batch of generations.
+
+        Raises:
+            ConfigError: so many cannot be drawn, or they make no batch.
+        """
+        count = min(GRPO_PROMPTS, frames) if self.samples is None else self.samples
+        require("samples", count, count <= frames, f"at most {frames}, the frames there are")
+        require(
+            "samples",
+            count,
+            count >= least,
+            f"at least {least}, the prompts of one batch of generations (generation_batch_size / "
+            "num_generations; a smaller --per_device_train_batch_size asks for fewer)",
+        )
+        return count
+
+
+def require(key: str, value: Any, holds: bool, expected: str) -> None:
+    """Raises ConfigError unless `holds`."""
+    if not holds:
+        raise ConfigError(f"{key}: found {value!r}, expected {expected}")

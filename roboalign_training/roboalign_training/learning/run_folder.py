@@ -1,0 +1,222 @@
+"""The folder of a training run: whether it may be written, how it is gone on with, its metrics.
+
+It holds `run.json` (what was asked for, with every hash), `metrics.jsonl` (one line a log),
+`checkpoint-<step>/` (to resume from), `policy/` (the finished checkpoint, see
+docs/architecture.md), `result.json` and `log.txt` (what the libraries said).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from roboalign_training.shared.differences import differences
+from roboalign_training.shared.json_lines import read_json_lines
+from roboalign_training.shared.outputs import (
+    Found,
+    OutputError,
+    existing,
+    judge,
+    only_writer,
+    read_record,
+    refuse_differences,
+    remove,
+)
+from roboalign_training.shared.run_layout import LOG, METRICS, POLICY, RESULT, RUN
+from roboalign_training.shared.write_errors import writing
+
+PRODUCTS = (
+    RUN, METRICS, RESULT, LOG, "checkpoint-*", POLICY, f"{POLICY}.new", f"{POLICY}.old",
+    f"{METRICS}.new",
+)  # fmt: skip
+TRAINER_STATE = "trainer_state.json"
+"""Written last in a checkpoint. Source: transformers, trainer.py."""
+# What does not change the policy. Data set, bags and a base's folder are compared by content.
+_OURS = ("resume", "overwrite", "strict", "save_minutes", "dataset", "bags")
+_THEIRS = (
+    "output_dir", "logging_dir", "run_name", "resume_from_checkpoint", "logging_steps",
+    "logging_first_step", "report_to", "disable_tqdm", "save_total_limit", "_n_gpu",
+    "dataloader_pin_memory", "dataloader_num_workers", "remove_unused_columns", "log_level",
+    "project", "trackio_space_id",
+)  # fmt: skip
+
+
+_ENDS = ("trainer.max_steps", "trainer.num_train_epochs", "{kind}.max_seconds")
+
+
+class RunFolder:
+    """Reads and writes the records of one run; of a distributed one the first process writes."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.path = Path(folder)
+        self.metrics_path = self.path / METRICS
+        self.writes = os.environ.get("RANK", "0") == "0"
+
+    def judge(
+        self,
+        kind: str,
+        configuration: Mapping[str, Any],
+        *,
+        base: str,
+        overwrite: bool,
+        resume: bool | None = None,
+        same: Iterable[str] = (),
+    ) -> Found:
+        """Decide what may be done here; changes nothing.
+
+        Args:
+            kind: sft or grpo.
+            configuration: `arguments` of `run.json` and what else tells runs apart.
+            base: name or folder of the base model.
+            overwrite: the user agreed to lose what is here.
+            resume: true goes on with an unfinished run also where its ends are others; false
+                refuses any.
+            same: further keys, dotted, that do not change the policy.
+
+        Raises:
+            OutputError: another run is here, or something that is none.
+        """
+        ignored = {*same, *(f"arguments.{kind}.{name}" for name in _OURS)}
+        ignored |= {f"arguments.trainer.{name}" for name in _THEIRS}
+        if Path(base).is_dir():
+            ignored.add(f"arguments.{kind}.base")
+        finished = (self.path / RESULT).is_file()
+        ends = {f"arguments.{name.format(kind=kind)}" for name in _ENDS}
+        if resume and not finished:
+            ignored |= ends
+        wanted = {"kind": kind, **configuration}
+        if finished and not overwrite:
+            self._refuse_extension(wanted, ignored, ends)
+        found = judge(
+            self.path, RUN, wanted, PRODUCTS,
+            finished=finished, overwrite=overwrite, ignored=ignored,
+        )  # fmt: skip
+        if resume is False and found is not Found.NOTHING:
+            raise OutputError(
+                f"{self.path}: resume: found false, and there is a run; nothing was changed: "
+                "leave it out to go on, add --overwrite to begin anew, or choose another folder"
+            )
+        if found is Found.FINISHED and not (self.path / POLICY).is_dir():
+            raise OutputError(
+                f"{self.path}: {RESULT} says that the run has finished, and {POLICY}/ is missing; "
+                "nothing was changed: bring it back, or add --overwrite to train anew"
+            )
+        return found
+
+    def _refuse_extension(
+        self, wanted: Mapping[str, Any], ignored: set[str], ends: set[str]
+    ) -> None:
+        """Say how to go on from a finished run, where its ends are all that is to be others."""
+        found = self.record()
+        differing = differences(found, wanted, ignored)
+        if differing and not differences(found, wanted, ignored | ends):
+            raise OutputError(
+                f"{self.path}: this run has finished ({'; '.join(differing)}), and a finished run "
+                "is not extended; nothing was changed: train its policy further with --base "
+                f"{self.path / POLICY} and another --out, or add --overwrite to train anew"
+            )
+
+    def check_hashes(self, hashes: Mapping[str, str]) -> None:
+        """Refuse to go on with a run on other data or another base.
+
+        Raises:
+            OutputError: names what differs.
+        """
+        before = self.record().get("hashes", {})
+        refuse_differences(self.path, {"hashes": before}, {"hashes": dict(hashes)})
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, no other process trains in this folder, which is made where it is missing.
+
+        Raises:
+            OutputError: another one does.
+        """
+        if not self.writes:
+            yield
+            return
+        with writing(self.path, "the run's folder"):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with only_writer(self.path):
+            yield
+
+    def begin(self, found: Found) -> tuple[Path | None, float]:
+        """Prepare the folder, when all has been checked.
+
+        Args:
+            found: what `judge` found; NOTHING removes what --overwrite gave up.
+
+        Returns:
+            The checkpoint to resume from or None, and the seconds of training behind it.
+        """
+        checkpoint = None if found is Found.NOTHING else self.checkpoint()
+        if checkpoint is None:
+            if self.writes:
+                remove(self.path, PRODUCTS)
+            return None, 0.0
+        step = _step(checkpoint)
+        if self.writes:
+            self._end_replacing()
+        kept = [line for line in self.metrics() if line.get("step", 0) <= step]
+        if self.writes:
+            for newer in self.path.glob("checkpoint-*"):
+                if _step(newer) > step:  # an unfinished save: the trainer would take it
+                    shutil.rmtree(newer)
+            # A new file: who follows the old one sees that it changed.
+            fresh = self.path / f"{METRICS}.new"
+            with writing(fresh, "metrics"):
+                fresh.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
+                os.replace(fresh, self.metrics_path)
+        return checkpoint, max((line.get("elapsed_s", 0.0) for line in kept), default=0.0)
+
+    def append(self, **values: Any) -> None:
+        """Add a line to `metrics.jsonl`; numbers that are not finite are left out."""
+        if not self.writes:
+            return
+        finite = {
+            k: v for k, v in values.items() if not (isinstance(v, float) and not math.isfinite(v))
+        }
+        with (
+            writing(self.metrics_path, "metrics"),
+            self.metrics_path.open("a", encoding="utf-8") as stream,
+        ):
+            stream.write(json.dumps(finite) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`; a last line cut by a kill is left out."""
+        if not self.metrics_path.is_file():
+            return []
+        return [values for _, values in read_json_lines(self.metrics_path, whole_lines=True)]
+
+    def _end_replacing(self) -> None:
+        """Gives a whole policy its place where a kill came between the two moves of it."""
+        target, fresh = self.path / POLICY, self.path / f"{POLICY}.new"
+        if not target.exists() and fresh.is_dir() and (self.path / f"{POLICY}.old").is_dir():
+            fresh.rename(target)
+
+    def policy_record(self) -> dict[str, Any]:
+        """`roboalign.json` of the policy that is here; empty where there is none."""
+        return read_record(self.path / POLICY / "roboalign.json") or {}
+
+    def record(self) -> dict[str, Any]:
+        """`run.json`; empty where there is none."""
+        return read_record(self.path / RUN) or {}
+
+    def result(self) -> dict[str, Any]:
+        """`result.json`; empty where there is none."""
+        return read_record(self.path / RESULT) or {}
+
+    def checkpoint(self) -> Path | None:
+        """The newest whole checkpoint: the trainer state is written last, when all is there."""
+        found = [p.parent for p in existing(self.path, [f"checkpoint-*/{TRAINER_STATE}"])]
+        return max(found, key=_step, default=None)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rsplit("-", 1)[1])

@@ -1,0 +1,1 @@
+"""How roboalign-tiny is made: scenes, questions, Muon, the run."""
