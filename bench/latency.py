@@ -32,6 +32,7 @@ from roboalign_policy.core.drive.realtime import Realtime, Seen
 from roboalign_policy.core.drive.setpoints import make_set_points
 from roboalign_policy.core.drive.types import DriveSettings
 from roboalign_policy.core.frames.frames import Frame
+from roboalign_policy.models.open_policy import open_policy
 from roboalign_policy.models.policy import MLLMPolicy
 from roboalign_policy.sim import SUITES, make_env
 from roboalign_training.evaluate.closed_loop import Episode, episodes_of_suites
@@ -235,7 +236,7 @@ def main() -> int:
     done = {(*_arm(r), r["suite"], r["task"], r["seed"]) for r in records}
     arms = arms_of(options)
     torch.set_num_threads(1)
-    policy = MLLMPolicy.load(options.policy)
+    policy = open_policy(options.policy)
     with path.open("a") as file:
         for episode in episodes:
             for mode, answer_s in arms:

@@ -25,7 +25,7 @@ from fault_campaign.contracts import (
 from fault_campaign.control import serve
 from fault_campaign.motion import joint_targets, twist_steps
 from roboalign_policy.core.contract.contract import load_contract
-from roboalign_policy.core.policy.prediction import OK, UNDECODABLE, Prediction
+from roboalign_policy.core.policy.prediction import ChunkStatus, Prediction
 from roboalign_policy.nodes.policy.policy_node import PolicyNode
 from roboalign_policy.nodes.spinning import run_node
 
@@ -80,14 +80,16 @@ class ScriptedPolicy:
         if mode == "hang":
             self._released.wait(60.0)
         if mode == "undecodable":
-            return Prediction(None, [3, 1], "", UNDECODABLE, "3 of 32 coefficients", 0.0)
+            return Prediction(
+                None, [3, 1], "", ChunkStatus.UNDECODABLE, "3 of 32 coefficients", 0.0
+            )
         if mode in ("nan", "inf"):
             actions[3, 1] = float(mode)
         if mode == "out_of_limits":
             actions[3, 1] = 1.5 * self.contract.action.high[1]
         if mode == "wrong_shape":
             actions = actions[:, :-1]
-        return Prediction(actions, [3, 1, 2], "round", OK, "", 0.0)
+        return Prediction(actions, [3, 1, 2], "round", ChunkStatus.OK, "", 0.0)
 
     def _circle(self, values: dict[str, np.ndarray]) -> np.ndarray:
         if self._is_joints:

@@ -9,7 +9,7 @@ import numpy as np
 
 from roboalign_policy.core.candidate import CandidateKind
 from roboalign_policy.core.contract.contract import load_contract
-from roboalign_policy.core.drive.chunk_buffer import ActionSpace, ChunkError
+from roboalign_policy.core.drive.chunk_buffer import ActionSpace
 from roboalign_policy.core.drive.cross_fade import make_fade
 from roboalign_policy.core.drive.drive import Drive
 from roboalign_policy.core.drive.gate_watch import NO_GATE, GateView
@@ -18,6 +18,7 @@ from roboalign_policy.core.drive.realtime import Realtime, Seen
 from roboalign_policy.core.drive.setpoints import control_ticks, make_set_points
 from roboalign_policy.core.drive.types import DriveSettings
 from roboalign_policy.core.frames.frames import Frame, Missing
+from roboalign_policy.core.policy.accept import ChunkError
 
 CLOSED = GateView(False, False, "gate: stopped")
 TAKEN = GateView(True, True, "gate: teleoperation drives")

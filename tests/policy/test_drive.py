@@ -3,8 +3,8 @@
 import pytest
 from drive_steps import STEP_NS, T, answer, make_drive, missing, run_lockstep, step
 
-from roboalign_policy.core.drive.chunk_buffer import ChunkError
 from roboalign_policy.core.drive.types import State
+from roboalign_policy.core.policy.accept import ChunkError
 
 
 def test_idle_until_started():

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from roboalign_policy.core.drive.chunk_buffer import ActionSpace, Chunk, ChunkBuffer, ChunkError
+from roboalign_policy.core.drive.chunk_buffer import ActionSpace, Chunk, ChunkBuffer
 from roboalign_policy.core.drive.cross_fade import make_fade
+from roboalign_policy.core.policy.accept import ChunkError
 
 NAMES = ("dx", "gripper")
 STEP_NS = 100_000_000
@@ -235,7 +236,7 @@ def test_values_at_the_limits_pass(buffer):
         (lambda: ActionSpace(NAMES, np.zeros(3), np.ones(3), 4), r"expected \(2,\)"),
         (lambda: ActionSpace(NAMES, np.zeros(2), np.ones(2), 0), "horizon: found 0"),
         (lambda: ChunkBuffer(SPACE, 0.0), "max_age_s: found 0.0"),
-        (lambda: ChunkError("odd", ""), "kind: found 'odd'"),
+        (lambda: ChunkError("odd", ""), "'odd' is not a valid ChunkStatus"),
     ],
 )
 def test_impossible_values_fail_when_declared(make, text):

@@ -8,16 +8,14 @@ import pytest
 import torch
 
 from roboalign_policy.core.contract.contract import contract_from_dict, load_contract
+from roboalign_policy.core.policy.accept import ChunkError
+from roboalign_policy.core.policy.options import PolicyOptions
+from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_policy.fast import FastTokenizer
+from roboalign_policy.fast.dct import quantisation_bound
 from roboalign_policy.models.loading import ModelError, extend_vocabulary, load_mllm
-from roboalign_policy.models.policy import (
-    NON_FINITE,
-    OK,
-    OUT_OF_LIMITS,
-    UNDECODABLE,
-    MLLMPolicy,
-    quantisation_bound,
-)
+from roboalign_policy.models.open_policy import open_policy
+from roboalign_policy.models.policy import MLLMPolicy
 
 
 def values(seed=0):
@@ -33,7 +31,7 @@ def values(seed=0):
 
 @pytest.fixture(scope="module")
 def policy(checkpoint):
-    return MLLMPolicy.load(checkpoint, device="cpu", max_think_tokens=6)
+    return open_policy(checkpoint, options=PolicyOptions(device="cpu", max_think_tokens=6))
 
 
 @pytest.fixture
@@ -50,11 +48,13 @@ def rewrite(path, change):
 
 @pytest.mark.parametrize("think", [True, False])
 def test_every_chunk_of_random_weights_decodes(checkpoint, think):
-    policy = MLLMPolicy.load(checkpoint, device="cpu", think=think, max_think_tokens=6)
+    policy = open_policy(
+        checkpoint, options=PolicyOptions(device="cpu", think=think, max_think_tokens=6)
+    )
     low, high = policy.contract.action.low, policy.contract.action.high
     for seed in range(8):
         answer = policy.act(values(seed), "grasp the red cube")
-        assert (answer.status, answer.detail) == (OK, "")
+        assert (answer.status, answer.detail) == (ChunkStatus.OK, "")
         assert answer.actions.shape == (policy.horizon, policy.dims) == (8, 7)
         assert answer.actions.dtype == np.float32
         assert (answer.actions >= low).all() and (answer.actions <= high).all()
@@ -82,8 +82,7 @@ def test_actions_are_the_decoded_tokens_in_the_contracts_units(policy, checkpoin
 def test_tokens_of_is_the_inverse_of_acting(policy):
     smooth = 0.01 * np.sin(np.linspace(0, 3, 8))[:, None] * np.linspace(-1, 1, 7)
     (tokens,) = policy.tokens_of(smooth[None])
-    actions, status, _ = policy._decode(tokens)
-    assert status == OK
+    actions = policy._decoder.actions_of(tokens)
     np.testing.assert_allclose(actions, smooth, atol=quantisation_bound(8, 10) * 0.02)
 
 
@@ -92,7 +91,7 @@ def test_chat_defaults_of_a_checkpoint_do_not_change_the_answer(copy, policy):
         copy / "generation_config.json",
         lambda g: g.update(repetition_penalty=20.0, do_sample=True, temperature=5.0, top_k=3),
     )
-    other = MLLMPolicy.load(copy, device="cpu", max_think_tokens=6)
+    other = open_policy(copy, options=PolicyOptions(device="cpu", max_think_tokens=6))
     assert other._mllm.model.generation_config.repetition_penalty == 20.0
     for seed in range(3):
         found, wanted = (p.act(values(seed), "grasp the red cube") for p in (other, policy))
@@ -100,65 +99,72 @@ def test_chat_defaults_of_a_checkpoint_do_not_change_the_answer(copy, policy):
 
 
 def test_without_the_grammar_an_undecodable_answer_gives_no_actions(checkpoint):
-    policy = MLLMPolicy.load(checkpoint, device="cpu", grammar=False, max_think_tokens=2)
+    policy = open_policy(
+        checkpoint, options=PolicyOptions(device="cpu", grammar=False, max_think_tokens=2)
+    )
     answer = policy.act(values(), "grasp the red cube")
-    assert answer.status == UNDECODABLE
+    assert answer.status == ChunkStatus.UNDECODABLE
     assert answer.actions is None
     assert answer.detail
 
 
 def test_well_formed_tokens_of_the_wrong_length_give_no_actions(policy):
     (tokens,) = policy.tokens_of(np.zeros((1, 8, 7)))
-    actions, status, detail = policy._decode(tokens + tokens)
-    assert (actions, status) == (None, UNDECODABLE)
-    assert "56" in detail
+    with pytest.raises(ChunkError, match="56") as error:
+        policy._decoder.actions_of(tokens + tokens)
+    assert error.value.kind is ChunkStatus.UNDECODABLE
 
 
 @pytest.mark.parametrize("grammar", [True, False])
 def test_a_model_of_nan_never_moves(checkpoint, grammar):
-    policy = MLLMPolicy.load(checkpoint, device="cpu", grammar=grammar, max_think_tokens=6)
+    policy = open_policy(
+        checkpoint, options=PolicyOptions(device="cpu", grammar=grammar, max_think_tokens=6)
+    )
     with torch.no_grad():
         policy._mllm.model.model.language_model.layers[0].mlp.up_proj.weight.fill_(torch.nan)
     answer = policy.act(values(), "grasp the red cube")
-    assert (answer.status, answer.actions, answer.tokens) == (NON_FINITE, None, [])
+    assert (answer.status, answer.actions, answer.tokens) == (ChunkStatus.NON_FINITE, None, [])
     assert "found NaN" in answer.detail
 
 
 def test_actions_outside_the_limits_are_rejected(wild_checkpoint):
-    policy = MLLMPolicy.load(wild_checkpoint, device="cpu", max_think_tokens=2)
+    policy = open_policy(wild_checkpoint, options=PolicyOptions(device="cpu", max_think_tokens=2))
     answers = [policy.act(values(seed), "grasp the red cube") for seed in range(4)]
-    assert OUT_OF_LIMITS in {answer.status for answer in answers}
+    assert ChunkStatus.OUT_OF_LIMITS in {answer.status for answer in answers}
     for answer in answers:
-        assert answer.status in (OK, OUT_OF_LIMITS)
-        assert (answer.actions is None) == (answer.status == OUT_OF_LIMITS)
-    rejected = next(a for a in answers if a.status == OUT_OF_LIMITS)
-    assert rejected.detail.startswith("step ")
-    assert "expected (-1.0, 1.0)" in rejected.detail
+        assert answer.status in (ChunkStatus.OK, ChunkStatus.OUT_OF_LIMITS)
+        assert (answer.actions is None) == (answer.status == ChunkStatus.OUT_OF_LIMITS)
+    rejected = next(a for a in answers if a.status == ChunkStatus.OUT_OF_LIMITS)
+    assert " at step " in rejected.detail and "limits [-1, 1]" in rejected.detail
 
 
 def test_a_refused_answer_is_asked_again(policy, monkeypatch):
-    accept, asked = policy._decode, []
+    accept, asked = policy._decoder.actions_of, []
 
     def refuse_first(tokens):
         asked.append(list(tokens))
-        return (None, OUT_OF_LIMITS, "too far") if len(asked) == 1 else accept(tokens)
+        if len(asked) == 1:
+            raise ChunkError(ChunkStatus.OUT_OF_LIMITS, "too far")
+        return accept(tokens)
 
-    monkeypatch.setattr(policy, "_decode", refuse_first)
+    monkeypatch.setattr(policy._decoder, "actions_of", refuse_first)
     answer = policy.act(values(0), "grasp the red cube")
     assert len(asked) == 2 and asked[0] != asked[1]
-    assert (answer.status, answer.tokens) == (OK, asked[1])
+    assert (answer.status, answer.tokens) == (ChunkStatus.OK, asked[1])
     asked.clear()
     again = policy.act(values(0), "grasp the red cube")
     assert again.tokens == answer.tokens, "the same observation gives the same answer"
 
 
 def test_answers_that_are_all_refused_move_nothing(wild_checkpoint):
-    policy = MLLMPolicy.load(wild_checkpoint, device="cpu", max_think_tokens=2, attempts=2)
+    policy = open_policy(
+        wild_checkpoint, options=PolicyOptions(device="cpu", max_think_tokens=2, attempts=2)
+    )
     refused = [policy.act(values(seed), "grasp the red cube") for seed in range(2)]
-    assert {a.status for a in refused} == {OUT_OF_LIMITS}
+    assert {a.status for a in refused} == {ChunkStatus.OUT_OF_LIMITS}
     assert all(a.actions is None for a in refused)
     with pytest.raises(ValueError, match="attempts: found 0"):
-        MLLMPolicy.load(wild_checkpoint, device="cpu", attempts=0)
+        open_policy(wild_checkpoint, options=PolicyOptions(device="cpu", attempts=0))
 
 
 def test_quantisation_bound_is_the_worst_case():
@@ -204,18 +210,18 @@ def test_an_instruction_that_cannot_stand_in_a_prompt_is_refused(policy, instruc
 
 
 def test_the_hash_is_of_the_content(checkpoint, copy, policy):
-    assert MLLMPolicy.load(copy, device="cpu").hash == policy.hash
+    assert open_policy(copy, options=PolicyOptions(device="cpu")).hash == policy.hash
     mllm = load_mllm(copy, device="cpu")
     with torch.no_grad():
         mllm.model.get_input_embeddings().weight[0, 0] += 1
     mllm.model.save_pretrained(copy)
-    assert MLLMPolicy.load(copy, device="cpu").hash != policy.hash
+    assert open_policy(copy, options=PolicyOptions(device="cpu")).hash != policy.hash
 
 
 def test_reformatted_statistics_are_the_same_statistics(copy):
     path = copy / "stats.json"
     path.write_text(json.dumps(json.loads(path.read_text()), indent=4))
-    MLLMPolicy.load(copy, device="cpu")
+    open_policy(copy, options=PolicyOptions(device="cpu"))
 
 
 def change_stats(folder):
@@ -240,7 +246,7 @@ def change_tokenizer(folder):
 def test_a_part_that_was_changed_is_refused(copy, change, name):
     change(copy)
     with pytest.raises(ModelError, match=f"{name}: found hash .* expected .* roboalign.json"):
-        MLLMPolicy.load(copy, device="cpu")
+        open_policy(copy, options=PolicyOptions(device="cpu"))
 
 
 @pytest.mark.parametrize(
@@ -250,7 +256,7 @@ def test_a_part_that_is_missing_is_named(copy, name):
     path = copy / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(ModelError, match=f"found no {name}"):
-        MLLMPolicy.load(copy)
+        open_policy(copy)
 
 
 @pytest.mark.parametrize(
@@ -261,6 +267,7 @@ def test_a_part_that_is_missing_is_named(copy, name):
         ("roboalign.json", "{}", "hashes: found no entry"),
         ("roboalign.json", '{"hashes": {"stats": "a", "contract": "b"}}', "found no .*tokenizer"),
         ("roboalign.json", '{"prompt_version": 99}', "prompt_version: found 99, expected 1"),
+        ("roboalign.json", '{"decoder": "flow"}', "decoder: found 'flow', expected fast"),
         ("stats.json", "{}", "stats.json: found no 'action'"),
         ("stats.json", '{"action": {"count": 0}}', "stats.json: action: "),
         ("contract.yaml", "schema: other/1", "contract.yaml"),
@@ -269,7 +276,7 @@ def test_a_part_that_is_missing_is_named(copy, name):
 def test_a_malformed_part_is_named(copy, name, text, message):
     (copy / name).write_text(text)
     with pytest.raises(ModelError, match=message):
-        MLLMPolicy.load(copy)
+        open_policy(copy)
 
 
 @pytest.mark.parametrize(
@@ -289,14 +296,16 @@ def test_a_contract_of_another_robot_is_refused(checkpoint, change, message):
     change(data)
     other = contract_from_dict(data, source="other")
     with pytest.raises(ModelError, match=message):
-        MLLMPolicy.load(checkpoint, contract=other)
+        open_policy(checkpoint, contract=other)
 
 
 def test_topics_may_differ_from_the_training_contract(checkpoint):
     data = load_contract("sim_panda").to_dict()
     data["observations"][0]["topic"] = "another/camera"
-    policy = MLLMPolicy.load(
-        checkpoint, contract=contract_from_dict(data, source="x"), device="cpu"
+    policy = open_policy(
+        checkpoint,
+        contract=contract_from_dict(data, source="x"),
+        options=PolicyOptions(device="cpu"),
     )
     assert policy.contract.observations[0].topic == "another/camera"
 
@@ -304,6 +313,6 @@ def test_topics_may_differ_from_the_training_contract(checkpoint):
 def test_a_vocabulary_of_another_size_is_refused(tiny_base, checkpoint):
     mllm = load_mllm(tiny_base, device="cpu")
     extend_vocabulary(mllm, 11)
-    fine = MLLMPolicy.load(checkpoint, device="cpu")
+    fine = open_policy(checkpoint, options=PolicyOptions(device="cpu"))
     with pytest.raises(ModelError, match="found 11 FAST tokens .* expected 200"):
-        MLLMPolicy(mllm, fine.contract, fine._fast, fine._stats, hash="x")
+        MLLMPolicy(mllm, fine.contract, fine._decoder, hash="x")

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.sync.server import serve
 
-from roboalign_policy.core.policy.prediction import NON_FINITE, OK, UNDECODABLE, Prediction
+from roboalign_policy.core.policy.prediction import ChunkStatus, Prediction
 from roboalign_policy.remote import client as client_module
 from roboalign_policy.remote.client import RemoteError, RemotePolicy
 from roboalign_policy.remote.messages import (
@@ -58,7 +58,7 @@ def test_the_remote_policy_describes_the_one_behind_it(policy, remote):
 
 def test_an_answer_arrives_as_it_was_given(policy, remote):
     found = remote.act(VALUES, "öffne die Schublade", remaining=np.ones((3, 7), np.float32))
-    assert (found.status, found.tokens, found.reasoning) == (OK, [1], "call 1")
+    assert (found.status, found.tokens, found.reasoning) == (ChunkStatus.OK, [1], "call 1")
     assert found.actions.dtype == np.float32 and found.actions.shape == (8, 7)
     assert (found.actions == 1.0).all() and found.inference_s == 0.01
     values, instruction, remaining = policy.calls[0]
@@ -71,7 +71,9 @@ def test_an_answer_arrives_as_it_was_given(policy, remote):
 
 
 def test_timings_tell_model_from_network(policy, remote):
-    policy.answer = lambda: time.sleep(0.05) or Prediction(None, [], "", UNDECODABLE, "x", 0.05)
+    policy.answer = lambda: (
+        time.sleep(0.05) or Prediction(None, [], "", ChunkStatus.UNDECODABLE, "x", 0.05)
+    )
     remote.act(VALUES, "x")
     times = remote.last_timings
     assert times.model_s >= 0.05
@@ -80,21 +82,29 @@ def test_timings_tell_model_from_network(policy, remote):
 
 
 def test_an_answer_without_actions_says_why(policy, remote):
-    policy.answer = lambda: Prediction(None, [3], "hm", UNDECODABLE, "too short", 0.1)
+    policy.answer = lambda: Prediction(None, [3], "hm", ChunkStatus.UNDECODABLE, "too short", 0.1)
     found = remote.act(VALUES, "x")
-    assert (found.actions, found.status, found.detail) == (None, UNDECODABLE, "too short")
+    assert (found.actions, found.status, found.detail) == (
+        None,
+        ChunkStatus.UNDECODABLE,
+        "too short",
+    )
 
 
 @pytest.mark.parametrize(
     ("actions", "status", "text"),
     [
-        (np.zeros((7, 7), np.float32), OK, r"float32 \(7, 7\), expected float32 \(8, 7\)"),
-        (np.zeros((8, 7), np.float64), OK, "actions float64"),
-        (np.full((8, 7), np.nan, np.float32), OK, "not finite"),
-        (np.full((8, 7), np.inf, np.float32), OK, "not finite"),
-        (None, OK, "actions none"),
-        (np.zeros((8, 7), np.float32), NON_FINITE, "actions with status non_finite"),
-        (np.zeros((8, 7), np.float16), OK, "found dtype float16"),
+        (
+            np.zeros((7, 7), np.float32),
+            ChunkStatus.OK,
+            r"float32 \(7, 7\), expected float32 \(8, 7\)",
+        ),
+        (np.zeros((8, 7), np.float64), ChunkStatus.OK, "actions float64"),
+        (np.full((8, 7), np.nan, np.float32), ChunkStatus.OK, "not finite"),
+        (np.full((8, 7), np.inf, np.float32), ChunkStatus.OK, "not finite"),
+        (None, ChunkStatus.OK, "actions none"),
+        (np.zeros((8, 7), np.float32), ChunkStatus.NON_FINITE, "actions with status non_finite"),
+        (np.zeros((8, 7), np.float16), ChunkStatus.OK, "found dtype float16"),
         (None, "fine", "found 'fine', expected ok"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roboalign_policy.core.policy.prediction import OK, STATUSES, UNDECODABLE, Prediction
+from roboalign_policy.core.policy.prediction import ANSWERED, ChunkStatus, Prediction
 from roboalign_policy.remote.messages import (
     PROTOCOL,
     Fault,
@@ -24,7 +24,7 @@ from roboalign_policy.remote.wire import DTYPES, VersionError, WireError, pack, 
 
 ACTIONS = np.arange(6, dtype=np.float32).reshape(3, 2)
 TIMINGS = ServerTimings(0.1, 0.2, 0.4)
-REPLY = Reply(3, Prediction(ACTIONS, [1, 2], "red cube", OK, "", 0.2), TIMINGS)
+REPLY = Reply(3, Prediction(ACTIONS, [1, 2], "red cube", ChunkStatus.OK, "", 0.2), TIMINGS)
 REQUEST = Request(7, {"image.front": np.zeros((4, 5, 3), np.uint8)}, "open the drawer", ACTIONS)
 MESSAGES = [
     Hello("tool 1", "abc"),
@@ -32,7 +32,7 @@ MESSAGES = [
     REQUEST,
     Request(8, {}, "stay"),
     REPLY,
-    Reply(4, Prediction(None, [], "", UNDECODABLE, "too short", 0.0), TIMINGS),
+    Reply(4, Prediction(None, [], "", ChunkStatus.UNDECODABLE, "too short", 0.0), TIMINGS),
     Fault(None, "WireError", "what"),
     Fault(2, "ValueError", "grüße"),
 ]
@@ -227,7 +227,11 @@ def test_a_message_that_is_too_long_is_neither_sent_nor_read():
 
 def test_tokens_that_are_no_plain_numbers_are_not_sent():
     with pytest.raises(WireError, match="prediction: .*numpy.int64"):
-        pack(Reply(1, Prediction(None, [np.int64(3)], "", UNDECODABLE, "", 0.1), TIMINGS))
+        pack(
+            Reply(
+                1, Prediction(None, [np.int64(3)], "", ChunkStatus.UNDECODABLE, "", 0.1), TIMINGS
+            )
+        )
 
 
 @given(st.binary(max_size=300))
@@ -246,6 +250,6 @@ def test_a_spoilt_message_is_a_message_or_a_wire_error(message, data):
     except WireError:
         return
     if isinstance(found, Reply):
-        assert found.prediction.status in STATUSES
+        assert found.prediction.status in ANSWERED
     for array in getattr(found, "values", {}).values():
         assert array.dtype.name in DTYPES

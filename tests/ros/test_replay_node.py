@@ -23,7 +23,8 @@ from safetensors.numpy import load_file, save_file  # noqa: E402
 
 from roboalign_policy.core import keys  # noqa: E402
 from roboalign_policy.core.contract.contract import contract_from_dict, load_contract  # noqa: E402
-from roboalign_policy.models.policy import MLLMPolicy  # noqa: E402
+from roboalign_policy.core.policy.options import PolicyOptions  # noqa: E402
+from roboalign_policy.models.open_policy import open_policy  # noqa: E402
 from roboalign_training.bags.bags import read_bag  # noqa: E402
 from roboalign_training.evaluate import replay_cli  # noqa: E402
 from roboalign_training.evaluate.replay import (  # noqa: E402
@@ -107,7 +108,7 @@ def test_the_node_saw_what_was_recorded(replayed, policy, demo):
     """Without the data pipeline: the policy asked with what the test has written into the bag."""
     answers = read_answers(replayed.out / ANSWERS)
     assert [a.stamp_ns for a in answers] == demo.stamps_ns.tolist()
-    model = MLLMPolicy.load(policy, think=False, device="cpu", num_threads=1)
+    model = open_policy(policy, options=PolicyOptions(think=False, device="cpu", num_threads=1))
     images = demo.images.copy()
     images[4] = images[3]
     for row in (0, 3, 4, 5):

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from roboalign_policy.core.contract.contract import ContractError
+from roboalign_policy.core.policy.options import PolicyOptions
 from roboalign_policy.core.policy.prompt import parse_answer
 from roboalign_policy.fast.errors import FitError
-from roboalign_policy.models.policy import MLLMPolicy
+from roboalign_policy.models.open_policy import open_policy
 from roboalign_training import sft
 from roboalign_training.bags.errors import DatasetError
 from roboalign_training.data.fit import load_action_stats
@@ -230,7 +231,7 @@ def test_sft_from_bags_alone(bags, tiny_base, tmp_path):
     meta = json.loads((tmp_path / "run" / "policy" / "roboalign.json").read_text())
     assert meta["hashes"]["dataset"] == data["hashes"]["dataset"]
     assert meta["hashes"]["tokenizer"] == data["fitted"]["tokenizer"]
-    policy = MLLMPolicy.load(tmp_path / "run" / "policy", device="cpu")
+    policy = open_policy(tmp_path / "run" / "policy", options=PolicyOptions(device="cpu"))
     frames = load_frames(tmp_path / "run" / "data")
     values = {"image.front": frames.image(3), **{k: v[3] for k, v in frames.states.items()}}
     prediction = policy.act(values, frames.episodes[0].instruction)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from roboalign_policy.core.contract.contract import load_contract
-from roboalign_policy.models.policy import OK, UNDECODABLE, Prediction
+from roboalign_policy.core.policy.prediction import ChunkStatus, Prediction
 from roboalign_policy.sim import SUITES
 from roboalign_training.demo.plan import DemoConfig
 from roboalign_training.evaluate import cli, closed_loop
@@ -282,10 +282,10 @@ class Echo:
         frame = values["image.front"]
         self.asked.append(frame)
         if frame == 3:
-            return Prediction(None, [9], "", UNDECODABLE, "why", 0.1)
+            return Prediction(None, [9], "", ChunkStatus.UNDECODABLE, "why", 0.1)
         actions = np.full((8, 7), 0.5, np.float32)
         actions[:, 0] += 0.1
-        return Prediction(actions, [1, 2, 9, 9], "", OK, "", 0.1)
+        return Prediction(actions, [1, 2, 9, 9], "", ChunkStatus.OK, "", 0.1)
 
 
 def test_the_command_leaves_a_page(policy, worker, tmp_path, capsys):

@@ -183,7 +183,7 @@ def replay(world, out):
 
     def prepare():
         """The live half needs ROS; the answers of the offline half stand in for it."""
-        from roboalign_policy.models.policy import MLLMPolicy
+        from roboalign_policy.models.open_policy import open_policy
         from roboalign_training.bags.bags import read_bag
         from roboalign_training.evaluate.replay import ReplaySettings, make_recording
 
@@ -192,7 +192,7 @@ def replay(world, out):
 
         def drive(folder, job):
             (folder / "job.json").write_text(json.dumps(job))
-            policy_of = MLLMPolicy.load(policy, **settings.policy_options())
+            policy_of = open_policy(policy, options=settings.policy_options())
             answers = replay_cli.answer_offline(policy_of, recording, recording.chosen(settings))
             lines = "".join(answer.to_json() + "\n" for answer in answers)
             (folder / "answers.jsonl").write_text(lines)

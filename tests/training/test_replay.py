@@ -11,7 +11,7 @@ from demo_bags import sim_contract, write_demo
 from PIL import Image
 
 from roboalign_policy.core.contract.contract import ContractError, contract_from_dict
-from roboalign_policy.core.policy.prediction import OK, UNDECODABLE
+from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_policy.fast.errors import CoefficientRangeError
 from roboalign_training.bags.bags import read_bag
 from roboalign_training.bags.errors import EpisodeError
@@ -39,10 +39,10 @@ OFFSETS = np.array([0.1, 0.2, 0.3, 0.0, 0.0, 0.0, 0.5])
 RED = (0xD9, 0x30, 0x25)
 
 
-def answer(stamp_ns, actions, status=OK, tokens=(1, 2, 3), inference_s=0.1):
+def answer(stamp_ns, actions, status=ChunkStatus.OK, tokens=(1, 2, 3), inference_s=0.1):
     array = None if actions is None else np.array(actions, np.float32)
-    return Answer(int(stamp_ns), status, "" if status == OK else "no", array, list(tokens),
-                  inference_s)  # fmt: skip
+    detail = "" if status == ChunkStatus.OK else "no"
+    return Answer(int(stamp_ns), status, detail, array, list(tokens), inference_s)
 
 
 def random_answers(count=4, seed=0):
@@ -84,13 +84,13 @@ def test_a_difference_is_found_where_it_is(by, same):
 
 def test_invalid_chunks_must_be_invalid_on_both_sides():
     valid = random_answers()
-    invalid = changed(valid, 1, actions=None, status=UNDECODABLE, detail="too few")
+    invalid = changed(valid, 1, actions=None, status=ChunkStatus.UNDECODABLE, detail="too few")
     both = compare(invalid, invalid, range(4), NAMES)
     assert (both.n, both.valid, both.fault) == (4, 3, "")
     fault = compare(invalid, valid, range(4), NAMES).fault
     assert fault == "frame 1: live undecodable (too few), offline ok"
     assert compare(valid, invalid, range(4), NAMES).fault
-    none = [answer(n, None, UNDECODABLE) for n in range(3)]
+    none = [answer(n, None, ChunkStatus.UNDECODABLE) for n in range(3)]
     assert compare(none, none, range(3), NAMES).greatest is None
 
 
@@ -102,7 +102,7 @@ def test_answers_to_other_frames_are_not_compared():
 
 
 def test_answers_survive_their_file_to_the_bit(tmp_path):
-    answers = [*random_answers(), answer(9, None, UNDECODABLE)]
+    answers = [*random_answers(), answer(9, None, ChunkStatus.UNDECODABLE)]
     path = tmp_path / "answers.jsonl"
     path.write_text("".join(a.to_json() + "\n" for a in answers))
     read = read_answers(path)
@@ -167,7 +167,7 @@ def report_of(recording, answers):
 
 
 def test_the_report_holds_what_was_put_in(recording):
-    answers = changed(answered(recording), 2, actions=None, status=UNDECODABLE)
+    answers = changed(answered(recording), 2, actions=None, status=ChunkStatus.UNDECODABLE)
     report = report_of(recording, answers)
     whole = COUNT - HORIZON + 1
     assert report["frames"] == {
@@ -242,7 +242,10 @@ def test_pictures_show_invalid_chunks_and_errors(recording, tmp_path):
     plot_actions(path, recording, range(COUNT), answers)
     assert pixels(path, RED) == 0
     plot_actions(
-        path, recording, range(COUNT), changed(answers, 2, actions=None, status=UNDECODABLE)
+        path,
+        recording,
+        range(COUNT),
+        changed(answers, 2, actions=None, status=ChunkStatus.UNDECODABLE),
     )
     assert pixels(path, RED) > 10
     report = report_of(recording, answers)

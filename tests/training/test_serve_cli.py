@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from roboalign_policy.core.contract.contract import load_contract
-from roboalign_policy.core.policy.prediction import OK
+from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_policy.remote.client import RemoteError, RemotePolicy
 from roboalign_training.commands import serve_cli
 
@@ -122,14 +122,15 @@ def test_a_checkpoint_is_served_without_ros_as_it_answers_here(checkpoint, tmp_p
         served.says("contract sim_panda, chunks of 8 x 7")
         served.says("token required, TLS off")
 
-        from roboalign_policy.models.policy import MLLMPolicy
+        from roboalign_policy.core.policy.options import PolicyOptions
+        from roboalign_policy.models.open_policy import open_policy
 
-        local = MLLMPolicy.load(checkpoint, think=False, device="cpu")
+        local = open_policy(checkpoint, options=PolicyOptions(think=False, device="cpu"))
         assert (remote.hash, remote.contract) == (local.hash, local.contract)
         values = frame(remote.contract)
         for instruction in ("put the red cube on the plate", "open the drawer"):
             found, expected = remote.act(values, instruction), local.act(values, instruction)
-            assert (found.status, found.tokens) == (OK, expected.tokens)
+            assert (found.status, found.tokens) == (ChunkStatus.OK, expected.tokens)
             assert np.abs(found.actions - expected.actions).max() < 1e-6
         with pytest.raises(RemoteError, match="the policy raised KeyError: .*image.front"):
             remote.act({}, "open the drawer")

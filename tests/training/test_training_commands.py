@@ -100,12 +100,22 @@ def test_values_of_a_file_are_refused_with_its_name(tmp_path):
             read_options("sft", ["--config", str(file), "--dataset", "x"])
 
 
+def test_weights_of_rewards_are_not_taken_and_ignored(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("reward_weights: [1.0, 0.0]")
+    said = "reward_weights: found .*, expected it to be left out: format and prefix accuracy weigh"
+    with pytest.raises(ConfigError, match=f"mine.yaml: {said}"):
+        read_options("grpo", ["--config", str(file), "--dataset", "x"])
+    with pytest.raises(ConfigError, match=f"^{said}"):
+        read_options("grpo", ["--dataset", "x", "--reward_weights", "1", "0"])
+
+
 def test_options_that_nobody_looks_at_are_those_that_transformers_leaves_to_the_script():
     from roboalign_training.learning import trainer_checks
 
     for kind in ("sft", "grpo"):
         unused = {n for n, f in trl_fields(kind).items() if "Not directly used by" in f.help}
-        assert unused == trainer_checks._USELESS.keys()
+        assert unused == trainer_checks._USELESS.keys() - {"reward_weights"}
     read_options("sft", ["--dataset", "x"])
     trainer_checks.check_values("sft", "sft.yaml", {"resume_from_checkpoint": None}, {})
 

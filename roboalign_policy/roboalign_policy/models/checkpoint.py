@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,12 @@ from roboalign_policy.core.contract.contract import Contract, ContractError, loa
 from roboalign_policy.core.contract.difference import differences
 from roboalign_policy.core.contract.files import CONTRACT, check_policy_folder
 from roboalign_policy.core.hashing import sha256_file, sha256_json
-from roboalign_policy.core.policy.normalise import QuantileStats
 from roboalign_policy.core.policy.prompt import PROMPT_VERSION
-from roboalign_policy.fast import FastError, FastTokenizer
-from roboalign_policy.models.loading import ModelError, refuse_pointers
+from roboalign_policy.models.decoders import DECODERS, FAST, Decoder
+from roboalign_policy.models.loading import ModelError, read_record, refuse_pointers
 
 _SHOWN = 3  # differences of two contracts
-RECORD, STATS, FAST = "roboalign.json", "stats.json", "fast"
+RECORD = "roboalign.json"
 
 
 @dataclass(frozen=True)
@@ -27,15 +25,13 @@ class Checkpoint:
     Attributes:
         folder: the checkpoint folder.
         contract: robot contract it was trained with.
-        fast: FAST tokenizer of its actions.
-        stats: of the actions, (A,) each, in the contract's units.
-        hash: SHA-256 of weights, FAST tokenizer, statistics and contract.
+        decoder: what makes actions of the model's answers.
+        hash: SHA-256 of weights, decoder and contract.
     """
 
     folder: Path
     contract: Contract
-    fast: FastTokenizer
-    stats: QuantileStats
+    decoder: Decoder
     hash: str
 
 
@@ -52,38 +48,32 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
         folder = check_policy_folder(folder)
     except ValueError as error:
         raise ModelError(str(error)) from error
-    for name in (RECORD, CONTRACT, STATS, FAST, "config.json"):
+    for name in (RECORD, CONTRACT, "config.json"):
         if not (folder / name).exists():
             raise ModelError(
                 f"{folder}: found no {name}, expected a checkpoint of `roboalign sft` or "
                 "`roboalign grpo`"
             )
     refuse_pointers(folder)
-    record, document = _read_json(folder / RECORD), _read_json(folder / STATS)
+    record = read_record(folder / RECORD)
     version = record.get("prompt_version", PROMPT_VERSION)
     if version != PROMPT_VERSION:
         raise ModelError(
             f"{folder / RECORD}: prompt_version: found {version}, expected {PROMPT_VERSION}"
         )
+    name = record.get("decoder", FAST)
+    if name not in DECODERS:
+        expected = ", ".join(DECODERS)
+        raise ModelError(f"{folder / RECORD}: decoder: found {name!r}, expected {expected}")
     try:
-        contract, fast = load_contract(folder / CONTRACT), FastTokenizer.load(folder / FAST)
-        stats = QuantileStats.from_dict(document["action"])
-    except KeyError as error:
-        raise ModelError(f"{folder / STATS}: found no {error}, expected it") from error
-    except (ContractError, FastError) as error:
+        contract = load_contract(folder / CONTRACT)
+    except ContractError as error:
         raise ModelError(str(error)) from error
-    except ValueError as error:
-        raise ModelError(f"{folder / STATS}: action: {error}") from error
-    if stats.dims != len(contract.action.dims):
-        raise ModelError(
-            f"{folder / STATS}: action: found {stats.dims} dimensions, expected "
-            f"{len(contract.action.dims)} as in {CONTRACT}"
-        )
-    found = {"contract": contract.hash, "tokenizer": fast.hash, "stats": sha256_json(document)}
-    _check_hashes(folder, record, found)
+    decoder = DECODERS[name].read(folder, contract)
+    _check_hashes(folder, record, {"contract": contract.hash, **decoder.hashes})
     weights = {path.name: sha256_file(path) for path in sorted(folder.glob("*.safetensors"))}
-    parts = [weights, found["tokenizer"], found["stats"], found["contract"]]
-    return Checkpoint(folder, contract, fast, stats, sha256_json(parts))
+    parts = [weights, *decoder.hashes.values(), contract.hash]
+    return Checkpoint(folder, contract, decoder, sha256_json(parts))
 
 
 def check_same_robot(folder: Path, own: Contract, other: Contract) -> None:
@@ -126,16 +116,6 @@ def _check_hashes(folder: Path, record: dict[str, Any], found: dict[str, str]) -
                 f"{folder}: {name}: found hash {value[:12]}, expected {str(stored[name])[:12]} as "
                 f"in {RECORD}"
             )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: found no JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise ModelError(f"{path}: found {type(document).__name__}, expected an object")
-    return document
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from transformers import LogitsProcessor
+from transformers import BatchFeature, LogitsProcessor, LogitsProcessorList
 
 from roboalign_policy.core.keys import (
     ACTION_END,
@@ -17,6 +17,9 @@ from roboalign_policy.core.keys import (
 )
 from roboalign_policy.fast.errors import GrammarError
 from roboalign_policy.fast.grammar import ActionGrammar, AnswerGrammar, AnswerIds, AnswerState
+from roboalign_policy.models.loading import MLLM
+
+_SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
 
 
 class NonFiniteLogitsError(ValueError):
@@ -80,6 +83,38 @@ def longest_answer(grammar: AnswerGrammar, tokenizer) -> int:
         for tag in (THINK_START, THINK_END, ANSWER_START, ANSWER_END)
     )
     return grammar.max_think_tokens + tags + grammar.action.total + 3
+
+
+def generate(
+    mllm: MLLM, inputs: BatchFeature, rule: LogitsProcessor, longest: int, attempt: int
+) -> list[int]:
+    """Ids of the answer: greedy at attempt 0, above that sampled with the attempt as seed.
+
+    Args:
+        mllm: the model.
+        inputs: of one prompt, on the model's device.
+        rule: of the ids that may come.
+        longest: most ids of an answer.
+        attempt: from 0.
+
+    Raises:
+        NonFiniteLogitsError: the model's scores are NaN or infinite.
+    """
+    model = mllm.model
+    cuda = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(attempt)
+        out = model.generate(
+            **inputs,
+            max_new_tokens=longest,
+            do_sample=attempt > 0,
+            **(_SAMPLING if attempt else {}),
+            # A checkpoint's defaults are for chat: Qwen2.5-VL's penalise what repeats.
+            repetition_penalty=1.0,
+            logits_processor=LogitsProcessorList([rule]),
+            use_cache=True,
+        )
+    return out[0, inputs["input_ids"].shape[1] :].tolist()
 
 
 class GrammarMasks:

@@ -225,3 +225,18 @@ def _chat_template(source: str, tokenizer) -> str:
     if path.is_file():
         return json.loads(path.read_text())["chat_template"]
     raise ModelError(f"{source}: found no chat template in the tokenizer, expected one")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a checkpoint.
+
+    Raises:
+        ModelError: it cannot be read, or is no object.
+    """
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: found no JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ModelError(f"{path}: found {type(document).__name__}, expected an object")
+    return document

@@ -13,7 +13,7 @@ import numpy as np
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from roboalign_policy.core.contract.contract import Contract, ContractError, contract_from_yaml
-from roboalign_policy.core.policy.prediction import OK, Prediction
+from roboalign_policy.core.policy.prediction import ChunkStatus, Prediction
 from roboalign_policy.remote.access import (
     authorization_header,
     check_token,
@@ -189,7 +189,7 @@ class RemotePolicy:
     def _check(self, prediction: Prediction) -> None:
         """An answer that is ``ok`` has actions that can be executed; any other has none."""
         actions, shape = prediction.actions, (self.horizon, self.dims)
-        if prediction.status != OK:
+        if prediction.status != ChunkStatus.OK:
             fault = "" if actions is None else f"actions with status {prediction.status}"
         elif actions is None or actions.shape != shape or actions.dtype != np.float32:
             found = "none" if actions is None else f"{actions.dtype} {actions.shape}"

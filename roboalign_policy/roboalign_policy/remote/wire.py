@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from roboalign_policy.core.policy.prediction import STATUSES, Prediction
+from roboalign_policy.core.policy.prediction import ANSWERED, ChunkStatus, Prediction
 from roboalign_policy.remote.messages import (
     PROTOCOL,
     Fault,
@@ -203,10 +203,10 @@ def _arrays(value: Any, where: str) -> dict[str, np.ndarray]:
     return {key: _array(item, f"{where}.{_text(key, where)}") for key, item in value.items()}
 
 
-def _status(value: Any, where: str) -> str:
-    if value not in STATUSES:
-        raise WireError(f"{where}: found {_short(value)}, expected {', '.join(STATUSES)}")
-    return value
+def _status(value: Any, where: str) -> ChunkStatus:
+    if value not in ANSWERED:
+        raise WireError(f"{where}: found {_short(value)}, expected {', '.join(ANSWERED)}")
+    return ChunkStatus(value)
 
 
 def _or_none(reader: Callable) -> Callable:

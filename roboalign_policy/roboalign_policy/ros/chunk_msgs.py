@@ -8,27 +8,37 @@ from typing import Any
 import numpy as np
 from roboalign_msgs.msg import ActionChunk, PolicyStatus
 
-from roboalign_policy.core.drive.chunk_buffer import ChunkError
+from roboalign_policy.core.contract.contract import Contract
 from roboalign_policy.core.drive.drive import Drive
 from roboalign_policy.core.drive.types import Request
 from roboalign_policy.core.keys import JOINT_STATE_TYPE, JOINT_TRAJECTORY_TYPE
 from roboalign_policy.core.messages.selectors import fill_command
+from roboalign_policy.core.policy.accept import ChunkError
+from roboalign_policy.core.policy.prediction import ChunkStatus, Prediction
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.stamps import ns_to_stamp
 
+#: What a status is called in ActionChunk.decode_status; the first of each also back.
 _DECODE = {
-    "undecodable": ActionChunk.DECODE_UNDECODABLE,
-    "wrong_shape": ActionChunk.DECODE_UNDECODABLE,
-    "wrong_names": ActionChunk.DECODE_UNDECODABLE,
-    "non_finite": ActionChunk.DECODE_NON_FINITE,
-    "out_of_limits": ActionChunk.DECODE_OUT_OF_LIMITS,
+    ChunkStatus.OK: ActionChunk.DECODE_OK,
+    ChunkStatus.UNDECODABLE: ActionChunk.DECODE_UNDECODABLE,
+    ChunkStatus.NON_FINITE: ActionChunk.DECODE_NON_FINITE,
+    ChunkStatus.OUT_OF_LIMITS: ActionChunk.DECODE_OUT_OF_LIMITS,
+    ChunkStatus.WRONG_SHAPE: ActionChunk.DECODE_UNDECODABLE,
+    ChunkStatus.WRONG_NAMES: ActionChunk.DECODE_UNDECODABLE,
 }
+_STATUSES = {number: status for status, number in reversed(_DECODE.items())}
+
+
+def status_from_msg(msg: ActionChunk) -> ChunkStatus:
+    """Return whether the chunk of a message may be executed, and if not why."""
+    return _STATUSES[msg.decode_status]
 
 
 def chunk_to_msg(
-    contract: Any,
+    contract: Contract,
     request: Request,
-    prediction: Any,
+    prediction: Prediction,
     outcome: np.ndarray | ChunkError,
     *,
     sequence: int,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from roboalign_policy.core.contract.contract import ContractError, load_contract
 from roboalign_policy.core.contract.files import check_policy_folder
 from roboalign_policy.core.drive.cadence import wait_passively
+from roboalign_policy.core.policy.options import PolicyOptions
 from roboalign_policy.remote.access import (
     TOKEN_VARIABLE,
     AccessError,
@@ -121,18 +122,17 @@ def _serve(args: argparse.Namespace) -> int:
     _say(f"loading {args.policy} ...")
     wait_passively()
     # Here, so that help and a wrong option do not wait for torch.
-    from roboalign_policy.models.policy import MLLMPolicy
+    from roboalign_policy.models.open_policy import open_policy
     from roboalign_policy.remote.server import PolicyServer
 
-    policy = MLLMPolicy.load(
-        args.policy,
-        contract=contract,
+    options = PolicyOptions(
         think=not args.no_think,
         max_think_tokens=args.max_think_tokens,
         attempts=args.attempts,
         device=args.device,
         num_threads=args.num_threads,
     )
+    policy = open_policy(args.policy, contract, options)
     server = PolicyServer(
         policy,
         host=args.host,

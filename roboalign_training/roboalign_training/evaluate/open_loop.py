@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from roboalign_policy.core.policy.options import PolicyOptions
+from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_policy.models.checkpoint import check_same_robot
-from roboalign_policy.models.policy import OK, MLLMPolicy
+from roboalign_policy.models.open_policy import open_policy
+from roboalign_policy.models.policy import MLLMPolicy
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
 from roboalign_training.learning.rewards import prefix_accuracy
 from roboalign_training.shared.progress import counted
@@ -84,7 +87,7 @@ def evaluate_open_loop(
         (target,) = policy.tokens_of(sample.action_chunk[None])
         result.prefix_accuracy.append(prefix_accuracy(prediction.tokens, target))
         result.n += 1
-        if prediction.status == OK:
+        if prediction.status == ChunkStatus.OK:
             result.valid += 1
             result.action_l1.append(np.abs(prediction.actions - sample.action_chunk).mean(axis=0))
     return result
@@ -94,5 +97,5 @@ def open_loop_of(
     checkpoint: Path, dataset: Path, count: int, seed: int = 0, think: bool = True
 ) -> dict:
     """`evaluate_open_loop` of a checkpoint folder on a data set folder, as a record."""
-    policy = MLLMPolicy.load(checkpoint, think=think)
+    policy = open_policy(checkpoint, options=PolicyOptions(think=think))
     return evaluate_open_loop(policy, load_frames(dataset), count, seed).record()

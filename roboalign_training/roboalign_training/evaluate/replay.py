@@ -20,7 +20,8 @@ from roboalign_policy.core.contract.contract import (
     contract_from_dict,
 )
 from roboalign_policy.core.contract.message_fields import has_header
-from roboalign_policy.core.policy.prediction import OK
+from roboalign_policy.core.policy.options import PolicyOptions
+from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_training.bags.bags import Bag
 from roboalign_training.bags.errors import EpisodeError
 from roboalign_training.episodes.episodes import EpisodeFrames, Span, find_spans, frames_from_bag
@@ -62,16 +63,16 @@ class ReplaySettings:
             if (value := getattr(self, name)) < low:
                 raise ValueError(f"{name}: found {value}, expected {low} or more")
 
-    def policy_options(self) -> dict[str, bool | int | str]:
-        """Parameters of policy_node and, by the same names, arguments of `MLLMPolicy.load`."""
-        return {
-            "think": self.think,
-            "grammar": self.grammar,
-            "max_think_tokens": self.max_think_tokens,
-            "attempts": self.attempts,
-            "device": "cpu",
-            "num_threads": self.threads,
-        }
+    def policy_options(self) -> PolicyOptions:
+        """How the policy answers, in the node and without one."""
+        return PolicyOptions(
+            think=self.think,
+            grammar=self.grammar,
+            max_think_tokens=self.max_think_tokens,
+            attempts=self.attempts,
+            device="cpu",
+            num_threads=self.threads,
+        )
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Answer:
 
     Attributes:
         stamp_ns: time of the frame.
-        status: one of `core.policy.prediction.STATUSES`.
+        status: a `ChunkStatus`.
         detail: why there are no actions.
         actions: (T, A) float32 in the contract's units; None unless the status is ``ok``.
         tokens: FAST tokens as generated.
@@ -224,9 +225,9 @@ def compare(
         if a.status != b.status:
             said = [f"{x.status}{f' ({x.detail})' if x.detail else ''}" for x in (a, b)]
             differing.append(f"frame {row}: live {said[0]}, offline {said[1]}")
-        elif a.status == OK and a.actions.shape != b.actions.shape:
+        elif a.status == ChunkStatus.OK and a.actions.shape != b.actions.shape:
             differing.append(f"frame {row}: live {a.actions.shape}, offline {b.actions.shape}")
-        elif a.status == OK:
+        elif a.status == ChunkStatus.OK:
             valid += 1
             gaps = np.nan_to_num(np.abs(a.actions.astype(np.float64) - b.actions), nan=np.inf)
             step, dim = np.unravel_index(int(gaps.argmax()), gaps.shape)

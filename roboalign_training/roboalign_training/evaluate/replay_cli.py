@@ -168,13 +168,13 @@ def _replay(
     recording: Recording, rows: Sequence[int], checkpoint: Path, out: Path,
     settings: ReplaySettings, job: dict[str, Any],
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
-    from roboalign_policy.models.policy import MLLMPolicy
+    from roboalign_policy.models.open_policy import open_policy
     from roboalign_training.evaluate import replay_report
 
     remove(out, PRODUCTS)
     robot = recording.contract
     live = drive_live(out, job)
-    policy = MLLMPolicy.load(checkpoint, contract=robot, **settings.policy_options())
+    policy = open_policy(checkpoint, robot, settings.policy_options())
     offline = answer_offline(policy, recording, rows)
     identity = compare(live, offline, rows, robot.action.names)
     report = replay_report.make_report(recording, rows, live, identity, policy.tokens_of, settings)

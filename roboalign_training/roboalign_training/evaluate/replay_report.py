@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from roboalign_policy.core.contract.contract import Contract
-from roboalign_policy.core.policy.prediction import OK
+from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_policy.fast.errors import CoefficientRangeError
 from roboalign_training.episodes.episodes import EpisodeFrames
 from roboalign_training.evaluate.replay import (
@@ -62,7 +62,7 @@ def chunk_errors(
     errors = [
         np.abs(answer.actions - actions[row : row + horizon])
         for row, answer in zip(rows, answers, strict=True)
-        if answer.status == OK and whole[row]
+        if answer.status == ChunkStatus.OK and whole[row]
     ]
     return np.array(errors).reshape(len(errors), horizon, actions.shape[1])
 
@@ -93,7 +93,7 @@ def make_report(
     prefixes = _prefix_accuracies(
         [(a.tokens, frames.actions[row : row + horizon]) for row, a in asked], encode
     )
-    faults = Counter(a.status for a in answers if a.status != OK)
+    faults = Counter(a.status for a in answers if a.status != ChunkStatus.OK)
     valid = len(answers) - faults.total()
     seconds = np.array([a.inference_s for a in answers])
     return {
@@ -210,10 +210,10 @@ def plot_actions(
     dims, frames = recording.contract.action.dims, recording.frames
     seconds = (frames.stamps_ns - frames.stamps_ns[0]) / 1e9
     at = seconds[list(rows)]
-    bad = np.array([a.status != OK for a in answers])
+    bad = np.array([a.status != ChunkStatus.OK for a in answers])
     first = np.full((len(answers), len(dims)), np.nan)
     for n, answer in enumerate(answers):
-        if answer.status == OK:
+        if answer.status == ChunkStatus.OK:
             first[n] = answer.actions[0]
     # A line over a missing frame would show actions that nobody recorded.
     gaps = np.flatnonzero(np.diff(frames.indices) > 1) + 1

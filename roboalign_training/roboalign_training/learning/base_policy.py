@@ -9,6 +9,7 @@ from pathlib import Path
 
 from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.core.policy.prompt import PROMPT_VERSION
+from roboalign_policy.models.decoders import FAST
 from roboalign_policy.models.loading import extend_vocabulary, load_mllm
 from roboalign_training.bags.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
@@ -51,6 +52,7 @@ def make_base_policy(base: str, dataset: Path, out: Path, seed: int = 0) -> Path
         "hashes": dict(hashes),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "prompt_version": PROMPT_VERSION,
+        "decoder": FAST,
     }
     with writing(fresh, "the base policy"):
         mllm.model.save_pretrained(fresh)

@@ -18,6 +18,7 @@ from transformers import Trainer
 
 from roboalign_policy.core.hashing import sha256_file, sha256_json
 from roboalign_policy.core.policy.prompt import PROMPT_VERSION
+from roboalign_policy.models.decoders import FAST
 from roboalign_policy.models.loading import TINY
 from roboalign_policy.models.tiny import PACKAGED
 from roboalign_training.learning.demonstrations import Demonstrations
@@ -126,6 +127,7 @@ def save_policy(
         "git": git_state(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "prompt_version": PROMPT_VERSION,
+        "decoder": FAST,
         **facts,
     }
     apart = {data.episode(int(frame)).id for frame in held_out}

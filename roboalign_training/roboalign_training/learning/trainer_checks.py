@@ -29,9 +29,16 @@ _USELESS = {
     "do_predict": "`roboalign evaluate` lets a policy act",
     "resume_from_checkpoint": "the same command with the same --out goes on from the newest "
     "checkpoint in it; a finished policy is trained further with --base",
+    "reward_weights": "format and prefix accuracy weigh 0.5 each",
 }
 """Options that Transformers leaves to the script, and what is done here instead."""
-_DONE = {"do_train": True, "do_eval": False, "do_predict": False, "resume_from_checkpoint": False}
+_DONE: dict[str, bool | None] = {
+    "do_train": True,
+    "do_eval": False,
+    "do_predict": False,
+    "resume_from_checkpoint": False,
+    "reward_weights": None,
+}
 """What of these is done anyway, and may be said."""
 # Source: transformers, hf_argparser.string_to_bool; "none" as it is read for numbers.
 _SAID = {

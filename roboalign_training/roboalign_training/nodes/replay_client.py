@@ -13,8 +13,8 @@ from roboalign_msgs.action import RunPolicy
 from roboalign_msgs.msg import ActionChunk, PolicyStatus
 
 from roboalign_policy.core.contract.contract import Contract
-from roboalign_policy.core.policy.prediction import NON_FINITE, OK, OUT_OF_LIMITS, UNDECODABLE
-from roboalign_policy.ros.chunk_msgs import actions_from_msg
+from roboalign_policy.core.policy.prediction import ChunkStatus
+from roboalign_policy.ros.chunk_msgs import actions_from_msg, status_from_msg
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.qos import lossless_qos, reliable_qos
 from roboalign_policy.ros.stamps import ns_to_stamp, stamp_to_ns
@@ -22,12 +22,6 @@ from roboalign_training.evaluate.replay import Answer, Recording
 from roboalign_training.nodes.replay_messages import ReplayError
 
 LOAD_S = 600.0  # a big model may take minutes; a node that died meanwhile is noticed at once
-_STATUSES = {
-    ActionChunk.DECODE_OK: OK,
-    ActionChunk.DECODE_UNDECODABLE: UNDECODABLE,
-    ActionChunk.DECODE_NON_FINITE: NON_FINITE,
-    ActionChunk.DECODE_OUT_OF_LIMITS: OUT_OF_LIMITS,
-}
 
 
 def other_nodes(node: Node) -> list[str]:
@@ -153,8 +147,8 @@ class ReplayClient:
         ):
             if found != expected:
                 raise ReplayError(f"{at}: {what}: found {found!r}, expected {expected!r}")
-        status = _STATUSES[msg.decode_status]
-        actions = actions_from_msg(msg) if status == OK else None
+        status = status_from_msg(msg)
+        actions = actions_from_msg(msg) if status is ChunkStatus.OK else None
         return Answer(
             stamp_to_ns(msg.observation_stamp),
             status,

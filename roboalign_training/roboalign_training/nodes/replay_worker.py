@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,8 @@ def _policy_process(
     job: dict[str, Any], out: Path, settings: ReplaySettings, context: rclpy.Context
 ) -> NodeProcess:
     """The policy node in the domain of ``context``."""
+    node_options = asdict(settings.policy_options())
+    del node_options["dtype"]  # the node has no parameter of it: auto
     parameters = {
         "policy": job["policy"],
         "contract": str((out / "contract.yaml").resolve()),
@@ -128,7 +131,7 @@ def _policy_process(
         "max_invalid_chunks": 1,
         # The steady clock says nothing here: a frame comes when the one before is answered.
         "observation_timeout_s": 600.0,
-        **settings.policy_options(),
+        **node_options,
     }
     threads = str(settings.threads)
     env = {"ROS_DOMAIN_ID": str(context.get_domain_id()), "OMP_NUM_THREADS": threads}

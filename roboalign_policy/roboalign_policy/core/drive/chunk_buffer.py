@@ -20,33 +20,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from roboalign_policy.core.drive.cross_fade import Fade, Overtaken
-
-#: Kinds of `ChunkError`; the first three are also `Prediction.status` values.
-FAULT_KINDS = (
-    "undecodable",
-    "non_finite",
-    "out_of_limits",
-    "wrong_shape",
-    "wrong_names",
-    "too_old",
-)
-
-
-class ChunkError(ValueError):
-    """A chunk that must not be executed.
-
-    Attributes:
-        kind: one of `FAULT_KINDS`.
-        detail: what was found and what was expected.
-    """
-
-    def __init__(self, kind: str, detail: str) -> None:
-        """Store the kind and the detail; ``str()`` gives both."""
-        if kind not in FAULT_KINDS:
-            raise ValueError(f"kind: found {kind!r}, expected one of {', '.join(FAULT_KINDS)}")
-        super().__init__(f"{kind}: {detail}")
-        self.kind = kind
-        self.detail = detail
+from roboalign_policy.core.policy.accept import Bounds, ChunkError, accept
+from roboalign_policy.core.policy.prediction import ChunkStatus
 
 
 @dataclass(frozen=True)
@@ -95,25 +70,16 @@ class ActionSpace:
             ChunkError: when names, shape or values are not acceptable.
         """
         if names is not None and tuple(names) != self.names:
-            raise ChunkError("wrong_names", f"found {list(names)}, expected {list(self.names)}")
+            raise ChunkError(
+                ChunkStatus.WRONG_NAMES, f"found {list(names)}, expected {list(self.names)}"
+            )
         expected = (self.horizon, len(self.names))
         actions = np.asarray(actions, dtype=np.float32)
         if actions.shape != expected:
-            raise ChunkError("wrong_shape", f"found {actions.shape}, expected {expected}")
-        finite = np.isfinite(actions)
-        if not finite.all():
-            step, dim = np.argwhere(~finite)[0]
-            value = actions[step, dim]
-            raise ChunkError("non_finite", f"{self.names[dim]} at step {step} is {value}")
-        outside = (actions < self.low) | (actions > self.high)
-        if outside.any():
-            step, dim = np.argwhere(outside)[0]
             raise ChunkError(
-                "out_of_limits",
-                f"{self.names[dim]} at step {step} is {actions[step, dim]:.4g}, "
-                f"limits [{self.low[dim]:.4g}, {self.high[dim]:.4g}]",
+                ChunkStatus.WRONG_SHAPE, f"found {actions.shape}, expected {expected}"
             )
-        return actions
+        return accept(actions, Bounds(self.names, self.low, self.high))
 
 
 @dataclass(frozen=True)
@@ -225,11 +191,11 @@ class ChunkBuffer:
         chunk = replace(chunk, actions=self.space.checked(chunk.actions, chunk.names))
         fault = self._age_fault(chunk, now_ns)
         if fault is not None:
-            raise ChunkError("too_old", fault)
+            raise ChunkError(ChunkStatus.TOO_OLD, fault)
         index = self.commanded - chunk.place
         if not 0 <= index < self.space.horizon:
             raise ChunkError(
-                "too_old",
+                ChunkStatus.TOO_OLD,
                 f"{index} steps were commanded since its observation, "
                 f"it holds {self.space.horizon}",
             )

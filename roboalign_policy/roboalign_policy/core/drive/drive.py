@@ -16,16 +16,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from roboalign_policy.core.drive.chunk_buffer import (
-    Action,
-    ActionSpace,
-    Chunk,
-    ChunkBuffer,
-    ChunkError,
-)
+from roboalign_policy.core.drive.chunk_buffer import Action, ActionSpace, Chunk, ChunkBuffer
 from roboalign_policy.core.drive.replanning import Replanning
 from roboalign_policy.core.drive.types import Counters, DriveSettings, End, Request, State, Step
 from roboalign_policy.core.latency import LatencyWindow
+from roboalign_policy.core.policy.accept import ChunkError
+from roboalign_policy.core.policy.prediction import ChunkStatus
 
 if TYPE_CHECKING:
     from roboalign_policy.core.drive.cross_fade import Fade
@@ -223,7 +219,7 @@ class Drive:
             return None
         self.sequence += 1
         try:
-            if prediction.status != "ok":
+            if prediction.status != ChunkStatus.OK:
                 raise ChunkError(prediction.status, prediction.detail)
             chunk = Chunk(self.sequence, request.observation_ns, request.place, prediction.actions)
             chunk = self.buffer.offer(chunk, now_ns)
@@ -305,7 +301,7 @@ class Drive:
 
     def _refuse(self, fault: ChunkError) -> None:
         self.counters.refused += 1
-        self.counters.undecodable += fault.kind != "too_old"
+        self.counters.undecodable += fault.kind is not ChunkStatus.TOO_OLD
         self._invalid_in_a_row += 1
         self.state, self.reason = State.CHUNK_HOLD, str(fault)
         self._restart(f"chunk refused: {fault}")

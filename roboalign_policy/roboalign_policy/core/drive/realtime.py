@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roboalign_policy.core.candidate import CandidateKind
-from roboalign_policy.core.drive.chunk_buffer import ChunkError
 from roboalign_policy.core.drive.gate_watch import GateView
 from roboalign_policy.core.drive.types import Request, State, Step
+from roboalign_policy.core.policy.accept import ChunkError
 
 if TYPE_CHECKING:
     from roboalign_policy.core.drive.chunk_buffer import Chunk

@@ -27,18 +27,15 @@ from std_msgs.msg import String
 from roboalign_policy.core.contract.contract import Contract, load_contract
 from roboalign_policy.core.messages.images import image_from_msg
 from roboalign_policy.core.messages.selectors import stamp_ns_from_msg
+from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_policy.core.rollout import MOVED_M, RolloutJob, RolloutResult
+from roboalign_policy.ros.chunk_msgs import status_from_msg
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.qos import lossless_qos, reliable_qos
 from roboalign_policy.ros.stamps import stamp_to_ns
 from roboalign_policy.sim import SUITES
 
 DISCOVERY_S = 3.0  # discovery is one-way: an answer to a client not yet seen by its server is lost
-_DECODE_FAULTS = {
-    ActionChunk.DECODE_UNDECODABLE: "undecodable",
-    ActionChunk.DECODE_NON_FINITE: "non_finite",
-    ActionChunk.DECODE_OUT_OF_LIMITS: "out_of_limits",
-}
 #: Ends of a run that say something about the policy; every other one: the set-up is broken.
 _POLICY_ENDS = (
     RunPolicy.Result.REASON_MAX_CHUNKS,
@@ -171,7 +168,8 @@ class RolloutClient:
         if self._keep_every and outcome.steps % self._keep_every == 0:
             late_ns = self._begun_ns + round((outcome.steps - 0.5) * self._contract.period_ns)
             self._until(lambda: max(self._frames, default=0) > late_ns, f"last image of {job}")
-        refused = [c for c in self._chunks if c.decode_status != ActionChunk.DECODE_OK]
+        statuses = [status_from_msg(chunk) for chunk in self._chunks]
+        refused = [str(status) for status in statuses if status is not ChunkStatus.OK]
         seconds = [chunk.inference_s for chunk in self._chunks]
         return RolloutResult(
             job=job,
@@ -180,7 +178,7 @@ class RolloutClient:
             steps=outcome.steps,
             chunks=len(self._chunks),
             valid_chunks=len(self._chunks) - len(refused),
-            faults=tuple(_DECODE_FAULTS[chunk.decode_status] for chunk in refused),
+            faults=tuple(refused),
             reasonings=tuple(chunk.reasoning for chunk in self._chunks),
             mean_inference_s=float(np.mean(seconds)) if seconds else math.nan,
             wall_s=time.monotonic() - started_s,
@@ -189,7 +187,7 @@ class RolloutClient:
             limit=limit,
             refused_run=reason == RunPolicy.Result.REASON_CHUNK_FAULT,
             answer_steps=tuple(self._step_of(chunk.observation_stamp) for chunk in self._chunks),
-            answer_faults=tuple(_DECODE_FAULTS.get(c.decode_status, "") for c in self._chunks),
+            answer_faults=tuple("" if s is ChunkStatus.OK else str(s) for s in statuses),
             goals=self._scene.get("goals", {}),
             moved=self._moved(),
         )

@@ -10,13 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from roboalign_policy.core.drive.types import Request
+from roboalign_policy.core.policy.prediction import Prediction
+from roboalign_policy.core.policy.protocol import Policy
+
 
 @dataclass(frozen=True)
 class Answer:
     """What came of a request: ``prediction``, or ``error``, the traceback of what was raised."""
 
-    request: Any
-    prediction: Any
+    request: Request
+    prediction: Prediction | None
     error: str
     elapsed_s: float
 
@@ -34,7 +38,7 @@ class InferenceWorker:
         self._notify = notify
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        self._policy: Any = None
+        self._policy: Policy | None = None
         self._busy = False
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
@@ -45,7 +49,7 @@ class InferenceWorker:
         """True from `submit` until the answer is fetched."""
         return self._busy
 
-    def load(self, factory: Callable[[], Any]) -> Any:
+    def load(self, factory: Callable[[], Policy]) -> Policy:
         """Run ``factory`` in the thread, wait for it and keep its policy.
 
         Models are loaded where they will run: torch keeps its thread settings and CUDA context by
@@ -71,7 +75,7 @@ class InferenceWorker:
         self._policy = outcome[0]
         return self._policy
 
-    def submit(self, request: Any) -> None:
+    def submit(self, request: Request) -> None:
         """Ask the policy for the values, instruction and ``remaining`` of a `drive_types.Request`.
 
         Raises:
@@ -105,7 +109,7 @@ class InferenceWorker:
         if hasattr(self._policy, "close"):  # one on another machine
             self._policy.close()
 
-    def _ask(self, request: Any) -> None:
+    def _ask(self, request: Request) -> None:
         started_s = time.monotonic()
         prediction, error = None, ""
         try:

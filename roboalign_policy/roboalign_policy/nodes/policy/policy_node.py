@@ -22,6 +22,7 @@ from roboalign_policy.core.drive.parameters import PolicyParameters
 from roboalign_policy.core.drive.types import End, State
 from roboalign_policy.core.hashing import short_name
 from roboalign_policy.core.instruction import instruction_fault
+from roboalign_policy.core.policy.protocol import Policy
 from roboalign_policy.nodes.policy.policy_report import PolicyReport
 from roboalign_policy.nodes.policy.policy_session import PolicySession
 from roboalign_policy.nodes.policy.policy_setup import load_policy
@@ -44,7 +45,7 @@ class PolicyNode(LifecycleNode):
     """
 
     def __init__(
-        self, load: Callable[[PolicyParameters], Any] = load_policy, **node_options: Any
+        self, load: Callable[[PolicyParameters], Policy] = load_policy, **node_options: Any
     ) -> None:
         """Declare parameters and advertise what does not need a policy.
 

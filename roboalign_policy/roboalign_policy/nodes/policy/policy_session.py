@@ -2,7 +2,8 @@
 
 Samples (`robot_io`) become frames (`core.frames.live_frames`); each step asks
 `core.drive.drive.Drive` what to do with the frame; requests go to the inference thread
-(`inference_worker`), whose answers come back through a guard condition. In real time `realtime_loop` steps and sends; in lock step the
+(`inference_worker`), whose answers come back through a guard condition. In real time
+`realtime_loop` steps and sends; in lock step the
 observations do, here. Everything runs in the executor's thread and nothing waits.
 """
 
@@ -16,11 +17,12 @@ from typing import Any
 from rclpy.node import Node
 from roboalign_msgs.msg import ActionChunk
 
-from roboalign_policy.core.drive.chunk_buffer import ChunkError
 from roboalign_policy.core.drive.parameters import PolicyParameters
 from roboalign_policy.core.frames.frames import Frame, Missing, Sample
 from roboalign_policy.core.frames.live_frames import LiveFrames
 from roboalign_policy.core.latency import RateWindow
+from roboalign_policy.core.policy.accept import ChunkError
+from roboalign_policy.core.policy.protocol import Policy
 from roboalign_policy.nodes.policy.inference_worker import Answer, InferenceWorker
 from roboalign_policy.nodes.policy.policy_setup import check_together, drive_from_policy
 from roboalign_policy.nodes.policy.realtime_loop import RealtimeLoop
@@ -46,7 +48,7 @@ class PolicySession:
         self,
         node: Node,
         parameters: PolicyParameters,
-        load: Callable[[PolicyParameters], Any],
+        load: Callable[[PolicyParameters], Policy],
         *,
         on_chunk: Callable[[ActionChunk | None], None],
         on_task: Callable[[str], None],

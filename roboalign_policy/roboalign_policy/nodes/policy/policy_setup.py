@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rclpy.logging import get_logger
 
@@ -15,11 +15,16 @@ from roboalign_policy.core.drive.cross_fade import make_fade
 from roboalign_policy.core.drive.drive import Drive
 from roboalign_policy.core.drive.parameters import PolicyParameters
 from roboalign_policy.core.drive.types import ASYNC_BLEND, AUTO, SYNC, DriveSettings
+from roboalign_policy.core.policy.options import PolicyOptions
+from roboalign_policy.core.policy.protocol import Policy
 from roboalign_policy.remote.access import load_token
 from roboalign_policy.remote.client import RemotePolicy
 
+if TYPE_CHECKING:
+    from roboalign_policy.models.policy import MLLMPolicy
 
-def load_policy(parameters: PolicyParameters) -> Any:
+
+def load_policy(parameters: PolicyParameters) -> Policy:
     """Load the checkpoint that the parameters name; takes seconds, runs in the inference thread.
 
     Raises:
@@ -33,11 +38,9 @@ def load_policy(parameters: PolicyParameters) -> Any:
         return _connect(parameters, contract)
     wait_passively()
     # Here, so that the node starts (and is tested) without torch.
-    from roboalign_policy.models.policy import MLLMPolicy
+    from roboalign_policy.models.open_policy import open_policy
 
-    policy = MLLMPolicy.load(
-        folder,
-        contract=contract,
+    options = PolicyOptions(
         grammar=parameters.grammar,
         think=parameters.think,
         max_think_tokens=parameters.max_think_tokens,
@@ -45,11 +48,12 @@ def load_policy(parameters: PolicyParameters) -> Any:
         device=parameters.device,
         num_threads=parameters.num_threads,
     )
+    policy = open_policy(folder, contract, options)
     _settle_threads(policy, parameters)
     return policy
 
 
-def _settle_threads(policy: Any, parameters: PolicyParameters) -> None:
+def _settle_threads(policy: MLLMPolicy, parameters: PolicyParameters) -> None:
     """Choose the threads where none are given, and say whether the model keeps the cadence."""
     if parameters.num_threads or not policy.on_cpu:
         return
@@ -65,7 +69,7 @@ def _settle_threads(policy: Any, parameters: PolicyParameters) -> None:
         log.warning(slow)
 
 
-def drive_mode(policy: Any, parameters: PolicyParameters) -> str:
+def drive_mode(policy: Policy, parameters: PolicyParameters) -> str:
     """Whether the arm rests while the model thinks (`sync`) or goes on (`async_blend`).
 
     A chunk of end-effector steps is a path from where it was seen to begin: docs/decisions/0013.
@@ -76,7 +80,7 @@ def drive_mode(policy: Any, parameters: PolicyParameters) -> str:
     return SYNC if steps else ASYNC_BLEND
 
 
-def overtake_steps(policy: Any, parameters: PolicyParameters) -> int:
+def overtake_steps(policy: Policy, parameters: PolicyParameters) -> int:
     """How many steps may follow the observation of the next chunk.
 
     Steps of an end effector add up, and an old plan leads them astray; positions are absolute.
@@ -131,7 +135,7 @@ def check_together(parameters: PolicyParameters) -> None:
         )
 
 
-def drive_from_policy(policy: Any, parameters: PolicyParameters) -> Drive:
+def drive_from_policy(policy: Policy, parameters: PolicyParameters) -> Drive:
     """Make the drive for a policy.
 
     Raises:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -30,6 +29,7 @@ from roboalign_policy.core.frames.frames import Sample
 from roboalign_policy.core.frames.live_frames import LiveFrames
 from roboalign_policy.core.frames.stages import ImageTimes, Stages
 from roboalign_policy.core.latency import RateWindow
+from roboalign_policy.core.policy.protocol import Policy
 from roboalign_policy.nodes.policy.candidate_sender import CandidateSender
 from roboalign_policy.nodes.policy.gate_link import GateLink
 from roboalign_policy.nodes.policy.inference_worker import Answer
@@ -44,7 +44,7 @@ class RealtimeLoop:
     def __init__(
         self,
         node: Node,
-        policy: Any,
+        policy: Policy,
         drive: Drive,
         parameters: PolicyParameters,
         *,

@@ -1,0 +1,45 @@
+"""The seam between nodes and models: what a policy can be asked, here or on another machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from roboalign_policy.core.contract.contract import Contract
+    from roboalign_policy.core.policy.prediction import Prediction
+
+
+class Policy(Protocol):
+    """Observation and instruction in, a chunk of actions (or why there is none) out.
+
+    Attributes:
+        contract: robot contract whose observations it sees and whose actions it gives.
+        hash: SHA-256 of everything that decides its answers.
+        horizon: steps of a chunk, T.
+        dims: dimensions of an action, A.
+    """
+
+    contract: Contract
+    hash: str
+    horizon: int
+    dims: int
+
+    def act(
+        self,
+        values: Mapping[str, np.ndarray],
+        instruction: str,
+        remaining: np.ndarray | None = None,
+    ) -> Prediction:
+        """Predict the chunk that follows an observation.
+
+        Args:
+            values: images (H, W, 3) uint8 rgb and states (D,) float32 by stream key, as in
+                `Frame.values`.
+            instruction: the task in words.
+            remaining: (R, A) float32, the rest of the running chunk that is not executed yet, in
+                the contract's action units, which real-time chunking continues; a policy may
+                ignore it.
+        """

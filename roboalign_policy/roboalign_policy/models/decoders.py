@@ -1,0 +1,45 @@
+"""The decoders that a checkpoint may name: how actions come out of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from transformers import BatchFeature
+
+from roboalign_policy.core.contract.contract import Contract
+from roboalign_policy.core.policy.options import PolicyOptions
+from roboalign_policy.models.answer import Answer
+from roboalign_policy.models.fast_decoder import FastDecoder
+from roboalign_policy.models.loading import MLLM
+
+
+class Decoder(Protocol):
+    """What `MLLMPolicy` asks of a decoder.
+
+    Attributes:
+        hashes: SHA-256 of what it was made of, by the names of `roboalign.json`, in an order that
+            does not change: they are part of the policy's hash.
+    """
+
+    hashes: Mapping[str, str]
+
+    @classmethod
+    def read(cls, folder: Path, contract: Contract) -> Decoder:
+        """Read what a checkpoint holds of it; ModelError names what is wrong."""
+
+    def prepare(self, mllm: MLLM, options: PolicyOptions) -> None:
+        """Get ready to answer with a model; ModelError where it does not fit."""
+
+    def answer(self, mllm: MLLM, inputs: BatchFeature, attempt: int) -> Answer:
+        """Answer one prompt: at attempt 0 as well as it can, above with this number as seed."""
+
+    def tokens_of(self, chunks: np.ndarray) -> list[list[int]]:
+        """Tokens of chunks (N, T, A) in the contract's units, where actions are tokens."""
+
+
+FAST = "fast"
+#: By the name that stands in `roboalign.json`; checkpoints without one are from before the others.
+DECODERS: dict[str, type[Decoder]] = {FAST: FastDecoder}
