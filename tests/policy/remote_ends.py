@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from roboalign_policy.core.contract.contract import load_contract
-from roboalign_policy.core.policy.prediction import OK, Prediction
+from roboalign_policy.core.policy.prediction import ChunkStatus, Prediction
 
 PATIENT = {"timeout_s": 30.0, "connect_timeout_s": 30.0}
 VALUES = {"image.front": np.zeros((128, 128, 3), np.uint8), "state.ee": np.ones(7, np.float32)}
@@ -37,7 +37,7 @@ class CountingPolicy:
             if self.answer is not None:
                 return self.answer()
             actions = np.full((self.horizon, self.dims), number, np.float32)
-            return Prediction(actions, [number], f"call {number}", OK, "", 0.01)
+            return Prediction(actions, [number], f"call {number}", ChunkStatus.OK, "", 0.01)
         finally:
             self.running -= 1
 

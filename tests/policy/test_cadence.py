@@ -11,7 +11,7 @@ from roboalign_policy.core.drive.cadence import (
     too_slow,
     wait_passively,
 )
-from roboalign_policy.core.drive.drive import cadence
+from roboalign_policy.core.drive import cadence
 
 
 def chosen(cores, seconds):
