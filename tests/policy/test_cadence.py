@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from roboalign_policy.core.drive import cadence
 from roboalign_policy.core.drive.cadence import (
     BeatWatch,
     busy_note,
@@ -11,7 +12,6 @@ from roboalign_policy.core.drive.cadence import (
     too_slow,
     wait_passively,
 )
-from roboalign_policy.core.drive import cadence
 
 
 def chosen(cores, seconds):
