@@ -71,7 +71,8 @@ def test_a_task_list_that_is_not_there(capsys):
 _CUT = """
 import sys
 import time
-from roboalign_training import cli, {module}
+from roboalign_training import cli
+from roboalign_training.commands import {module}
 
 def main(argv):
     {body}
