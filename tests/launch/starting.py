@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,6 +45,13 @@ def domain():
     return str(*free_domains(range(11, 101), 1))
 
 
+def segments(pid):
+    """Segments of the middleware in shared memory that a process has mapped."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    found = (re.search(r"/dev/shm/fast(?:rtps|dds)_[0-9a-f]{16}$", line) for line in lines)
+    return {match.group() for match in found if match}
+
+
 def drives_and_stops(command, tmp_path):
     """Start ``command``, see the arm move, press the stop, see it stand; ctrl-C leaves nothing."""
     pytest.importorskip("roboalign_msgs", reason="roboalign_msgs is not built: run `make build`")
@@ -60,8 +68,11 @@ def drives_and_stops(command, tmp_path):
         nodes = children(process.pid)
         assert watcher.returncode == 0, watcher.stdout + watcher.stderr + log.read_text()[-4000:]
         assert len(nodes) == 3, log.read_text()[-4000:]
+        shared = set().union(*map(segments, nodes))
     finally:
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does on ctrl-C
         process.wait(40)
     wait_for(lambda: not any(map(alive, nodes)), 5, "the nodes to end")
+    left = [path for path in shared if Path(path).exists()]
+    assert not left, f"left in shared memory: {left}"
     assert "Traceback" not in log.read_text()

@@ -23,5 +23,6 @@ def freeze_garbage() -> None:
 
 
 def thaw_garbage() -> None:
-    """Collect what `freeze_garbage` left out again: it may be garbage now."""
+    """Collect what `freeze_garbage` left out: it may be garbage now."""
     gc.unfreeze()
+    gc.collect()

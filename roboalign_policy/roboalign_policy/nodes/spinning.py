@@ -20,7 +20,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from roboalign_policy.core.host.ending import EndRequest
-from roboalign_policy.nodes.python_pauses import freeze_garbage, prompt_threads
+from roboalign_policy.nodes.python_pauses import freeze_garbage, prompt_threads, thaw_garbage
 from roboalign_policy.ros.parameters import check_no_words, check_parameter_files
 
 STOP_TIMEOUT_S = 30.0
@@ -73,6 +73,7 @@ def run_node(
         request.deafen()
     if runner.failures:
         raise runner.failures[0]
+    runner.forget()
     if not ended or threading.active_count() > 1:
         # Python's own end would wait for a thread within a model, or crash under it.
         for stream in (sys.stdout, sys.stderr):
@@ -130,6 +131,15 @@ class _Runner:
         # Only now: it takes away what the thread waits on.
         self._executor.shutdown()
         return True
+
+    def forget(self) -> None:
+        """Leave the graph for good, also where the process ends without Python's own end.
+
+        The middleware removes the shared memory of a participant when the last object of its node
+        goes, and what hangs in a circle goes when garbage is collected.
+        """
+        self._node = self._executor = self._make = None
+        thaw_garbage()
 
     def _stop(self, timeout_s: float | None) -> float | None:
         """Let the node finish its work; how long its thread may take to end then, s."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
+from rclpy.timer import Timer
 from roboalign_msgs.srv import GetOutcome, ResetSim
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
@@ -61,6 +62,7 @@ class SimRobotNode(Node):
         self._gate = CommandGate(self._contract)
         self._demonstrating = False
         self._progress = -1
+        self._timer: Timer | None = None
         period_s = 1.0 / self._contract.rate_hz
         linger = self._settings.linger_steps if self._settings.demonstrator == "expert" else 0
         self._world = SimWorld(round(period_s * NS_PER_S), LOCKSTEP_START_NS, linger)
@@ -111,6 +113,8 @@ class SimRobotNode(Node):
             suite, task, seed, action_noise, None if self._lockstep else self._now_ns()
         )
         self._gate.reset(kept=-1.0)
+        if not self._lockstep and self._timer is not None:
+            self._timer.reset()  # the next step is a period from now
         self._demonstrating = False
         self._progress = -1
         self._task.publish(String(data=self._world.instruction))
@@ -167,9 +171,18 @@ class SimRobotNode(Node):
             self._observe()
 
     def _tick(self) -> None:
-        """Real time: one control step with whatever command is in force."""
-        now_ns = self._now_ns()
-        self._world.step(self._gate.held_action(now_ns, self._settings.command_timeout_s), now_ns)
+        """Real time: one control step with whatever command is in force.
+
+        Stamps are whole periods apart, as those of a camera with a clock of its own are: by how
+        much a timer misses its time says nothing of when a simulated picture was taken.
+        """
+        now_ns, period_ns = self._now_ns(), round(NS_PER_S / self._contract.rate_hz)
+        last_ns = self._world.stamp_ns
+        stamp_ns = last_ns + max(1, round((now_ns - last_ns) / period_ns)) * period_ns
+        if stamp_ns > now_ns + period_ns:
+            stamp_ns = now_ns  # the system's clock was set back
+        action = self._gate.held_action(now_ns, self._settings.command_timeout_s)
+        self._world.step(action, stamp_ns)
         self._observe()
 
     def _republish(self) -> None:
