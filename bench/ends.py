@@ -32,10 +32,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from roboalign_policy.core.host.facts import free_domains
+from roboalign_policy.nodes.start import module_of
 from roboalign_training.shared.statistics import wilson_interval
 
 HERE = Path(__file__).resolve()
-NODES = "roboalign_policy.nodes"
 START_S = 180.0  # a busy machine is slow, not unclean
 #: Ways to end: to the process that starts the nodes, or to the nodes themselves.
 WAYS = ("SIGINT", "SIGTERM", "SIGHUP", "starter SIGKILL", "starter SIGTERM")
@@ -65,7 +65,7 @@ def _pairs(parameters: dict[str, Any]) -> list[str]:
 
 def node(name: str, **parameters: Any) -> list[str]:
     """Command line of a node."""
-    return [sys.executable, "-m", f"{NODES}.{name}", "--ros-args", *_pairs(parameters)]
+    return [sys.executable, "-m", module_of(name), "--ros-args", *_pairs(parameters)]
 
 
 def _own(what: str, **parameters: Any) -> list[str]:

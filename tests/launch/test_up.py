@@ -78,7 +78,7 @@ def test_up_names_what_it_cannot_use(options, said, tmp_path, capsys):
 def test_ups_policy_is_found_outside_of_the_checkout(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("ROBOALIGN_POLICY", raising=False)
     monkeypatch.chdir(tmp_path)
-    place = tmp_path / "checkout" / "a" / "b" / "core" / "policy_place.py"
+    place = tmp_path / "checkout" / "a" / "b" / "core" / "policy" / "x.py"
     monkeypatch.setattr("roboalign_policy.core.policy.default_place.__file__", str(place))
     with pytest.raises(SystemExit):
         parse_options(["--sim"])

@@ -106,7 +106,7 @@ def test_same_bags_same_data_set(bags, folder, tmp_path):
     """Deterministic, also in parallel and in another order."""
     paths = find_bags([bags])
     script = (
-        "import sys; from roboalign_training.data import convert_cli;"
+        "import sys; from roboalign_training.conversion import convert_cli;"
         "sys.exit(convert_cli.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", script, "--workers", "2", "--out", str(tmp_path / "b")]
