@@ -16,9 +16,11 @@ from roboalign_training.learning.arguments import ConfigError, GrpoArguments, Sf
 from roboalign_training.learning.demonstrations import check_instructions
 from roboalign_training.learning.dev_score import DevScore
 from roboalign_training.learning.run_callback import RunCallback
+from roboalign_training.learning.run_folder import RunFolder
 from roboalign_training.learning.training_options import read_options
 from roboalign_training.learning.trl_fields import trl_fields
 from roboalign_training.shared.library_log import library_log
+from roboalign_training.shared.outputs import Found, OutputError
 from roboalign_training.shared.write_errors import write_fault
 
 
@@ -313,3 +315,19 @@ def test_grpo_says_that_a_step_is_of_before_an_interruption():
 def test_scores_are_means():
     assert DevScore(0.25, 0.75, 4).score == 0.5
     assert np.isclose(DevScore(0.25, 0.75, 4).record()["dev_score"], 0.5)
+
+
+def test_an_unfinished_run_with_other_ends_says_how_it_goes_on(tmp_path):
+    def configuration(**more):
+        arguments = {"max_seconds": 60.0, "weight_act": 0.1, **more}
+        return {"arguments": {"sft": arguments, "trainer": {}}}
+
+    record = {"kind": "sft", **configuration()}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    judge = partial(RunFolder(tmp_path).judge, "sft", base="roboalign-tiny", overwrite=False)
+    assert judge(configuration()) is Found.UNFINISHED
+    with pytest.raises(OutputError, match="found 60.0, now 90.0.*: add --resume true to go on"):
+        judge(configuration(max_seconds=90.0))
+    assert judge(configuration(max_seconds=90.0), resume=True) is Found.UNFINISHED
+    with pytest.raises(OutputError, match="choose another folder, or add --overwrite$"):
+        judge(configuration(max_seconds=90.0, weight_act=0.2))

@@ -91,8 +91,8 @@ class RunFolder:
         if resume and not finished:
             ignored |= ends
         wanted = {"kind": kind, **configuration}
-        if finished and not overwrite:
-            self._refuse_extension(wanted, ignored, ends)
+        if not overwrite and (differing := self._other_ends(wanted, ignored, ends)):
+            self._refuse_other_ends(differing, finished)
         found = judge(
             self.path, RUN, wanted, PRODUCTS,
             finished=finished, overwrite=overwrite, ignored=ignored,
@@ -109,18 +109,28 @@ class RunFolder:
             )
         return found
 
-    def _refuse_extension(
+    def _other_ends(
         self, wanted: Mapping[str, Any], ignored: set[str], ends: set[str]
-    ) -> None:
-        """Say how to go on from a finished run, where its ends are all that is to be others."""
+    ) -> list[str]:
+        """What differs from the run that is here, where its ends are all that does."""
         found = self.record()
-        differing = differences(found, wanted, ignored)
-        if differing and not differences(found, wanted, ignored | ends):
+        differing = differences(found, wanted, ignored) if found else []
+        return [] if differences(found, wanted, ignored | ends) else list(differing)
+
+    def _refuse_other_ends(self, differing: list[str], finished: bool) -> None:
+        """Say how to go on from a run, where its ends are all that is to be others."""
+        what = "; ".join(differing)
+        if not finished:
             raise OutputError(
-                f"{self.path}: this run has finished ({'; '.join(differing)}), and a finished run "
-                "is not extended; nothing was changed: train its policy further with --base "
-                f"{self.path / POLICY} and another --out, or add --overwrite to train anew"
+                f"{self.path}: an unfinished run with other ends is here ({what}); nothing was "
+                "changed: add --resume true to go on with it to the new ones, choose another "
+                "folder, or add --overwrite"
             )
+        raise OutputError(
+            f"{self.path}: this run has finished ({what}), and a finished run "
+            "is not extended; nothing was changed: train its policy further with --base "
+            f"{self.path / POLICY} and another --out, or add --overwrite to train anew"
+        )
 
     def check_hashes(self, hashes: Mapping[str, str]) -> None:
         """Refuse to go on with a run on other data or another base.
