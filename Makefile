@@ -32,13 +32,13 @@ install/.built: .venv/roboalign.env $(BUILD_INPUTS)
 
 build: install/.built ## colcon build of the three packages
 
-# Four lanes side by side: two compute, and give way to the two that start nodes, which wait more than
-# they compute and are held to times; each of these has a part of tests/ros by the first letters
-# (record_ in the first).
+# Four lanes side by side. Two start nodes, wait more than they compute and are held to times; each of
+# these has a part of tests/ros by the first letters (record_ in the first). Of the two that compute the
+# short one gives way to all others.
 define colcon_test
 $(3) colcon --log-base log/test/$(1) test --test-result-base log/test/$(1) --packages-select $(2)
 endef
-LEARNING := $(call colcon_test,learning,roboalign_training,nice -n 5)
+LEARNING := $(call colcon_test,learning,roboalign_training)
 UNITS := $(call colcon_test,units,roboalign_policy,nice -n 5) --pytest-args \
     --ignore-glob '$(CURDIR)/tests/launch/*' --ignore-glob '$(CURDIR)/tests/ros/*'
 NODES_1 := $(call colcon_test,nodes_1,roboalign_policy) --pytest-args \
