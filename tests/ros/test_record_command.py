@@ -25,6 +25,7 @@ from std_msgs.msg import String
 
 from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.ros.qos import reliable_qos
+from roboalign_policy.ros.stamps import stamp_to_ns
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -300,6 +301,9 @@ def test_the_simulated_arm_demonstrates_where_no_robot_is_at_hand(ros_domain, tm
     places = np.array(
         [[getattr(msg.pose.position, a) for a in "xyz"] for _, msg in found["/ee_pose"]]
     )
+    stamps = [stamp_to_ns(msg.header.stamp) for _, msg in found["/ee_pose"]]
+    assert (np.diff(stamps) % 100_000_000 == 0).mean() > 0.8  # whole periods
+    assert all(s - 5_000_000 < got for s, (got, _) in zip(stamps, found["/ee_pose"], strict=True))
     steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
     assert 0.1 < steps.sum() and steps.max() < 0.06  # it moved, and was not set back within
     command = ["convert", str(path), "--contract", "sim_panda", "--out", str(tmp_path / "data")]

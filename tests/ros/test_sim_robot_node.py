@@ -239,7 +239,6 @@ def test_real_time_moves_on_commands_and_holds_without(start_node, probe):
     assert 10 <= len(driver.seen["ee_pose"]) - count <= 25
     stamps = [stamp_to_ns(m.header.stamp) for m in driver.seen["ee_pose"]]
     assert (np.diff(stamps) > 0).all()
-    assert (np.diff(stamps) % 100_000_000 == 0).all()  # whole periods, whatever the timer does
     assert abs(time.time_ns() - stamps[-1]) < 2e9
 
 

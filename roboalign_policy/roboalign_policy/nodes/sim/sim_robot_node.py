@@ -14,7 +14,6 @@ from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
-from rclpy.timer import Timer
 from roboalign_msgs.srv import GetOutcome, ResetSim
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
@@ -40,6 +39,8 @@ from roboalign_policy.ros.qos import lossless_qos, qos_from_contract, reliable_q
 from roboalign_policy.ros.stamps import NS_PER_S, ns_to_stamp
 from roboalign_policy.sim.command_collector import CommandGate
 
+EARLY = 0.02  # periods by which a timer may be early
+SETTLING = 20  # ticks
 LOCKSTEP_START_NS = NS_PER_S  # not 0, which ROS reads as "no time yet"
 REALTIME_DEPTH = 10
 CAMERA_FRAME = "camera_front_optical_frame"
@@ -62,7 +63,7 @@ class SimRobotNode(Node):
         self._gate = CommandGate(self._contract)
         self._demonstrating = False
         self._progress = -1
-        self._timer: Timer | None = None
+        self._grid_ns, self._ticks = self._now_ns(), 0
         period_s = 1.0 / self._contract.rate_hz
         linger = self._settings.linger_steps if self._settings.demonstrator == "expert" else 0
         self._world = SimWorld(round(period_s * NS_PER_S), LOCKSTEP_START_NS, linger)
@@ -113,8 +114,6 @@ class SimRobotNode(Node):
             suite, task, seed, action_noise, None if self._lockstep else self._now_ns()
         )
         self._gate.reset(kept=-1.0)
-        if not self._lockstep and self._timer is not None:
-            self._timer.reset()  # the next step is a period from now
         self._demonstrating = False
         self._progress = -1
         self._task.publish(String(data=self._world.instruction))
@@ -171,19 +170,32 @@ class SimRobotNode(Node):
             self._observe()
 
     def _tick(self) -> None:
-        """Real time: one control step with whatever command is in force.
-
-        Stamps are whole periods apart, as those of a camera with a clock of its own are: by how
-        much a timer misses its time says nothing of when a simulated picture was taken.
-        """
-        now_ns, period_ns = self._now_ns(), round(NS_PER_S / self._contract.rate_hz)
-        last_ns = self._world.stamp_ns
-        stamp_ns = last_ns + max(1, round((now_ns - last_ns) / period_ns)) * period_ns
-        if stamp_ns > now_ns + period_ns:
-            stamp_ns = now_ns  # the system's clock was set back
+        """Real time: one control step with whatever command is in force."""
+        now_ns = self._now_ns()
+        stamp_ns, last_ns = self._stamp_of(now_ns), self._world.stamp_ns
+        if stamp_ns <= last_ns <= now_ns:
+            return  # a late tick, of a time at which the scene was set up
         action = self._gate.held_action(now_ns, self._settings.command_timeout_s)
         self._world.step(action, stamp_ns)
         self._observe()
+
+    def _stamp_of(self, now_ns: int) -> int:
+        """Stamp of the observation of a tick.
+
+        Where the expert demonstrates they are whole periods apart, over resets too, as those of a
+        camera with a clock of its own are: its commands answer them, and by how much the timer
+        misses its time says nothing of when a simulated picture was taken. The first ticks find
+        the timer's phase; later ones are no more than `EARLY` periods ahead of the clock.
+        """
+        if self._settings.demonstrator != "expert":
+            return now_ns
+        period_ns, self._ticks = round(NS_PER_S / self._contract.rate_hz), self._ticks + 1
+        periods, phase = divmod((now_ns - self._grid_ns) / period_ns + EARLY, 1.0)
+        stamp_ns = self._grid_ns + int(periods) * period_ns
+        set_back = now_ns < self._world.stamp_ns - period_ns
+        if set_back or (self._ticks <= SETTLING and phase > 0.5):
+            self._grid_ns = stamp_ns = now_ns
+        return stamp_ns
 
     def _republish(self) -> None:
         """Lock step: send an observation again that nobody has answered for a while."""
