@@ -73,7 +73,8 @@ def run_node(
         request.deafen()
     if runner.failures:
         raise runner.failures[0]
-    runner.forget()
+    if ended:
+        runner.forget()
     if not ended or threading.active_count() > 1:
         # Python's own end would wait for a thread within a model, or crash under it.
         for stream in (sys.stdout, sys.stderr):

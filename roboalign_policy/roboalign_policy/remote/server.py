@@ -6,19 +6,15 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from typing import Protocol
 
-import numpy as np
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.sync.server import ServerConnection, serve
 
-from roboalign_policy.core.contract.contract import Contract
-from roboalign_policy.core.policy.prediction import Prediction
+from roboalign_policy.core.policy.protocol import Policy
 from roboalign_policy.remote.access import check_exposure, is_authorised, resolve_address
 from roboalign_policy.remote.messages import Fault, Hello, Reply, Request, ServerTimings, Welcome
 from roboalign_policy.remote.wire import MAX_MESSAGE_BYTES, WireError, pack, tool_name, unpack
@@ -28,23 +24,6 @@ _CLOSE_S = 1.0  # a client that does not answer must not hold up the end of the 
 _MAX_FAULT_TEXT = 2000
 
 log = logging.getLogger(__name__)
-
-
-class ServedPolicy(Protocol):
-    """What a server needs of a policy: the protocol `models.policy.Policy`."""
-
-    contract: Contract
-    hash: str
-    horizon: int
-    dims: int
-
-    def act(
-        self,
-        values: Mapping[str, np.ndarray],
-        instruction: str,
-        remaining: np.ndarray | None = None,
-    ) -> Prediction:
-        """Predict the chunk that follows an observation."""
 
 
 class PolicyServer:
@@ -58,7 +37,7 @@ class PolicyServer:
 
     def __init__(
         self,
-        policy: ServedPolicy,
+        policy: Policy,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
