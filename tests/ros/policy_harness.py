@@ -54,7 +54,8 @@ def fake_policies(tmp_path, **defaults):
     what late ones do names them: see `patient_contract`.
     """
     started = []
-    patience = {"gate_timeout_s": 3.0, "contract": patient_contract(tmp_path)}
+    patience = {"gate_timeout_s": 3.0, "max_chunk_age_s": 20.0}
+    patience["contract"] = patient_contract(tmp_path)
     defaults = {**patience, **defaults}
 
     def start(**parameters):

@@ -80,7 +80,7 @@ def test_a_run_sends_every_kind_in_order_and_no_command(start_policy, client, pr
     stages = [stamp_to_ns(s) for s in (*stages, motion.answered_stamp, motion.header.stamp)]
     assert stages == sorted(stages)
     assert stages[3] - stages[2] >= 1.5e9  # the model's own time
-    assert stages[2] - stages[0] < 0.5e9
+    assert stages[2] - stages[0] < 1.5e9
     np.testing.assert_allclose(gate.candidates[hold].data, [0, 0, 0, 0, 0, 0, -1], atol=1e-6)
     assert len(gate.candidates[0].data) == 0
     # Not even the topics are there: only the gate writes commands.
