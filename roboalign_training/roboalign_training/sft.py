@@ -29,6 +29,7 @@ from roboalign_training.learning.mixture import (
     Mixture,
     QuestionSource,
     grasp_frames,
+    row_of,
     sft_dataset,
     split_episodes,
     validation_mixture,
@@ -107,7 +108,7 @@ def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Ou
     if arguments.freeze_vision:
         mllm.model.model.visual.requires_grad_(False)
     collator = PromptCollator(mllm.processor, training.max_length)
-    collator([_row(mixture, index) for index in range(min(len(mixture), 8))])
+    collator([row_of(mixture[index]) for index in range(min(len(mixture), 8))])
     facts = {"samples": samples, "mixture": mixture.counts(), "train_frames": len(train_frames)}
     checkpoint, elapsed_s = run.begin(data.hashes, **facts)
 
@@ -169,11 +170,6 @@ def result_lines(result: Mapping[str, Any]) -> tuple[str, ...]:
         f"{KIND}: {result['dev_frames']} held-out frames: format {result['dev_format']:.3f}, "
         f"prefix accuracy {result['dev_prefix_accuracy']:.3f}",
     )
-
-
-def _row(mixture: Mixture, index: int) -> dict:
-    sample = mixture[index]
-    return {"image": sample.image, "prompt": sample.prompt, "completion": sample.completion}
 
 
 def make_optimizer(model, arguments: SftArguments, training: SFTConfig) -> MuonAdamW | None:

@@ -15,8 +15,13 @@ STILL, MOVING = 0.02, 5.0
 """Half of q99 - q01: so narrow that any chunk is within the limits, so wide that most are not."""
 
 
-def write_checkpoint(folder: Path, base: Path, half_range: float = STILL) -> Path:
-    """A checkpoint of contract sim_panda with random weights and a tokenizer of smooth chunks."""
+def write_checkpoint(
+    folder: Path, base: Path, half_range: float = STILL, robot: str = "sim_panda"
+) -> Path:
+    """A checkpoint with random weights and a tokenizer of smooth chunks.
+
+    Its record says nothing of images, as those from before several cameras.
+    """
     from roboalign_policy.core.contract.contract import load_contract
     from roboalign_policy.core.hashing import sha256_json
     from roboalign_policy.core.policy.normalise import QuantileStats
@@ -24,7 +29,7 @@ def write_checkpoint(folder: Path, base: Path, half_range: float = STILL) -> Pat
     from roboalign_policy.fast import FastTokenizer
     from roboalign_policy.models.loading import extend_vocabulary, load_mllm
 
-    contract = load_contract("sim_panda")
+    contract = load_contract(robot)
     horizon, dims = contract.action.horizon, len(contract.action.dims)
     random = np.random.default_rng(3)
     steps = random.normal(scale=0.2, size=(120, horizon, dims))

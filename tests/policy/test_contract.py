@@ -29,7 +29,7 @@ from roboalign_policy.core.hashing import (
     sha256_json,
 )
 
-ROBOTS = ("bimanual_so101", "franka_fr3", "sim_panda", "so101", "ur5e")
+ROBOTS = ("bimanual_so101", "franka_fr3", "sim_panda", "sim_panda_wrist", "so101", "ur5e")
 DOCS = Path(__file__).parents[2] / "docs" / "contract.md"
 
 

@@ -315,4 +315,4 @@ def test_a_vocabulary_of_another_size_is_refused(tiny_base, checkpoint):
     extend_vocabulary(mllm, 11)
     fine = open_policy(checkpoint, options=PolicyOptions(device="cpu"))
     with pytest.raises(ModelError, match="found 11 FAST tokens .* expected 200"):
-        MLLMPolicy(mllm, fine.contract, fine._decoder, hash="x")
+        MLLMPolicy(mllm, fine.contract, fine._decoder, hash="x", images=fine.images)

@@ -7,6 +7,7 @@ from PIL import Image
 
 from roboalign_policy.models.tiny import make_tiny_processor
 from roboalign_training.learning.collate import IGNORED, PromptCollator
+from roboalign_training.learning.mixture import request
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +25,8 @@ def samples():
     answers = ["52 -10", "<think>grasp at 52 -10 2 : stay</think><answer>left</answer>"]
     return [
         {
-            "image": rng.integers(0, 255, (128, 128, 3), dtype=np.uint8),
-            "prompt": p,
+            "images": (rng.integers(0, 255, (128, 128, 3), dtype=np.uint8),),
+            "prompt": request(p),
             "completion": a,
         }
         for p, a in zip(prompts, answers, strict=True)
@@ -34,11 +35,10 @@ def samples():
 
 def reference(processor, sample):
     """What the processor makes of one prompt."""
-    content = [{"type": "image"}, {"type": "text", "text": sample["prompt"]}]
     text = processor.apply_chat_template(
-        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        sample["prompt"], tokenize=False, add_generation_prompt=True
     )
-    return processor(images=[sample["image"]], text=[text], return_tensors="pt")
+    return processor(images=list(sample["images"]), text=[text], return_tensors="pt")
 
 
 def test_prompts_are_what_the_processor_makes(processor, samples):
@@ -82,7 +82,10 @@ def test_labels_are_the_completion_and_the_end_of_turn(processor, samples):
 
 def test_pil_and_array_images_give_the_same(processor, samples):
     collator = PromptCollator(processor)
-    as_pil = [{**sample, "image": Image.fromarray(sample["image"])} for sample in samples]
+    as_pil = [
+        {**sample, "images": [Image.fromarray(image) for image in sample["images"]]}
+        for sample in samples
+    ]
     torch.testing.assert_close(
         collator(as_pil)["pixel_values"], collator(samples)["pixel_values"], rtol=0, atol=0
     )
@@ -99,4 +102,34 @@ def test_nothing_is_cut(processor, samples):
 
 def test_image_tokens_in_the_text_are_refused(processor, samples):
     with pytest.raises(ValueError, match="found 2 image tokens, expected 1"):
-        PromptCollator(processor)([{**samples[0], "prompt": "what is <|image_pad|> ?"}])
+        PromptCollator(processor)([{**samples[0], "prompt": request("what is <|image_pad|> ?")}])
+
+
+def test_images_and_their_places_are_as_many(processor, samples):
+    with pytest.raises(ValueError, match="found 1 image tokens, expected 2, one an image"):
+        PromptCollator(processor)([{**samples[0], "images": samples[0]["images"] * 2}])
+
+
+def test_a_batch_may_mix_one_camera_and_two_of_other_sizes(processor, samples):
+    rng = np.random.default_rng(1)
+    two = {
+        "images": (
+            rng.integers(0, 255, (128, 128, 3), dtype=np.uint8),
+            rng.integers(0, 255, (48, 96, 3), dtype=np.uint8),
+        ),
+        "prompt": request("task : lift . act .", ("front", "left wrist")),
+        "completion": "up",
+    }
+    collator = PromptCollator(processor)
+    mixed = [samples[0], two, samples[1]]
+    batch = collator.prompts(mixed)
+    expected = [reference(processor, sample) for sample in mixed]
+    for row, one in enumerate(expected):
+        ids = batch["input_ids"][row][batch["attention_mask"][row].bool()]
+        assert ids.tolist() == one["input_ids"][0].tolist()
+    pixels = torch.cat([one["pixel_values"] for one in expected])
+    torch.testing.assert_close(batch["pixel_values"], pixels, rtol=0, atol=0)
+    assert len(batch["image_grid_thw"]) == 4
+    text = processor.tokenizer.decode(expected[1]["input_ids"][0])
+    assert text.index("front :") < text.index("left wrist :") < text.index("task :")
+    assert collator(mixed)["input_ids"].shape[0] == 3

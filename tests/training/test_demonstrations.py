@@ -64,7 +64,8 @@ def test_bags_become_demonstrations(folder):
     assert len(data) == len(frames) == data.episodes[-1].stop
     assert data.hashes.keys() == {"contract", "dataset", "stats", "tokenizer"}
     for frame in (0, 7, len(data) - 1):
-        np.testing.assert_array_equal(data.image(frame), frames.image(frame))
+        (image,) = data.images(frame)
+        np.testing.assert_array_equal(image, frames.image(frame))
         np.testing.assert_array_equal(
             data.values(frame)["state.ee"], frames.states["state.ee"][frame]
         )

@@ -14,7 +14,7 @@ from roboalign_training import grpo
 from roboalign_training.learning.arguments import ConfigError
 from roboalign_training.learning.collate import PromptCollator
 from roboalign_training.learning.dev_score import DevScore, dev_frames, greedy_texts
-from roboalign_training.learning.mixture import action_prompt
+from roboalign_training.learning.mixture import action_prompt, request
 from roboalign_training.learning.run_folder import RunFolder
 
 TARGET = [1, 2, 3, 4]
@@ -163,8 +163,8 @@ def test_a_step_whose_rewards_are_worked_out_by_hand(
         )[0]
     )
     sample = {
-        "image": demonstrations.image(frame),
-        "prompt": action_prompt(demonstrations, frame, think=True),
+        "images": demonstrations.images(frame),
+        "prompt": request(action_prompt(demonstrations, frame, think=True)),
     }
     trainer.model.eval()
     change = [
@@ -322,8 +322,8 @@ def test_greedy_answers_do_not_depend_on_the_batch(policy, demonstrations):
     collator = PromptCollator(mllm.processor)
     samples = [
         {
-            "image": demonstrations.image(f),
-            "prompt": action_prompt(demonstrations, f, think=f % 2 == 0),
+            "images": demonstrations.images(f),
+            "prompt": request(action_prompt(demonstrations, f, think=f % 2 == 0)),
         }
         for f in range(5)
     ]

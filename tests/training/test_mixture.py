@@ -10,6 +10,7 @@ from roboalign_training.learning.mixture import (
     Weights,
     action_prompt,
     grpo_dataset,
+    request,
     sft_dataset,
     split_episodes,
     validation_mixture,
@@ -64,7 +65,7 @@ def test_sample_depends_on_seed_and_index_alone(make):
     for index in (0, 17, 599):
         a, b = first[index], again[index]
         assert (a.prompt, a.completion, a.kind) == (b.prompt, b.completion, b.kind)
-        assert np.array_equal(a.image, b.image)
+        assert np.array_equal(a.images, b.images)
     assert any(first[i].prompt != other[i].prompt for i in range(20))
 
 
@@ -80,9 +81,8 @@ def test_action_samples(make, demonstrations):
         for index in range(40):
             frame, sample = int(mixture.items[index]), mixture[index]
             state = state_text(demonstrations.contract, demonstrations.values(frame))
-            assert sample.prompt == build_prompt(
-                demonstrations.instruction(frame), state, think=think
-            )
+            words = build_prompt(demonstrations.instruction(frame), state, think=think)
+            assert sample.prompt == request(words)
             answer = parse_answer(sample.completion)
             assert answer.well_formed, answer.fault
             assert answer.tokens == demonstrations.tokens(frame)
@@ -92,7 +92,8 @@ def test_action_samples(make, demonstrations):
                 else None
             )
             assert answer.reasoning == expected
-            assert np.array_equal(sample.image, demonstrations.image(frame))
+            (image,) = sample.images
+            assert np.array_equal(image, demonstrations.images(frame)[0])
 
 
 def test_grounding_samples(make, demonstrations):
@@ -104,7 +105,8 @@ def test_grounding_samples(make, demonstrations):
     for index in range(30):
         sample, frame = grasp[index], int(grasp.items[index])
         episode = demonstrations.episode(frame)
-        assert sample.prompt == f"where does the arm grasp to {episode.instruction} ?"
+        question = f"where does the arm grasp to {episode.instruction} ?"
+        assert sample.prompt == request(question)
         closing = demonstrations.values(episode.start + 6)[
             "state.ee"
         ]  # the frame at which the fixture closes
@@ -164,11 +166,10 @@ def test_datasets_have_the_columns_of_the_trainers(make, demonstrations):
     assert len(rows) == 600
     assert rows[17]["prompt"] == mixture[17].prompt
     assert rows[17]["completion"] == mixture[17].completion
-    assert rows[:3]["image"][2].shape == mixture[2].image.shape
+    assert rows[:3]["images"][2][0].shape == mixture[2].images[0].shape
     frames = np.array([5, 9])
     prompts = grpo_dataset(demonstrations, frames, think=True)
     assert prompts[1]["target_tokens"] == demonstrations.tokens(9)
-    assert prompts[1]["prompt"] == [
-        {"role": "user", "content": action_prompt(demonstrations, 9, think=True)}
-    ]
-    assert np.array_equal(np.asarray(prompts[0]["image"]), demonstrations.image(5))
+    assert prompts[1]["prompt"] == request(action_prompt(demonstrations, 9, think=True))
+    (image,) = prompts[0]["images"]
+    assert np.array_equal(np.asarray(image), demonstrations.images(5)[0])

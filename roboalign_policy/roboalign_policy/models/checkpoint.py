@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,14 @@ class Checkpoint:
         contract: robot contract it was trained with.
         decoder: what makes actions of the model's answers.
         hash: SHA-256 of weights, decoder and contract.
+        images: keys of the image streams that the model sees, in order.
     """
 
     folder: Path
     contract: Contract
     decoder: Decoder
     hash: str
+    images: tuple[str, ...]
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
@@ -72,17 +75,31 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     decoder = DECODERS[name].read(folder, contract)
     _check_hashes(folder, record, {"contract": contract.hash, **decoder.hashes})
     weights = {path.name: sha256_file(path) for path in sorted(folder.glob("*.safetensors"))}
+    images = _images(folder / RECORD, record, contract)
     parts = [weights, *decoder.hashes.values(), contract.hash]
-    return Checkpoint(folder, contract, decoder, sha256_json(parts))
+    if images != tuple(stream.key for stream in contract.images[:1]):
+        parts.append(list(images))  # of the first one alone the hash is what it always was
+    return Checkpoint(folder, contract, decoder, sha256_json(parts), images)
 
 
-def check_same_robot(folder: Path, own: Contract, other: Contract) -> None:
+def check_same_robot(
+    folder: Path, own: Contract, other: Contract, images: Sequence[str] = ()
+) -> None:
     """Check that a policy's numbers mean the same on another contract; topics and QoS may differ.
 
+    Args:
+        folder: of the policy, for the error.
+        own: the contract that it was trained with.
+        other: the one that it is to be used with.
+        images: keys of the image streams that it sees, in order; empty: those of `own`.
+
     Raises:
-        ModelError: rate, action, observations or the state in the prompt differ; a line or two,
-            however large the contracts are.
+        ModelError: rate, action, observations, the state in the prompt or the images that the
+            model sees differ; a line or two, however large the contracts are.
     """
+    sees = tuple(images) or tuple(stream.key for stream in own.seen_images)
+    # A contract without the key goes with every policy: which images one sees stands in it.
+    wanted = other.prompt_images or sees
     found = [
         text
         for key, mine, theirs in (
@@ -91,6 +108,7 @@ def check_same_robot(folder: Path, own: Contract, other: Contract) -> None:
             ("action.dims", own.action.dims, other.action.dims),
             ("action.horizon", own.action.horizon, other.action.horizon),
             ("prompt.state", own.prompt_state, other.prompt_state),
+            ("prompt.images", sees, wanted),
             ("observations", _seen(own), _seen(other)),
         )
         for text in differences(theirs, mine, key)
@@ -101,6 +119,16 @@ def check_same_robot(folder: Path, own: Contract, other: Contract) -> None:
             f"{folder}: the policy was trained for {own.name}, and contract {other.name} is "
             f"another robot: {'; '.join(found[:_SHOWN])}{more}"
         )
+
+
+def _images(path: Path, record: dict[str, Any], contract: Contract) -> tuple[str, ...]:
+    """Which image streams the model sees; a checkpoint that says nothing sees the first one."""
+    known = [stream.key for stream in contract.images]
+    found = record.get("images", known[:1])
+    if not isinstance(found, list) or not found or any(key not in known for key in found):
+        expected = f"a list of {', '.join(known) or 'image streams'} as in the contract"
+        raise ModelError(f"{path}: images: found {found!r}, expected {expected}")
+    return tuple(found)
 
 
 def _check_hashes(folder: Path, record: dict[str, Any], found: dict[str, str]) -> None:

@@ -34,11 +34,12 @@ def open_policy(
         torch.set_num_threads(options.num_threads)
     parts = read_checkpoint(folder)
     if contract is not None:
-        check_same_robot(parts.folder, parts.contract, contract)
+        check_same_robot(parts.folder, parts.contract, contract, parts.images)
     return MLLMPolicy(
         load_mllm(parts.folder, options.device, options.dtype),
         contract or parts.contract,
         parts.decoder,
         hash=parts.hash,
+        images=parts.images,
         options=options,
     )

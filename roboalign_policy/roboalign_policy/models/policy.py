@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,12 @@ from transformers import BatchFeature
 from roboalign_policy.core.contract.contract import Contract
 from roboalign_policy.core.policy.options import PolicyOptions
 from roboalign_policy.core.policy.prediction import ChunkStatus, Prediction
-from roboalign_policy.core.policy.prompt import build_prompt, state_text
+from roboalign_policy.core.policy.prompt import (
+    build_prompt,
+    camera_names,
+    state_text,
+    user_content,
+)
 from roboalign_policy.models.decoders import Decoder
 from roboalign_policy.models.loading import MLLM, ModelError
 
@@ -26,6 +31,7 @@ class MLLMPolicy:
         hash: SHA-256 of weights, decoder and contract.
         horizon: steps of a chunk, T.
         dims: dimensions of an action, A.
+        images: keys of the image streams that it sees, in order.
     """
 
     def __init__(
@@ -35,9 +41,18 @@ class MLLMPolicy:
         decoder: Decoder,
         *,
         hash: str,
+        images: Sequence[str],
         options: PolicyOptions | None = None,
     ) -> None:
         """Join the parts.
+
+        Args:
+            mllm: the model.
+            contract: of the robot that it drives.
+            decoder: makes actions of what the model answers.
+            hash: of everything that decides its answers.
+            images: keys of the image streams that it was trained to see, in order.
+            options: how it is to answer; None: the defaults.
 
         Raises:
             ModelError: they do not fit each other.
@@ -47,9 +62,11 @@ class MLLMPolicy:
         self.horizon, self.dims = contract.action.horizon, len(contract.action.dims)
         self._mllm, self._decoder = mllm, decoder
         self._think, self._attempts = options.think, options.attempts
-        if not contract.images:
+        self.images = tuple(images)
+        self._images = [contract.stream(key) for key in images]
+        if not self._images:
             raise ModelError(f"contract {contract.name}: found no image stream, expected one")
-        self._image = contract.images[0]
+        self._cameras = camera_names(images)
         # Of the states, what the prompt shows is all that the model sees.
         shown = {part.stream for part in contract.prompt_state}
         self._states = [stream for stream in contract.states if stream.key in shown]
@@ -89,7 +106,7 @@ class MLLMPolicy:
         started = time.perf_counter()
         self._check_values(values)
         inputs = self._inputs(
-            values[self._image.key],
+            [values[stream.key] for stream in self._images],
             build_prompt(instruction, state_text(self.contract, values), self._think),
         )
         for attempt in range(self._attempts):
@@ -116,7 +133,7 @@ class MLLMPolicy:
 
     def _check_values(self, values: Mapping[str, np.ndarray]) -> None:
         """Check the streams that the model sees before any of it is computed."""
-        for stream in (self._image, *self._states):
+        for stream in (*self._images, *self._states):
             if stream.key not in values:
                 raise KeyError(
                     f"{stream.key}: not in the values, found {', '.join(values) or 'none'}"
@@ -131,13 +148,11 @@ class MLLMPolicy:
             if not stream.is_image and value.dtype.kind not in "fiu":
                 raise ValueError(f"{stream.key}: found dtype {value.dtype}, expected float32")
 
-    def _inputs(self, image: np.ndarray, prompt: str) -> BatchFeature:
-        """What the model reads of a prompt."""
+    def _inputs(self, images: Sequence[np.ndarray], prompt: str) -> BatchFeature:
+        """What the model sees and reads of a prompt."""
         processor, model = self._mllm.processor, self._mllm.model
-        message = [
-            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}
-        ]
+        message = [{"role": "user", "content": user_content(prompt, self._cameras)}]
         text = processor.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-        inputs = processor(images=[image], text=[text], return_tensors="pt").to(model.device)
+        inputs = processor(images=list(images), text=[text], return_tensors="pt").to(model.device)
         inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
         return inputs

@@ -148,7 +148,8 @@ def describe_run(policy: Path, settings: DriveSettings) -> dict:
     from roboalign_policy.models.checkpoint import check_same_robot, read_checkpoint
 
     parts = read_checkpoint(policy)
-    check_same_robot(policy, parts.contract, load_contract(find_contract(settings.contract)))
+    robot = load_contract(find_contract(settings.contract))
+    check_same_robot(policy, parts.contract, robot, parts.images)
     record = json.loads((policy / "roboalign.json").read_text())
     how = {key: value for key, value in asdict(settings).items() if key != "workers"}
     return {"policy": record, "policy_hash": parts.hash, "settings": how}

@@ -70,7 +70,7 @@ def evaluate_open_loop(
         ModelError: the data set is of another robot.
         ValueError: it has no whole chunk.
     """
-    check_same_robot(frames.folder, policy.contract, frames.contract)
+    check_same_robot(frames.folder, policy.contract, frames.contract, policy.images)
     usable = np.flatnonzero(frames.usable)
     if count < 1 or not len(usable):
         raise ValueError(

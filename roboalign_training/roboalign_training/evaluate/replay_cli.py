@@ -135,7 +135,7 @@ def replay(
     parts, bag = read_checkpoint(checkpoint), read_bag(bag_path)
     robot = load_contract(contract) if contract else bag_contract(bag)
     robot = robot or parts.contract
-    check_same_robot(checkpoint, parts.contract, robot)
+    check_same_robot(checkpoint, parts.contract, robot, parts.images)
     lockstep_contract(robot)  # refuses what cannot be replayed before anything is started
     recording = make_recording(bag, robot)
     rows = recording.chosen(settings)

@@ -53,6 +53,7 @@ def make_base_policy(base: str, dataset: Path, out: Path, seed: int = 0) -> Path
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "prompt_version": PROMPT_VERSION,
         "decoder": FAST,
+        "images": [stream.key for stream in contract.seen_images],
     }
     with writing(fresh, "the base policy"):
         mllm.model.save_pretrained(fresh)

@@ -21,6 +21,7 @@ from roboalign_policy.core.contract.contract import (
 from roboalign_policy.core.contract.faults import ContractFault
 from roboalign_policy.core.hashing import sha256_json
 from roboalign_policy.core.instruction import instruction_fault
+from roboalign_policy.core.policy.prompt import camera_names
 from roboalign_policy.fast import FastTokenizer
 from roboalign_policy.fast.errors import FastError
 from roboalign_training.bags.errors import DatasetError
@@ -52,7 +53,7 @@ class Demonstrations:
         hashes: SHA-256 of contract, tokenizer, stats and dataset.
         episodes: spans in ascending order, without gaps.
         states: stream key -> (N, D) float32, units of the contract.
-        read_image: frame -> (H, W, 3) uint8 rgb of the contract's first image stream.
+        read_image: frame and key of an image stream -> (H, W, 3) uint8 rgb.
         chunk_tokens: N lists of FAST token ids, the normalised chunk that starts at each frame.
         usable: (N,) bool; False where a chunk has a missing frame inside: never an action sample.
         left_out: what conversion left out of the bags that were given.
@@ -64,7 +65,7 @@ class Demonstrations:
     hashes: dict[str, str]
     episodes: tuple[EpisodeSpan, ...]
     states: dict[str, np.ndarray]
-    read_image: Callable[[int], np.ndarray]
+    read_image: Callable[[int, str], np.ndarray]
     chunk_tokens: list[list[int]]
     usable: np.ndarray
     left_out: LeftOut = field(default_factory=LeftOut)
@@ -86,9 +87,14 @@ class Demonstrations:
         """The episode of a frame."""
         return self.episodes[int(np.searchsorted(self._starts, frame, side="right")) - 1]
 
-    def image(self, frame: int) -> np.ndarray:
-        """(H, W, 3) uint8 rgb."""
-        return self.read_image(frame)
+    def images(self, frame: int) -> tuple[np.ndarray, ...]:
+        """What the model sees of a frame: an (H, W, 3) uint8 rgb of each of `cameras`."""
+        return tuple(self.read_image(frame, s.key) for s in self.contract.seen_images)
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras that the model sees, in order, as they stand in the prompt."""
+        return camera_names([stream.key for stream in self.contract.seen_images])
 
     def instruction(self, frame: int) -> str:
         """What the episode was to do."""

@@ -10,7 +10,7 @@ import torch
 
 from roboalign_training.learning.collate import PromptCollator
 from roboalign_training.learning.demonstrations import Demonstrations
-from roboalign_training.learning.mixture import action_prompt
+from roboalign_training.learning.mixture import action_prompt, request
 from roboalign_training.learning.rewards import format_reward, prefix_accuracy_reward
 
 
@@ -56,7 +56,7 @@ def greedy_texts(
     Args:
         model: any MLLM of the collator's family; left in the mode it was in.
         collator: builds the prompts.
-        samples: dicts with `image` and `prompt`.
+        samples: dicts with `images` and `prompt`.
         max_new_tokens: longest answer.
         batch_size: prompts decoded at once.
     """
@@ -104,7 +104,11 @@ def score_frames(
         max_new_tokens: longest answer.
     """
     samples = [
-        {"image": data.image(int(f)), "prompt": action_prompt(data, int(f), think)} for f in frames
+        {
+            "images": data.images(int(f)),
+            "prompt": request(action_prompt(data, int(f), think), data.cameras),
+        }
+        for f in frames
     ]
     texts = greedy_texts(model, collator, samples, max_new_tokens)
     accuracy = prefix_accuracy_reward(texts, target_tokens=[data.tokens(int(f)) for f in frames])

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from PIL import Image
 
-from roboalign_policy.core.policy.prompt import build_prompt, format_answer, state_text
+from roboalign_policy.core.policy.prompt import (
+    build_prompt,
+    format_answer,
+    state_text,
+    user_content,
+)
 from roboalign_training.bags.errors import DatasetError
 from roboalign_training.learning.demonstrations import Demonstrations
 from roboalign_training.learning.reasoning import grasp_place, reasoning_text
@@ -32,14 +37,14 @@ class Sample:
     """One thing to learn.
 
     Attributes:
-        image: (H, W, 3) uint8 rgb.
-        prompt: text the model reads after the image.
+        images: an (H, W, 3) uint8 rgb or more.
+        prompt: chat messages, with a place for each image.
         completion: text it is to write.
         kind: a field of `Weights`.
     """
 
-    image: np.ndarray
-    prompt: str
+    images: tuple[np.ndarray, ...]
+    prompt: list[dict]
     completion: str
     kind: str
 
@@ -109,13 +114,13 @@ class Mixture:
         kind, item = KINDS[self.kinds[index]], int(self.items[index])
         if kind == "scene":
             image, question, answer = self.questions[item]
-            return Sample(image, question, answer, kind)
-        image = self.data.image(item)
+            return Sample((image,), request(question), answer, kind)
+        images, cameras = self.data.images(item), self.data.cameras
         if kind == "grasp":
             question = f"where does the arm grasp to {self.data.instruction(item)} ?"
-            return Sample(image, question, grasp_at(self.data, item), kind)
-        prompt = action_prompt(self.data, item, think=kind == "think")
-        return Sample(image, prompt, action_answer(self.data, item, think=kind == "think"), kind)
+            return Sample(images, request(question, cameras), grasp_at(self.data, item), kind)
+        prompt = request(action_prompt(self.data, item, think=kind == "think"), cameras)
+        return Sample(images, prompt, action_answer(self.data, item, think=kind == "think"), kind)
 
     def counts(self) -> dict[str, int]:
         """How many samples of each kind there are."""
@@ -153,6 +158,11 @@ def grasp_at(data: Demonstrations, frame: int) -> str | None:
 def grasp_frames(data: Demonstrations, frames: np.ndarray) -> np.ndarray:
     """(G,) int, those of the frames after which the arm closes its gripper somewhere."""
     return np.array([i for i in frames if grasp_at(data, int(i)) is not None], dtype=int)
+
+
+def request(words: str, cameras: Sequence[str] = ("image",)) -> list[dict]:
+    """Chat messages that ask: a place for the picture of each camera, then the words."""
+    return [{"role": "user", "content": user_content(words, cameras)}]
 
 
 def action_prompt(data: Demonstrations, frame: int, think: bool) -> str:
@@ -209,23 +219,23 @@ def as_dataset(size: int, make: Callable[[int], dict]) -> Dataset:
 
 
 def sft_dataset(mixture: Mixture) -> Dataset:
-    """Columns `image`, `prompt`, `completion` of a mixture."""
+    """Rows of a mixture, see `row_of`."""
+    return as_dataset(len(mixture), lambda index: row_of(mixture[index]))
 
-    def row(index: int) -> dict:
-        sample = mixture[index]
-        return {"image": sample.image, "prompt": sample.prompt, "completion": sample.completion}
 
-    return as_dataset(len(mixture), row)
+def row_of(sample: Sample) -> dict:
+    """Columns `images`, `prompt` (chat messages) and `completion`, as `PromptCollator` reads."""
+    return {"images": sample.images, "prompt": sample.prompt, "completion": sample.completion}
 
 
 def grpo_dataset(data: Demonstrations, frames: np.ndarray, think: bool) -> Dataset:
-    """Columns `prompt` (chat messages), `image` (PIL), `target_tokens` (ints), `think` (bool)."""
+    """Columns `prompt` (chat messages), `images` (PIL), `target_tokens` (ints), `think` (bool)."""
 
     def row(index: int) -> dict:
         frame = int(frames[index])
         return {
-            "prompt": [{"role": "user", "content": action_prompt(data, frame, think)}],
-            "image": Image.fromarray(data.image(frame)),
+            "prompt": request(action_prompt(data, frame, think), data.cameras),
+            "images": [Image.fromarray(image) for image in data.images(frame)],
             "target_tokens": data.tokens(frame),
             "think": think,
         }

@@ -80,6 +80,7 @@ class Contract:
     action: Action
     task: Task
     prompt_state: tuple[PromptState, ...]
+    prompt_images: tuple[str, ...]
     extra_topics: tuple[ExtraTopic, ...]
 
     @cached_property
@@ -99,6 +100,13 @@ class Contract:
     def images(self) -> tuple[Stream, ...]:
         """The image streams, in order."""
         return tuple(s for s in self.observations if s.is_image)
+
+    @property
+    def seen_images(self) -> tuple[Stream, ...]:
+        """The image streams that the model sees, in its order: `prompt.images`, or all."""
+        if not self.prompt_images:
+            return self.images
+        return tuple(self.stream(key) for key in self.prompt_images)
 
     @property
     def states(self) -> tuple[Stream, ...]:
@@ -124,6 +132,8 @@ class Contract:
         data = _plain(self)
         _leave_out_later_defaults(data["action"])
         data["prompt"] = {"state": data.pop("prompt_state")}
+        if images := data.pop("prompt_images"):
+            data["prompt"]["images"] = images
         order = (
             "schema",
             "name",
@@ -227,6 +237,7 @@ def _build(data: dict[str, Any]) -> Contract:
         action=Action(**action),
         task=Task(data["task"]["topic"], Qos(**data["task"]["qos"])),
         prompt_state=tuple(PromptState(**_tuples(w)) for w in data["prompt"]["state"]),
+        prompt_images=tuple(data["prompt"].get("images", ())),
         extra_topics=tuple(
             ExtraTopic(e["topic"], e["type"], Qos(**e["qos"])) for e in data["extra_topics"]
         ),

@@ -34,6 +34,7 @@ def check_rules(data: dict[str, Any], fault: Fault) -> None:
     check_outputs(data, fault)
     check_safety(data, fault)
     _prompt(data, fault)
+    _prompt_images(data, fault)
 
 
 def _unique_topics(data: dict[str, Any], fault: Fault) -> None:
@@ -170,3 +171,15 @@ def _prompt(data: dict[str, Any], fault: Fault) -> None:
             )
         if "words" in word and "scale" in word:
             fault(f"{at}.scale", shown(word["scale"]), "either scale or words")
+
+
+def _prompt_images(data: dict[str, Any], fault: Fault) -> None:
+    images = [o["key"] for o in data.get("observations", []) if keys.is_image(o.get("key", ""))]
+    for index, key in enumerate(data.get("prompt", {}).get("images", [])):
+        if key not in images:
+            fault(
+                f"prompt.images[{index}]",
+                shown(key),
+                f"one of {', '.join(images) or 'no stream'}",
+                did_you_mean(key, images) or "image streams only",
+            )

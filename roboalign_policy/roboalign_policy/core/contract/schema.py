@@ -27,7 +27,9 @@ SCHEMA: dict[str, dict[str, Key]] = {
         "task": Key(
             "section", "where the instruction arrives (std_msgs/msg/String)", {}, section="task"
         ),
-        "prompt": Key("section", "the state as the model reads it", {}, section="prompt"),
+        "prompt": Key(
+            "section", "what the model sees and reads of the streams", {}, section="prompt"
+        ),
         "extra_topics": Key(
             "sections", "recorded, never seen by the policy", (), section="extra_topic"
         ),
@@ -133,6 +135,12 @@ SCHEMA: dict[str, dict[str, Key]] = {
     "prompt": {
         "state": Key(
             "sections", "the words of the state text, in order", (), section="prompt_state"
+        ),
+        "images": Key(
+            "texts",
+            "keys of the image streams that the model sees, in order; without it all of them",
+            None,
+            least=1,
         ),
     },
     "prompt_state": {

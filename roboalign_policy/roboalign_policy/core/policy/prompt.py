@@ -89,6 +89,28 @@ def build_prompt(instruction: str, state: str, think: bool) -> str:
     return f"task : {words} . state : {state} . {'think then act' if think else 'act'} ."
 
 
+def camera_names(keys: Sequence[str]) -> tuple[str, ...]:
+    """Names of image streams in a prompt: `image.left_wrist` is `left wrist`."""
+    return tuple(key.removeprefix("image.").replace("_", " ") for key in keys)
+
+
+def user_content(prompt: str, cameras: Sequence[str]) -> list[dict[str, str]]:
+    """The chat content of a request: the pictures, then the words.
+
+    Of several pictures each stands behind its camera's name; a single one needs none.
+
+    Args:
+        prompt: the words, from `build_prompt`.
+        cameras: a name for every picture, in the order of the pictures.
+    """
+    parts = []
+    for name in cameras:
+        if len(cameras) > 1:
+            parts.append({"type": "text", "text": f"{name} : "})
+        parts.append({"type": "image"})
+    return [*parts, {"type": "text", "text": prompt}]
+
+
 def format_answer(tokens: Sequence[int], reasoning: str | None = None) -> str:
     """Write an answer as the model is to give it.
 

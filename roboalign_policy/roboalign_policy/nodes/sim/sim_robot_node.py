@@ -43,7 +43,9 @@ EARLY = 0.02  # periods by which a timer may be early
 SETTLING = 20  # ticks
 LOCKSTEP_START_NS = NS_PER_S  # not 0, which ROS reads as "no time yet"
 REALTIME_DEPTH = 10
-CAMERA_FRAME = "camera_front_optical_frame"
+CAMERAS = {"front": "camera/front/image_raw", "wrist": "camera/wrist/image_raw"}
+ALWAYS = ("front",)
+"""Cameras that publish whether the contract names their topic or not."""
 ARM_JOINTS = tuple(f"panda_joint{number}" for number in range(1, 8))
 GRIPPER_JOINT = "gripper_width"
 
@@ -66,7 +68,11 @@ class SimRobotNode(Node):
         self._grid_ns, self._ticks = self._now_ns(), 0
         period_s = 1.0 / self._contract.rate_hz
         linger = self._settings.linger_steps if self._settings.demonstrator == "expert" else 0
-        self._world = SimWorld(round(period_s * NS_PER_S), LOCKSTEP_START_NS, linger)
+        named = {stream.topic for stream in self._contract.images}
+        self._cameras = [c for c, topic in CAMERAS.items() if c in ALWAYS or topic in named]
+        self._world = SimWorld(
+            round(period_s * NS_PER_S), LOCKSTEP_START_NS, linger, tuple(self._cameras)
+        )
         self._open_topics()
         first = self._settings
         self._reset(first.suite, first.task, first.seed, first.action_noise)
@@ -85,7 +91,9 @@ class SimRobotNode(Node):
         """Publishers of the arm, subscriptions, and for the expert publishers of commands."""
         qos = lossless_qos() if self._lockstep else reliable_qos(REALTIME_DEPTH)
         self._time = self.create_publisher(Clock, "/clock", qos)
-        self._image = self.create_publisher(Image, "camera/front/image_raw", qos)
+        self._images = {
+            camera: self.create_publisher(Image, CAMERAS[camera], qos) for camera in self._cameras
+        }
         self._joints = self.create_publisher(JointState, "joint_states", qos)
         self._pose = self.create_publisher(PoseStamped, "ee_pose", qos)
         self._gripper = self.create_publisher(JointState, "gripper_state", qos)
@@ -141,8 +149,10 @@ class SimRobotNode(Node):
         self._scene.publish(String(data=world.scene_json(self._gate.ignored)))
         if self._lockstep:
             self._gate.expect(None if world.done else stamp)
-        # The image goes last: who steps when it arrives has the rest already.
-        self._image.publish(image_to_msg(seen.images["front"], stamp, CAMERA_FRAME))
+        # The images go last: who steps when they arrive has the rest already.
+        for camera, publisher in self._images.items():
+            lens = f"camera_{camera}_optical_frame"
+            publisher.publish(image_to_msg(seen.images[camera], stamp, lens))
         if self._demonstrating and not world.done:
             self._command()
 
@@ -253,7 +263,7 @@ class SimRobotNode(Node):
 
         What is published on them now would be lost for a recorder.
         """
-        observation = (self._image, self._joints, self._pose, self._gripper)
+        observation = (*self._images.values(), self._joints, self._pose, self._gripper)
         heard = [(publisher, 0) for publisher in observation] + [
             (publisher, 1) for publisher in self._expert
         ]

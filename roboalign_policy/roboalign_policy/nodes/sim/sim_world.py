@@ -27,17 +27,25 @@ class SimWorld:
         observation: the present observation.
     """
 
-    def __init__(self, period_ns: int, start_ns: int, linger_steps: int = 0):
+    def __init__(
+        self,
+        period_ns: int,
+        start_ns: int,
+        linger_steps: int = 0,
+        cameras: tuple[str, ...] = ("front",),
+    ):
         """No episode yet: call :meth:`reset` first.
 
         Args:
             period_ns: ns; one control period.
             start_ns: ns; stamp of the first observation.
             linger_steps: steps an episode goes on after its success.
+            cameras: whose pictures an observation holds.
         """
         self._period_ns = period_ns
         self._next_start_ns = start_ns
         self._linger_steps = linger_steps
+        self._cameras = cameras
         self._steps_in_success = 0
         self._env = None
 
@@ -59,7 +67,7 @@ class SimWorld:
         """
         if not task and suite in SUITES:
             task = SUITES[suite][0].name
-        env = make_env(suite, task, seed, action_noise=action_noise)
+        env = make_env(suite, task, seed, action_noise=action_noise, cameras=self._cameras)
         self._env = env
         self.suite, self.task, self.seed = suite, env.task.name, seed
         self.steps = 0
