@@ -11,9 +11,11 @@ from safetensors.torch import load_file
 
 from roboalign_policy.models.loading import extend_vocabulary, load_mllm
 from roboalign_training import grpo
+from roboalign_training.learning import keep_best
 from roboalign_training.learning.arguments import ConfigError
 from roboalign_training.learning.collate import PromptCollator
 from roboalign_training.learning.dev_score import DevScore, dev_frames, greedy_texts
+from roboalign_training.learning.keep_best import agreeing
 from roboalign_training.learning.mixture import action_prompt, request
 from roboalign_training.learning.run_folder import RunFolder
 
@@ -202,7 +204,7 @@ def test_the_best_step_on_held_out_frames_is_kept(run, monkeypatch, tmp_path):
         seen.append({name: value.clone() for name, value in model.state_dict().items()})
         return DevScore(prefix_accuracy=[0.2, 0.6, 0.6, 0.4][len(seen) - 1], format=0.0, frames=2)
 
-    monkeypatch.setattr(grpo, "score_frames", score)
+    monkeypatch.setattr(keep_best, "score_frames", score)
     policy = run("--samples", "6", "--learning_rate", "1e-3", "--beta", "0.1")
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["dev_scores"] == {"0": 0.1, "1": 0.3, "2": 0.3, "3": 0.2}
@@ -215,7 +217,7 @@ def test_the_best_step_on_held_out_frames_is_kept(run, monkeypatch, tmp_path):
 
 def test_untrained_base_is_kept_when_nothing_beats_it(run, policy, monkeypatch):
     scores = iter([0.5, 0.1])
-    monkeypatch.setattr(grpo, "score_frames", lambda *a, **k: DevScore(next(scores), 1.0, 2))
+    monkeypatch.setattr(keep_best, "score_frames", lambda *a, **k: DevScore(next(scores), 1.0, 2))
     kept = load_file(run("--learning_rate", "1e-2") / "model.safetensors")
     base = load_file(policy / "model.safetensors")
     for name, value in base.items():
@@ -284,11 +286,11 @@ def test_a_policy_behind_the_last_checkpoint_is_the_one_that_the_result_names(
 
     options = "--samples 6 --learning_rate 1e-3 --save_strategy steps --save_steps 1".split()
     options += ["--save_total_limit", "5"]
-    monkeypatch.setattr(grpo, "score_frames", scored([0.1, 0.3, 0.6]))
+    monkeypatch.setattr(keep_best, "score_frames", scored([0.1, 0.3, 0.6]))
     with pytest.raises(StopIteration):
         run(*options)
     (tmp_path / "run" / "checkpoint-2" / "trainer_state.json").unlink()
-    monkeypatch.setattr(grpo, "score_frames", scored(again))
+    monkeypatch.setattr(keep_best, "score_frames", scored(again))
     policy = run(*options)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     record = json.loads((policy / "roboalign.json").read_text())
@@ -299,11 +301,11 @@ def test_a_policy_behind_the_last_checkpoint_is_the_one_that_the_result_names(
 
 def test_scores_agree_with_the_policy_that_is_there():
     scores = {0: 0.1, 5: 0.3, 10: 0.3}
-    assert grpo.agreeing(scores, {"steps": 5, "dev_score": 0.3}) == scores
+    assert agreeing(scores, {"steps": 5, "dev_score": 0.3}) == scores
     lost = {"steps": 20, "dev_score": 0.5}
-    assert grpo.agreeing(scores, lost) == {**scores, 20: 0.5}, "the line is lost"
-    assert grpo.agreeing(scores, {"steps": 0, "dev_score": 0.1}) == {0: 0.1}, "the policy is lost"
-    assert grpo.agreeing(scores, {}) == {}, "begun anew with the next score"
+    assert agreeing(scores, lost) == {**scores, 20: 0.5}, "the line is lost"
+    assert agreeing(scores, {"steps": 0, "dev_score": 0.1}) == {0: 0.1}, "the policy is lost"
+    assert agreeing(scores, {}) == {}, "begun anew with the next score"
 
 
 def test_more_prompts_than_frames_are_refused(run):
