@@ -35,7 +35,7 @@ from roboalign_policy.core.frames.frames import Frame
 from roboalign_policy.models.open_policy import open_policy
 from roboalign_policy.models.policy import MLLMPolicy
 from roboalign_policy.sim import SUITES, make_env
-from roboalign_training.evaluate.closed_loop import Episode, episodes_of_suites
+from roboalign_training.evaluate.closed_loop import DrivenEpisode, episodes_of_suites
 from roboalign_training.evaluate.seeds import DEVELOPMENT_SEED
 from roboalign_training.shared.statistics import wilson_interval
 
@@ -57,7 +57,7 @@ def values_of(seen) -> dict[str, np.ndarray]:
 class Arm:
     """The simulated arm with its own clock: it takes the command in force at each of its steps."""
 
-    def __init__(self, episode: Episode, period_s: float, transport_s: float) -> None:
+    def __init__(self, episode: DrivenEpisode, period_s: float, transport_s: float) -> None:
         """Reset; ``transport_s``: s from an image's stamp to its arrival."""
         self.env = make_env(episode.suite, episode.task, episode.seed)
         self._period_s, self._transport_s = period_s, transport_s
@@ -84,7 +84,7 @@ class Arm:
         return False
 
 
-def drive_lockstep(policy: MLLMPolicy, episode: Episode) -> dict:
+def drive_lockstep(policy: MLLMPolicy, episode: DrivenEpisode) -> dict:
     """The whole chunk, then the next one, while the world waits."""
     env = make_env(episode.suite, episode.task, episode.seed)
     seen, limit = env.reset(), env.task.max_steps
@@ -106,7 +106,11 @@ def drive_lockstep(policy: MLLMPolicy, episode: Episode) -> dict:
 
 
 def drive_realtime(
-    policy: MLLMPolicy, episode: Episode, mode: str, answer_s: float, options: argparse.Namespace
+    policy: MLLMPolicy,
+    episode: DrivenEpisode,
+    mode: str,
+    answer_s: float,
+    options: argparse.Namespace,
 ) -> dict:
     """The executor of policy_node, with answers that take ``answer_s``."""
     contract = policy.contract

@@ -42,7 +42,7 @@ from std_srvs.srv import SetBool, Trigger
 from roboalign_policy.ros.qos import reliable_qos
 from roboalign_policy.ros.stamps import stamp_to_ns
 from roboalign_policy.sim import SUITES
-from roboalign_training.evaluate.closed_loop import Episode, episodes_of_suites, read_results
+from roboalign_training.evaluate.closed_loop import DrivenEpisode, episodes_of_suites, read_results
 from roboalign_training.evaluate.seeds import CLOSED_LOOP_SEED
 from roboalign_training.shared.statistics import wilson_interval
 
@@ -102,7 +102,7 @@ class Robot:
             "an active policy_node",
         )
 
-    def drive(self, episode: Episode) -> dict:
+    def drive(self, episode: DrivenEpisode) -> dict:
         """Drive one episode; its record."""
         self._switch("policy_node/enable", False)
         self._switch("safety_gate_node/enable", False)
@@ -228,7 +228,7 @@ def default_command(policy: str) -> str:
     return f"roboalign up --sim --policy {policy}"
 
 
-def summary(records: list[dict], lockstep: dict[Episode, dict]) -> dict[str, dict]:
+def summary(records: list[dict], lockstep: dict[DrivenEpisode, dict]) -> dict[str, dict]:
     """Successes by suite and of all, with Wilson 95 % intervals, beside those of lock step.
 
     Args:
@@ -248,7 +248,7 @@ def summary(records: list[dict], lockstep: dict[Episode, dict]) -> dict[str, dic
             "in_time": sum(r["in_time"] for r in of),
             "stopped_by_gate": sum(bool(r["gate_stops"]) for r in of),
         }
-        keys = [Episode(r["suite"], r["task"], r["seed"]) for r in of]
+        keys = [DrivenEpisode(r["suite"], r["task"], r["seed"]) for r in of]
         if not all(key in lockstep for key in keys):
             continue
         pairs = [

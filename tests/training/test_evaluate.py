@@ -16,8 +16,8 @@ from roboalign_training.evaluate import cli, closed_loop
 from roboalign_training.evaluate.closed_loop import (
     JOBS,
     RESULTS,
-    DriveSettings,
-    Episode,
+    DrivenEpisode,
+    DrivingOptions,
     drop_torn_line,
     episodes_of_suites,
     read_results,
@@ -78,7 +78,7 @@ def worker(monkeypatch):
                     file.write('{"suite": "obj", "faults": {}')  # killed while writing
                     file.flush()
                     raise ChildFailed("closed_loop_worker", -9, log)
-                file.write(json.dumps(record(Episode(**episode))) + "\n")
+                file.write(json.dumps(record(DrivenEpisode(**episode))) + "\n")
         assert count()[:2] == (len(job["episodes"]), len(job["episodes"]))
 
     monkeypatch.setattr(importlib.util, "find_spec", find)
@@ -109,7 +109,7 @@ def test_seeds_of_the_demo_never_meet():
 
 def test_summarise_counts_by_suite_with_intervals():
     records = [
-        record(Episode(suite, "t", i), success=i < won)
+        record(DrivenEpisode(suite, "t", i), success=i < won)
         for suite, won in (("object", 3), ("goal", 0))
         for i in range(4)
     ]
@@ -122,11 +122,11 @@ def test_summarise_counts_by_suite_with_intervals():
 
 
 def test_a_torn_last_line_is_left_out_and_cut_off(tmp_path):
-    whole = [record(Episode("object", "t", i)) for i in range(2)]
+    whole = [record(DrivenEpisode("object", "t", i)) for i in range(2)]
     text = "".join(json.dumps(r) + "\n" for r in whole)
     for torn in ('{"suite": "object", "a": {}', '{"suite"', json.dumps(whole[0])):
         (tmp_path / RESULTS).write_text(text + torn)
-        assert list(read_results(tmp_path)) == [Episode("object", "t", i) for i in range(2)]
+        assert list(read_results(tmp_path)) == [DrivenEpisode("object", "t", i) for i in range(2)]
         drop_torn_line(tmp_path)
         assert (tmp_path / RESULTS).read_text() == text
     (tmp_path / RESULTS).write_text('{"torn')
@@ -143,13 +143,13 @@ def test_no_results_yet(tmp_path):
 def test_finished_episodes_are_not_driven_again(policy, worker, tmp_path):
     episodes = episodes_of_suites(SUITES, 2, 7)
     out = tmp_path / "out"
-    first = run_closed_loop(policy, episodes[:3], out, DriveSettings())
+    first = run_closed_loop(policy, episodes[:3], out, DrivingOptions())
     assert [r["seed"] for r in first] == [e.seed for e in episodes[:3]]
-    both = run_closed_loop(policy, episodes, out, DriveSettings())
+    both = run_closed_loop(policy, episodes, out, DrivingOptions())
     assert [(r["suite"], r["seed"]) for r in both] == [(e.suite, e.seed) for e in episodes]
     assert [len(job["episodes"]) for job in worker.jobs] == [3, len(episodes) - 3]
     assert worker.jobs[0]["policy"] == str(policy)
-    run_closed_loop(policy, episodes, out, DriveSettings())
+    run_closed_loop(policy, episodes, out, DrivingOptions())
     assert len(worker.jobs) == 2, "nothing was left to drive"
 
 
@@ -157,26 +157,26 @@ def test_a_killed_worker_leaves_what_was_finished(policy, worker, tmp_path):
     episodes, out = episodes_of_suites(SUITES, 1, 7), tmp_path / "out"
     worker.stop_after = 2
     with pytest.raises(RuntimeError, match=r"ended by signal 9; the end of .*logs/worker\.log"):
-        run_closed_loop(policy, episodes, out, DriveSettings())
+        run_closed_loop(policy, episodes, out, DrivingOptions())
     worker.stop_after = None
-    records = run_closed_loop(policy, episodes, out, DriveSettings())
+    records = run_closed_loop(policy, episodes, out, DrivingOptions())
     assert len(records) == len(episodes)
     assert [len(job["episodes"]) for job in worker.jobs] == [4, 2]
 
 
 def test_results_of_another_policy_or_setting_are_refused(policy, worker, tmp_path):
     episodes, out = episodes_of_suites(SUITES, 1, 7)[:1], tmp_path / "out"
-    run_closed_loop(policy, episodes, out, DriveSettings(workers=2))
-    run_closed_loop(policy, episodes, out, DriveSettings(workers=5))  # changes no result
+    run_closed_loop(policy, episodes, out, DrivingOptions(workers=2))
+    run_closed_loop(policy, episodes, out, DrivingOptions(workers=5))  # changes no result
     before = content_hash(out)
     with pytest.raises(ValueError, match="settings.think: found true, now false; nothing was ch"):
-        run_closed_loop(policy, episodes, out, DriveSettings(think=False))
+        run_closed_loop(policy, episodes, out, DrivingOptions(think=False))
     (policy / "roboalign.json").write_text(json.dumps({"kind": "grpo", "created": "today"}))
     with pytest.raises(ValueError, match='policy.kind: found "sft", now "grpo"'):
-        run_closed_loop(policy, episodes, out, DriveSettings())
+        run_closed_loop(policy, episodes, out, DrivingOptions())
     assert content_hash(out) == before
     (out / "notes.txt").write_text("mine")
-    run_closed_loop(policy, episodes, out, DriveSettings(), overwrite=True)
+    run_closed_loop(policy, episodes, out, DrivingOptions(), overwrite=True)
     assert len(worker.jobs) == 2, "driven anew"
     assert (out / "notes.txt").read_text() == "mine"
 
@@ -223,10 +223,10 @@ def test_without_ros_nothing_is_removed(policy, worker, tmp_path, capsys):
 
 def test_results_that_another_process_is_writing_are_not_removed(policy, worker, tmp_path):
     episodes, out = episodes_of_suites(SUITES, 1, 7), tmp_path / "out"
-    run_closed_loop(policy, episodes, out, DriveSettings())
+    run_closed_loop(policy, episodes, out, DrivingOptions())
     before = content_hash(out)
     with only_writer(out), pytest.raises(OutputError, match="another process is writing there"):
-        run_closed_loop(policy, episodes, out, DriveSettings(), overwrite=True)
+        run_closed_loop(policy, episodes, out, DrivingOptions(), overwrite=True)
     assert content_hash(out) == before
 
 
@@ -234,9 +234,9 @@ def test_what_another_process_has_driven_meanwhile_is_not_driven_again(
     policy, worker, tmp_path, monkeypatch
 ):
     episodes, out = episodes_of_suites(SUITES, 1, 7), tmp_path / "out"
-    run_closed_loop(policy, episodes[:1], tmp_path / "other", DriveSettings())
+    run_closed_loop(policy, episodes[:1], tmp_path / "other", DrivingOptions())
     monkeypatch.setattr(closed_loop, "check_ros", lambda: (tmp_path / "other").rename(out))
-    assert len(run_closed_loop(policy, episodes, out, DriveSettings())) == len(episodes)
+    assert len(run_closed_loop(policy, episodes, out, DrivingOptions())) == len(episodes)
     assert [len(job["episodes"]) for job in worker.jobs] == [1, len(episodes) - 1]
 
 
@@ -244,7 +244,7 @@ def test_a_policy_of_another_robot_is_refused_in_a_line(policy, tmp_path, monkey
     parts = SimpleNamespace(contract=load_contract("so101"), hash="h" * 64)
     monkeypatch.setattr("roboalign_policy.models.checkpoint.read_checkpoint", lambda folder: parts)
     with pytest.raises(ValueError, match="was trained for so101, and contract sim_panda is") as it:
-        run_closed_loop(policy, [], tmp_path / "out", DriveSettings())
+        run_closed_loop(policy, [], tmp_path / "out", DrivingOptions())
     assert "rate_hz: found 10.0, expected 30.0" in str(it.value)
     assert len(str(it.value).splitlines()) == 1
     assert len(str(it.value)) < 600, "no contract is printed"

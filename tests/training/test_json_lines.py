@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from roboalign_training.evaluate.closed_loop import RESULTS, Episode, read_results
+from roboalign_training.evaluate.closed_loop import RESULTS, DrivenEpisode, read_results
 from roboalign_training.evaluate.replay import Answer, read_answers
 from roboalign_training.evaluate.report import read_metrics
 from roboalign_training.learning.run_record import RunFolder
@@ -59,7 +59,7 @@ def test_readers_of_runs_and_results(tmp_path):
     job.folder, job.latest, job._file, job._read = tmp_path, {}, 0, 0
     job.read_metrics()
     assert job.latest == {"step": 2, "t": TEXT}
-    episode = Episode("object", TEXT, 3)
+    episode = DrivenEpisode("object", TEXT, 3)
     (tmp_path / RESULTS).write_text(dump({**asdict(episode), "success": True}), "utf-8")
     assert list(read_results(tmp_path)) == [episode]
 

@@ -146,7 +146,7 @@ def evaluate(world, out):
     def prepare():
         from roboalign_policy.sim import SUITES
         from roboalign_training.evaluate.closed_loop import (
-            DriveSettings,
+            DrivingOptions,
             describe_run,
             episodes_of_suites,
         )
@@ -158,7 +158,7 @@ def evaluate(world, out):
              "valid_chunks": 1, "steps": 8} for e in episodes
         ]  # fmt: skip
         (out / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        run = describe_run(policy, DriveSettings())
+        run = describe_run(policy, DrivingOptions())
         (out / "run.json").write_text(json.dumps(run))
         assert cli.main(words) == 0  # all is driven already: what is left is the page
 

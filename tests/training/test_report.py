@@ -22,7 +22,7 @@ from PIL import Image
 from roboalign_policy.sim import SUITES
 from roboalign_training.demo.cli import success_table
 from roboalign_training.demo.plan import ARMS
-from roboalign_training.evaluate.closed_loop import FRAMES, RESULTS, Episode, summarise
+from roboalign_training.evaluate.closed_loop import FRAMES, RESULTS, DrivenEpisode, summarise
 from roboalign_training.evaluate.played import choose
 from roboalign_training.evaluate.report import (
     read_arms,
@@ -321,9 +321,9 @@ def test_what_has_no_frames_is_not_played(finished):
     seeds = {(arm, e.suite): sorted(x.seed for a, x, _ in shown if (a, x.suite) == (arm, e.suite))
              for arm, e, _ in shown}  # fmt: skip
     assert seeds[("base", "goal")] == [3_000_000, 3_000_003], "seeds that other arms show"
-    (folders["grpo"] / FRAMES / f"{Episode('goal', 't', 3_000_000).name}.npz").unlink()
+    (folders["grpo"] / FRAMES / f"{DrivenEpisode('goal', 't', 3_000_000).name}.npz").unlink()
     kept = [(a, e) for a, e, _ in choose(arms, folders) if a == "grpo" and e.suite == "goal"]
-    assert ("grpo", Episode("goal", "t", 3_000_000)) not in kept
+    assert ("grpo", DrivenEpisode("goal", "t", 3_000_000)) not in kept
     for path in (finished / "closed_loop").rglob("*.npz"):
         path.unlink()
     assert choose(arms, folders) == []

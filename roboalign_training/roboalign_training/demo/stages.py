@@ -16,8 +16,8 @@ from roboalign_training.demo.checks import check_prompts
 from roboalign_training.demo.plan import ARMS, GRPO_SAMPLES, STAGE_NAMES, DemoConfig
 from roboalign_training.demo.progress import bags_done, steps_done, unknown
 from roboalign_training.evaluate.closed_loop import (
-    DriveSettings,
-    Episode,
+    DrivenEpisode,
+    DrivingOptions,
     episodes_of_suites,
     run_closed_loop,
     summarise,
@@ -148,7 +148,7 @@ def open_loop(config: DemoConfig, out: Path, console: Console) -> dict:
 def closed_loop(config: DemoConfig, out: Path, console: Console) -> dict:
     """Base, SFT and SFT+GRPO drive the arm through policy_node, on the same unseen seeds."""
     episodes = driven_episodes(config)
-    settings = DriveSettings(workers=config.workers, replan_after_steps=config.replan_after_steps)
+    settings = DrivingOptions(workers=config.workers, replan_after_steps=config.replan_after_steps)
     return {
         arm: summarise(
             run_closed_loop(
@@ -159,7 +159,7 @@ def closed_loop(config: DemoConfig, out: Path, console: Console) -> dict:
     }
 
 
-def driven_episodes(config: DemoConfig) -> list[Episode]:
+def driven_episodes(config: DemoConfig) -> list[DrivenEpisode]:
     """The episodes that each arm drives."""
     return episodes_of_suites(SUITES, config.closed_loop_episodes, CLOSED_LOOP_SEED)
 

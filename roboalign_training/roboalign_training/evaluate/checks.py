@@ -12,14 +12,14 @@ from roboalign_training.evaluate.seeds import MOST_WORKERS
 from roboalign_training.shared.fields import require
 
 if TYPE_CHECKING:
-    from roboalign_training.evaluate.closed_loop import DriveSettings, Episode
+    from roboalign_training.evaluate.closed_loop import DrivenEpisode, DrivingOptions
 
 MOST_SEED = 2**64 - 1
 """As `ResetSim.srv` has it."""
 _PACKAGES = ("rclpy", "roboalign_msgs")
 
 
-def check_driving(episodes: Sequence[Episode], settings: DriveSettings) -> None:
+def check_driving(episodes: Sequence[DrivenEpisode], settings: DrivingOptions) -> None:
     """Refuse what the simulator, the policy node or their number would not allow.
 
     Raises:

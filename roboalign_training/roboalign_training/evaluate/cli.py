@@ -11,7 +11,7 @@ from pathlib import Path
 from roboalign_training.evaluate.closed_loop import (
     REPORT,
     RESULTS,
-    DriveSettings,
+    DrivingOptions,
     episodes_of_suites,
     run_closed_loop,
     summarise,
@@ -117,7 +117,7 @@ def _closed_loop(args: argparse.Namespace) -> dict:
         if getattr(args, name) < 1:
             raise ValueError(f"--{name}: found {getattr(args, name)}, expected at least 1")
     episodes = episodes_of_suites({s: SUITES[s] for s in chosen}, args.episodes, args.seed)
-    settings = DriveSettings(
+    settings = DrivingOptions(
         workers=args.workers,
         replan_after_steps=args.replan_after_steps,
         think=not args.no_think,

@@ -29,7 +29,7 @@ PRODUCTS = (RESULTS, FRAMES, JOBS, RUN, LOGS, REPORT)
 
 
 @dataclass(frozen=True)
-class Episode:
+class DrivenEpisode:
     """One episode to drive: a task of a suite from a seed."""
 
     suite: str
@@ -43,7 +43,7 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class DriveSettings:
+class DrivingOptions:
     """How episodes are driven.
 
     Attributes:
@@ -67,7 +67,7 @@ class DriveSettings:
 
 def episodes_of_suites(
     suites: Mapping[str, Sequence], per_suite: int, first_seed: int
-) -> list[Episode]:
+) -> list[DrivenEpisode]:
     """``per_suite`` episodes of each suite, tasks in turn, seeds from ``first_seed`` on.
 
     Args:
@@ -76,7 +76,7 @@ def episodes_of_suites(
         first_seed: no recording, training or model-selection seed may lie among them.
     """
     return [
-        Episode(suite, tasks[i % len(tasks)].name, first_seed + i)
+        DrivenEpisode(suite, tasks[i % len(tasks)].name, first_seed + i)
         for suite, tasks in suites.items()
         for i in range(per_suite)
     ]
@@ -84,9 +84,9 @@ def episodes_of_suites(
 
 def run_closed_loop(
     policy: Path,
-    episodes: Iterable[Episode],
+    episodes: Iterable[DrivenEpisode],
     out: Path,
-    settings: DriveSettings,
+    settings: DrivingOptions,
     *,
     overwrite: bool = False,
     console: Console | None = None,
@@ -116,7 +116,7 @@ def run_closed_loop(
     check_place("--out", out, DRIVEN, [("--policy", policy)])
     run = describe_run(policy, settings)
 
-    def missing() -> list[Episode]:
+    def missing() -> list[DrivenEpisode]:
         """What is still to be driven."""
         finished = {} if overwrite else read_results(out)
         left = [episode for episode in wanted if episode not in finished]
@@ -137,7 +137,7 @@ def run_closed_loop(
     return [finished[episode] for episode in wanted]
 
 
-def describe_run(policy: Path, settings: DriveSettings) -> dict:
+def describe_run(policy: Path, settings: DrivingOptions) -> dict:
     """Whose results they are: the policy and how it drives.
 
     Raises:
@@ -157,9 +157,9 @@ def describe_run(policy: Path, settings: DriveSettings) -> dict:
 
 def _drive(
     policy: Path,
-    missing: Sequence[Episode],
+    missing: Sequence[DrivenEpisode],
     out: Path,
-    settings: DriveSettings,
+    settings: DrivingOptions,
     run: Mapping,
     console: Console | None,
 ) -> None:
@@ -193,11 +193,11 @@ def _drive(
     )
 
 
-def read_results(out: Path) -> dict[Episode, dict]:
+def read_results(out: Path) -> dict[DrivenEpisode, dict]:
     """Results of finished episodes in ``out``; a last line that a kill cut off is left out."""
     path = out / RESULTS
     lines = read_json_lines(path, whole_lines=True) if path.is_file() else []
-    return {Episode(r["suite"], r["task"], r["seed"]): r for _, r in lines}
+    return {DrivenEpisode(r["suite"], r["task"], r["seed"]): r for _, r in lines}
 
 
 def drop_torn_line(out: Path) -> None:

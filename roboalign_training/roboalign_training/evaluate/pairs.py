@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from roboalign_training.evaluate.closed_loop import Episode
+from roboalign_training.evaluate.closed_loop import DrivenEpisode
 from roboalign_training.shared.statistics import mcnemar_p
 
-Results = Mapping[Episode, Mapping]
+Results = Mapping[DrivenEpisode, Mapping]
 """Records of one arm by episode."""
 
 
@@ -44,9 +44,9 @@ def _pair(arms: Mapping[str, Results], first: str, second: str) -> Pair:
     return Pair(first, second, *counts, won.count((False, False)), mcnemar_p(counts[1], counts[2]))
 
 
-def episodes_by_suite(arms: Mapping[str, Results]) -> dict[str, Sequence[Episode]]:
+def episodes_by_suite(arms: Mapping[str, Results]) -> dict[str, Sequence[DrivenEpisode]]:
     """Every episode that an arm drove, by suite and then by seed."""
-    found: dict[str, set[Episode]] = {}
+    found: dict[str, set[DrivenEpisode]] = {}
     for results in arms.values():
         for episode in results:
             found.setdefault(episode.suite, set()).add(episode)

@@ -9,7 +9,7 @@ import numpy as np
 
 from roboalign_training.episodes.channels import IMAGE, Channel, Moment
 from roboalign_training.evaluate.causes import cause_of, detail_of, words
-from roboalign_training.evaluate.closed_loop import FRAMES, Episode
+from roboalign_training.evaluate.closed_loop import FRAMES, DrivenEpisode
 from roboalign_training.evaluate.pairs import Results
 from roboalign_training.look.budget import IMAGE_BYTES, MOST_FRAMES, Budget
 from roboalign_training.look.scene import Scene
@@ -20,7 +20,7 @@ CAMERA = Channel("front", "camera/front/image_raw", IMAGE)
 
 def choose(
     arms: Mapping[str, Results], folders: Mapping[str, Path]
-) -> list[tuple[str, Episode, Path]]:
+) -> list[tuple[str, DrivenEpisode, Path]]:
     """Episodes to play, with their frames: by suite, then seed, then arm, the last arm first.
 
     Of each arm and suite `SUCCESSES` successes and `FAILURES` failures, preferably on seeds that
@@ -49,7 +49,7 @@ def choose(
 
 
 def scenes_of(
-    played: Sequence[tuple[str, Episode, Path]], arms: Mapping[str, Results], period_ns: int
+    played: Sequence[tuple[str, DrivenEpisode, Path]], arms: Mapping[str, Results], period_ns: int
 ) -> list[Scene]:
     """What the player shows of episodes; their images share the size of one page by length.
 
@@ -71,12 +71,14 @@ def scenes_of(
     return scenes
 
 
-def name_of(arm: str, episode: Episode) -> str:
+def name_of(arm: str, episode: DrivenEpisode) -> str:
     """The id of a played episode, as it stands in the page's address."""
     return f"{arm}/{episode.name}"
 
 
-def _scene(arm: str, episode: Episode, record: Mapping, budget: Budget, period_ns: int) -> Scene:
+def _scene(
+    arm: str, episode: DrivenEpisode, record: Mapping, budget: Budget, period_ns: int
+) -> Scene:
     outcome = "success" if record["success"] else "failure"
     scene = Scene(
         name_of(arm, episode), record["instruction"], outcome, budget,

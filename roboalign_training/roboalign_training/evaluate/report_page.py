@@ -12,7 +12,7 @@ from markupsafe import Markup
 from roboalign_policy.core.contract.contract import load_contract
 from roboalign_training.evaluate.causes import cause_of, detail_of
 from roboalign_training.evaluate.charts import Series, bars, lines, metric_points
-from roboalign_training.evaluate.closed_loop import Episode
+from roboalign_training.evaluate.closed_loop import DrivenEpisode
 from roboalign_training.evaluate.pairs import Results, episodes_by_suite
 from roboalign_training.evaluate.played import choose, name_of, scenes_of
 from roboalign_training.look.document import document
@@ -125,7 +125,7 @@ def _share(entry: Mapping) -> str:
 
 
 def seed_table(
-    arms: Mapping[str, Results], addresses: Mapping[tuple[str, Episode], str]
+    arms: Mapping[str, Results], addresses: Mapping[tuple[str, DrivenEpisode], str]
 ) -> dict[str, tuple[str, dict[str, list[Cell]]]]:
     """Of each suite its seeds in words, and of each arm one cell a seed, in the same order."""
     table = {}
@@ -139,7 +139,10 @@ def seed_table(
 
 
 def _cell(
-    arm: str, episode: Episode, results: Results, addresses: Mapping[tuple[str, Episode], str]
+    arm: str,
+    episode: DrivenEpisode,
+    results: Results,
+    addresses: Mapping[tuple[str, DrivenEpisode], str],
 ) -> Cell:
     record = results.get(episode)
     where = f"seed {episode.seed}, {episode.task}, {arm}"
@@ -150,7 +153,7 @@ def _cell(
 
 
 def failures(
-    arms: Mapping[str, Results], addresses: Mapping[tuple[str, Episode], str]
+    arms: Mapping[str, Results], addresses: Mapping[tuple[str, DrivenEpisode], str]
 ) -> dict[str, list[tuple[str, ...]]]:
     """Of each arm its failed episodes: suite, seed, task, steps, cause, detail, address."""
     found = {}

@@ -19,7 +19,13 @@ from roboalign_policy.core.rollout import RolloutJob, RolloutResult
 from roboalign_policy.nodes.clients.rollout_client import run_rollouts
 from roboalign_policy.nodes.node_process import NodeProcess
 from roboalign_policy.nodes.start import module_of
-from roboalign_training.evaluate.closed_loop import FRAMES, JOBS, RESULTS, DriveSettings, Episode
+from roboalign_training.evaluate.closed_loop import (
+    FRAMES,
+    JOBS,
+    RESULTS,
+    DrivenEpisode,
+    DrivingOptions,
+)
 
 # Domains 1 .. 101 are safe on every platform. Source: docs.ros.org, "The ROS_DOMAIN_ID".
 DOMAINS = range(1, 101)
@@ -30,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     (name,) = sys.argv[1:] if argv is None else argv
     out = Path(name)
     job = json.loads((out / JOBS).read_text())
-    settings = DriveSettings(**job["settings"])
-    episodes = [Episode(**e) for e in job["episodes"]]
+    settings = DrivingOptions(**job["settings"])
+    episodes = [DrivenEpisode(**e) for e in job["episodes"]]
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -49,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def drive(policy: Path, episodes: Sequence[Episode], out: Path, settings: DriveSettings):
+def drive(policy: Path, episodes: Sequence[DrivenEpisode], out: Path, settings: DrivingOptions):
     """Drive episodes with several pairs of simulator and policy at once.
 
     Yields:
@@ -62,7 +68,7 @@ def drive(policy: Path, episodes: Sequence[Episode], out: Path, settings: DriveS
     results: queue.Queue[RolloutResult | BaseException] = queue.Queue()
     halt = threading.Event()
 
-    def work(share: Sequence[Episode], domain: int) -> None:
+    def work(share: Sequence[DrivenEpisode], domain: int) -> None:
         jobs = [RolloutJob(e.suite, e.task, e.seed) for e in share]
         try:
             for result in run_rollouts(
@@ -106,7 +112,7 @@ def _next(results: queue.Queue, nodes: Sequence[NodeProcess]) -> RolloutResult |
 
 
 def _start_pair(
-    stack: ExitStack, policy: Path, logs: Path, settings: DriveSettings, domain: int
+    stack: ExitStack, policy: Path, logs: Path, settings: DrivingOptions, domain: int
 ) -> list[NodeProcess]:
     """Simulator and policy of one domain; the stack stops them."""
     sim = {"mode": "lockstep", "contract": settings.contract}
@@ -171,7 +177,7 @@ def save_frames(folder: Path, result: RolloutResult) -> None:
     steps, images = zip(*result.frames, strict=True)
     job = result.job
     np.savez_compressed(
-        folder / f"{Episode(job.suite, job.task, job.seed).name}.npz",
+        folder / f"{DrivenEpisode(job.suite, job.task, job.seed).name}.npz",
         steps=np.array(steps),
         images=np.stack(images),
     )
