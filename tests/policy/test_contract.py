@@ -25,7 +25,6 @@ from roboalign_policy.core.contract.units import parse_unit
 from roboalign_policy.core.hashing import (
     canonical_json,
     sha256_file,
-    sha256_folder,
     sha256_json,
 )
 
@@ -232,10 +231,3 @@ def test_hashes(tmp_path):
     (tmp_path / "a").write_bytes(b"")
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert sha256_file(tmp_path / "a") == empty  # SHA-256 of nothing
-    before = sha256_folder(tmp_path)
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "b").write_bytes(b"x")
-    assert sha256_folder(tmp_path) != before
-    assert sha256_folder(tmp_path, ["a"]) == before
-    with pytest.raises(FileNotFoundError):
-        sha256_folder(tmp_path / "none")

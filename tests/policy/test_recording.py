@@ -25,7 +25,7 @@ from roboalign_policy.core.recording.episodes import (
     make_episode_id,
     recorded_topics,
 )
-from roboalign_policy.sim.command_collector import CommandGate
+from roboalign_policy.sim.command_collector import CommandCollector
 
 S = 1_000_000_000
 
@@ -119,46 +119,46 @@ MOVE = {"dx": 0.5, "dy": -2.0, "dz": 0.0, "droll": 0.0, "dpitch": 0.0, "dyaw": 0
 
 def test_lock_step_waits_for_both_commands_of_one_stamp(contract):
     """Only the second one completes the action; values beyond the limits are clipped to them."""
-    gate = CommandGate(contract)
-    gate.expect(5 * S)
-    assert gate.offer_paired(TWIST, 5 * S, MOVE) is None
-    action = gate.offer_paired(GRIPPER, 5 * S, {"gripper": 1.0})
+    collector = CommandCollector(contract)
+    collector.expect(5 * S)
+    assert collector.offer_paired(TWIST, 5 * S, MOVE) is None
+    action = collector.offer_paired(GRIPPER, 5 * S, {"gripper": 1.0})
     np.testing.assert_allclose(action, [0.5, -1.0, 0, 0, 0, 0.25, 1.0])
-    assert gate.ignored == 0
+    assert collector.ignored == 0
 
 
 def test_lock_step_ignores_and_counts_other_stamps(contract):
     """An old stamp, a repeated one after the step, and values that are not finite."""
-    gate = CommandGate(contract)
-    gate.expect(5 * S)
-    assert gate.offer_paired(TWIST, 4 * S, MOVE) is None
-    assert gate.offer_paired(TWIST, 5 * S, {**MOVE, "dx": float("nan")}) is None
-    assert gate.offer_paired(GRIPPER, 5 * S, {"gripper": 1.0}) is None
-    assert gate.offer_paired(TWIST, 5 * S, MOVE) is not None
-    assert gate.offer_paired(TWIST, 5 * S, MOVE) is None
-    assert gate.ignored == 3
+    collector = CommandCollector(contract)
+    collector.expect(5 * S)
+    assert collector.offer_paired(TWIST, 4 * S, MOVE) is None
+    assert collector.offer_paired(TWIST, 5 * S, {**MOVE, "dx": float("nan")}) is None
+    assert collector.offer_paired(GRIPPER, 5 * S, {"gripper": 1.0}) is None
+    assert collector.offer_paired(TWIST, 5 * S, MOVE) is not None
+    assert collector.offer_paired(TWIST, 5 * S, MOVE) is None
+    assert collector.ignored == 3
 
 
 def test_real_time_holds_still_when_commands_are_old(contract):
     """The deltas become zero, the gripper stays."""
-    gate = CommandGate(contract)
-    gate.reset(kept=-1.0)
-    np.testing.assert_allclose(gate.held_action(0, 0.5), [0, 0, 0, 0, 0, 0, -1.0])
-    gate.offer_held(TWIST, 1 * S, MOVE)
-    gate.offer_held(GRIPPER, 1 * S, {"gripper": 1.0})
+    collector = CommandCollector(contract)
+    collector.reset(kept=-1.0)
+    np.testing.assert_allclose(collector.held_action(0, 0.5), [0, 0, 0, 0, 0, 0, -1.0])
+    collector.offer_held(TWIST, 1 * S, MOVE)
+    collector.offer_held(GRIPPER, 1 * S, {"gripper": 1.0})
     np.testing.assert_allclose(
-        gate.held_action(1 * S + S // 2, 0.5), [0.5, -1.0, 0, 0, 0, 0.25, 1.0]
+        collector.held_action(1 * S + S // 2, 0.5), [0.5, -1.0, 0, 0, 0, 0.25, 1.0]
     )
-    np.testing.assert_allclose(gate.held_action(2 * S, 0.5), [0, 0, 0, 0, 0, 0, 1.0])
+    np.testing.assert_allclose(collector.held_action(2 * S, 0.5), [0, 0, 0, 0, 0, 0, 1.0])
 
 
-def test_gate_refuses_absolute_positions(contract):
+def test_collector_refuses_absolute_positions(contract):
     """Zero is no safe command for an arm that takes positions."""
     other = load_contract(find_contract("so101"))
     with pytest.raises(
         ValueError, match="action.control_mode: found 'joint_position', expected 'ee_delta'"
     ):
-        CommandGate(other)
+        CommandCollector(other)
 
 
 def _appended(make_command, bags):

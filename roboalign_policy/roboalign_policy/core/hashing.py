@@ -1,4 +1,4 @@
-"""Identities of things: SHA-256 over canonical JSON, files and folders."""
+"""Identities of things: SHA-256 over canonical JSON and files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 _BLOCK = 1 << 20
@@ -52,21 +51,3 @@ def sha256_file(path: str | Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-def sha256_folder(folder: str | Path, names: Iterable[str] | None = None) -> str:
-    """Return the SHA-256 hex over the files of a folder: their relative names and contents.
-
-    Args:
-        folder: the folder.
-        names: relative file names to take; all files below the folder when None.
-
-    Raises:
-        FileNotFoundError: the folder or a named file does not exist.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder")
-    if names is None:
-        names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    return sha256_json({name: sha256_file(folder / name) for name in sorted(names)})

@@ -8,7 +8,6 @@ CONTRACT_SCHEMA = "roboalign-contract/1"
 IMAGE_PREFIX = "image."
 STATE_PREFIX = "state."
 ACTION = "action"
-INSTRUCTION = "instruction"
 
 # Topics that are not in the contract (relative: the namespace is the node's)
 TASK_TOPIC = "task"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 KEPT_DIM = "gripper"  # an opening, not a speed: holding the arm keeps it where it is
 
 
-class CommandGate:
+class CommandCollector:
     """Collects the command messages of a contract until they make an action.
 
     Attributes:

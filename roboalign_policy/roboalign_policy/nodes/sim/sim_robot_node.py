@@ -37,7 +37,7 @@ from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.parameters import declare_parameters
 from roboalign_policy.ros.qos import lossless_qos, qos_from_contract, reliable_qos
 from roboalign_policy.ros.stamps import NS_PER_S, ns_to_stamp
-from roboalign_policy.sim.command_collector import CommandGate
+from roboalign_policy.sim.command_collector import CommandCollector
 
 EARLY = 0.02  # periods by which a timer may be early
 SETTLING = 20  # ticks
@@ -62,7 +62,7 @@ class SimRobotNode(Node):
         self._settings = declare_parameters(self, SimRobotParameters)
         self._contract = load_contract(find_contract(self._settings.contract))
         self._lockstep = self._settings.mode == "lockstep"
-        self._gate = CommandGate(self._contract)
+        self._collector = CommandCollector(self._contract)
         self._demonstrating = False
         self._progress = -1
         self._grid_ns, self._ticks = self._now_ns(), 0
@@ -121,7 +121,7 @@ class SimRobotNode(Node):
         self._world.reset(
             suite, task, seed, action_noise, None if self._lockstep else self._now_ns()
         )
-        self._gate.reset(kept=-1.0)
+        self._collector.reset(kept=-1.0)
         self._demonstrating = False
         self._progress = -1
         self._task.publish(String(data=self._world.instruction))
@@ -146,9 +146,9 @@ class SimRobotNode(Node):
         self._joints.publish(joint_state_to_msg(ARM_JOINTS, seen.joints, stamp))
         self._pose.publish(pose_to_msg(seen.ee_position, seen.ee_rotvec, stamp, frame))
         self._gripper.publish(joint_state_to_msg([GRIPPER_JOINT], [seen.gripper_width], stamp))
-        self._scene.publish(String(data=world.scene_json(self._gate.ignored)))
+        self._scene.publish(String(data=world.scene_json(self._collector.ignored)))
         if self._lockstep:
-            self._gate.expect(None if world.done else stamp)
+            self._collector.expect(None if world.done else stamp)
         # The images go last: who steps when they arrive has the rest already.
         for camera, publisher in self._images.items():
             lens = f"camera_{camera}_optical_frame"
@@ -167,14 +167,14 @@ class SimRobotNode(Node):
         try:
             values = values_from_command(msg, command)
         except SelectorError as error:
-            self._gate.ignored += 1
+            self._collector.ignored += 1
             self.get_logger().warning(f"{command.topic}: {error}", throttle_duration_sec=1.0)
             return
         self._world.command()
         if not self._lockstep:
-            self._gate.offer_held(command.topic, self._now_ns(), values)
+            self._collector.offer_held(command.topic, self._now_ns(), values)
             return
-        action = self._gate.offer_paired(command.topic, stamp_ns_from_msg(msg) or 0, values)
+        action = self._collector.offer_paired(command.topic, stamp_ns_from_msg(msg) or 0, values)
         if action is not None:
             self._world.step(action)
             self._observe()
@@ -185,7 +185,7 @@ class SimRobotNode(Node):
         stamp_ns, last_ns = self._stamp_of(now_ns), self._world.stamp_ns
         if stamp_ns <= last_ns <= now_ns:
             return  # a late tick, of a time at which the scene was set up
-        action = self._gate.held_action(now_ns, self._settings.command_timeout_s)
+        action = self._collector.held_action(now_ns, self._settings.command_timeout_s)
         self._world.step(action, stamp_ns)
         self._observe()
 
