@@ -32,17 +32,19 @@ from roboalign_policy.core.recording.episodes import (
 )
 from roboalign_policy.core.recording.parameters import RecorderParameters
 from roboalign_policy.core.recording.ring import Arrival, Ring
-from roboalign_policy.nodes.recorder.episode_end import EpisodeEnd
 from roboalign_policy.ros.qos import qos_to_dict, reliable_qos
 from roboalign_policy.ros.recording.bag_writer import leftover_partials
 from roboalign_policy.ros.recording.episode_session import EpisodeInfo, EpisodeSession
-from roboalign_policy.ros.recording.episode_writer import make_writer
 from roboalign_policy.ros.recording.raw_streams import RawStreams, bag_topic
-from roboalign_policy.ros.recording.recording_msgs import marker_to_msg
+from roboalign_policy.ros.recording.rosbag2_process import Rosbag2Process
+from roboalign_policy.ros.recording.writer_thread import Result, WriterThread
+from roboalign_policy.ros.stamps import ns_to_stamp
 
 TOOL = f"roboalign recorder_node {version('roboalign_policy')}"
 EPISODE_TYPE = "roboalign_msgs/msg/Episode"
 MB = 1_000_000
+_END = RecordEpisode.Result
+_DISK_FAULTS = (_END.REASON_WRITE_FAULT, _END.REASON_DISK_FULL)
 
 
 class Busy(RecordingError):
@@ -54,7 +56,9 @@ class EpisodeRecorder:
 
     Attributes:
         root: folder of the bags.
-        ended: future of the present or last episode; holds its EpisodeEnd once the bag is on disk.
+        ended: future of the present or last episode; holds its end once the bag is on disk.
+        fault: why the last episode was ended, or its bag is not whole, until the next one begins;
+            empty: nothing happened to the disk.
         last_id: name of the episode that ended last and was kept; empty before the first one.
         topics: what is recorded.
         task_topic: resolved name of the contract's task topic.
@@ -69,7 +73,7 @@ class EpisodeRecorder:
         node: Node,
         settings: RecorderParameters,
         contract: Any,
-        on_end: Callable[[EpisodeEnd], None],
+        on_end: Callable[[RecordEpisode.Result], None],
     ):
         """Subscribe and start the writer's thread.
 
@@ -93,11 +97,11 @@ class EpisodeRecorder:
             node.get_logger().warning(
                 f"{partial}: unfinished bag of an earlier run; `roboalign recover` rescues it"
             )
-        self.writer = make_writer(settings, node)
+        self.writer = _writer(settings, node)
         self.session: EpisodeSession | None = None
         self.ring = Ring(settings.ring_s, settings.ring_mb * MB)
         self.ended: Future | None = None
-        self.last_id = ""
+        self.last_id = self.fault = ""
         self.streams = RawStreams(node, self.topics, self._on_message, lossless=settings.lossless)
         names = [topic.topic for topic in self.topics]
         self.task_topic = self.streams.names[names.index(contract.task.topic)]
@@ -157,7 +161,7 @@ class EpisodeRecorder:
         # Not the first one's: what different topics brought was not taken in order of arrival.
         start_ns = min((arrival.receive_ns for arrival in before), default=self.now_ns())
         self._begin(self._open(instruction, episode_id, operator), start_ns, before)
-        return self.finish(outcome, RecordEpisode.Result.REASON_STOPPED)
+        return self.finish(outcome, _END.REASON_STOPPED)
 
     def _open(self, instruction: str, episode_id: str, operator: str) -> EpisodeInfo:
         """Check everything and make the bag."""
@@ -225,7 +229,7 @@ class EpisodeRecorder:
         if self.session is None:
             raise RecordingError("no episode is being recorded")
         info = self.session.info
-        self.finish("discarded", RecordEpisode.Result.REASON_DISCARDED, "done again")
+        self.finish("discarded", _END.REASON_DISCARDED, "done again")
         return self.begin(info.instruction, "", info.operator)
 
     def finish(self, outcome: str, reason: int, message: str = "") -> Future:
@@ -237,22 +241,20 @@ class EpisodeRecorder:
             message: what to add to the result.
 
         Returns:
-            holds an EpisodeEnd once the bag is on disk.
+            holds the action's result once the bag is on disk.
         """
         self.streams.drain()  # what has arrived belongs to it
         session, self.session = self.session, None
         verdict = session.end(outcome, self.now_ns())
         drivers = self._drivers.seconds(self._since_ns, self.now_ns())
-        end = EpisodeEnd(
-            reason,
-            message,
-            session.info.episode_id,
-            "",
-            outcome,
-            0,
-            max(0.0, (session.now_ns(self.now_ns()) - session.start_ns) / 1e9),
-            verdict,
-            session.notes(drivers),
+        end = _END(
+            reason=reason,
+            message=message,
+            episode_id=session.info.episode_id,
+            outcome=outcome,
+            duration_s=max(0.0, (session.now_ns(self.now_ns()) - session.start_ns) / 1e9),
+            verdict=verdict,
+            notes=session.notes(drivers),
         )
         future = self.ended
         # In the executor, not in the writer's thread; adding it also wakes the executor for those
@@ -260,7 +262,7 @@ class EpisodeRecorder:
         future.add_done_callback(lambda done: self._ended(done.result()))
         kept = outcome != "discarded"
         custom = session.custom_data(outcome, verdict, drivers) if kept else None
-        self.writer.end(custom, lambda result: future.set_result(end.closed(result)))
+        self.writer.end(custom, lambda result: future.set_result(_closed(end, result)))
         return future
 
     def adapt(self) -> None:
@@ -271,6 +273,17 @@ class EpisodeRecorder:
             indices = [i for i in indices if not session.stats[i].count]
         self.streams.adapt(indices)
 
+    def look_at_disk(self) -> None:
+        """End the present episode at a fault of its bag, and before the disk is full."""
+        if self.session is None:
+            return
+        self.fault = ""
+        if fault := self.writer.fault:
+            self.finish("unknown", _END.REASON_WRITE_FAULT, str(fault))
+        elif not self.space_left():
+            message = f"less than {self._settings.min_free_mb} MB left in {self.root}"
+            self.finish("unknown", _END.REASON_DISK_FULL, message)
+
     def space_left(self) -> bool:
         """True while there is more free space than the setting asks for."""
         return free_bytes(self.root) >= self._settings.min_free_mb * MB
@@ -279,7 +292,8 @@ class EpisodeRecorder:
         """Bring everything to disk and end the writer's thread."""
         self.writer.close()
 
-    def _ended(self, end: EpisodeEnd) -> None:
+    def _ended(self, end: RecordEpisode.Result) -> None:
+        self.fault = end.message if end.reason in _DISK_FAULTS else ""
         if end.bag_path:
             self.last_id = end.episode_id
         self._on_end(end)
@@ -305,6 +319,44 @@ class EpisodeRecorder:
 
     def _mark(self, info: EpisodeInfo, event: int, outcome: str, stamp_ns: int) -> bytes:
         """Publish a marker; returns it serialised for the bag."""
-        msg = marker_to_msg(info, event, outcome, stamp_ns)
+        msg = Episode(
+            stamp=ns_to_stamp(stamp_ns),
+            event=event,
+            episode_id=info.episode_id,
+            instruction=info.instruction,
+            outcome=outcome or Episode.OUTCOME_UNKNOWN,
+            contract_hash=info.contract_hash,
+            operator_name=info.operator,
+        )
         self._markers.publish(msg)
         return serialize_message(msg)
+
+
+def _writer(settings: RecorderParameters, node: Node) -> WriterThread | Rosbag2Process:
+    """What brings messages to the disk: the suite's own writer, or `ros2 bag record`.
+
+    Raises:
+        ValueError: `ros2 bag record` is asked for what it cannot do.
+        FileNotFoundError: it is not installed.
+    """
+    if settings.storage == "mcap":
+        return WriterThread(settings.queue_mb * MB)
+    if settings.log_time != "receive" or settings.ring_s:
+        raise ValueError(
+            f"storage: found rosbag2 with log_time {settings.log_time} and ring_s "
+            f"{settings.ring_s:g}, expected log_time receive and ring_s 0: it files messages "
+            "under their arrival, and what came before it was started it never saw"
+        )
+    return Rosbag2Process(node)
+
+
+def _closed(end: RecordEpisode.Result, result: Result) -> RecordEpisode.Result:
+    """How an episode ended, completed with what became of its bag."""
+    if isinstance(result, OSError):
+        end.reason, end.message = _END.REASON_WRITE_FAULT, f"bag not finished: {result}"
+    elif result is None:
+        end.reason = _END.REASON_DISCARDED
+    else:
+        end.bag_path, end.messages = str(result.path), sum(result.counts.values())
+        end.verdict = result.verdict or end.verdict
+    return end

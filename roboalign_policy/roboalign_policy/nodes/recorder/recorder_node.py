@@ -15,7 +15,6 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from roboalign_msgs.action import RecordEpisode
 from roboalign_msgs.msg import RecordingHealth
-from roboalign_msgs.srv import StartEpisode, StopEpisode
 from std_srvs.srv import Trigger
 
 from roboalign_policy.core.contract.contract import find_contract, load_contract
@@ -24,11 +23,9 @@ from roboalign_policy.core.recording.dataset_appender import (
     DatasetAppender,
     convert_command,
 )
-from roboalign_policy.core.recording.episodes import RecordingError, check_outcome
+from roboalign_policy.core.recording.episodes import RecordingError
 from roboalign_policy.core.recording.parameters import RecorderParameters
 from roboalign_policy.core.recording.stream_stats import FIT
-from roboalign_policy.nodes.recorder.disk_guard import DiskGuard
-from roboalign_policy.nodes.recorder.episode_end import EpisodeEnd
 from roboalign_policy.nodes.recorder.episode_recorder import Busy, EpisodeRecorder
 from roboalign_policy.nodes.recorder.health_report import HealthReport
 from roboalign_policy.nodes.recorder.recorder_services import RecorderServices
@@ -53,7 +50,6 @@ class RecorderNode(Node):
             self, self._settings, load_contract(contract_path), self._on_end
         )
         self._report = HealthReport(self._recorder)
-        self._disk = DiskGuard(self._recorder, self._settings.min_free_mb)
         self._goal: ServerGoalHandle | None = None
         # What became of each goal's request, in the order in which the goals are executed.
         self._begun: deque[RecordingError | OSError | None] = deque()
@@ -66,8 +62,6 @@ class RecorderNode(Node):
         self._health = self.create_publisher(
             RecordingHealth, "~/health", reliable_qos(1, latched=True)
         )
-        self.create_service(StartEpisode, "~/start_episode", self._on_start)
-        self.create_service(StopEpisode, "~/stop_episode", self._on_stop)
         self.create_service(Trigger, "~/report", self._on_report)
         self._server = ActionServer(
             self,
@@ -83,40 +77,6 @@ class RecorderNode(Node):
         self._looks, self._told_s = 0, time.monotonic()
         # Steady: health goes out at its rate while simulated time stands still, too.
         self.create_timer(_LOOK_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
-
-    def _on_start(
-        self, request: StartEpisode.Request, response: StartEpisode.Response
-    ) -> StartEpisode.Response:
-        """Service ~/start_episode."""
-        try:
-            episode_id = self._recorder.begin(
-                request.instruction, request.episode_id, request.operator_name
-            )
-        except (RecordingError, OSError) as error:
-            response.message = str(error)
-            return response
-        response.ok, response.episode_id = True, episode_id
-        response.bag_path = str(self._recorder.root / episode_id)
-        return response
-
-    async def _on_stop(
-        self, request: StopEpisode.Request, response: StopEpisode.Response
-    ) -> StopEpisode.Response:
-        """Service ~/stop_episode; answers when the bag is on disk, others are not kept waiting."""
-        try:
-            check_outcome(request.outcome)
-        except RecordingError as error:
-            response.message = str(error)
-            return response
-        if not self._recorder.episode_id:
-            response.message = "no episode is being recorded"
-            return response
-        end = await self._recorder.finish(request.outcome, RESULT.REASON_STOPPED)
-        response.ok, response.message = end.reason != RESULT.REASON_WRITE_FAULT, end.message
-        response.episode_id, response.bag_path = end.episode_id, end.bag_path
-        response.messages, response.duration_s = end.messages, end.duration_s
-        response.verdict, response.notes = end.verdict, end.notes
-        return response
 
     def _on_request(self, request: RecordEpisode.Goal) -> GoalResponse:
         """Begin before the goal is accepted: what the client sends after that belongs to it."""
@@ -155,7 +115,7 @@ class RecorderNode(Node):
             goal.succeed()
         else:
             goal.abort()
-        return end.result()
+        return end
 
     def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
         """A cancelled goal is a normal end of its episode."""
@@ -168,9 +128,8 @@ class RecorderNode(Node):
         if self._recorder.episode_id == episode_id:
             self._recorder.finish("unknown", RESULT.REASON_MAX_DURATION)
 
-    def _on_end(self, end: EpisodeEnd) -> None:
+    def _on_end(self, end: RecordEpisode.Result) -> None:
         """Log the end of an episode and pass a bag that is fit on to the data set."""
-        self._disk.ended(end)
         text = f"{end.episode_id}: {end.outcome}, {end.messages} messages, {end.duration_s:.1f} s"
         text += f", {end.verdict} ({end.notes})" if end.notes else f", {end.verdict}"
         if not end.bag_path or end.verdict != FIT:
@@ -203,7 +162,7 @@ class RecorderNode(Node):
         self._looks += 1
         if self._looks % _ADAPT_EVERY == 0:
             self._recorder.adapt()
-        self._disk.look()
+        self._recorder.look_at_disk()
         unhealthy = self._report.unhealthy()
         for topic in sorted(unhealthy - self._unhealthy):
             self.get_logger().warning(f"{topic}: not as it should be, see ~/health")
@@ -217,7 +176,7 @@ class RecorderNode(Node):
     def _watch(self) -> None:
         """Publish health and feedback."""
         self._told_s = time.monotonic()
-        faults = [text for text in (self._append_fault, self._disk.fault) if text]
+        faults = [text for text in (self._append_fault, self._recorder.fault) if text]
         health = self._report.message(faults)
         self._health.publish(health)
         if self._goal is not None:

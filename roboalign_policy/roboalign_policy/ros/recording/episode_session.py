@@ -29,7 +29,8 @@ from roboalign_policy.core.recording.episodes import (
 )
 from roboalign_policy.core.recording.ring import Arrival
 from roboalign_policy.core.recording.stream_stats import BY_TIMES, FIT, StreamStats, notes, verdict
-from roboalign_policy.ros.recording.episode_writer import EpisodeWriter
+from roboalign_policy.ros.recording.rosbag2_process import Rosbag2Process
+from roboalign_policy.ros.recording.writer_thread import WriterThread
 
 MarkerMaker = Callable[[int, str, int], bytes]
 """(event, outcome, time in ns) -> the serialised roboalign_msgs/msg/Episode."""
@@ -83,7 +84,7 @@ class EpisodeSession:
         self,
         info: EpisodeInfo,
         topics: Sequence[RecordedTopic],
-        writer: EpisodeWriter,
+        writer: WriterThread | Rosbag2Process,
         start_ns: int,
         make_marker: MarkerMaker,
         contract: Contract | None = None,
