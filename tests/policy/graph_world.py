@@ -9,7 +9,7 @@ import numpy as np
 
 from roboalign_policy.core.contract.contract import contract_from_dict, load_contract
 from roboalign_policy.core.doctor.graph_check import check_graph
-from roboalign_policy.core.doctor.graph_snapshot import ClockRecord, GateState, GraphSnapshot
+from roboalign_policy.core.doctor.graph_snapshot import ClockRecord, GraphSnapshot, HeardGate
 from roboalign_policy.core.doctor.stream_audit import StreamRecord
 from roboalign_policy.core.graph.endpoints import Endpoint, EndpointQos
 from roboalign_policy.core.host.facts import DdsProfile, HostFacts
@@ -108,7 +108,7 @@ def graph(contract, **changes):
         publishers=publishers,
         subscribers=subscribers,
         services=frozenset({"/safety_gate_node/estop"}),
-        gate=GateState("ready", ""),
+        gate=HeardGate("ready", ""),
         streams={s.key: record(s) for s in contract.observations},
         start_ns=START_NS,
         end_ns=END_NS,

@@ -16,8 +16,9 @@ from graph_world import (
     with_subscribers,
 )
 
+from roboalign_policy.core.contract.channels import command_channels
 from roboalign_policy.core.doctor.graph_check import check_graph
-from roboalign_policy.core.doctor.graph_snapshot import GateState, command_channels
+from roboalign_policy.core.doctor.graph_snapshot import HeardGate
 from roboalign_policy.core.graph.endpoints import UNNAMED, Endpoint, EndpointQos
 
 TWIST = "geometry_msgs/msg/TwistStamped"
@@ -95,12 +96,12 @@ def test_one_sender_beside_the_gate_is_a_warning_and_the_gate_alone_is_right():
 
 @pytest.mark.parametrize("state", ["stopped", "estop"])
 def test_a_latched_gate_is_a_warning_that_says_why_and_how_to_go_on(state):
-    gate = GateState(state, "joint velocity: state.joints: joint4 at 125 rad/s > 3")
+    gate = HeardGate(state, "joint velocity: state.joints: joint4 at 125 rad/s > 3")
     finding = only(panda(), graph(panda(), gate=gate))
     assert (finding.severity, finding.check) == ("warning", "gate")
     assert f"latched a stop ({state}) and lets nothing pass: joint velocity" in finding.found
     assert "roboalign gate reset, then roboalign gate enable" in finding.fix
-    pressed = GateState(state, "pressed: topic estop", estop_pressed=True)
+    pressed = HeardGate(state, "pressed: topic estop", estop_pressed=True)
     fix = only(panda(), graph(panda(), gate=pressed)).fix
     assert "release the emergency stop; roboalign gate reset" in fix
 
@@ -111,7 +112,7 @@ def test_a_gate_that_says_nothing_is_a_warning():
 
 
 def test_a_gate_that_is_not_enabled_or_runs_dry_is_in_order_and_said():
-    gate = GateState("disabled", "", dry_run=True)
+    gate = HeardGate("disabled", "", dry_run=True)
     found = check_graph(panda(), graph(panda(), gate=gate), HOST)
     (finding,) = [f for f in found if f.check == "gate"]
     assert finding.severity == "ok"

@@ -19,8 +19,7 @@ from graph_world import (
 )
 
 from roboalign_policy.core.doctor.graph_check import check_graph
-from roboalign_policy.core.doctor.graph_snapshot import qos_conflicts
-from roboalign_policy.core.graph.endpoints import Endpoint, EndpointQos
+from roboalign_policy.core.graph.endpoints import Endpoint, EndpointQos, qos_conflicts
 
 IMAGE, JOINTS = "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState"
 CAMERA = "/camera/front/image_raw"

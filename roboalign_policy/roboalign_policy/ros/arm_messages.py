@@ -7,13 +7,13 @@ where the contract says so; `action.outputs` take the place of the commands of t
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from roboalign_policy.core import keys
-from roboalign_policy.core.contract.parts import Qos
+from roboalign_policy.core.contract.channels import sent_commands
 from roboalign_policy.core.gate.streams import StreamWatch
 from roboalign_policy.core.gate.types import Passed
 from roboalign_policy.core.messages.selectors import fill_command
@@ -21,7 +21,6 @@ from roboalign_policy.ros.chunk_msgs import CommandWriter
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.stamps import ns_to_stamp
 
-GRIPPER_ACTION_TYPE = "control_msgs/action/GripperCommand"
 #: Stamp of a trajectory that a joint_trajectory_controller begins when it receives it. Another
 #: one it refuses where by its own clock the trajectory has ended: a stop must not be.
 #: Source: ros2_controllers, joint_trajectory_controller.cpp, validate_trajectory_msg.
@@ -30,37 +29,16 @@ AT_ONCE = ns_to_stamp(0)
 IN_FORCE_S = 2.0
 
 
-@dataclass(frozen=True)
-class Channel:
-    """One topic, or action, that leads to a controller; `controllers`: see the contract."""
-
-    topic: str
-    type: str
-    qos: Qos
-    controllers: tuple[str, ...] = ()
-
-    @property
-    def is_action(self) -> bool:
-        """True where goals are sent instead of messages."""
-        return "/action/" in self.type
-
-
 class CommandMessages:
-    """Messages of the contract's own commands, those that an output replaces left out.
-
-    Attributes:
-        channels: where they go, in the order in which `motion` and `safe` yield them.
-    """
+    """Messages of the contract's own commands, those that an output replaces left out."""
 
     def __init__(self, contract: Any) -> None:
         """Find out which commands are written as they are."""
-        replaced = replaced_dims(contract)
         self._action = action = contract.action
         self._names = list(action.names)
-        self._commands = [c for c in action.commands if not set(c.fields) <= replaced]
+        self._commands = [action.commands[index] for index in sent_commands(action)]
         chosen = replace(contract, action=replace(action, commands=tuple(self._commands)))
         self._writer = CommandWriter(chosen)
-        self.channels = [Channel(c.topic, c.type, c.qos, c.controllers) for c in self._commands]
         self._passed: Passed | None = None
         self._passed_s = 0.0
         self._far = action.safety.first_pose
@@ -144,14 +122,3 @@ class CommandMessages:
         first.header.stamp = AT_ONCE
         first.points = points
         return first
-
-
-def replaced_dims(contract: Any) -> set[str]:
-    """Dimensions that go out through `action.outputs` instead of commands."""
-    dims: set[str] = set()
-    for output in contract.action.outputs:
-        if output.kind == keys.GRIPPER_ACTION_OUTPUT:
-            dims.add(keys.GRIPPER_DIM)
-        else:
-            dims.update(keys.EE_DIMS)
-    return dims

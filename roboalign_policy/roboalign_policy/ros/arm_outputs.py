@@ -12,6 +12,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from roboalign_policy.core import keys
+from roboalign_policy.core.contract.channels import command_channels
 from roboalign_policy.core.gate.streams import StreamWatch
 from roboalign_policy.core.gate.types import GateFault, Passed, Reason
 from roboalign_policy.core.git_lfs import pointer_fault
@@ -19,22 +20,9 @@ from roboalign_policy.kinematics.arm import ArmSolver
 from roboalign_policy.kinematics.delta_integrator import DeltaIntegrator
 from roboalign_policy.kinematics.rotation import rotation_from_rotvec, rotvec_from_rotation
 from roboalign_policy.kinematics.urdf import UrdfRobot
-from roboalign_policy.ros.arm_messages import (
-    AT_ONCE,
-    GRIPPER_ACTION_TYPE,
-    IN_FORCE_S,
-    Channel,
-    CommandMessages,
-)
+from roboalign_policy.ros.arm_messages import AT_ONCE, IN_FORCE_S, CommandMessages
 from roboalign_policy.ros.conversions import pose_to_msg
 from roboalign_policy.ros.stamps import ns_to_stamp
-
-_TYPES = {
-    keys.JOINT_TRAJECTORY_OUTPUT: keys.JOINT_TRAJECTORY_TYPE,
-    keys.JOINT_GROUP_OUTPUT: keys.FLOAT_ARRAY_TYPE,
-    keys.POSE_OUTPUT: keys.POSE_STAMPED_TYPE,
-    keys.GRIPPER_ACTION_OUTPUT: GRIPPER_ACTION_TYPE,
-}
 
 
 class ArmOutputs:
@@ -60,13 +48,7 @@ class ArmOutputs:
         self._writers = [
             _writer_of(output, contract, robot_description) for output in contract.action.outputs
         ]
-        self.channels = [
-            *self._commands.channels,
-            *(
-                Channel(o.topic, _TYPES[o.kind], o.qos, o.controllers)
-                for o in contract.action.outputs
-            ),
-        ]
+        self.channels = command_channels(contract.action)
 
     def motion(
         self, passed: Passed, stamp_ns: int, streams: StreamWatch, steady_s: float
@@ -203,10 +185,13 @@ class _PoseWriter:
         if value is None or not np.isfinite(value).all():
             return None
         x, y, z, qx, qy, qz, qw = np.asarray(value, float)[self._index]
-        norm = float(np.linalg.norm([qx, qy, qz, qw]))
-        if norm < 0.5:
+        axis = np.array([qx, qy, qz])
+        sine = float(np.linalg.norm(axis))
+        if np.hypot(sine, qw) < 0.5:
             return None
-        return np.array([x, y, z]), _matrix(np.array([qw, qx, qy, qz]) / norm)
+        # Any scale of the quaternion is the same turn.
+        turn = axis * (2.0 * np.arctan2(sine, qw) / sine) if sine else axis
+        return np.array([x, y, z]), rotation_from_rotvec(turn)
 
     def _message(self, stamp_ns: int) -> PoseStamped:
         position, rotation = self._pose
@@ -268,15 +253,3 @@ def _gripper_goal_type() -> Any:
             "sudo apt install ros-$ROS_DISTRO-control-msgs"
         ) from None
     return GripperCommand.Goal
-
-
-def _matrix(quat: np.ndarray) -> np.ndarray:
-    """(3, 3) rotation of a unit quaternion w, x, y, z."""
-    w, x, y, z = quat
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )

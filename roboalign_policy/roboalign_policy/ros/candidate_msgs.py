@@ -12,6 +12,12 @@ from roboalign_policy.ros.stamps import ns_to_stamp, stamp_to_ns
 
 _NUMBERS = {kind: getattr(CandidateMsg, f"KIND_{kind.name}") for kind in CandidateKind}
 _KINDS = {number: kind for kind, number in _NUMBERS.items()}
+#: Fields of the message by those of a candidate, as they are and as stamps of ns.
+_SAME = {"sequence": "sequence_id"} | {k: k for k in ("source", "reason", "chunk_id")}
+_STAMPS = {
+    f"{stage}_ns": f"{stage}_stamp"
+    for stage in ("observation", "received", "requested", "answered")
+}
 
 
 def candidate_to_msg(candidate: Candidate, frame_id: str) -> CandidateMsg:
@@ -22,16 +28,10 @@ def candidate_to_msg(candidate: Candidate, frame_id: str) -> CandidateMsg:
     """
     msg = CandidateMsg(
         kind=_NUMBERS[candidate.kind],
-        sequence_id=candidate.sequence,
-        source=candidate.source,
-        reason=candidate.reason,
-        chunk_id=candidate.chunk_id,
         dimension_names=list(candidate.names),
         step_s=float(candidate.step_s),
-        observation_stamp=ns_to_stamp(candidate.observation_ns),
-        received_stamp=ns_to_stamp(candidate.received_ns),
-        requested_stamp=ns_to_stamp(candidate.requested_ns),
-        answered_stamp=ns_to_stamp(candidate.answered_ns),
+        **{theirs: getattr(candidate, ours) for ours, theirs in _SAME.items()},
+        **{theirs: ns_to_stamp(getattr(candidate, ours)) for ours, theirs in _STAMPS.items()},
     )
     msg.header.stamp = ns_to_stamp(candidate.stamp_ns)
     msg.header.frame_id = frame_id
@@ -65,16 +65,10 @@ def candidate_from_msg(msg: CandidateMsg) -> Candidate:
     data = np.array(msg.data, np.float64).reshape(msg.steps, len(names)) if msg.data else None
     return Candidate(
         kind=_KINDS[msg.kind],
-        sequence=msg.sequence_id,
-        source=msg.source,
         stamp_ns=stamp_to_ns(msg.header.stamp),
-        reason=msg.reason,
-        chunk_id=msg.chunk_id,
         names=names,
         step_s=msg.step_s,
         data=data,
-        observation_ns=stamp_to_ns(msg.observation_stamp),
-        received_ns=stamp_to_ns(msg.received_stamp),
-        requested_ns=stamp_to_ns(msg.requested_stamp),
-        answered_ns=stamp_to_ns(msg.answered_stamp),
+        **{ours: getattr(msg, theirs) for ours, theirs in _SAME.items()},
+        **{ours: stamp_to_ns(getattr(msg, theirs)) for ours, theirs in _STAMPS.items()},
     )

@@ -8,7 +8,6 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from roboalign_policy.core.latency import LatencyWindow
 from roboalign_policy.ros.stamps import ns_to_stamp
 
 
@@ -38,12 +37,3 @@ def diagnostics_to_msg(stamp_ns: int, *entries: DiagnosticStatus) -> DiagnosticA
     msg = DiagnosticArray(status=list(entries))
     msg.header.stamp = ns_to_stamp(stamp_ns)
     return msg
-
-
-def milliseconds(window: LatencyWindow) -> dict[str, str]:
-    """Percentiles of a window as text in ms; empty while there is nothing in it."""
-    if not len(window):
-        return {}
-    percents = (50, 95, 99)
-    values = zip(percents, window.percentiles(*percents), strict=True)
-    return {f"p{percent} ms": f"{value_s * 1e3:.1f}" for percent, value_s in values}

@@ -20,25 +20,28 @@ All share one queue: the others' messages must not push the arm's newest out of 
 
 def qos_from_contract(qos: Any) -> QoSProfile:
     """Profile of a contract's ``qos`` entry (attributes reliability, durability, depth)."""
+    reliable, latched = qos.reliability == "reliable", qos.durability == "transient_local"
+    return keep_last(qos.depth, reliable=reliable, latched=latched)
+
+
+def keep_last(depth: int, *, reliable: bool, latched: bool = False) -> QoSProfile:
+    """The newest ``depth`` samples kept; ``latched`` also serves subscribers that come later."""
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
-        depth=qos.depth,
-        reliability=ReliabilityPolicy[qos.reliability.upper()],
-        durability=DurabilityPolicy[qos.durability.upper()],
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
 
 
 def reliable_qos(depth: int, *, latched: bool = False) -> QoSProfile:
-    """Reliable, the newest ``depth`` samples kept.
+    """See `keep_last`."""
+    return keep_last(depth, reliable=True, latched=latched)
 
-    ``latched`` also serves subscribers that come later.
-    """
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST,
-        depth=depth,
-        reliability=ReliabilityPolicy.RELIABLE,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-    )
+
+def best_effort_qos(depth: int) -> QoSProfile:
+    """Keep last, volatile, best effort: hears every publisher."""
+    return keep_last(depth, reliable=False)
 
 
 def lossless_qos() -> QoSProfile:

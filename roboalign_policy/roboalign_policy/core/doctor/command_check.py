@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from roboalign_policy.core.contract.channels import CommandChannel
 from roboalign_policy.core.contract.faults import ERROR, WARNING
 from roboalign_policy.core.doctor.finding import OK, Finding
-from roboalign_policy.core.doctor.graph_snapshot import (
-    CommandChannel,
-    GraphSnapshot,
+from roboalign_policy.core.doctor.graph_snapshot import GraphSnapshot
+from roboalign_policy.core.doctor.topic_check import names, near_topics, suggestion
+from roboalign_policy.core.graph.endpoints import (
+    GATE,
+    POLICY,
+    UNNAMED,
+    Endpoint,
+    EndpointQos,
     qos_conflicts,
 )
-from roboalign_policy.core.doctor.topic_check import names, near_topics, suggestion
-from roboalign_policy.core.graph.endpoints import GATE, POLICY, UNNAMED, Endpoint, EndpointQos
 
 ESTOP_SERVICE = f"{GATE}/estop"
 

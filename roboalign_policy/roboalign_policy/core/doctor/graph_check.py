@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from roboalign_policy.core.contract.channels import command_channels
 from roboalign_policy.core.contract.contract import Contract
 from roboalign_policy.core.contract.faults import ERROR, WARNING
 from roboalign_policy.core.doctor.command_check import check_command, check_gate
 from roboalign_policy.core.doctor.finding import OK, Finding
-from roboalign_policy.core.doctor.graph_snapshot import GraphSnapshot, command_channels
+from roboalign_policy.core.doctor.graph_snapshot import GraphSnapshot
 from roboalign_policy.core.doctor.host_check import check_host
 from roboalign_policy.core.doctor.stream_audit import StreamAudit, audit_stream
 from roboalign_policy.core.doctor.stream_check import check_stream, is_simulated

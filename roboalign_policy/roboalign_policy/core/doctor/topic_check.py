@@ -11,8 +11,8 @@ from roboalign_policy.core.contract.contract import Contract
 from roboalign_policy.core.contract.faults import ERROR, WARNING
 from roboalign_policy.core.contract.parts import Qos
 from roboalign_policy.core.doctor.finding import OK, Finding
-from roboalign_policy.core.doctor.graph_snapshot import GraphSnapshot, qos_conflicts
-from roboalign_policy.core.graph.endpoints import Endpoint, EndpointQos
+from roboalign_policy.core.doctor.graph_snapshot import GraphSnapshot
+from roboalign_policy.core.graph.endpoints import Endpoint, EndpointQos, qos_conflicts
 
 #: Like names share at least so much. Source: difflib's ratio; found to tell camera/color/image_raw
 #: from camera/front/image_raw apart from joint_states.

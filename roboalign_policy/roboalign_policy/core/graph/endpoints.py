@@ -40,6 +40,29 @@ class EndpointQos:
         return cls(qos.reliability, qos.durability)
 
 
+def qos_conflicts(offered: EndpointQos, asked: EndpointQos) -> tuple[str, ...]:
+    """Return what keeps a publisher and a subscription apart; empty where they match.
+
+    Args:
+        offered: of the publisher.
+        asked: of the subscription.
+
+    Source: OMG DDS 1.4, 2.2.3: requested against offered.
+    """
+    conflicts = []
+    if (offered.reliability, asked.reliability) == ("best_effort", "reliable"):
+        conflicts.append("publisher best_effort, subscription reliable")
+    if (offered.durability, asked.durability) == ("volatile", "transient_local"):
+        conflicts.append("publisher volatile, subscription transient_local")
+    if offered.deadline_s > asked.deadline_s:
+        conflicts.append(
+            f"publisher deadline {offered.deadline_s:g} s, subscription {asked.deadline_s:g} s"
+        )
+    if (offered.liveliness, asked.liveliness) == ("automatic", "manual_by_topic"):
+        conflicts.append("publisher liveliness automatic, subscription manual_by_topic")
+    return tuple(conflicts)
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """One publisher or subscription of another node; `node` is its full name, or `UNNAMED`."""

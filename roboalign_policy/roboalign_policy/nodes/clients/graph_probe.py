@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -19,20 +18,21 @@ from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import GetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from roboalign_msgs.msg import GateStatus
 from rosgraph_msgs.msg import Clock
 
+from roboalign_policy.core.contract.channels import command_channels
 from roboalign_policy.core.contract.contract import Contract
 from roboalign_policy.core.doctor.command_check import ESTOP_SERVICE
 from roboalign_policy.core.doctor.graph_snapshot import (
     ClockRecord,
-    GateState,
     GraphSnapshot,
-    command_channels,
+    HeardGate,
 )
 from roboalign_policy.core.doctor.stream_audit import StreamRecord
 from roboalign_policy.core.graph.endpoints import GATE, POLICY, RECORDER, UNNAMED
-from roboalign_policy.nodes.clients.gate_status import watch_gate
-from roboalign_policy.nodes.clients.stream_listener import StreamListener, best_effort_qos
+from roboalign_policy.nodes.clients.gate_client import STATES
+from roboalign_policy.nodes.clients.stream_listener import StreamListener
 from roboalign_policy.nodes.graph_endpoints import (
     checked_namespace,
     full_node_name,
@@ -40,6 +40,7 @@ from roboalign_policy.nodes.graph_endpoints import (
     subscribers_of_graph,
 )
 from roboalign_policy.ros.definitions import DefinitionError, message_class
+from roboalign_policy.ros.qos import best_effort_qos
 
 DISCOVERY_S = 4.0
 """So long nodes may take to appear, where something of the contract is missing.
@@ -84,7 +85,7 @@ class GraphProbe:
         self._listeners: dict[str, StreamListener] = {}
         self._clock: list[tuple[int, int]] = []
         self._use_sim_time: dict[str, bool] = {}
-        self._gate: deque[GateState] = deque(maxlen=1)
+        self._gate: HeardGate | None = None
         self._clients: dict[str, Any] = {}
         self._ask_at_s = 0.0
         driven = command_channels(contract.action)
@@ -172,13 +173,19 @@ class GraphProbe:
         self._node.create_subscription(
             Clock, "/clock", self._on_clock, best_effort_qos(_CLOCK_DEPTH)
         )
-        watch_gate(self._node, self._gate.append)
+        self._node.create_subscription(
+            GateStatus, f"{GATE}/status", self._on_gate, best_effort_qos(1)
+        )
         for stream in self._contract.observations:
             if stream.type in self._classes:
                 offered = self._node.get_publishers_info_by_topic(stream.topic)
                 self._listeners[stream.key] = StreamListener(
                     self._node, stream, self._classes[stream.type], offered, self._clock
                 )
+
+    def _on_gate(self, msg: GateStatus) -> None:
+        state = STATES.get(msg.state, f"state {msg.state}")
+        self._gate = HeardGate(state, msg.detail, msg.estop_pressed, msg.dry_run)
 
     def _on_clock(self, msg: Clock) -> None:
         clock_ns = msg.clock.sec * 10**9 + msg.clock.nanosec
@@ -243,5 +250,5 @@ class GraphProbe:
             use_sim_time=dict(self._use_sim_time),
             clock=None if clock is None else ClockRecord(*clock),
             middleware=rclpy.get_rmw_implementation_identifier(),
-            gate=self._gate[-1] if self._gate else None,
+            gate=self._gate,
         )

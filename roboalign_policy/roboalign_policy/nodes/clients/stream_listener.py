@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 
 from roboalign_policy.core.contract.parts import Stream
 from roboalign_policy.core.doctor.stream_audit import StreamRecord
 from roboalign_policy.core.messages.selectors import names_of
 from roboalign_policy.ros.joint_layout import has_leading_names, leading_names
+from roboalign_policy.ros.qos import best_effort_qos
 from roboalign_policy.ros.stamps import has_leading_stamp, leading_stamp_ns
 
 #: Of images only some are decoded, so that listening does not load the machine that it measures.
@@ -104,13 +105,3 @@ class StreamListener:
 
     def _deserialised(self, data: bytes) -> Any:
         return deserialize_message(data, self._kind)
-
-
-def best_effort_qos(depth: int) -> QoSProfile:
-    """Keep last, volatile, best effort: hears every publisher."""
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST,
-        depth=depth,
-        reliability=ReliabilityPolicy.BEST_EFFORT,
-        durability=DurabilityPolicy.VOLATILE,
-    )

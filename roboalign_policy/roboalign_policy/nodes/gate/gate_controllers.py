@@ -9,12 +9,11 @@ import rclpy
 from rclpy.action import ActionClient
 from rclpy.node import Node
 
-from roboalign_policy.core.doctor.graph_snapshot import qos_conflicts
+from roboalign_policy.core.contract.channels import CommandChannel
 from roboalign_policy.core.gate.controller_watch import ControllerWatch, Listener
 from roboalign_policy.core.graph.endpoint_process import EndpointProcesses, running_tails
-from roboalign_policy.core.graph.endpoints import UNNAMED, Endpoint, EndpointQos
+from roboalign_policy.core.graph.endpoints import UNNAMED, Endpoint, EndpointQos, qos_conflicts
 from roboalign_policy.nodes.graph_endpoints import endpoint_of, full_node_name
-from roboalign_policy.ros.arm_messages import Channel
 from roboalign_policy.ros.arm_outputs import ArmOutputs
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.qos import qos_from_contract
@@ -74,7 +73,7 @@ class ControllerTopics:
 class _End:
     """One channel's publisher or action client, and the watch over who takes what it sends."""
 
-    def __init__(self, node: Node, channel: Channel, dry_run: bool) -> None:
+    def __init__(self, node: Node, channel: CommandChannel, dry_run: bool) -> None:
         name = channel.topic
         if dry_run:
             name = "dry_run/" + name.lstrip("/")

@@ -7,19 +7,14 @@ from typing import Any
 
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from roboalign_policy.core.last_word import LastWord
-from roboalign_policy.ros.qos import reliable_qos
+from roboalign_policy.ros.qos import best_effort_qos, reliable_qos
 
 _DEPTH = 10
 #: Hears every publisher, and loses what a reliable one would send again.
-_ANY = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=_DEPTH,
-    reliability=ReliabilityPolicy.BEST_EFFORT,
-    durability=DurabilityPolicy.VOLATILE,
-)
+_ANY = best_effort_qos(_DEPTH)
 
 
 class OperatorTopic:

@@ -10,7 +10,13 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 from rclpy.subscription import Subscription
 
 from roboalign_policy.core.keys import IMAGE_TYPES
@@ -20,13 +26,13 @@ from roboalign_policy.core.recording.sequence_count import SequenceCount
 from roboalign_policy.ros.definitions import message_class, message_definition, type_hash
 from roboalign_policy.ros.joint_layout import has_leading_names, leading_names
 from roboalign_policy.ros.qos import (
+    keep_last,
     lossless_qos,
     qos_from_contract,
     qos_to_dict,
     reliable_qos,
 )
 from roboalign_policy.ros.recording.bag_writer import BagTopic
-from roboalign_policy.ros.recording.publisher_qos import hears, recording_qos, same_terms
 from roboalign_policy.ros.stamps import has_leading_stamp, leading_stamp_ns
 
 OnMessage = Callable[[Arrival], None]
@@ -123,7 +129,11 @@ class RawStreams:
         for index in indices:
             found = [i.qos_profile for i in self._endpoints(index)]
             subscription, wanted = self._subscriptions[index], self._wanted(index, found)
-            if not same_terms(subscription.qos_profile, wanted):
+            present = subscription.qos_profile
+            if (present.reliability, present.durability) != (
+                wanted.reliability,
+                wanted.durability,
+            ):
                 self._node.destroy_subscription(subscription)
                 self._subscriptions[index] = self._subscribe(index, wanted)
 
@@ -177,9 +187,9 @@ class RawStreams:
             # Made anew, it would be to the gate as a controller that was: a stop of the arm.
             agreed = qos_from_contract(topic.qos)
             agreed.depth = depth
-            if all(hears(agreed, profile) for profile in offered):
+            if all(_hears(agreed, profile) for profile in offered):
                 return agreed
-        return recording_qos(offered, depth, latched=latched)
+        return _recording_qos(offered, depth, latched)
 
     def _subscribe(self, index: int, qos: QoSProfile) -> Subscription:
         self._numbers[index].restart()
@@ -230,3 +240,26 @@ class RawStreams:
 
     def _header_ns(self, index: int, data: bytes) -> int | None:
         return leading_stamp_ns(data) if self._stamped[index] else None
+
+
+def _recording_qos(offered: Sequence[QoSProfile], depth: int, latched: bool) -> QoSProfile:
+    """As reliable and as latched as every publisher offers, with room for a busy moment.
+
+    Args:
+        offered: profiles of the publishers; none: what hears every publisher that may come.
+        depth: messages that may wait.
+        latched: whether a topic nobody publishes on yet is expected to be latched.
+
+    Source: rosbag2's adaptation, rosbag2_transport/qos.hpp.
+    """
+    if not offered:
+        return keep_last(depth, reliable=latched, latched=latched)
+    reliable = all(p.reliability == ReliabilityPolicy.RELIABLE for p in offered)
+    held = all(p.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in offered)
+    return keep_last(depth, reliable=reliable, latched=held)
+
+
+def _hears(subscription: QoSProfile, publisher: QoSProfile) -> bool:
+    """Whether a subscription takes what a publisher offers."""
+    verdict, _ = qos_check_compatible(publisher, subscription)
+    return verdict != QoSCompatibility.ERROR
