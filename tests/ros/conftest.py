@@ -48,9 +48,19 @@ def signals_arrive():
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
+def _shared_memory_of_file() -> Iterator[None]:
+    """Leave none behind, whatever a test of the file did without `ros_domain`."""
+    yield from _tidied()
+
+
+@pytest.fixture
 def _shared_memory() -> Iterator[None]:
     """Leave none behind: what killed nodes of this test left, and nobody uses."""
+    yield from _tidied()
+
+
+def _tidied() -> Iterator[None]:
     before = shared_memory_files()
     yield
     made = shared_memory_files() - before
@@ -59,7 +69,7 @@ def _shared_memory() -> Iterator[None]:
 
 
 @pytest.fixture
-def ros_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def ros_domain(monkeypatch: pytest.MonkeyPatch, _shared_memory: None) -> Iterator[int]:
     """A ROS domain for this test alone, on this machine only; also set in the environment."""
     (domain,) = free_domains(DOMAINS, 1)  # not that of another run, nor of a robot
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))

@@ -26,16 +26,15 @@ def shared_memory_files(root: Path = Path("/")) -> set[Path]:
 def files_of(pid: int, root: Path = Path("/")) -> set[Path]:
     """Those that a process has open or mapped; none where it has ended."""
     used: set[str] = set()
-    process = root / f"proc/{pid}"
+    process, folder = root / f"proc/{pid}", root / "dev/shm"
     with contextlib.suppress(OSError):  # it has ended, or is another user's
         # First the open ones: what is just being mapped is still open, or mapped already.
         for file in process.joinpath("fd").iterdir():
             with contextlib.suppress(OSError):  # closed meanwhile
                 used.add(os.readlink(file))
-        for line in process.joinpath("maps").read_text(encoding="utf-8").splitlines():
-            used.add(line.rpartition(" ")[2])
-    folder = root / "dev/shm"
-    paths = {Path(path) for path in used}
+        lines = process.joinpath("maps").read_text(encoding="utf-8").splitlines()
+        used.update(line.rpartition(" ")[2] for line in lines)
+    paths = {Path(path) for path in used if path.startswith(f"{folder}/")}
     return {p for p in paths if p.parent == folder and any(p.match(x) for x in _PATTERNS)}
 
 
@@ -50,14 +49,19 @@ def abandoned(paths: Iterable[Path] | None = None, root: Path = Path("/")) -> se
         paths: files to look at; None: all.
         root: of the file system; another one in tests.
     """
+    there = shared_memory_files(root)
     groups: dict[str, set[Path]] = {}
-    for path in shared_memory_files(root):
-        groups.setdefault(_group(path), set()).add(path)
-    for process in root.glob("proc/[0-9]*") if groups else ():
+    wanted = there if paths is None else there.intersection(paths)
+    asked = {_group(path) for path in wanted}
+    for path in there:
+        if _group(path) in asked:
+            groups.setdefault(_group(path), set()).add(path)
+    for process in root.glob("proc/[0-9]*"):
+        if not groups:
+            break
         for path in files_of(int(process.name), root):
             groups.pop(_group(path), None)
-    left = {path for files in groups.values() if not _any_locked(files) for path in files}
-    return left if paths is None else left & set(paths)
+    return wanted & {path for g in groups.values() if not _any_locked(g) for path in g}
 
 
 def total_bytes(paths: Iterable[Path]) -> int:
