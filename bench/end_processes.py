@@ -142,12 +142,9 @@ class Watcher:
         from roboalign_policy.core.contract.contract import load_contract
         from roboalign_policy.nodes.clients.record_client import RecordClient, RecordJob
 
-        client = RecordClient(self._context, load_contract("sim_panda"), "")
-        try:
+        with RecordClient(load_contract("sim_panda")) as client:
             client.connect(timeout_s)
             client.record(RecordJob("object", "red_cube_on_plate", 0))
-        finally:
-            client.close()
 
     def _hear(self, msg: object) -> None:
         parts = (msg.twist.linear, msg.twist.angular)

@@ -2,7 +2,6 @@
 
 import time
 
-import rclpy
 from roboalign_msgs.srv import GetOutcome
 
 from roboalign_policy.core.contract.contract import load_contract
@@ -15,10 +14,7 @@ CALLS = 40
 def test_no_call_leaves_work_to_the_next_one(start_node, ros_domain, monkeypatch):
     """With `spin_until_future_complete` the n-th call made n tasks and 600 episodes 9 minutes."""
     start_node("sim_robot_node", mode="lockstep", demonstrator="expert")
-    context = rclpy.Context()
-    rclpy.init(context=context, domain_id=ros_domain)
-    try:
-        client = RecordClient(context, load_contract("sim_panda"))
+    with RecordClient(load_contract("sim_panda"), domain_id=ros_domain) as client:
         assert client._outcome.wait_for_service(30.0)
         time.sleep(3.0)  # an answer to a client that the server has not seen yet is lost
         made = []
@@ -29,9 +25,6 @@ def test_no_call_leaves_work_to_the_next_one(start_node, ros_domain, monkeypatch
         for _ in range(CALLS):
             assert client._call(client._outcome, GetOutcome.Request()).steps == 0
         assert len(made) <= 2 * CALLS
-        client.close()
-    finally:
-        rclpy.try_shutdown(context=context)
 
 
 def test_seeds_of_new_scenes_follow_those_that_are_there():

@@ -32,11 +32,10 @@ STEP_NS = 100_000_000
 
 
 @pytest.fixture
-def record_client(probe):
+def record_client(ros_domain):
     """A client of recorder and simulator."""
-    client = RecordClient(probe.node.context, CONTRACT)
-    yield client
-    client.close()
+    with RecordClient(CONTRACT, domain_id=ros_domain) as client:
+        yield client
 
 
 def test_lock_step_episodes_are_complete(start_node, recorder, record_client, tmp_path):

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from roboalign_msgs.msg import GateStatus
 from std_srvs.srv import SetBool, Trigger
 
+from roboalign_policy.nodes.clients.client_node import ClientNode
 from roboalign_policy.ros.qos import reliable_qos
 
 STATES = {
@@ -27,12 +24,8 @@ class GateMissingError(RuntimeError):
     """No gate answers."""
 
 
-class GateClient:
-    """A node of its own in a context of its own; use it as a context manager.
-
-    Attributes:
-        node: the node, for other topics.
-    """
+class GateClient(ClientNode):
+    """Calls the services of one gate, and asks again until it answers."""
 
     def __init__(self, namespace: str, timeout_s: float) -> None:
         """Join the graph.
@@ -41,27 +34,12 @@ class GateClient:
             namespace: of the gate; empty: none.
             timeout_s: s; how long to wait for the gate, and for each answer.
         """
-        self._context, self._timeout_s = rclpy.Context(), timeout_s
-        rclpy.init(context=self._context)
-        self.node = Node("gate_client", namespace=namespace, context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
+        super().__init__("gate_client", namespace)
+        self._timeout_s = timeout_s
         self._heard: list[GateStatus] = []
         self.node.create_subscription(
             GateStatus, "safety_gate_node/status", self._heard.append, reliable_qos(1)
         )
-
-    def __enter__(self) -> GateClient:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.node.destroy_node()  # else its participant stays for as long as anything refers to it
-        rclpy.try_shutdown(context=self._context)
 
     def status(self) -> GateStatus:
         """Return a status sent from now on.
@@ -70,7 +48,7 @@ class GateClient:
             GateMissingError: none came in time.
         """
         self._heard.clear()
-        self._until(lambda: self._heard, "no status from safety_gate_node")
+        self._answer(lambda: self._heard, "no status from safety_gate_node")
         return self._heard[-1]
 
     def enable(self, on: bool) -> tuple[bool, str]:
@@ -98,14 +76,12 @@ class GateClient:
         if done or (left_s := self.status().cool_down_s) <= 0:
             return done, said
         waiting(left_s)
-        end_s = time.monotonic() + left_s
-        while time.monotonic() < end_s:
-            self._executor.spin_once(timeout_sec=0.02)
+        self.spin(left_s)
         return self._call(Trigger, "reset", Trigger.Request())
 
     def _call(self, kind: Any, service: str, request: Any) -> tuple[bool, str]:
         client = self.node.create_client(kind, f"safety_gate_node/{service}")
-        self._until(client.service_is_ready, f"no service safety_gate_node/{service}")
+        self._answer(client.service_is_ready, f"no service safety_gate_node/{service}")
         futures: list[Any] = []
         next_s = 0.0
 
@@ -116,16 +92,13 @@ class GateClient:
                 next_s = time.monotonic() + REPEAT_S
             return next((f.result() for f in futures if f.done()), None)
 
-        answer = self._until(answered, f"no answer of safety_gate_node/{service}")
+        answer = self._answer(answered, f"no answer of safety_gate_node/{service}")
         return answer.success, answer.message
 
-    def _until(self, condition: Any, failure: str) -> Any:
-        end_s = time.monotonic() + self._timeout_s
-        while not (value := condition()):
-            if time.monotonic() > end_s:
-                raise GateMissingError(
-                    f"{failure} within {self._timeout_s:g} s: is it running, in this "
-                    "ROS_DOMAIN_ID and namespace?"
-                )
-            self._executor.spin_once(timeout_sec=0.02)
-        return value
+    def _answer(self, condition: Callable[[], Any], failure: str) -> Any:
+        if value := self.until(condition, self._timeout_s):
+            return value
+        raise GateMissingError(
+            f"{failure} within {self._timeout_s:g} s: is it running, in this ROS_DOMAIN_ID and "
+            "namespace?"
+        )

@@ -10,14 +10,11 @@ import functools
 import os
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import rclpy
 from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import GetParameters
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from roboalign_msgs.msg import GateStatus
 from rosgraph_msgs.msg import Clock
 
@@ -31,6 +28,7 @@ from roboalign_policy.core.doctor.graph_snapshot import (
 )
 from roboalign_policy.core.doctor.stream_audit import StreamRecord
 from roboalign_policy.core.graph.endpoints import GATE, POLICY, RECORDER, UNNAMED
+from roboalign_policy.nodes.clients.client_node import ClientNode
 from roboalign_policy.nodes.clients.gate_client import STATES
 from roboalign_policy.nodes.clients.stream_listener import StreamListener
 from roboalign_policy.nodes.graph_endpoints import (
@@ -54,8 +52,8 @@ _POLL_S, _ASK_EVERY_S, _CLOCK_DEPTH = 0.05, 1.0, 30
 Progress = Callable[[str], None]
 
 
-class GraphProbe:
-    """A node of its own in a context of its own; use it as a context manager."""
+class GraphProbe(ClientNode):
+    """Looks at the graph around it."""
 
     def __init__(self, contract: Contract, namespace: str) -> None:
         """Join the graph.
@@ -68,18 +66,14 @@ class GraphProbe:
             ValueError: it is none.
         """
         checked_namespace(namespace)
-        self._contract, self._context = contract, rclpy.Context()
-        rclpy.init(context=self._context)
-        self._node = Node(
+        super().__init__(
             f"roboalign_doctor_{os.getpid()}",
-            namespace=namespace,
-            context=self._context,
+            namespace,
             use_global_arguments=False,
             enable_rosout=False,
             start_parameter_services=False,
         )
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
+        self._contract = contract
         self._classes: dict[str, Any] = {}
         self._uninstalled: dict[str, str] = {}
         self._listeners: dict[str, StreamListener] = {}
@@ -96,19 +90,6 @@ class GraphProbe:
             except DefinitionError as error:
                 self._uninstalled[kind] = str(error)
 
-    def __enter__(self) -> GraphProbe:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._executor.shutdown()
-        self._node.destroy_node()
-        rclpy.try_shutdown(context=self._context)
-
     def take(self, seconds: float, progress: Progress) -> GraphSnapshot:
         """Discover, listen, and return what there is.
 
@@ -118,9 +99,9 @@ class GraphProbe:
         """
         known_s = time.monotonic() + DISCOVERY_S
         self._await(self._undiscovered, known_s, progress)
-        self._spin(SETTLE_S, lambda _: progress("discovering"))
+        self._listen(SETTLE_S, lambda _: progress("discovering"))
         self._subscribe()
-        self._spin(SETTLE_S, lambda _: progress("discovering"))
+        self._listen(SETTLE_S, lambda _: progress("discovering"))
         # A publisher that we know may not know us yet.
         self._await(self._silent, time.monotonic() + DISCOVERY_S, progress)
         start_ns = time.time_ns()
@@ -132,7 +113,7 @@ class GraphProbe:
             self._ask_use_sim_time()
             progress(self._heard(left_s))
 
-        self._spin(seconds, listening)
+        self._listen(seconds, listening)
         end_ns = time.time_ns()
         records = {key: listener.close(end_ns) for key, listener in self._listeners.items()}
         self._await(self._rest_undiscovered, known_s, progress)
@@ -142,10 +123,10 @@ class GraphProbe:
     def _await(self, lacking: Callable[[], str], until_s: float, progress: Progress) -> None:
         """Spin until nothing is lacking, or until then (s, steady clock)."""
         while time.monotonic() < until_s and (what := lacking()):
-            self._spin(_POLL_S, lambda _, what=what: progress(f"discovering: {what}"))
+            self._listen(_POLL_S, lambda _, what=what: progress(f"discovering: {what}"))
 
     def _undiscovered(self) -> str:
-        node, contract = self._node, self._contract
+        node, contract = self.node, self._contract
         missing = [s.topic for s in contract.observations if not node.count_publishers(s.topic)]
         for channel in command_channels(contract.action):
             if not channel.is_action and not node.count_subscribers(channel.topic):
@@ -155,8 +136,8 @@ class GraphProbe:
     def _rest_undiscovered(self) -> str:
         """What stops no robot: worth waiting for only as long as everything else."""
         extras = [e.topic for e in self._contract.extra_topics]
-        missing = [topic for topic in extras if not self._node.count_publishers(topic)]
-        missing += [] if self._node.count_services(ESTOP_SERVICE) else [GATE]
+        missing = [topic for topic in extras if not self.node.count_publishers(topic)]
+        missing += [] if self.node.count_services(ESTOP_SERVICE) else [GATE]
         return f"{', '.join(missing)} not there yet" if missing else ""
 
     def _silent(self) -> str:
@@ -165,22 +146,22 @@ class GraphProbe:
 
     def _unnamed(self) -> str:
         """Names of nodes come by a topic of their own, sometimes seconds after their endpoints."""
-        parts = publishers_of_graph(self._node), subscribers_of_graph(self._node)
+        parts = publishers_of_graph(self.node), subscribers_of_graph(self.node)
         ends = [end for part in parts for found in part.values() for end in found]
         return "names of nodes" if any(end.node == UNNAMED for end in ends) else ""
 
     def _subscribe(self) -> None:
-        self._node.create_subscription(
+        self.node.create_subscription(
             Clock, "/clock", self._on_clock, best_effort_qos(_CLOCK_DEPTH)
         )
-        self._node.create_subscription(
+        self.node.create_subscription(
             GateStatus, f"{GATE}/status", self._on_gate, best_effort_qos(1)
         )
         for stream in self._contract.observations:
             if stream.type in self._classes:
-                offered = self._node.get_publishers_info_by_topic(stream.topic)
+                offered = self.node.get_publishers_info_by_topic(stream.topic)
                 self._listeners[stream.key] = StreamListener(
-                    self._node, stream, self._classes[stream.type], offered, self._clock
+                    self.node, stream, self._classes[stream.type], offered, self._clock
                 )
 
     def _on_gate(self, msg: GateStatus) -> None:
@@ -196,16 +177,16 @@ class GraphProbe:
         if time.monotonic() < self._ask_at_s:
             return
         self._ask_at_s = time.monotonic() + _ASK_EVERY_S
-        space = self._node.get_namespace().rstrip("/")
+        space = self.node.get_namespace().rstrip("/")
         nodes = {f"{space}/{name}" for name in (GATE, POLICY, RECORDER)}
         for stream in self._contract.observations:
-            found = self._node.get_publishers_info_by_topic(stream.topic)
+            found = self.node.get_publishers_info_by_topic(stream.topic)
             nodes |= {full_node_name(info.node_namespace, info.node_name) for info in found}
-        services = {name for name, _ in self._node.get_service_names_and_types()}
+        services = {name for name, _ in self.node.get_service_names_and_types()}
         for node in sorted(nodes - set(self._use_sim_time)):
             if (service := f"{node}/get_parameters") in services:
                 if service not in self._clients:
-                    self._clients[service] = self._node.create_client(GetParameters, service)
+                    self._clients[service] = self.node.create_client(GetParameters, service)
                 future = self._clients[service].call_async(
                     GetParameters.Request(names=["use_sim_time"])
                 )
@@ -220,19 +201,17 @@ class GraphProbe:
         counts = ", ".join(f"{k} {len(v.record.receive_ns)}" for k, v in self._listeners.items())
         return f"listening, {left_s:.0f} s left: {counts or 'nothing to listen to'}"
 
-    def _spin(self, seconds: float, progress: Callable[[float], None]) -> None:
+    def _listen(self, seconds: float, progress: Callable[[float], None]) -> None:
         end_s = time.monotonic() + seconds
         while (left_s := end_s - time.monotonic()) > 0:
             progress(left_s)
             # Many callbacks between two reports: streams may come a thousand times a second.
-            until_s = time.monotonic() + min(_POLL_S, left_s)
-            while (wait_s := until_s - time.monotonic()) > 0:
-                self._executor.spin_once(timeout_sec=wait_s)
+            self.spin(min(_POLL_S, left_s))
 
     def _snapshot(
         self, start_ns: int, end_ns: int, records: dict[str, StreamRecord]
     ) -> GraphSnapshot:
-        node = self._node
+        node = self.node
         nodes = {
             full_node_name(space, name) for name, space in node.get_node_names_and_namespaces()
         }

@@ -12,24 +12,19 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import rclpy
 from mcap.reader import make_reader
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from roboalign_msgs.msg import RecordingHealth
-from roboalign_msgs.srv import GetOutcome, ResetSim, StartEpisode, StopEpisode
+from roboalign_msgs.srv import GetOutcome, StartEpisode, StopEpisode
 from std_srvs.srv import Trigger
 
 from roboalign_policy.core.contract.contract import Contract, find_contract, load_contract
+from roboalign_policy.nodes.clients.sim_client import SimClient
 from roboalign_policy.ros.qos import reliable_qos
 
 POLL_S = 0.01
-DISCOVERY_S = 3.0  # discovery is one-way: an answer to a client not yet seen by its server is lost
 OPERATOR = "expert"
 
 
@@ -69,32 +64,33 @@ class RecordResult:
     wall_s: float
 
 
-class RecordClient:
+class RecordClient(SimClient):
     """Drives one pair of simulator and recorder."""
 
+    error = RecordError
+
     def __init__(
-        self, context: Any, contract: Contract, namespace: str = "", stall_s: float = 60.0
+        self,
+        contract: Contract,
+        namespace: str = "",
+        domain_id: int | None = None,
+        stall_s: float = 60.0,
     ):
         """Make the clients.
 
         Args:
-            context: initialised rclpy context.
             contract: the robot's.
             namespace: of both nodes.
+            domain_id: ROS domain; None: that of the environment.
             stall_s: s; no answer or no progress for so long is an error.
         """
-        self._stall_s = stall_s
-        self._node = node = Node(
-            "record_client", namespace=namespace, context=context, enable_rosout=False
-        )
-        self._executor = SingleThreadedExecutor(context=context)
-        self._executor.add_node(node)
-        self._reset = node.create_client(ResetSim, "sim_robot_node/reset")
-        self._outcome = node.create_client(GetOutcome, "sim_robot_node/get_outcome")
+        super().__init__("record_client", namespace, domain_id, stall_s, enable_rosout=False)
+        node = self.node
         self._demonstrate = node.create_client(Trigger, "sim_robot_node/demonstrate")
         self._start = node.create_client(StartEpisode, "recorder_node/start_episode")
         self._stop = node.create_client(StopEpisode, "recorder_node/stop_episode")
         self._report = node.create_client(Trigger, "recorder_node/report")
+        self._await(self._demonstrate, self._start, self._stop, self._report)
         self._health = RecordingHealth()
         node.create_subscription(
             RecordingHealth, "recorder_node/health", self._on_health, reliable_qos(1, latched=True)
@@ -106,31 +102,6 @@ class RecordClient:
             node.resolve_topic_name(command.topic) for command in contract.action.commands
         ]
 
-    def close(self) -> None:
-        """Leave the graph: a participant stays for as long as anything refers to its node."""
-        self._node.destroy_node()
-
-    def connect(self, timeout_s: float) -> None:
-        """Wait for both nodes.
-
-        Raises:
-            RecordError: one of them did not appear.
-        """
-        until_s = time.monotonic() + timeout_s
-        for client in (
-            self._reset,
-            self._outcome,
-            self._demonstrate,
-            self._start,
-            self._stop,
-            self._report,
-        ):
-            if not client.wait_for_service(max(0.1, until_s - time.monotonic())):
-                raise RecordError(
-                    f"{client.srv_name}: not there after {timeout_s:g} s; is the node running?"
-                )
-        time.sleep(DISCOVERY_S)
-
     def record(self, job: RecordJob) -> RecordResult:
         """Record one demonstration.
 
@@ -138,12 +109,7 @@ class RecordClient:
             RecordError: something is missing, refused or incomplete.
         """
         began_s = time.monotonic()
-        request = ResetSim.Request(
-            suite=job.suite, task=job.task, seed=job.seed, action_noise=job.action_noise
-        )
-        reset = self._call(self._reset, request)
-        if not reset.ok:
-            raise RecordError(f"{job}: the simulator refused: {reset.message}")
+        reset = self._set_up(job)
         started = self._call(
             self._start,
             StartEpisode.Request(
@@ -208,19 +174,6 @@ class RecordClient:
                 raise RecordError(f"{job}: the recorder has {counts}, expected {dict(expected)}")
             self._executor.spin_once(timeout_sec=POLL_S)
 
-    def _call(self, client: Any, request: Any) -> Any:
-        """Response of a service.
-
-        Not by `spin_until_future_complete`: in Jazzy each turn of it leaves the executor a task
-        that the next call has to work off first, so that every call is slower than the last.
-        """
-        future, until_s = client.call_async(request), time.monotonic() + self._stall_s
-        while not future.done():
-            if (left_s := until_s - time.monotonic()) <= 0:
-                raise RecordError(f"{client.srv_name}: no answer for {self._stall_s:g} s")
-            self._executor.spin_once(timeout_sec=left_s)
-        return future.result()
-
     def _on_health(self, msg: RecordingHealth) -> None:
         self._health = msg
 
@@ -267,12 +220,8 @@ def record_episodes(
     Raises:
         RecordError: see :meth:`RecordClient.record`.
     """
-    context = rclpy.Context()  # of its own, so that the caller's rclpy is left alone
-    rclpy.init(context=context, domain_id=domain_id)
-    with ExitStack() as stack:
-        stack.callback(rclpy.try_shutdown, context=context)
-        client = RecordClient(context, load_contract(find_contract(contract)), namespace)
-        stack.callback(client.close)
+    robot = load_contract(find_contract(contract))
+    with RecordClient(robot, namespace, domain_id) as client:
         client.connect(connect_s)
         for job in jobs:
             yield client.record(job)

@@ -10,18 +10,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import rclpy
 from rclpy.action import ActionClient
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from roboalign_msgs.action import RunPolicy
 from roboalign_msgs.msg import ActionChunk
-from roboalign_msgs.srv import GetOutcome, ResetSim
+from roboalign_msgs.srv import GetOutcome
 from std_msgs.msg import String
 
 from roboalign_policy.core.contract.contract import Contract, load_contract
@@ -29,13 +25,13 @@ from roboalign_policy.core.messages.images import image_from_msg
 from roboalign_policy.core.messages.selectors import stamp_ns_from_msg
 from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_policy.core.rollout import MOVED_M, RolloutJob, RolloutResult
+from roboalign_policy.nodes.clients.sim_client import SimClient
 from roboalign_policy.ros.chunk_msgs import status_from_msg
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.qos import lossless_qos, reliable_qos
 from roboalign_policy.ros.stamps import stamp_to_ns
 from roboalign_policy.sim import SUITES
 
-DISCOVERY_S = 3.0  # discovery is one-way: an answer to a client not yet seen by its server is lost
 #: Ends of a run that say something about the policy; every other one: the set-up is broken.
 _POLICY_ENDS = (
     RunPolicy.Result.REASON_MAX_CHUNKS,
@@ -75,41 +71,35 @@ def run_rollouts(
     Raises:
         RolloutError: the nodes are missing, refuse the work or stop answering.
     """
-    context = rclpy.Context()  # of its own, so that the caller's rclpy is left alone
-    rclpy.init(context=context, domain_id=domain_id)
-    with ExitStack() as stack:
-        stack.callback(rclpy.try_shutdown, context=context)
-        client = RolloutClient(
-            context, namespace, load_contract(contract), keep_every, chunk_steps, stall_s
-        )
-        stack.callback(client.close)
+    robot = load_contract(contract)
+    with RolloutClient(namespace, domain_id, stall_s, robot, keep_every, chunk_steps) as client:
         client.connect(connect_s)
         for job in jobs:
             yield client.run(job)
 
 
-class RolloutClient:
-    """One client node and its executor."""
+class RolloutClient(SimClient):
+    """Takes a policy through episodes."""
+
+    error = RolloutError
 
     def __init__(
         self,
-        context: Any,
         namespace: str,
+        domain_id: int | None,
+        stall_s: float,
         contract: Contract,
         keep_every: int,
         chunk_steps: int,
-        stall_s: float,
     ) -> None:
         """Make clients and subscriptions; arguments as for `run_rollouts`."""
-        self._contract, self._keep_every, self._stall_s = contract, keep_every, stall_s
+        super().__init__("rollout_client", namespace, domain_id, stall_s)
+        self._contract, self._keep_every = contract, keep_every
         self._chunk_steps = chunk_steps or contract.action.horizon
-        self._node = node = Node("rollout_client", namespace=namespace, context=context)
-        self._executor = SingleThreadedExecutor(context=context)
-        self._executor.add_node(node)
-        self._reset = node.create_client(ResetSim, "sim_robot_node/reset")
-        self._outcome = node.create_client(GetOutcome, "sim_robot_node/get_outcome")
+        node = self.node
         self._policy = ActionClient(node, RunPolicy, "policy_node/run_policy")
-        self._begun_ns, self._progress_s = 0, 0.0
+        self._servers["policy_node/run_policy"] = self._policy.wait_for_server
+        self._begun_ns = 0
         self._scene: dict[str, Any] = {}  # the newest of the episode
         self._places: dict[str, Any] = {}  # objects of its first one
         self._chunks: list[ActionChunk] = []
@@ -125,25 +115,6 @@ class RolloutClient:
                 lossless_qos(),
             )
 
-    def connect(self, timeout_s: float) -> None:
-        """Wait for simulator and policy node.
-
-        Raises:
-            RolloutError: one of them did not appear.
-        """
-        until_s = time.monotonic() + timeout_s
-        servers = {
-            self._reset.srv_name: self._reset.wait_for_service,
-            self._outcome.srv_name: self._outcome.wait_for_service,
-            "policy_node/run_policy": self._policy.wait_for_server,
-        }
-        for name, wait in servers.items():
-            if not wait(max(0.1, until_s - time.monotonic())):
-                raise RolloutError(
-                    f"{name}: not there after {timeout_s:g} s; is the node running?"
-                )
-        time.sleep(DISCOVERY_S)
-
     def run(self, job: RolloutJob) -> RolloutResult:
         """Run one episode.
 
@@ -151,14 +122,7 @@ class RolloutClient:
             RolloutError: see `run_rollouts`.
         """
         started_s = time.monotonic()
-        reset = self._call(
-            self._reset,
-            ResetSim.Request(
-                suite=job.suite, task=job.task, seed=job.seed, action_noise=job.action_noise
-            ),
-        )
-        if not reset.ok:
-            raise RolloutError(f"{job}: the simulator refused: {reset.message}")
+        reset = self._set_up(job)
         self._begun_ns = stamp_to_ns(reset.stamp)
         self._scene, self._places = {}, {}
         self._frames = {k: v for k, v in self._frames.items() if k >= self._begun_ns}
@@ -167,7 +131,9 @@ class RolloutClient:
         outcome = self._call(self._outcome, GetOutcome.Request())
         if self._keep_every and outcome.steps % self._keep_every == 0:
             late_ns = self._begun_ns + round((outcome.steps - 0.5) * self._contract.period_ns)
-            self._until(lambda: max(self._frames, default=0) > late_ns, f"last image of {job}")
+            self._while_moving(
+                lambda: max(self._frames, default=0) > late_ns, f"last image of {job}"
+            )
         statuses = [status_from_msg(chunk) for chunk in self._chunks]
         refused = [str(status) for status in statuses if status is not ChunkStatus.OK]
         seconds = [chunk.inference_s for chunk in self._chunks]
@@ -191,10 +157,6 @@ class RolloutClient:
             goals=self._scene.get("goals", {}),
             moved=self._moved(),
         )
-
-    def close(self) -> None:
-        """Leave the graph: a participant stays for as long as anything refers to its node."""
-        self._node.destroy_node()
 
     def _kept_frames(self) -> tuple[tuple[int, np.ndarray], ...]:
         """Every k-th image of the episode with its step."""
@@ -224,7 +186,7 @@ class RolloutClient:
         limit = tasks[job.task or next(iter(tasks))].max_steps
         chunks = math.ceil(limit / self._chunk_steps)
         goal = RunPolicy.Goal(instruction=instruction, max_chunks=chunks)
-        handle = self._wait(self._policy.send_goal_async(goal), "policy_node to take the goal")
+        handle = self._result(self._policy.send_goal_async(goal), "policy_node to take the goal")
         if not handle.accepted:
             raise RolloutError(f"{job}: policy_node rejected the goal")
         ended = handle.get_result_async()
@@ -233,10 +195,10 @@ class RolloutClient:
             done = self._scene.get("success", False) or self._scene.get("step", 0) >= limit
             return ended.done() or done
 
-        self._until(over, f"progress of {job}")
+        self._while_moving(over, f"progress of {job}")
         if not ended.done():
-            self._wait(handle.cancel_goal_async(), "policy_node to cancel")
-        result = self._wait(ended, "policy_node to end").result
+            self._result(handle.cancel_goal_async(), "policy_node to cancel")
+        result = self._result(ended, "policy_node to end").result
         if result.reason not in _POLICY_ENDS:
             raise RolloutError(f"{job}: policy_node ended the run: {result.message}")
         if result.reason == RunPolicy.Result.REASON_MAX_CHUNKS and result.steps < limit:
@@ -246,21 +208,6 @@ class RolloutClient:
                 f"simulator or policy answers in this ROS domain ({result.message})"
             )
         return limit, result.reason, result.message
-
-    def _call(self, client: Any, request: Any) -> Any:
-        return self._wait(client.call_async(request), client.srv_name)
-
-    def _wait(self, future: Any, what: str) -> Any:
-        self._progress_s = time.monotonic()
-        self._until(future.done, what)
-        return future.result()
-
-    def _until(self, condition: Callable[[], bool], what: str) -> None:
-        self._progress_s = time.monotonic()
-        while not condition():
-            self._executor.spin_once(timeout_sec=1.0)
-            if time.monotonic() - self._progress_s > self._stall_s:
-                raise RolloutError(f"waited {self._stall_s:g} s for {what}")
 
     def _on_scene(self, msg: String) -> None:
         scene = json.loads(msg.data)

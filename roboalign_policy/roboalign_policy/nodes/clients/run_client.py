@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from types import TracebackType
-from typing import Any
 
-import rclpy
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from roboalign_msgs.action import RunPolicy
 from roboalign_msgs.msg import ActionChunk, GateStatus, PolicyStatus
 
@@ -25,6 +20,7 @@ from roboalign_policy.core.run_events import (
     Event,
     RunEnd,
 )
+from roboalign_policy.nodes.clients.client_node import ClientNode
 from roboalign_policy.nodes.clients.run_words import (
     REASONS,
     RunError,
@@ -45,8 +41,8 @@ LAST_S = 0.2
 _OVER = (GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_CANCELED, GoalStatus.STATUS_ABORTED)
 
 
-class RunClient:
-    """A node of its own in a context of its own; use it as a context manager.
+class RunClient(ClientNode):
+    """Speaks to one policy_node.
 
     Attributes:
         began: whether a task was sent.
@@ -60,13 +56,9 @@ class RunClient:
             namespace: of policy_node; empty: none.
             connect_s: s; how long to wait for it.
         """
-        self.began = False
-        self._context, self._connect_s = rclpy.Context(), connect_s
-        rclpy.init(context=self._context)
-        self._node = node = Node("run_client", namespace=namespace, context=self._context)
-        self._namespace = node.get_namespace()
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(node)
+        super().__init__("run_client", namespace)
+        self.began, self._connect_s = False, connect_s
+        self._namespace, node = self.node.get_namespace(), self.node
         self._policy = ActionClient(node, RunPolicy, f"{SERVER}/run_policy")
         self._chunks: list[ActionChunk] = []
         self._feedback: list[RunPolicy.Feedback] = []
@@ -76,7 +68,7 @@ class RunClient:
             ActionChunk, "action_chunk", self._chunks.append, reliable_qos(100)
         )
         node.create_subscription(GateStatus, f"{GATE}/status", self._on_gate, reliable_qos(10))
-        self.scene = SceneClient(node, self._until)
+        self.scene = SceneClient(node, self.until)
         # The last one: readers are announced in order, so who sends us its status has seen the
         # action client's and the others too, and no answer to them is lost. Writers are announced
         # apart: `check` also waits for what takes the requests.
@@ -84,18 +76,10 @@ class RunClient:
             PolicyStatus, f"{SERVER}/status", self._on_status, reliable_qos(10)
         )
 
-    def __enter__(self) -> RunClient:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Leave the graph."""
         self._policy.destroy()
-        self._node.destroy_node()  # else its participant stays while anything refers to it
-        rclpy.try_shutdown(context=self._context)
+        super().close()
 
     def check(self, stop: Callable[[], bool] = lambda: False) -> str:
         """Wait for policy_node, and see that it and the gate would take a task.
@@ -109,7 +93,7 @@ class RunClient:
         Raises:
             RunError: it is not there or not active, or the gate is closed.
         """
-        found = self._until(
+        found = self.until(
             lambda: self._status is not None and self._policy.server_is_ready(),
             self._connect_s,
             stop,
@@ -117,14 +101,14 @@ class RunClient:
         if not found:
             if self._status is not None:
                 raise RunError(f"{SERVER} is there, but its action run_policy is not")
-            seen = self._node.get_node_names_and_namespaces()
+            seen = self.node.get_node_names_and_namespaces()
             there = [space for node, space in seen if node == SERVER]
             raise RunError(missing_text(self._namespace, there, self._connect_s))
-        status, name = self._status, self._node.resolve_topic_name(SERVER)
+        status, name = self._status, self.node.resolve_topic_name(SERVER)
         if fault := inactive_text(status, name):
             raise RunError(fault)
-        if self._node.count_publishers(f"{GATE}/status"):
-            self._until(lambda: self._gate, GATE_S, stop)
+        if self.node.count_publishers(f"{GATE}/status"):
+            self.until(lambda: self._gate, GATE_S, stop)
         if self._gate is not None and (fault := closed_text(self._gate, self._namespace)):
             raise RunError(fault)
         self.scene.look(stop)
@@ -152,7 +136,7 @@ class RunClient:
             instruction=instruction, timeout_s=timeout_s, sent=ns_to_stamp(time.time_ns())
         )
         sent = self._policy.send_goal_async(goal, lambda msg: self._feedback.append(msg.feedback))
-        if not self._until(sent.done, ANSWER_S, lambda: stop() > 1):
+        if not self.until(sent.done, ANSWER_S, lambda: stop() > 1):
             raise RunError(
                 "policy_node has not answered; what was sent counts for 5 s, then no longer"
             )
@@ -194,8 +178,8 @@ class RunClient:
         finally:
             if not ended.done() and not cancelled_s:
                 cancelling = handle.cancel_goal_async()
-                self._until(cancelling.done, 2.0)
-        self._until(lambda: False, LAST_S)  # thoughts and refusals that came beside the result
+                self.until(cancelling.done, 2.0)
+        self.spin(LAST_S)  # thoughts and refusals that came beside the result
         yield from self._news(instruction, began_s)
         result = ended.result().result
         if result.reason == RunPolicy.Result.REASON_UNSET:
@@ -241,18 +225,6 @@ class RunClient:
             return f"{result.message}; there is no safety_gate_node: start it beside policy_node"
         hint = closed_text(self._gate, self._namespace)
         return f"{result.message}; {hint}" if hint else result.message
-
-    def _until(
-        self,
-        condition: Callable[[], Any],
-        timeout_s: float,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> Any:
-        """Spin until a condition holds and return it; something false when it never did."""
-        end_s = time.monotonic() + timeout_s
-        while not (value := condition()) and time.monotonic() < end_s and not stop():
-            self._executor.spin_once(timeout_sec=0.05)
-        return value
 
     def _on_status(self, msg: PolicyStatus) -> None:
         self._status, self._heard_s = msg, time.monotonic()
