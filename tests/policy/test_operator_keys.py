@@ -7,7 +7,7 @@ import pytest
 from roboalign_policy.core.recording.operator_keys import (
     KEYS,
     Ask,
-    Step,
+    Deed,
     buttons_from_text,
     keys_from_text,
     pressed,
@@ -16,14 +16,14 @@ from roboalign_policy.core.recording.operator_keys import (
 
 
 def test_go_begins_and_ends():
-    assert step_for(Ask.GO, recording=False, paused=False) is Step.BEGIN
-    assert step_for(Ask.GO, recording=True, paused=False) is Step.SUCCESS
-    assert step_for(Ask.GO, recording=True, paused=True) is Step.SUCCESS
+    assert step_for(Ask.GO, recording=False, paused=False) is Deed.BEGIN
+    assert step_for(Ask.GO, recording=True, paused=False) is Deed.SUCCESS
+    assert step_for(Ask.GO, recording=True, paused=True) is Deed.SUCCESS
 
 
 def test_pause_goes_both_ways_and_means_nothing_between_episodes():
-    assert step_for(Ask.PAUSE, True, False) is Step.PAUSE
-    assert step_for(Ask.PAUSE, True, True) is Step.RESUME
+    assert step_for(Ask.PAUSE, True, False) is Deed.PAUSE
+    assert step_for(Ask.PAUSE, True, True) is Deed.RESUME
     assert step_for(Ask.PAUSE, False, False) is None
 
 
@@ -34,8 +34,8 @@ def test_slips_while_recording_do_nothing(ask):
 
 
 def test_failure_between_episodes_judges_the_last_one():
-    assert step_for(Ask.FAILURE, False, False) is Step.MARK_FAILURE
-    assert step_for(Ask.DISCARD, False, False) is Step.MARK_DISCARDED
+    assert step_for(Ask.FAILURE, False, False) is Deed.MARK_FAILURE
+    assert step_for(Ask.DISCARD, False, False) is Deed.MARK_DISCARDED
 
 
 def test_every_wish_has_a_key_and_a_change_moves_only_its_own():

@@ -17,7 +17,7 @@ from typing import Any
 from roboalign_policy.core.recording.episodes import BAG_VERDICT
 from roboalign_policy.core.recording.operator_keys import (
     Ask,
-    Step,
+    Deed,
     buttons_from_text,
     keys_from_text,
 )
@@ -260,7 +260,7 @@ def _take(pressed: str, panel: Any, keys: dict[str, Ask]) -> int | None:
             if not panel.recording and not panel.busy:
                 return 0
             panel.said.append("an episode is being recorded: end it first")
-        elif key in keys and panel.ask(keys[key]) is Step.QUIT:
+        elif key in keys and panel.ask(keys[key]) is Deed.QUIT:
             return 0
     return None
 

@@ -34,7 +34,7 @@ KEYS: dict[str, Ask] = {
 _NAMED = {"space": " ", "enter": "\n", "tab": "\t", "esc": "\x1b"}
 
 
-class Step(Enum):
+class Deed(Enum):
     """What the panel does for an operator."""
 
     BEGIN = "begin"
@@ -53,30 +53,30 @@ class Step(Enum):
 
 
 _RECORDING = {
-    Ask.GO: Step.SUCCESS,
-    Ask.FAILURE: Step.FAILURE,
-    Ask.DISCARD: Step.DISCARD,
-    Ask.REDO: Step.REDO,
+    Ask.GO: Deed.SUCCESS,
+    Ask.FAILURE: Deed.FAILURE,
+    Ask.DISCARD: Deed.DISCARD,
+    Ask.REDO: Deed.REDO,
 }
 _BETWEEN = {
-    Ask.GO: Step.BEGIN,
-    Ask.FAILURE: Step.MARK_FAILURE,
-    Ask.DISCARD: Step.MARK_DISCARDED,
-    Ask.KEEP: Step.KEEP,
-    Ask.NEXT: Step.NEXT,
-    Ask.BACK: Step.BACK,
-    Ask.QUIT: Step.QUIT,
+    Ask.GO: Deed.BEGIN,
+    Ask.FAILURE: Deed.MARK_FAILURE,
+    Ask.DISCARD: Deed.MARK_DISCARDED,
+    Ask.KEEP: Deed.KEEP,
+    Ask.NEXT: Deed.NEXT,
+    Ask.BACK: Deed.BACK,
+    Ask.QUIT: Deed.QUIT,
 }
 
 
-def step_for(ask: Ask, recording: bool, paused: bool) -> Step | None:
+def step_for(ask: Ask, recording: bool, paused: bool) -> Deed | None:
     """What an operator's wish means now; None: nothing.
 
     While an episode is recorded the task does not change and the panel does not quit: both would
     be a slip of the finger.
     """
     if recording and ask is Ask.PAUSE:
-        return Step.RESUME if paused else Step.PAUSE
+        return Deed.RESUME if paused else Deed.PAUSE
     return (_RECORDING if recording else _BETWEEN).get(ask)
 
 

@@ -10,49 +10,37 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import rclpy
-from rclpy.duration import Duration
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.publisher import Publisher
-from roboalign_msgs.msg import PolicyStatus, RecordingHealth
-from roboalign_msgs.srv import KeepLast, MarkEpisode, StartEpisode, StopEpisode
-from sensor_msgs.msg import Joy
-from std_msgs.msg import String
-from std_srvs.srv import SetBool, Trigger
-
-from roboalign_policy.core.recording.operator_keys import Ask, Step, pressed, step_for
+from roboalign_policy.core.recording.operator_keys import Ask, Deed, pressed, step_for
 from roboalign_policy.core.recording.stream_stats import FIT
 from roboalign_policy.core.recording.task_list import TaskList
+from roboalign_policy.nodes.clients.recorder_link import RECORDER, RecorderLink
 from roboalign_policy.nodes.sim.sim_demonstrator import SimDemonstrator
-from roboalign_policy.ros.qos import reliable_qos
 
-RECORDER = "recorder_node"
-SILENT_S = 3.0  # a recorder that says nothing for so long is gone
+if TYPE_CHECKING:
+    from rclpy.node import Node
+    from roboalign_msgs.msg import RecordingHealth
+
 ANSWER_S = 60.0  # an episode is brought to the disk within this time
 END_S = 5.0  # for the recorder to end an episode, when the panel goes
 BEGUN_S = 1.0  # health that is older than the answer to a start is not heard later than this
 _SAID = 6
-_RUNS = (
-    PolicyStatus.STATE_RUNNING,
-    PolicyStatus.STATE_OBSERVATION_HOLD,
-    PolicyStatus.STATE_CHUNK_HOLD,
-    PolicyStatus.STATE_GATE_HOLD,
-)
-_ENDS = {Step.SUCCESS: "success", Step.FAILURE: "failure", Step.DISCARD: "discarded"}
-_MARKS = {Step.MARK_FAILURE: "failure", Step.MARK_DISCARDED: "discarded"}
-_ONLY_OWN = (Step.SUCCESS, Step.REDO, Step.PAUSE, Step.RESUME)
+_ENDS = {
+    Deed.SUCCESS: "success",
+    Deed.FAILURE: "failure",
+    Deed.DISCARD: "discarded",
+}
+_MARKS = {Deed.MARK_FAILURE: "failure", Deed.MARK_DISCARDED: "discarded"}
+_ONLY_OWN = (Deed.SUCCESS, Deed.REDO, Deed.PAUSE, Deed.RESUME)
 _CALLED_OFF = (Ask.DISCARD, Ask.FAILURE, Ask.PAUSE)
 
 
 class RecordingPanel:
-    """Client of one recorder_node; a context manager.
+    """What the operator asks for, and what is under way; a context manager.
 
     Attributes:
         tasks: what is to be demonstrated.
-        health: what the recorder said last; None before that.
         said: what happened last, newest at the end.
         busy: something was asked and has not been answered.
         finished: by id, what became of each episode that was ended here: an outcome, or its
@@ -83,50 +71,22 @@ class RecordingPanel:
                 and the expert begins with each episode; None: a person demonstrates.
         """
         self.tasks, self._operator, self._keep_s = tasks, operator, keep_s
-        self.health: RecordingHealth | None = None
         self.said: deque[str] = deque(maxlen=_SAID)
         self.busy = False
         self.finished: dict[str, str] = {}
-        self._heard_s = 0.0
         self._instruction, self._told, self._ever_told = "", "", False
         self._episode, self._begun_s, self._seen = "", 0.0, False
         self._last: str | None = None  # episode that ended last; empty: it was thrown away
         self._asked, self._until_s, self._number = "", 0.0, 0
-        self._starting: Step | None = None  # what is under way lets the arm move when it is done
-        self._after: Step | None = None  # what the operator wants instead of that
+        self._starting: Deed | None = None  # what is under way lets the arm move when it is done
+        self._after: Deed | None = None  # what the operator wants instead of that
         self._left = False
         self._correct = correct
-        self._policy: PolicyStatus | None = None
-        self._policy_s = 0.0
         self._wishes: deque[Ask] = deque()
         self._buttons, self._down = dict(buttons or {}), []
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context)
-        self._node = Node("recording_panel", namespace=namespace, context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._node.create_subscription(
-            RecordingHealth, f"{RECORDER}/health", self._on_health, reliable_qos(1, latched=True)
-        )
-        self._node.create_subscription(
-            PolicyStatus, "policy_node/status", self._on_policy, reliable_qos(1)
-        )
-        self._task: Publisher | None = None  # on the topic that the recorder names
-        if self._buttons:
-            self._node.create_subscription(Joy, "joy", self._on_joy, reliable_qos(10))
-        kinds = {
-            "start_episode": StartEpisode,
-            "stop_episode": StopEpisode,
-            "keep_last": KeepLast,
-            "mark_episode": MarkEpisode,
-            "pause": SetBool,
-            "redo_episode": Trigger,
-        }
-        self._sim = sim(self._node) if sim is not None else None
-        self._clients = {
-            name: self._node.create_client(kind, f"{RECORDER}/{name}")
-            for name, kind in kinds.items()
-        }
+        on_buttons = self._on_buttons if self._buttons else None
+        self._link = RecorderLink(namespace, self._on_health, self._on_policy, on_buttons)
+        self._sim = sim(self._link.node) if sim is not None else None
 
     def __enter__(self) -> RecordingPanel:
         return self
@@ -139,8 +99,7 @@ class RecordingPanel:
     ) -> None:
         if not self._left:
             self.withdraw()
-        self._node.destroy_node()  # else its participant stays while anything refers to it
-        rclpy.try_shutdown(context=self._context)
+        self._link.close()
 
     def withdraw(self) -> list[str]:
         """Take the instruction back, and have the recorder end the episode as unknown.
@@ -155,52 +114,46 @@ class RecordingPanel:
         faults, until_s = [], time.monotonic() + END_S
         if self._told:
             self._tell_task("")
-        if self._ever_told and not self._task.wait_for_all_acked(Duration(seconds=2.0)):
+        if self._ever_told and not self._link.task_confirmed(2.0):
             faults.append(
                 "not all who listen to the task topic have confirmed the end of the instruction: "
                 "see whether a policy still drives"
             )
         if self._starting is not None and self._after is None:
-            self._after = Step.PAUSE if self._starting is Step.RESUME else Step.DISCARD
-        while self.busy and time.monotonic() < until_s:
-            self._executor.spin_once(timeout_sec=0.05)
+            self._after = Deed.PAUSE if self._starting is Deed.RESUME else Deed.DISCARD
+        self._link.until(lambda: not self.busy, until_s - time.monotonic())
         if self._episode:
-            faults += self._end_unknown(self._episode, until_s)
+            faults += self._end_unknown(self._episode, until_s - time.monotonic())
         elif self.busy:
             faults.append(f"no answer to {self._asked}: see what the recorder records")
         self.busy, self._starting, self._after = False, None, None
         self._number += 1
         return faults
 
-    def _end_unknown(self, episode: str, until_s: float) -> list[str]:
+    def _end_unknown(self, episode: str, timeout_s: float) -> list[str]:
         self.finished[episode], self._episode = "unknown", ""
-        stop, answer = self._clients["stop_episode"], None
-        if self.fresh and stop.service_is_ready():
-            future = stop.call_async(StopEpisode.Request(outcome="unknown"))
-            while not future.done() and time.monotonic() < until_s:
-                self._executor.spin_once(timeout_sec=0.05)
-            answer = future.result() if future.done() else None
+        answer = self._link.ask("stop_episode", timeout_s, outcome="unknown")
         if answer is not None and answer.ok:
             return []
         why = answer.message if answer is not None else "the recorder does not answer"
         return [f"{episode}: its end is not confirmed: {why}"]
 
     @property
-    def fresh(self) -> bool:
-        """Whether the recorder has been heard lately."""
-        return self.health is not None and time.monotonic() - self._heard_s < SILENT_S
+    def health(self) -> RecordingHealth | None:
+        """What the recorder said last; None before that."""
+        return self._link.health
 
     @property
     def ready(self) -> bool:
         """Whether a recorder is there and answers; the simulated arm, too, where one is used."""
         if self._sim is not None and not self._sim.ready:
             return False
-        return self.fresh and all(client.service_is_ready() for client in self._clients.values())
+        return self._link.ready
 
     @property
     def recording(self) -> bool:
         """Whether an episode is being recorded."""
-        return self.fresh and (bool(self._episode) or bool(self._others))
+        return self._link.fresh and (bool(self._episode) or bool(self._others))
 
     @property
     def _others(self) -> str:
@@ -213,7 +166,7 @@ class RecordingPanel:
     @property
     def fault(self) -> str:
         """Why no episode can begin; empty where one can."""
-        if (count := self._node.count_publishers(f"{RECORDER}/health")) > 1:
+        if (count := self._link.recorders) > 1:
             return (
                 f"{count} recorders are there and would all record: end all but one, and leave "
                 "out --contract where one runs already"
@@ -223,42 +176,28 @@ class RecordingPanel:
     @property
     def policy_fault(self) -> str:
         """Why no demonstration can begin: a policy would drive in it; empty where none would."""
-        status = self._policy
-        if not self._node.count_publishers("policy_node/status"):
-            return ""
-        if status is None or time.monotonic() - self._policy_s > SILENT_S:
-            return "policy_node is there and says nothing: end it, or wait for its status"
-        corrected = self._correct and status.enabled and not status.goal
-        if status.state in _RUNS and not corrected:
-            goal = " by a goal" if status.goal else ""
-            way = "" if self._correct or goal else ", or --correct where it is enabled"
-            return f"policy_node drives{goal} ({status.instruction}): end that first{way}"
-        if status.enabled and not self._correct:
-            return "policy_node is enabled and would drive, too: disable it, or --correct"
-        return ""
+        return self._link.policy_fault(self._correct)
 
     def spin(self, seconds: float) -> None:
         """Let the graph's news in, and buttons."""
-        until_s = time.monotonic() + seconds
-        while (left_s := until_s - time.monotonic()) > 0:
-            self._executor.spin_once(timeout_sec=left_s)
+        self._link.spin(seconds)
         if self._sim is not None:
             self._sim.tick()
         if self.busy and time.monotonic() > self._until_s:
             self._number += 1  # an answer that comes after all moves nothing
             self.busy, self._starting, self._after = False, None, None
             self.said.append(f"no answer to {self._asked} for {ANSWER_S:g} s")
-        if self._told and not self.fresh:
+        if self._told and not self._link.fresh:
             self._tell_task("")
             self.said.append("nothing from the recorder: the instruction is withdrawn")
         while self._wishes:
             self.ask(self._wishes.popleft())
 
-    def ask(self, ask: Ask) -> Step | None:
+    def ask(self, ask: Ask) -> Deed | None:
         """Do what the operator wants; what that was, None where it means nothing now."""
         paused = self.health is not None and self.health.paused
         step = step_for(ask, self.recording, paused)
-        if step in (*_ENDS, Step.REDO, Step.PAUSE) and self._told:
+        if step in (*_ENDS, Deed.REDO, Deed.PAUSE) and self._told:
             self._tell_task("")  # at the key, whatever the recorder does
         if self.busy and self._call_off(ask):
             return None
@@ -267,11 +206,11 @@ class RecordingPanel:
         if self.busy:
             self.said.append(f"wait: no answer to {self._asked} yet")
             return None
-        if step is Step.QUIT:
+        if step is Deed.QUIT:
             return step
-        if step in (Step.NEXT, Step.BACK):
-            self.tasks.step(1 if step is Step.NEXT else -1)
-        elif step in (Step.BEGIN, Step.REDO, Step.KEEP) and self.fault:
+        if step in (Deed.NEXT, Deed.BACK):
+            self.tasks.step(1 if step is Deed.NEXT else -1)
+        elif step in (Deed.BEGIN, Deed.REDO, Deed.KEEP) and self.fault:
             self.said.append(self.fault)
         elif step in _ONLY_OWN and self._others:
             self.said.append(
@@ -280,7 +219,7 @@ class RecordingPanel:
             )
         elif step in _MARKS and self._last == "":
             self.said.append("nothing is left of the last episode: there is nothing to judge")
-        elif step in (Step.PAUSE, Step.RESUME) and self._sim is not None:
+        elif step in (Deed.PAUSE, Deed.RESUME) and self._sim is not None:
             self.said.append("the simulated arm's expert knows no pause")
         elif not self.ready:
             self.said.append("no answer from the recorder")
@@ -288,32 +227,31 @@ class RecordingPanel:
             self._carry_out(step)
         return step
 
-    def _carry_out(self, step: Step) -> None:
-        if step in (Step.BEGIN, Step.KEEP):
+    def _carry_out(self, step: Deed) -> None:
+        if step in (Deed.BEGIN, Deed.KEEP):
             self._instruction = self.tasks.present.instruction
         common = {"instruction": self._instruction, "operator_name": self._operator}
-        if step is Step.BEGIN:
-            self._begin(StartEpisode.Request(**common))
+        if step is Deed.BEGIN:
+            self._begin(common)
         elif step in _ENDS:
-            request = StopEpisode.Request(outcome=_ENDS[step])
-            self._call("stop_episode", request, functools.partial(self._on_ended, _ENDS[step]))
-        elif step is Step.KEEP:
-            request = KeepLast.Request(seconds=self._keep_s, outcome="success", **common)
-            self._call("keep_last", request, functools.partial(self._on_ended, "success"))
+            self._call(
+                "stop_episode", functools.partial(self._on_ended, _ENDS[step]), outcome=_ENDS[step]
+            )
+        elif step is Deed.KEEP:
+            done = functools.partial(self._on_ended, "success")
+            self._call("keep_last", done, seconds=self._keep_s, outcome="success", **common)
         elif step in _MARKS:
-            request = MarkEpisode.Request(episode_id=self._last or "", outcome=_MARKS[step])
-            self._call("mark_episode", request, functools.partial(self._on_marked, step))
-        elif step is Step.REDO and self._sim is not None:  # in a scene that is set up anew
-            request = StopEpisode.Request(outcome="discarded")
-            again = functools.partial(self._on_thrown_away, StartEpisode.Request(**common))
-            self._call("stop_episode", request, again, starting=step)
-        elif step is Step.REDO:
-            self._call("redo_episode", Trigger.Request(), self._on_redone, starting=step)
+            done = functools.partial(self._on_marked, step)
+            self._call("mark_episode", done, episode_id=self._last or "", outcome=_MARKS[step])
+        elif step is Deed.REDO and self._sim is not None:  # in a scene that is set up anew
+            again = functools.partial(self._on_thrown_away, common)
+            self._call("stop_episode", again, step, outcome="discarded")
+        elif step is Deed.REDO:
+            self._call("redo_episode", self._on_redone, step)
         else:
-            request = SetBool.Request(data=step is Step.PAUSE)
-            starting = step if step is Step.RESUME else None
+            starting = step if step is Deed.RESUME else None
             done = functools.partial(self._on_paused, step)
-            self._call("pause", request, done, starting=starting)
+            self._call("pause", done, starting, data=step is Deed.PAUSE)
 
     def _call_off(self, ask: Ask) -> bool:
         """Note that what is under way is not wanted any more; False where the wish says nothing.
@@ -321,17 +259,17 @@ class RecordingPanel:
         An episode that begins is then thrown away, one that goes on is ended or paused as asked.
         """
         step = None
-        if self._starting is Step.RESUME:
+        if self._starting is Deed.RESUME:
             step = step_for(ask, recording=True, paused=False)
         elif self._starting is not None and ask in _CALLED_OFF:
-            step = Step.DISCARD
-        if step not in (*_ENDS, Step.PAUSE):
+            step = Deed.DISCARD
+        if step not in (*_ENDS, Deed.PAUSE):
             return False
         self._after = step
         self.said.append(f"when the recorder answers: {step.value}")
         return True
 
-    def _wait_for(self, what: str, starting: Step | None) -> Callable[[], bool]:
+    def _wait_for(self, what: str, starting: Deed | None) -> Callable[[], bool]:
         """Note what is waited for; the function says whether its answer is still wanted."""
         self.busy, self._asked, self._until_s = True, what, time.monotonic() + ANSWER_S
         self._starting = starting
@@ -343,7 +281,9 @@ class RecordingPanel:
                 self.said.append(f"{what}: answered when nobody waited any more")
                 return False
             self.busy, self._starting = False, None
-            self._heard_s = time.monotonic()  # an answer is news, too: the health comes after it
+            self._link.heard_s = (
+                time.monotonic()
+            )  # an answer is news, too: the health comes after it
             return True
 
         return wanted
@@ -351,17 +291,16 @@ class RecordingPanel:
     def _call(
         self,
         name: str,
-        request: Any,
         done: Callable[[Any], None],
-        starting: Step | None = None,
+        starting: Deed | None = None,
+        **fields: Any,
     ) -> None:
         wanted = self._wait_for(f"{RECORDER}/{name}", starting)
 
-        def answered(future: Any) -> None:
-            answer = future.result()
+        def answered(answer: Any) -> None:
             if not wanted():
                 if name in ("stop_episode", "keep_last") and answer.ok:
-                    self._note_end(request.outcome, answer)
+                    self._note_end(fields["outcome"], answer)
                 return
             done(answer)
             if self._after is not None and not self.busy:
@@ -369,15 +308,15 @@ class RecordingPanel:
                 if self._episode:
                     self._carry_out(step)
 
-        self._clients[name].call_async(request).add_done_callback(answered)
+        self._link.call(name, answered, **fields)
 
-    def _begin(self, request: StartEpisode.Request) -> None:
+    def _begin(self, request: Mapping[str, str]) -> None:
         """Start an episode, of a simulated arm when its scene is set up."""
         if self._sim is None:
-            self._call("start_episode", request, self._on_started, starting=Step.BEGIN)
+            self._call("start_episode", self._on_started, Deed.BEGIN, **request)
             return
-        request.episode_id = self._sim.episode_id(self._instruction)
-        wanted = self._wait_for("sim_robot_node/reset", Step.BEGIN)
+        episode_id = self._sim.episode_id(self._instruction)
+        wanted = self._wait_for("sim_robot_node/reset", Deed.BEGIN)
 
         def prepared(fault: str) -> None:
             if not wanted():
@@ -386,16 +325,17 @@ class RecordingPanel:
                 self.said.append(fault or "called off before it began")
                 self._after = None
             else:
-                self._call("start_episode", request, self._on_started, starting=Step.BEGIN)
+                named = {**request, "episode_id": episode_id}
+                self._call("start_episode", self._on_started, Deed.BEGIN, **named)
 
         self._sim.prepare(self._instruction, prepared)
 
-    def _on_thrown_away(self, request: StartEpisode.Request, answer: Any) -> None:
+    def _on_thrown_away(self, request: Mapping[str, str], answer: Any) -> None:
         self._on_ended("discarded", answer)
         if answer.ok and self._after is None:
             self._begin(request)
 
-    def _on_started(self, answer: StartEpisode.Response) -> None:
+    def _on_started(self, answer: Any) -> None:
         if not answer.ok:
             self.said.append(answer.message)
             return
@@ -412,7 +352,7 @@ class RecordingPanel:
         """
         if self._after is not None:
             return False
-        if fault := self.policy_fault or ("" if self.fresh else "nothing from the recorder"):
+        if fault := self.policy_fault or ("" if self._link.fresh else "nothing from the recorder"):
             self.said.append(fault)
             return False
         self._tell_task(self._instruction)
@@ -455,7 +395,7 @@ class RecordingPanel:
         if fit and outcome == "success":
             self.tasks.count(self._instruction, answer.episode_id)
 
-    def _on_marked(self, step: Step, answer: MarkEpisode.Response) -> None:
+    def _on_marked(self, step: Deed, answer: Any) -> None:
         if not answer.ok:
             self.said.append(answer.message)
             return
@@ -463,7 +403,7 @@ class RecordingPanel:
         self.finished[answer.episode_id] = _MARKS[step]
         self.tasks.uncount(answer.episode_id)
 
-    def _on_redone(self, answer: Trigger.Response) -> None:
+    def _on_redone(self, answer: Any) -> None:
         if not answer.success:
             self.said.append(answer.message)
             return
@@ -473,46 +413,31 @@ class RecordingPanel:
         self.said.append(f"{answer.message}: recording again")
         self._direct()
 
-    def _on_paused(self, step: Step, answer: SetBool.Response) -> None:
+    def _on_paused(self, step: Deed, answer: Any) -> None:
         self.said.append(step.value if answer.success else answer.message)
-        if step is Step.RESUME and answer.success:
+        if step is Deed.RESUME and answer.success:
             self._direct()
 
     def _tell_task(self, instruction: str) -> None:
-        """Publish the instruction: for a policy that a person corrects, and for other listeners.
-
-        Only for as long as the episode lasts and is not interrupted; an empty one withdraws it.
-        """
         self._told, self._ever_told = instruction, True
-        self._publisher().publish(String(data=instruction))
+        self._link.tell_task(instruction)
 
-    def _publisher(self) -> Publisher:
-        """Of the task topic, which is there as soon as the recorder has named it."""
-        if self._task is None:
-            topic = self.health.task_topic or "task"
-            self._task = self._node.create_publisher(String, topic, reliable_qos(1, latched=True))
-        return self._task
-
-    def _on_policy(self, msg: PolicyStatus) -> None:
-        self._policy, self._policy_s = msg, time.monotonic()
+    def _on_policy(self) -> None:
         if self._told and (fault := self.policy_fault):
             self._tell_task("")  # it would drive in the operator's pauses
             self.said.append(f"the instruction is withdrawn: {fault}")
 
     def _on_health(self, msg: RecordingHealth) -> None:
-        self.health, self._heard_s = msg, time.monotonic()
-        self._publisher()
         if not self._episode:
             return
         if msg.episode_id == self._episode:
             self._seen = True
-        elif not self.busy and (self._seen or self._heard_s - self._begun_s > BEGUN_S):
+        elif not self.busy and (self._seen or time.monotonic() - self._begun_s > BEGUN_S):
             # The recorder ended it by itself: no space, or its time is up.
             self.finished[self._episode], self._last = "unknown", self._episode
             self.said.append(f"{self._episode}: ended by the recorder")
             self._closed()
 
-    def _on_joy(self, msg: Joy) -> None:
-        now = list(msg.buttons)
+    def _on_buttons(self, now: list[int]) -> None:
         self._wishes.extend(pressed(self._down, now, self._buttons))
         self._down = now
