@@ -77,7 +77,7 @@ class Run:
     def recorder(self) -> dict:
         """recorder_node with its defaults."""
         from roboalign_policy.core.recording.operator_keys import Ask
-        from roboalign_policy.core.recording.task_list import Task, TaskList
+        from roboalign_policy.core.recording.task_list import TaskEntry, TaskList
         from roboalign_policy.nodes.clients.recording_panel import RecordingPanel
         from roboalign_policy.nodes.node_process import NodeProcess
         from roboalign_policy.nodes.start import module_of
@@ -86,7 +86,7 @@ class Run:
         parameters = {"contract": str(self.contract), "bag_dir": str(bags)}
         node = NodeProcess(module_of("recorder_node"), parameters, self.folder / "recorder.log")
         try:
-            with RecordingPanel(TaskList([Task("stay")])) as panel:
+            with RecordingPanel(TaskList([TaskEntry("stay")])) as panel:
                 until(panel, lambda: panel.ready)
                 panel.spin(SETTLE_S)
                 panel.ask(Ask.GO)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from roboalign_policy.core.recording.task_list import Task, TaskList, TaskListError, load_tasks
+from roboalign_policy.core.recording.task_list import (
+    TaskEntry,
+    TaskList,
+    TaskListError,
+    load_tasks,
+)
 
 TEXT = """
 # morning
@@ -149,6 +154,6 @@ def test_a_single_task_may_be_made_without_a_file():
     with pytest.raises(TaskListError):
         TaskList([])
     with pytest.raises(TaskListError, match="instruction: found the tag '</think>' in"):
-        TaskList([Task("open </think> it")])
+        TaskList([TaskEntry("open </think> it")])
     with pytest.raises(TaskListError, match="instruction: found ' ', expected words"):
-        TaskList([Task(" ")])
+        TaskList([TaskEntry(" ")])

@@ -22,7 +22,7 @@ from roboalign_policy.core.recording.operator_keys import (
     keys_from_text,
 )
 from roboalign_policy.core.recording.stream_stats import FIT
-from roboalign_policy.core.recording.task_list import Task, TaskList, load_tasks
+from roboalign_policy.core.recording.task_list import TaskEntry, TaskList, load_tasks
 from roboalign_training.shared.old_names import add_old_option
 
 _FRAME_S = 0.1
@@ -165,7 +165,9 @@ def _tasks(options: argparse.Namespace) -> TaskList:
         if options.seed is not None:
             raise ValueError(f"--seed: found {options.seed} without --sim, expected both or none")
         return (
-            load_tasks(options.tasks) if options.tasks else TaskList([Task(options.instruction)])
+            load_tasks(options.tasks)
+            if options.tasks
+            else TaskList([TaskEntry(options.instruction)])
         )
     options.seed = options.seed or 0
     from roboalign_policy.sim import SUITES
@@ -181,7 +183,7 @@ def _tasks(options: argparse.Namespace) -> TaskList:
                 "its own contract, and is alone in a ROS domain of its own"
             )
     options.contract = "sim_panda"
-    return TaskList([Task(task.instruction) for task in SUITES[options.sim]])
+    return TaskList([TaskEntry(task.instruction) for task in SUITES[options.sim]])
 
 
 def count_recorded(tasks: TaskList, bag_dir: Path) -> None:

@@ -29,7 +29,7 @@ from roboalign_policy.core.contract.parts import (
     Qos,
     Safety,
     Stream,
-    Task,
+    TaskTopic,
     Workspace,
 )
 from roboalign_policy.core.contract.schema import SCHEMA
@@ -53,7 +53,6 @@ __all__ = [
     "Qos",
     "Safety",
     "Stream",
-    "Task",
     "Workspace",
     "contract_from_dict",
     "contract_from_yaml",
@@ -78,7 +77,7 @@ class Contract:
     rate_hz: float
     observations: tuple[Stream, ...]
     action: Action
-    task: Task
+    task: TaskTopic
     prompt_state: tuple[PromptState, ...]
     prompt_images: tuple[str, ...]
     extra_topics: tuple[ExtraTopic, ...]
@@ -235,7 +234,7 @@ def _build(data: dict[str, Any]) -> Contract:
         rate_hz=data["rate_hz"],
         observations=tuple(_stream(s) for s in data["observations"]),
         action=Action(**action),
-        task=Task(data["task"]["topic"], Qos(**data["task"]["qos"])),
+        task=TaskTopic(data["task"]["topic"], Qos(**data["task"]["qos"])),
         prompt_state=tuple(PromptState(**_tuples(w)) for w in data["prompt"]["state"]),
         prompt_images=tuple(data["prompt"].get("images", ())),
         extra_topics=tuple(

@@ -227,7 +227,7 @@ class Action:
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskTopic:
     """Where the instruction arrives."""
 
     topic: str

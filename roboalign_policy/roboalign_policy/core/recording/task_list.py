@@ -21,7 +21,7 @@ class TaskListError(ValueError):
 
 
 @dataclass
-class Task:
+class TaskEntry:
     """One instruction.
 
     Attributes:
@@ -53,7 +53,7 @@ class TaskList:
         at: index of the present one.
     """
 
-    def __init__(self, tasks: Iterable[Task]) -> None:
+    def __init__(self, tasks: Iterable[TaskEntry]) -> None:
         """Begin at the first one.
 
         Raises:
@@ -72,7 +72,7 @@ class TaskList:
                 raise TaskListError(f"instruction: {fault}")
 
     @property
-    def present(self) -> Task:
+    def present(self) -> TaskEntry:
         """The task whose turn it is."""
         return self.tasks[self.at]
 
@@ -140,7 +140,7 @@ def load_tasks(path: Path) -> TaskList:
             fault = why
         if fault:
             raise TaskListError(f"{path}:{number}: {fault}")
-        tasks.append(Task(instruction, int(times or 0)))
+        tasks.append(TaskEntry(instruction, int(times or 0)))
     try:
         return TaskList(tasks)
     except TaskListError as error:
