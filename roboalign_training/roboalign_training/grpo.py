@@ -1,4 +1,4 @@
-"""Stage 2 of RoboAlign: GRPO on recorded data, rewarded by format and by prefix accuracy.
+"""Stage 2 of RoboAlign: GRPO on recorded data, rewarded by what `rewards` names.
 
 Rollouts are sampled without the decoding grammar: keeping the format is part of what is rewarded.
 At this size a higher sampled reward does not mean a better greedy policy, so held-out frames
@@ -29,7 +29,7 @@ from roboalign_training.learning.demonstrations import (
 )
 from roboalign_training.learning.keep_best import KeepBest
 from roboalign_training.learning.mixture import grpo_dataset, split_episodes
-from roboalign_training.learning.rewards import format_reward, prefix_accuracy_reward
+from roboalign_training.learning.rewards import WeightedRewards
 from roboalign_training.learning.run_callback import RunCallback, is_quiet, stop_on_signal
 from roboalign_training.learning.run_record import tame
 from roboalign_training.learning.training_options import parse_arguments
@@ -38,9 +38,6 @@ from roboalign_training.shared.library_log import library_log
 from roboalign_training.shared.outputs import Found
 
 KIND = "grpo"
-REWARDS = (format_reward, prefix_accuracy_reward)
-REWARD_WEIGHTS = [0.5, 0.5]
-"""r = (r_f + r_a) / 2, Source: RoboAlign (arXiv 2603.21341), Eq. 2."""
 
 
 def train(argv: Sequence[str]) -> Path:
@@ -69,7 +66,7 @@ def run(argv: Sequence[str]) -> Outcome:
 
 def _parsed(argv: Sequence[str]) -> tuple[GrpoArguments, GRPOConfig]:
     arguments, training = parse_arguments(KIND, (GrpoArguments, GRPOConfig), argv)
-    training.reward_weights = list(REWARD_WEIGHTS)
+    training.reward_weights = list(arguments.rewards.values())
     return arguments, training
 
 
@@ -107,7 +104,7 @@ def _train(run: TrainingRun, arguments: GrpoArguments, training: GRPOConfig) -> 
         best = KeepBest(run.folder, data, held_out, arguments)
         trainer = GRPOTrainer(
             model=mllm.model,
-            reward_funcs=list(REWARDS),
+            reward_funcs=WeightedRewards(arguments.rewards, data.decoder).functions(),
             args=training,
             train_dataset=grpo_dataset(data, prompts, arguments.think),
             processing_class=mllm.processor,
@@ -128,6 +125,7 @@ def _train(run: TrainingRun, arguments: GrpoArguments, training: GRPOConfig) -> 
         "kind": KIND,
         "base": arguments.base,
         "samples": samples,
+        "rewards": arguments.rewards,
         "steps": steps,
         "best_step": best.best_step,
         "dev_scores": {str(step): score for step, score in best.scores.items()},

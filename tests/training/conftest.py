@@ -89,6 +89,8 @@ def make_demonstrations(folder: Path, episodes: int = 6, frames: int = 12):
             "state.gripper": np.concatenate(width),
             "state.joints": np.zeros((count, 7), np.float32),
         },
+        stats=stats,
+        read_chunk=lambda frame: chunks[frame].copy(),
         read_image=lambda frame, key: images[frame],
         chunk_tokens=fast.encode(normalised),
         usable=np.ones(count, bool),

@@ -178,6 +178,12 @@ def test_a_step_whose_rewards_are_worked_out_by_hand(
     assert change[0] > change[3]
 
 
+def scored(prefix, tags):
+    """A score of two frames."""
+    found = {"format": np.full(2, tags), "prefix": np.full(2, prefix)}
+    return DevScore(found, {"format": 0.5, "prefix": 0.5})
+
+
 def train_frames(data):
     from roboalign_training.learning.mixture import split_episodes
 
@@ -202,7 +208,7 @@ def test_the_best_step_on_held_out_frames_is_kept(run, monkeypatch, tmp_path):
 
     def score(model, *args, **kwargs):
         seen.append({name: value.clone() for name, value in model.state_dict().items()})
-        return DevScore(prefix_accuracy=[0.2, 0.6, 0.6, 0.4][len(seen) - 1], format=0.0, frames=2)
+        return scored([0.2, 0.6, 0.6, 0.4][len(seen) - 1], 0.0)
 
     monkeypatch.setattr(keep_best, "score_frames", score)
     policy = run("--samples", "6", "--learning_rate", "1e-3", "--beta", "0.1")
@@ -217,7 +223,7 @@ def test_the_best_step_on_held_out_frames_is_kept(run, monkeypatch, tmp_path):
 
 def test_untrained_base_is_kept_when_nothing_beats_it(run, policy, monkeypatch):
     scores = iter([0.5, 0.1])
-    monkeypatch.setattr(keep_best, "score_frames", lambda *a, **k: DevScore(next(scores), 1.0, 2))
+    monkeypatch.setattr(keep_best, "score_frames", lambda *a, **k: scored(next(scores), 1.0))
     kept = load_file(run("--learning_rate", "1e-2") / "model.safetensors")
     base = load_file(policy / "model.safetensors")
     for name, value in base.items():
@@ -280,17 +286,17 @@ def test_a_policy_behind_the_last_checkpoint_is_the_one_that_the_result_names(
 ):
     """Killed at step 3, when step 2 was the best and its checkpoint not whole yet."""
 
-    def scored(values):
+    def scores_of(values):
         left = iter(values)
-        return lambda *a, **k: DevScore(2 * next(left), 0.0, 2)
+        return lambda *a, **k: scored(2 * next(left), 0.0)
 
     options = "--samples 6 --learning_rate 1e-3 --save_strategy steps --save_steps 1".split()
     options += ["--save_total_limit", "5"]
-    monkeypatch.setattr(keep_best, "score_frames", scored([0.1, 0.3, 0.6]))
+    monkeypatch.setattr(keep_best, "score_frames", scores_of([0.1, 0.3, 0.6]))
     with pytest.raises(StopIteration):
         run(*options)
     (tmp_path / "run" / "checkpoint-2" / "trainer_state.json").unlink()
-    monkeypatch.setattr(keep_best, "score_frames", scored(again))
+    monkeypatch.setattr(keep_best, "score_frames", scores_of(again))
     policy = run(*options)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     record = json.loads((policy / "roboalign.json").read_text())

@@ -8,6 +8,7 @@ from roboalign_training.learning.mixture import (
     KINDS,
     Mixture,
     Weights,
+    action_answer,
     action_prompt,
     grpo_dataset,
     request,
@@ -169,7 +170,15 @@ def test_datasets_have_the_columns_of_the_trainers(make, demonstrations):
     assert rows[:3]["images"][2][0].shape == mixture[2].images[0].shape
     frames = np.array([5, 9])
     prompts = grpo_dataset(demonstrations, frames, think=True)
-    assert prompts[1]["target_tokens"] == demonstrations.tokens(9)
+    wanted = prompts[1]["wanted"]
+    assert wanted.tokens == demonstrations.tokens(9)
+    assert np.array_equal(wanted.actions, demonstrations.chunk(9))
+    limits = [dim.limits for dim in demonstrations.contract.action.dims]
+    assert wanted.ranges.tolist() == [high - low for low, high in limits]
+    answer = parse_answer(action_answer(demonstrations, 9, think=True))
+    assert (wanted.thinks, wanted.thought) == (True, answer.reasoning)
+    unasked = grpo_dataset(demonstrations, frames, think=False)[1]["wanted"]
+    assert (unasked.thinks, unasked.thought) == (False, None)
     assert prompts[1]["prompt"] == request(action_prompt(demonstrations, 9, think=True))
     (image,) = prompts[0]["images"]
     assert np.array_equal(np.asarray(image), demonstrations.images(5)[0])

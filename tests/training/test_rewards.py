@@ -1,13 +1,39 @@
-"""The two rewards against tables worked out by hand."""
+"""The rewards against tables worked out by hand, their weighted sum, and what TRL is given."""
 
+import math
+
+import numpy as np
 import pytest
 
+from roboalign_training.learning import rewards
+from roboalign_training.learning.mixture import action_answer, wanted_of
 from roboalign_training.learning.rewards import (
+    REWARDS,
+    Answered,
+    Wanted,
+    WeightedRewards,
     completion_text,
     format_reward,
     prefix_accuracy,
     prefix_accuracy_reward,
 )
+
+
+def never(tokens):
+    raise AssertionError("decoded, and nobody asked for the chunk")
+
+
+def wanted(tokens=(1,), think=True):
+    """What a frame of one step and one dimension wants."""
+    return Wanted(tokens, np.zeros((1, 1), np.float32), np.ones(1, np.float32), think, None)
+
+
+def format_of(text, think=True):
+    return format_reward(Answered(text, never), wanted(think=think))
+
+
+def prefix_of(text, target):
+    return prefix_accuracy_reward(Answered(text, never), wanted(target))
 
 
 def answer(*tokens, reasoning="grasp at 52 -10 2 : stay"):
@@ -37,13 +63,13 @@ FORMAT = [
     ("completion", "expected"), [row[1:] for row in FORMAT], ids=[row[0] for row in FORMAT]
 )
 def test_format(completion, expected):
-    assert format_reward([completion]) == [expected]
+    assert format_of(completion) == expected
 
 
 def test_format_of_prompts_that_ask_for_no_thought():
     completions = [answer(1, reasoning=None), answer(1)]
-    assert format_reward(completions, think=[False, False]) == [1.0, 0.0]
-    assert format_reward(completions, think=[True, True]) == [0.0, 1.0]
+    assert [format_of(text, think=False) for text in completions] == [1.0, 0.0]
+    assert [format_of(text, think=True) for text in completions] == [0.0, 1.0]
 
 
 PREFIX = [
@@ -64,9 +90,7 @@ PREFIX = [
 @pytest.mark.parametrize(("generated", "target", "expected"), PREFIX)
 def test_prefix_accuracy(generated, target, expected):
     assert prefix_accuracy(generated, target) == pytest.approx(expected)
-    assert prefix_accuracy_reward([answer(*generated)], target_tokens=[target]) == pytest.approx(
-        [expected]
-    )
+    assert prefix_of(answer(*generated), target) == pytest.approx(expected)
 
 
 BROKEN = [
@@ -101,10 +125,8 @@ BROKEN = [
     ("text", "tokens"), [row[:2] for row in BROKEN], ids=[row[2] for row in BROKEN]
 )
 def test_broken_answers_are_scored_by_their_tokens(text, tokens):
-    assert format_reward([text]) == [0.0]
-    assert prefix_accuracy_reward([text], target_tokens=[[*tokens, 99]]) == [
-        len(tokens) / (len(tokens) + 1)
-    ]
+    assert format_of(text) == 0.0
+    assert prefix_of(text, [*tokens, 99]) == len(tokens) / (len(tokens) + 1)
 
 
 def test_chat_messages_count_as_their_text():
@@ -112,21 +134,87 @@ def test_chat_messages_count_as_their_text():
     as_message = [{"role": "assistant", "content": text}]
     as_parts = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
     assert completion_text(as_message) == completion_text(as_parts) == text
-    rewards = prefix_accuracy_reward([text, as_message, as_parts], target_tokens=[[4, 6]] * 3)
-    assert rewards == [0.5, 0.5, 0.5]
-    assert format_reward([text, as_message, as_parts]) == [1.0, 1.0, 1.0]
+    found = WeightedRewards({"format": 0.5, "prefix": 0.5}, never)
+    assert [f([text, as_message, as_parts], wanted=[wanted([4, 6])] * 3) for f in
+            found.functions()] == [[1.0, 1.0, 1.0], [0.5, 0.5, 0.5]]  # fmt: skip
 
 
 def test_faults_of_the_caller():
     with pytest.raises(ValueError, match="empty list"):
-        prefix_accuracy_reward([answer(1)], target_tokens=[[]])
+        prefix_of(answer(1), [])
+    (function,) = WeightedRewards({"format": 1.0}, never).functions()
     with pytest.raises(ValueError, match="shorter|longer"):
-        prefix_accuracy_reward([answer(1)], target_tokens=[[1], [2]])
+        function([answer(1)], wanted=[wanted()] * 2)
     with pytest.raises(TypeError, match="found int"):
-        format_reward([3])
+        function([3], wanted=[wanted()])
 
 
-def test_other_columns_are_accepted():
+def test_trl_is_given_functions_with_names_that_take_every_column():
+    found = WeightedRewards({"prefix": 0.0, "format": 1.0}, never).functions()
+    assert [f.__name__ for f in found] == ["prefix_accuracy_reward", "format_reward"]
     columns = {"prompts": ["p"], "image": [None], "trainer_state": None}
-    assert format_reward([answer(1)], **columns) == [1.0]
-    assert prefix_accuracy_reward([answer(1)], target_tokens=[[1]], **columns) == [1.0]
+    assert [f([answer(1)], wanted=[wanted()], **columns) for f in found] == [[1.0], [1.0]]
+
+
+def test_a_chunk_is_what_a_robot_would_get(demonstrations):
+    answered = Answered(action_answer(demonstrations, 3, think=True), demonstrations.decoder)
+    target = wanted_of(demonstrations, 3, think=True)
+    assert answered.actions.shape == (demonstrations.horizon, demonstrations.dims)
+    assert answered.actions.dtype == target.actions.dtype == np.float32
+    # The tokens round to a quarter of a normalised coefficient.
+    np.testing.assert_allclose(answered.actions, target.actions, atol=0.3)
+    assert np.abs(answered.actions - target.actions).mean() < 0.1
+    with pytest.raises(ValueError, match="read-only"):
+        answered.actions[0, 0] = 1.0
+    tokens = demonstrations.tokens(3)
+    for text in (
+        answer(*tokens[:-1]),  # too few coefficients
+        answer(*tokens, tokens[0]),  # too many
+        answer(10**5),  # no such token
+        answer(*tokens).replace("</answer>", ""),  # would not be driven
+        "",
+    ):
+        assert Answered(text, demonstrations.decoder).actions is None
+
+
+def test_actions_are_rewarded_by_their_distance_in_shares_of_the_ranges(demonstrations):
+    limits = np.array([2.0, 4.0], np.float32)
+    target = Wanted([1], np.zeros((2, 2), np.float32), limits, True, None)
+    chunks = {
+        (1,): np.zeros((2, 2), np.float32),
+        (2,): np.array([[2.0, 0.0], [0.0, 0.0]], np.float32),  # one of four: a whole range
+        (3,): np.array([[-1.0, 2.0], [1.0, -2.0]], np.float32),  # each half of its range
+        (4,): None,
+    }
+    decode = lambda tokens: chunks[tuple(tokens)]  # noqa: E731
+    found = WeightedRewards({"action": 1.0}, decode)
+    texts = [answer(n) for n in (1, 2, 3, 4)] + ["<ACTION_START><fast_1>"]
+    assert found.values("action", texts, [target] * 5) == pytest.approx(
+        [1.0, math.exp(-0.25), math.exp(-0.5), 0.0, 0.0]
+    )
+    own = action_answer(demonstrations, 3, think=True)
+    scored = WeightedRewards({"action": 1.0}, demonstrations.decoder)
+    frames = [wanted_of(demonstrations, f, think=True) for f in (3, 15, 30)]
+    values = scored.values("action", [own] * 3, frames)
+    assert values[0] > 0.95 and values[0] > max(values[1:]), "its own chunk is the nearest"
+
+
+def test_an_answer_is_read_and_decoded_once_for_all_rewards(monkeypatch):
+    decoded = []
+
+    def decode(tokens):
+        decoded.append(tokens)
+        return np.zeros((1, 1), np.float32)
+
+    monkeypatch.setitem(REWARDS, "again", lambda answered, wanted: float(answered.actions.sum()))
+    found = WeightedRewards({"action": 1.0, "again": 1.0, "format": 1.0}, decode)
+    for name in found.weights:
+        found.values(name, [answer(7), answer(8)], [wanted()] * 2)
+    assert decoded == [[7], [8]]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_reward_that_is_no_number_is_an_error(monkeypatch, value):
+    monkeypatch.setitem(rewards.REWARDS, "bad", lambda answered, wanted: value)
+    with pytest.raises(ValueError, match=rf"rewards.bad: found {value}, expected a finite number"):
+        WeightedRewards({"bad": 1.0}, never).values("bad", [answer(1)], [wanted()])

@@ -10,14 +10,14 @@ from functools import partial
 import numpy as np
 import pytest
 
-from roboalign_training import grpo, sft, sft_cli
+from roboalign_training import grpo, grpo_cli, sft, sft_cli
 from roboalign_training.bags.errors import DatasetError
 from roboalign_training.learning.arguments import ConfigError, GrpoArguments, SftArguments
 from roboalign_training.learning.demonstrations import check_instructions
 from roboalign_training.learning.dev_score import DevScore
 from roboalign_training.learning.run_callback import RunCallback
 from roboalign_training.learning.run_folder import RunFolder
-from roboalign_training.learning.training_options import read_options
+from roboalign_training.learning.training_options import make_parser, read_options
 from roboalign_training.learning.trl_fields import trl_fields
 from roboalign_training.shared.library_log import library_log
 from roboalign_training.shared.outputs import Found, OutputError
@@ -105,11 +105,75 @@ def test_values_of_a_file_are_refused_with_its_name(tmp_path):
 def test_weights_of_rewards_are_not_taken_and_ignored(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("reward_weights: [1.0, 0.0]")
-    said = "reward_weights: found .*, expected it to be left out: format and prefix accuracy weigh"
+    said = "reward_weights: found .*, expected it to be left out: rewards has each reward's weight"
     with pytest.raises(ConfigError, match=f"mine.yaml: {said}"):
         read_options("grpo", ["--config", str(file), "--dataset", "x"])
     with pytest.raises(ConfigError, match=f"^{said}"):
         read_options("grpo", ["--dataset", "x", "--reward_weights", "1", "0"])
+
+
+REWARD_FAULTS = [
+    ("{formt: 1.0}", "rewards: found 'formt', expected names of format, prefix, action; did you "
+     "mean 'format'?"),
+    ("{format: -1}", "rewards.format: found -1.0, expected a finite number, 0 or more"),
+    ("{format: .inf}", "rewards.format: found inf, expected a finite number, 0 or more"),
+    ("{format: 0, prefix: 0}", "rewards: found {format: 0.0, prefix: 0.0}, expected at least one"),
+    ("{}", "rewards: found {}, expected at least one weight above 0"),
+    ("{format: much}", "format: found 'much', expected a number"),
+    ("{format: true}", "format: found True, expected a number"),
+    ("{format: }", "format: found nothing, expected a number"),
+    ("[format]", "found ['format'], expected names and values as in '{name: 0.5}'"),
+    ("format", "found 'format', expected names and values as in '{name: 0.5}'"),
+    ("{1: 0.5}", "found {1: 0.5}, expected names and values as in '{name: 0.5}'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "fault"), REWARD_FAULTS)
+def test_rewards_that_cannot_be_are_refused_in_a_file_and_on_the_command_line(
+    text, fault, tmp_path, capsys
+):
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"rewards: {text}")
+    for words in (["--rewards", text], ["--config", str(file)]):
+        assert grpo_cli.main(["--dataset", "x", *words]) == 2
+        said = capsys.readouterr().err
+        assert "rewards" in said and fault in said, said
+        assert len(said.splitlines()) == 1
+
+
+def test_rewards_are_the_same_from_a_file_and_the_command_line(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("rewards:\n  prefix: 1\n  format: 0\n")
+    for words in (["--rewards", "{format: 0, prefix: 1}"], ["--config", str(file)]):
+        ours = read_options("grpo", ["--dataset", "x", *words]).ours
+        found = GrpoArguments(**ours)
+        assert list(found.rewards.items()) == [("format", 0.0), ("prefix", 1.0)]
+        assert found.record()["rewards"] == "{format: 0.0, prefix: 1.0}"
+    assert GrpoArguments("x").rewards == {"format": 0.5, "prefix": 0.5}
+    shown = " ".join(make_parser("grpo").format_help().split())
+    assert "--rewards '{NAME: X, ...}'" in shown
+    assert "(default: {format: 0.5, prefix: 0.5})" in shown
+
+
+def test_a_run_with_other_rewards_is_not_gone_on_with(tmp_path):
+    """Also where it has fewer of them, and where it is from before they could be chosen."""
+
+    def configuration(**given):
+        ours = GrpoArguments("x", **given)
+        trainer = {"reward_weights": list(ours.rewards.values())}
+        return {"arguments": {"grpo": ours.record(), "trainer": trainer}}
+
+    judge = partial(RunFolder(tmp_path).judge, "grpo", base="roboalign-tiny", overwrite=False)
+    record = {"kind": "grpo", **configuration()}
+    old = json.loads(json.dumps(record))
+    del old["arguments"]["grpo"]["rewards"]
+    for there in (record, old):
+        (tmp_path / "run.json").write_text(json.dumps(there))
+        assert judge(configuration()) is Found.UNFINISHED
+        assert judge(configuration(rewards={"prefix": 0.5, "format": 0.5})) is Found.UNFINISHED
+        for rewards in ({"format": 0.5}, {"format": 0.5, "action": 0.5}):
+            with pytest.raises(OutputError, match='grpo.rewards: found "{format: 0.5, prefix: 0'):
+                judge(configuration(rewards=rewards))
 
 
 def test_options_that_nobody_looks_at_are_those_that_transformers_leaves_to_the_script():
@@ -313,8 +377,14 @@ def test_grpo_says_that_a_step_is_of_before_an_interruption():
 
 
 def test_scores_are_means():
-    assert DevScore(0.25, 0.75, 4).score == 0.5
-    assert np.isclose(DevScore(0.25, 0.75, 4).record()["dev_score"], 0.5)
+    found = {"format": np.array([1.0, 0.5]), "prefix": np.array([0.5, 0.0]), "action": np.ones(2)}
+    score = DevScore(found, {"format": 0.5, "prefix": 2.0, "action": 0.0})
+    assert score.values.tolist() == [1.5, 0.25]
+    assert score.means == {"format": 0.75, "prefix": 0.25, "action": 1.0}
+    assert score.record() == {
+        "dev_score": 0.875, "dev_format": 0.75, "dev_prefix_accuracy": 0.25, "dev_action": 1.0,
+        "dev_frames": 2,
+    }  # fmt: skip
 
 
 def test_an_unfinished_run_with_other_ends_says_how_it_goes_on(tmp_path):

@@ -5,10 +5,15 @@ No torch, so that help and refusals come at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from roboalign_training.learning.rewards import DEFAULT_WEIGHTS, REWARDS
 from roboalign_training.learning.weights import Weights
+from roboalign_training.shared.fields import mapping_text
 from roboalign_training.shared.run_layout import ConfigError
 
 __all__ = ["ConfigError", "GrpoArguments", "RunArguments", "SftArguments", "Stopped", "require"]
@@ -24,8 +29,8 @@ class Stopped(Exception):
 
 
 def _option(default: Any, group: str, text: str, **more: Any) -> Any:
-    if isinstance(default, list):
-        return field(default_factory=list, metadata={"help": text, "group": group, **more})
+    if isinstance(default, list | dict):
+        return field(default_factory=default.copy, metadata={"help": text, "group": group, **more})
     return field(default=default, metadata={"help": text, "group": group, **more})
 
 
@@ -76,6 +81,11 @@ class RunArguments:
         seconds = self.max_seconds
         require("max_seconds", seconds, seconds is None or seconds > 0, "above 0")
         require("save_minutes", self.save_minutes, self.save_minutes > 0, "above 0")
+
+    def record(self) -> dict[str, Any]:
+        """The options as `run.json` has them: a mapping is one text, so that it counts whole."""
+        values = asdict(self).items()
+        return {n: mapping_text(v) if isinstance(v, dict) else v for n, v in values}
 
     def held_out_of(self, episodes: int) -> int:
         """How many of a data set's episodes are held out: as asked for, else as many as fit.
@@ -176,6 +186,11 @@ class GrpoArguments(RunArguments):
     think: bool = _option(
         True, _LEARNT, "Whether the prompts ask for a thought before the answer."
     )
+    rewards: dict[str, float] = _option(
+        DEFAULT_WEIGHTS, _LEARNT, "What an answer is rewarded for: names and weights of "
+        f"{', '.join(REWARDS)}; of weight 0: measured and not learnt from.",
+        metavar="'{NAME: X, ...}'",
+    )  # fmt: skip
     dev_every: int = _option(
         5, _LEARNT, "Optimiser steps between two scorings on held-out frames."
     )
@@ -184,6 +199,9 @@ class GrpoArguments(RunArguments):
         super().__post_init__()
         require("samples", self.samples, self.samples is None or self.samples >= 1, "at least 1")
         require("dev_every", self.dev_every, self.dev_every >= 1, "at least 1")
+        check_weights("rewards", self.rewards, REWARDS)
+        # In one order: that of the mapping is no other configuration.
+        self.rewards = {n: float(self.rewards[n]) for n in REWARDS if n in self.rewards}
 
     def samples_of(self, frames: int, least: int) -> int:
         """How many prompts are drawn: as asked for, else as many as there are.
@@ -205,6 +223,25 @@ class GrpoArguments(RunArguments):
             "num_generations; a smaller --per_device_train_batch_size asks for fewer)",
         )
         return count
+
+
+def check_weights(key: str, given: Mapping[str, float], known: Iterable[str]) -> None:
+    """Refuses weights by name of which nothing can be made.
+
+    Raises:
+        ConfigError: a name is not known, a weight is negative or not finite, or none is above 0.
+    """
+    known = list(known)
+    for name, weight in given.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{key}: found {name!r}, expected names of {', '.join(known)}{hint}")
+        require(f"{key}.{name}", weight, 0 <= weight < math.inf, "a finite number, 0 or more")
+    if not any(given.values()):
+        raise ConfigError(
+            f"{key}: found {mapping_text(given)}, expected at least one weight above 0"
+        )
 
 
 def require(key: str, value: Any, holds: bool, expected: str) -> None:

@@ -21,6 +21,7 @@ from roboalign_policy.core.contract.contract import (
 from roboalign_policy.core.contract.faults import ContractFault
 from roboalign_policy.core.hashing import sha256_json
 from roboalign_policy.core.instruction import instruction_fault
+from roboalign_policy.core.policy.normalise import QuantileStats
 from roboalign_policy.core.policy.prompt import camera_names
 from roboalign_policy.fast import FastTokenizer
 from roboalign_policy.fast.errors import FastError
@@ -29,6 +30,7 @@ from roboalign_training.conversion import leaving_out
 from roboalign_training.conversion.build import Converted, build_dataset, find_bags, load_frames
 from roboalign_training.data.fit import fit_dataset, load_action_stats
 from roboalign_training.data.index import INDEX, STATS, TOKENIZER, load_index
+from roboalign_training.learning.rewards import ChunkDecoder
 from roboalign_training.shared.left_out import LeftOut
 
 
@@ -53,6 +55,8 @@ class Demonstrations:
         hashes: SHA-256 of contract, tokenizer, stats and dataset.
         episodes: spans in ascending order, without gaps.
         states: stream key -> (N, D) float32, units of the contract.
+        stats: of the normalisation of actions.
+        read_chunk: frame -> (T, A) float32, units of the contract: the chunk that starts there.
         read_image: frame and key of an image stream -> (H, W, 3) uint8 rgb.
         chunk_tokens: N lists of FAST token ids, the normalised chunk that starts at each frame.
         usable: (N,) bool; False where a chunk has a missing frame inside: never an action sample.
@@ -65,6 +69,8 @@ class Demonstrations:
     hashes: dict[str, str]
     episodes: tuple[EpisodeSpan, ...]
     states: dict[str, np.ndarray]
+    stats: QuantileStats
+    read_chunk: Callable[[int], np.ndarray]
     read_image: Callable[[int, str], np.ndarray]
     chunk_tokens: list[list[int]]
     usable: np.ndarray
@@ -114,6 +120,21 @@ class Demonstrations:
     def tokens(self, frame: int) -> list[int]:
         """FAST token ids of the chunk that starts at the frame."""
         return self.chunk_tokens[frame]
+
+    def chunk(self, frame: int) -> np.ndarray:
+        """(T, A) float32, units of the contract: the chunk that starts at the frame."""
+        return self.read_chunk(frame)
+
+    @cached_property
+    def decoder(self) -> ChunkDecoder:
+        """FAST tokens back to a chunk."""
+        return ChunkDecoder(self.fast, self.stats, self.horizon, self.dims)
+
+    @cached_property
+    def ranges(self) -> np.ndarray:
+        """(A,) float32, units of the contract: upper minus lower limit of each dimension."""
+        limits = np.array([dim.limits for dim in self.contract.action.dims], np.float32)
+        return limits[:, 1] - limits[:, 0]
 
     @cached_property
     def _starts(self) -> np.ndarray:
@@ -185,6 +206,8 @@ def load_demonstrations(
         hashes=dict(frames.hashes),
         episodes=tuple(EpisodeSpan(e.id, e.start, e.stop, e.instruction) for e in frames.episodes),
         states=frames.states,
+        stats=stats,
+        read_chunk=frames.chunk,
         read_image=frames.image,
         chunk_tokens=tokens,
         usable=frames.usable,

@@ -1,7 +1,8 @@
-"""How well a model answers held-out frames: the two rewards of greedy, unconstrained decoding."""
+"""How well a model answers held-out frames: the rewards of greedy, unconstrained decoding."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,37 +11,46 @@ import torch
 
 from roboalign_training.learning.collate import PromptCollator
 from roboalign_training.learning.demonstrations import Demonstrations
-from roboalign_training.learning.mixture import action_prompt, request
-from roboalign_training.learning.rewards import format_reward, prefix_accuracy_reward
+from roboalign_training.learning.mixture import action_prompt, request, wanted_of
+from roboalign_training.learning.rewards import DEFAULT_WEIGHTS, WeightedRewards, measure_name
 
 
 @dataclass(frozen=True)
 class DevScore:
-    """Means over the scored frames.
+    """The rewards of each scored frame.
 
     Attributes:
-        prefix_accuracy: r_a, 0 .. 1.
-        format: r_f, 0 .. 1.
-        frames: how many were scored.
+        rewards: by name, (F,) float64.
+        weights: by name; what the trainer weighs them with.
     """
 
-    prefix_accuracy: float
-    format: float
-    frames: int
+    rewards: Mapping[str, np.ndarray]
+    weights: Mapping[str, float]
+
+    @property
+    def values(self) -> np.ndarray:
+        """(F,) float64: the weighted sum of each frame, in the order in which they were scored."""
+        return sum(weight * self.rewards[name] for name, weight in self.weights.items())
 
     @property
     def score(self) -> float:
-        """The training reward, (r_f + r_a) / 2."""
-        return (self.prefix_accuracy + self.format) / 2.0
+        """The training reward, mean over the frames."""
+        return float(np.mean(self.values))
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Each reward's mean over the frames, by its name."""
+        return {name: float(np.mean(values)) for name, values in self.rewards.items()}
+
+    @property
+    def frames(self) -> int:
+        """How many were scored, F."""
+        return len(self.values)
 
     def record(self) -> dict[str, float]:
         """As a line of metrics."""
-        return {
-            "dev_score": self.score,
-            "dev_prefix_accuracy": self.prefix_accuracy,
-            "dev_format": self.format,
-            "dev_frames": self.frames,
-        }
+        means = {measure_name(name): mean for name, mean in self.means.items()}
+        return {"dev_score": self.score, **means, "dev_frames": self.frames}
 
 
 @torch.no_grad()
@@ -92,6 +102,7 @@ def score_frames(
     *,
     think: bool,
     max_new_tokens: int,
+    weights: Mapping[str, float] = DEFAULT_WEIGHTS,
 ) -> DevScore:
     """Greedy rewards of a model on frames of the demonstrations.
 
@@ -102,6 +113,7 @@ def score_frames(
         frames: (F,) int, F >= 1.
         think: whether the prompt asks for a thought first.
         max_new_tokens: longest answer.
+        weights: of the rewards, by name.
     """
     samples = [
         {
@@ -111,9 +123,10 @@ def score_frames(
         for f in frames
     ]
     texts = greedy_texts(model, collator, samples, max_new_tokens)
-    accuracy = prefix_accuracy_reward(texts, target_tokens=[data.tokens(int(f)) for f in frames])
-    tags = format_reward(texts, think=[think] * len(texts))
-    return DevScore(float(np.mean(accuracy)), float(np.mean(tags)), len(frames))
+    wanted = [wanted_of(data, int(f), think) for f in frames]
+    rewards = WeightedRewards(weights, data.decoder)
+    found = {name: np.array(rewards.values(name, texts, wanted)) for name in weights}
+    return DevScore(found, dict(weights))
 
 
 def dev_frames(held_out: np.ndarray, count: int) -> np.ndarray:

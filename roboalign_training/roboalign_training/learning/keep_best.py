@@ -66,6 +66,7 @@ class KeepBest(TrainerCallback):
             self.frames,
             think=self.arguments.think,
             max_new_tokens=self.trainer.args.max_completion_length,
+            weights=self.arguments.rewards,
         )
         self.run.append(step=step, **score.record())
         if score.score <= self.scores.get(step, -math.inf):
@@ -87,6 +88,7 @@ class KeepBest(TrainerCallback):
             "base": self.arguments.base,
             "steps": step,
             "think": self.arguments.think,
+            "rewards": dict(score.weights),
             **score.record(),
         }
 

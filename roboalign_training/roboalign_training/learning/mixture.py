@@ -24,6 +24,7 @@ from roboalign_policy.core.policy.prompt import (
 from roboalign_training.bags.errors import DatasetError
 from roboalign_training.learning.demonstrations import Demonstrations
 from roboalign_training.learning.reasoning import grasp_place, reasoning_text
+from roboalign_training.learning.rewards import Wanted
 from roboalign_training.learning.weights import KINDS, Weights
 
 if TYPE_CHECKING:
@@ -180,6 +181,14 @@ def action_answer(data: Demonstrations, frame: int, think: bool) -> str:
     return format_answer(data.tokens(frame), reasoning)
 
 
+def wanted_of(data: Demonstrations, frame: int, think: bool) -> Wanted:
+    """What an answer to `action_prompt` is measured against: the rest of its demonstration."""
+    thought = None
+    if think and data.contract.prompt_state:
+        thought = reasoning_text(data.contract, *data.episode_states(frame))
+    return Wanted(data.tokens(frame), data.chunk(frame), data.ranges, think, thought)
+
+
 def split_episodes(
     data: Demonstrations, held_out: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -229,15 +238,14 @@ def row_of(sample: Sample) -> dict:
 
 
 def grpo_dataset(data: Demonstrations, frames: np.ndarray, think: bool) -> Dataset:
-    """Columns `prompt` (chat messages), `images` (PIL), `target_tokens` (ints), `think` (bool)."""
+    """Columns `prompt` (chat messages), `images` (PIL) and `wanted`, which the rewards read."""
 
     def row(index: int) -> dict:
         frame = int(frames[index])
         return {
             "prompt": request(action_prompt(data, frame, think), data.cameras),
             "images": [Image.fromarray(image) for image in data.images(frame)],
-            "target_tokens": data.tokens(frame),
-            "think": think,
+            "wanted": wanted_of(data, frame, think),
         }
 
     return as_dataset(len(frames), row)

@@ -21,7 +21,8 @@ _COMMANDS = {"sft": "roboalign sft", "grpo": "roboalign grpo", "base": "roboalig
 _FIGURES = {
     "dev_format": "format kept, share of held-out frames",
     "dev_prefix_accuracy": "prefix of the demonstrated action tokens, share",
-    "dev_score": "score, the mean of both",
+    "dev_action": "exp(-mean error of the actions in shares of their ranges)",
+    "dev_score": "score, the weighted sum of the rewards",
     "dev_frames": "held-out frames scored",
 }
 

@@ -16,7 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from roboalign_training.learning.rewards import DEFAULT_WEIGHTS
 from roboalign_training.shared.differences import differences
+from roboalign_training.shared.fields import mapping_text
 from roboalign_training.shared.json_lines import read_json_lines
 from roboalign_training.shared.outputs import (
     Found,
@@ -45,8 +47,8 @@ _THEIRS = (
     "dataloader_pin_memory", "dataloader_num_workers", "remove_unused_columns", "log_level",
     "project", "trackio_space_id",
 )  # fmt: skip
-
-
+_DONE_BEFORE = {"grpo": {"rewards": mapping_text(DEFAULT_WEIGHTS)}}
+"""What runs did that are from before an option."""
 _ENDS = ("trainer.max_steps", "trainer.num_train_epochs", "{kind}.max_seconds")
 
 
@@ -91,6 +93,8 @@ class RunFolder:
         if resume and not finished:
             ignored |= ends
         wanted = {"kind": kind, **configuration}
+        if not overwrite:
+            self._check_newer_options(kind, wanted)
         if not overwrite and (differing := self._other_ends(wanted, ignored, ends)):
             self._refuse_other_ends(differing, finished)
         found = judge(
@@ -108,6 +112,14 @@ class RunFolder:
                 "nothing was changed: bring it back, or add --overwrite to train anew"
             )
         return found
+
+    def _check_newer_options(self, kind: str, wanted: Mapping[str, Any]) -> None:
+        """Compare options that the run here is older than with what was done without them."""
+        record = self.record()
+        then = record.get("arguments", {}).get(kind, {}) if record.get("kind") == kind else None
+        if then is not None:
+            done = {n: v for n, v in _DONE_BEFORE.get(kind, {}).items() if n not in then}
+            refuse_differences(self.path, {"arguments": {kind: done}}, wanted)
 
     def _other_ends(
         self, wanted: Mapping[str, Any], ignored: set[str], ends: set[str]

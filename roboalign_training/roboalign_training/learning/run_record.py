@@ -21,6 +21,7 @@ from roboalign_policy.core.policy.prompt import PROMPT_VERSION
 from roboalign_policy.models.decoders import FAST
 from roboalign_policy.models.loading import TINY
 from roboalign_policy.models.tiny import PACKAGED
+from roboalign_training.learning.arguments import RunArguments
 from roboalign_training.learning.demonstrations import Demonstrations
 from roboalign_training.learning.policy_card import write_card
 from roboalign_training.learning.run_folder import RunFolder
@@ -38,7 +39,10 @@ def configuration(arguments: Mapping[str, Any], bags: Sequence[Path]) -> dict[st
         arguments: name -> dataclass instance, as parsed.
         bags: the bags that were found where `--bags` points.
     """
-    resolved = {name: _plain(dataclasses.asdict(value)) for name, value in arguments.items()}
+    resolved = {
+        name: _plain(v.record() if isinstance(v, RunArguments) else dataclasses.asdict(v))
+        for name, v in arguments.items()
+    }
     return {"arguments": resolved, "bags": sorted(str(path) for path in bags)}
 
 

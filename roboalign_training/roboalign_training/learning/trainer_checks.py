@@ -29,7 +29,7 @@ _USELESS = {
     "do_predict": "`roboalign evaluate` lets a policy act",
     "resume_from_checkpoint": "the same command with the same --out goes on from the newest "
     "checkpoint in it; a finished policy is trained further with --base",
-    "reward_weights": "format and prefix accuracy weigh 0.5 each",
+    "reward_weights": "rewards has each reward's weight, as in {format: 0.5, prefix: 0.5}",
 }
 """Options that Transformers leaves to the script, and what is done here instead."""
 _DONE: dict[str, bool | None] = {

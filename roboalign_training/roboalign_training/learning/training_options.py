@@ -27,8 +27,8 @@ OURS: dict[str, type[RunArguments]] = {"sft": SftArguments, "grpo": GrpoArgument
 OUT, OLD_OUT = "--out", "--output_dir"
 _ABOUT = {
     "sft": "Supervised fine-tuning of a vision-language model on a data set.",
-    "grpo": "GRPO on recorded data, rewarded by format and by the prefix of the demonstrated "
-    "action tokens.",
+    "grpo": "GRPO on recorded data, rewarded by what --rewards names: by default format and the "
+    "prefix of the demonstrated action tokens.",
 }
 
 _SHORT = {

@@ -8,11 +8,14 @@ follows from the data).
 from __future__ import annotations
 
 import argparse
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any
+
+import yaml
 
 _TRUE, _FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 
@@ -44,6 +47,8 @@ def value_of(kind: type, name: str, value: Any) -> Any:
         ValueError: it is of another type.
     """
     hint = typing.get_type_hints(kind)[name]
+    if typing.get_origin(hint) is dict:
+        return _mapping(f"{name}: ", typing.get_args(hint)[1], value)
     inner, optional, many = _parts(hint)
     if value is None:
         if optional:
@@ -53,6 +58,12 @@ def value_of(kind: type, name: str, value: Any) -> Any:
         items = value if isinstance(value, list | tuple) else [value]
         return [_converted(name, inner, item) for item in items]
     return _converted(name, inner, value)
+
+
+def mapping_text(values: Mapping[str, Any]) -> str:
+    """A mapping as it stands on the command line, in YAML: `{format: 0.5, prefix: 0.5}`."""
+    plain = dict(values)
+    return yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=math.inf).strip()
 
 
 def underscored(words: Sequence[str], known: Mapping[str, Any]) -> list[str]:
@@ -68,8 +79,13 @@ def underscored(words: Sequence[str], known: Mapping[str, Any]) -> list[str]:
 
 
 def _add(group: Any, item: Field, hint: Any, defaults: Mapping[str, Any]) -> None:
-    inner, _, many = _parts(hint)
+    if typing.get_origin(hint) is dict:
+        inner, many = hint, False
+    else:
+        inner, _, many = _parts(hint)
     shown = item.metadata.get("shown") or defaults.get(item.name)
+    if isinstance(shown, Mapping):
+        shown = mapping_text(shown) if shown else ""
     text = item.metadata["help"].rstrip(".")
     if shown not in (None, "", [], False):
         text += f" (default: {' '.join(shown) if isinstance(shown, list) else shown})"
@@ -107,7 +123,10 @@ def _parts(hint: Any) -> tuple[type, bool, bool]:
     return hint, optional, False
 
 
-def _converter(kind: type) -> Callable[[str], Any]:
+def _converter(kind: Any) -> Callable[[str], Any]:
+    if typing.get_origin(kind) is dict:
+        return _mapping_converter(typing.get_args(kind)[1])
+
     def convert(text: str) -> Any:
         try:
             return _from_text(kind, text)
@@ -115,6 +134,45 @@ def _converter(kind: type) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"found {text!r}, expected {_noun(kind)}") from None
 
     return convert
+
+
+def _mapping_converter(inner: Any) -> Callable[[str], dict[str, Any]]:
+    def convert(text: str) -> dict[str, Any]:
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        try:
+            return _mapping("", inner, value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def _mapping(where: str, inner: Any, value: Any) -> dict[str, Any]:
+    """A mapping of names to values of one type.
+
+    Args:
+        where: what stands before a fault.
+        inner: the type; Any leaves the values as they are.
+        value: as from YAML.
+
+    Raises:
+        ValueError: it is none, or a value in it is of another type.
+    """
+    example = "{name: 0.5}"
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError(
+            f"{where}found {value!r}, expected names and values as in {example!r}, with a blank "
+            "behind each colon"
+        )
+    found = {}
+    for key, item in value.items():
+        if item is None:
+            raise ValueError(f"{where}{key}: found nothing, expected {_noun(inner)}")
+        found[key] = item if inner is Any else _converted(f"{where}{key}", inner, item)
+    return found
 
 
 def _converted(name: str, kind: type, value: Any) -> Any:
@@ -139,12 +197,20 @@ def _from_text(kind: type, text: str) -> Any:
     return kind(text)
 
 
-def _metavar(kind: type) -> str:
+def _metavar(kind: Any) -> str:
+    if typing.get_origin(kind) is dict:
+        return "MAPPING"
     return {int: "N", float: "X", str: "TEXT"}[kind]
 
 
-def _noun(kind: type) -> str:
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
+def _noun(kind: Any) -> str:
+    return {
+        Any: "a value",
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "a text",
+    }[kind]
 
 
 def require(name: str, value: Any, holds: bool, expected: str) -> None:
