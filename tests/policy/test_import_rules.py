@@ -48,7 +48,7 @@ RULES = {
     "models": rule(
         "core fast", "numpy yaml PIL torch transformers tokenizers safetensors huggingface_hub"
     ),
-    "sim": rule("core", "numpy mujoco"),
+    "sim": rule("core kinematics", "numpy mujoco"),
     "kinematics": rule("core", "numpy mujoco"),
     "remote": rule("core", "numpy msgpack websockets"),
     "ros": rule(

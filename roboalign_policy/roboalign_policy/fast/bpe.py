@@ -12,14 +12,17 @@ from __future__ import annotations
 import json
 import unicodedata
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.fft import dct
 from tokenizers import Tokenizer
 
 from roboalign_policy.fast.errors import FastFormatError
-from roboalign_policy.fast.ranks import Ranks
 from roboalign_policy.fast.vocabulary import MAX_CODE, byte_characters
+
+if TYPE_CHECKING:
+    from roboalign_policy.fast.ranks import Ranks
 
 # A batch of fewer characters does not load the compiled loop; later ones of any size use it.
 _WORTH_LOADING = 1500
@@ -90,7 +93,6 @@ class BatchBpe:
             return self._library(codes)
         if self._ranks is None:
             return self._library(codes)
-        # Here, because it imports numba.
         from roboalign_policy.fast.compiled import encode_rows
 
         symbols = codes.size * (1 if self._layout == "characters" else 3)
@@ -112,6 +114,9 @@ class BatchBpe:
 
     @cached_property
     def _ranks(self) -> Ranks | None:
+        # Here, because it imports numba.
+        from roboalign_policy.fast.ranks import Ranks
+
         return Ranks.prove(self._model, self._layout, self._plain)
 
     def _library(self, codes: np.ndarray) -> list[list[int]]:

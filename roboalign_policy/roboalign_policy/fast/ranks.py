@@ -1,4 +1,7 @@
-"""What the compiled encoder knows of a vocabulary, and the proof that its tokens are the BPE's."""
+"""What the compiled encoder knows of a vocabulary, and the proof that its tokens are the BPE's.
+
+Import this file only where something is encoded: it loads numba.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from roboalign_policy.fast.trie import token_trie
-from roboalign_policy.fast.vocabulary import MAX_CODE, byte_characters
+from roboalign_policy.fast.compiled import (
+    BASE,
+    BUCKET,
+    NONE,
+    PARENT,
+    TOKEN,
+    fill_merges,
+    fill_own,
+    fill_pairs,
+)
+from roboalign_policy.fast.vocabulary import MAX_CODE, byte_characters, symbol_table
 
 # With more tokens than this, hardly any factor fills a table of sensible size.
 _MOST_TOKENS = 1 << 16
 # Up to here there is a table of which token may follow which: 2 MB, and 0.3 s to make it.
 _MOST_PAIRED = 1 << 12
-_TRIES = 20
+_TRIES = 20  # factors that are tried for one size of table
+# Places that are tried for the children of a node before the search begins further on: a bound
+# for the time, at the price of some rows that stay empty.
+_MOST_TRIES = 64
 
 
 @dataclass(frozen=True)
@@ -74,9 +89,6 @@ def _symbols(model: dict, layout: str) -> list[str]:
 
 def _tables(halves: np.ndarray, bases: int) -> tuple[np.ndarray | int, ...]:
     """What the encoder needs to know of tokens (V, 2) by their halves, from `trie` on."""
-    # Here, because it imports numba.
-    from roboalign_policy.fast.compiled import fill_own, fill_pairs
-
     total = len(halves)
     merges = _merges(halves, bases)
     own = np.ones(total, dtype=bool)
@@ -85,14 +97,11 @@ def _tables(halves: np.ndarray, bases: int) -> tuple[np.ndarray | int, ...]:
     if total <= _MOST_PAIRED:
         pairs = np.zeros((total + 1, total // 32 + 1), dtype=np.uint32)
         fill_pairs(halves, bases, *merges, pairs)
-    return (*token_trie(halves, bases, own), pairs, halves, bases, *merges)
+    return (*_token_trie(halves, bases, own), pairs, halves, bases, *merges)
 
 
 def _merges(halves: np.ndarray, bases: int) -> tuple[int, np.ndarray]:
     """A factor and the hash table that it fills, as small as a few tries find."""
-    # Here, because it imports numba.
-    from roboalign_policy.fast.compiled import BUCKET, fill_merges
-
     rng = np.random.default_rng(0)
     size = 1 << (len(halves) - 1).bit_length()
     while True:
@@ -119,21 +128,68 @@ def _powers(symbols: list[str], pairs: list[tuple[int, int]], layout: str) -> np
 
 def _spelling(ranks: dict[str, int], layout: str, plain: np.ndarray) -> np.ndarray:
     """Number of symbols of each code, and the symbols."""
-    table = np.zeros((MAX_CODE + 1, 4), dtype=np.int64)
-    codes = np.arange(MAX_CODE + 1)
-    if layout == "characters":
-        table[:, 1] = [ranks.get(chr(code), -1) for code in codes.tolist()]
-        table[:, 0] = 1
-    else:
-        of_byte = np.array([ranks.get(symbol, -1) for symbol in byte_characters()])
-        last = 0x80 | codes & 0x3F
-        table[:0x80, 1] = of_byte[:0x80]
-        two, three = slice(0x80, 0x800), slice(0x800, None)
-        table[two, 1] = of_byte[0xC0 | codes[two] >> 6]
-        table[two, 2] = of_byte[last[two]]
-        table[three, 1] = of_byte[0xE0 | codes[three] >> 12]
-        table[three, 2] = of_byte[0x80 | codes[three] >> 6 & 0x3F]
-        table[three, 3] = of_byte[last[three]]
-        table[:, 0] = 1 + (codes >= 0x80) + (codes >= 0x800)
-    table[~plain | (table < 0).any(axis=1)] = 0
+    symbols, counts = symbol_table(ranks, layout)
+    table = np.column_stack([counts, symbols])
+    table[~plain | (symbols < 0).any(axis=1)] = 0
     return table.astype(np.uint32)
+
+
+def _token_trie(
+    halves: np.ndarray, bases: int, own: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Arrays `trie`, `shorter` and `sizes` of `compiled.encode_rows`: tokens by their symbols.
+
+    Args:
+        halves: uint32 (V, 2), the two tokens that each token is made of.
+        bases: Number of symbols.
+        own: bool (V,), the tokens that are put in; all symbols among them.
+    """
+    texts: list[tuple[int, ...]] = [(symbol,) for symbol in range(bases)]
+    for left, right in halves[bases:].tolist():
+        texts.append(texts[left] + texts[right])
+    children: list[dict[int, int]] = [{}]
+    tokens = [NONE]
+    for token in np.flatnonzero(own).tolist():
+        node = 0
+        for symbol in texts[token]:
+            if symbol not in children[node]:
+                children[node][symbol] = len(children)
+                children.append({})
+                tokens.append(NONE)
+            node = children[node][symbol]
+        tokens[node] = token
+    shorter = np.full(len(halves), NONE, dtype=np.uint32)
+    for token in np.flatnonzero(own).tolist():
+        node = 0
+        for symbol in texts[token][:-1]:
+            node = children[node][symbol]
+            if tokens[node] != NONE:
+                shorter[token] = tokens[node]
+    sizes = np.array([len(text) for text in texts], dtype=np.uint32)
+    return _double_array(children, tokens, bases), shorter, sizes
+
+
+def _double_array(children: list[dict[int, int]], tokens: list[int], bases: int) -> np.ndarray:
+    """A trie as rows of parent, base and token; every base + symbol up to `bases` is a row."""
+    rows = np.full((2 * (len(children) + bases), 4), NONE, dtype=np.uint32)
+    rows[0, PARENT] = 0  # the root's row is taken
+    start, waiting = 1, [(0, 0)]
+    for node, row in waiting:
+        symbols = np.array(sorted(children[node]), dtype=np.int64)
+        base, tries = max(0, start - int(symbols[0])) if len(symbols) else 0, 0
+        while True:
+            if base + bases >= len(rows):
+                rows = np.concatenate([rows, np.full_like(rows, NONE)])
+            if (rows[base + symbols, PARENT] == NONE).all():
+                break
+            base, tries = base + 1, tries + 1
+        rows[row, BASE] = base
+        rows[base + symbols, PARENT] = row
+        for symbol, child in children[node].items():
+            rows[base + symbol, TOKEN] = tokens[child]
+            waiting.append((child, base + symbol))
+        if tries > _MOST_TRIES:
+            start += tries
+        while start < len(rows) and rows[start, PARENT] != NONE:
+            start += 1
+    return rows[: int(rows[rows[:, BASE] != NONE, BASE].max()) + bases + 1].copy()

@@ -21,26 +21,13 @@ def cores() -> int:
 
 
 def spread(function: Callable[[_Piece], _Result], pieces: Sequence[_Piece]) -> list[_Result]:
-    """Results of the pieces in their order; the first error in that order is raised.
-
-    The caller works as well, from the first piece on.
-    """
+    """Results of the pieces in their order; the first error in that order is raised."""
     if len(pieces) == 1:
         return [function(pieces[0])]
-    pool = _pool(os.getpid())
-    others = [pool.submit(function, piece) for piece in pieces[1:]]
-    try:
-        results = [function(pieces[0])]
-        for piece, other in zip(pieces[1:], others, strict=True):
-            # Where no thread has begun, as on a busy machine, the caller does not wait for one.
-            results.append(function(piece) if other.cancel() else other.result())
-        return results
-    finally:
-        for other in others:
-            other.cancel()
+    return list(_pool(os.getpid()).map(function, pieces))
 
 
 @lru_cache(maxsize=1)
 def _pool(process: int) -> ThreadPoolExecutor:
     """The threads of this process: those of a parent do not exist in its forks."""
-    return ThreadPoolExecutor(max(1, cores() - 1), thread_name_prefix="fast")
+    return ThreadPoolExecutor(cores(), thread_name_prefix="fast")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -72,8 +73,7 @@ class Vocabulary:
         lengths = np.array([0 if token is None else len(token) for token in tokens], np.int64)
         codes = np.concatenate([np.zeros(0, np.int64), *(t for t in tokens if t is not None)])
         starts = np.cumsum(lengths) - lengths
-        known = set(model["model"]["vocab"])
-        encodable = _encodable(layout, known)
+        encodable = (symbol_table(model["model"]["vocab"], layout)[0] >= 0).all(axis=1)
         for array in (lengths, codes, starts, encodable):
             array.setflags(write=False)
         return cls(layout, tuple(spellings), lengths, codes, starts, encodable)
@@ -89,20 +89,30 @@ def whole_codes(raw: bytes) -> np.ndarray | None:
     return codes if codes.size and codes.max() <= MAX_CODE else None
 
 
-def _encodable(layout: str, known: set[str]) -> np.ndarray:
-    table = np.zeros(MAX_CODE + 1, dtype=bool)
+def symbol_table(numbers: Mapping[str, int], layout: str) -> tuple[np.ndarray, np.ndarray]:
+    """What every character is spelled with, before the first merge.
+
+    Args:
+        numbers: Number of each symbol that is known, 0 or more.
+        layout: "bytes" or "characters" (see `Vocabulary`).
+
+    Returns:
+        int64 (MAX_CODE + 1, 3), numbers of the symbols of each character, -1 for one that is not
+        known and 0 behind the last; and int64 (MAX_CODE + 1,), how many there are.
+    """
+    table = np.zeros((MAX_CODE + 1, 3), dtype=np.int64)
+    codes = np.arange(MAX_CODE + 1)
     if layout == "characters":
-        table[[ord(t) for t in known if len(t) == 1 and ord(t) <= MAX_CODE]] = True
-        return table
-    has = np.array([character in known for character in byte_characters()])
-    code = np.arange(MAX_CODE + 1)
-    one, two, three = code[:0x80], code[0x80:0x800], code[0x800:]
-    table[:0x80] = has[one]
-    table[0x80:0x800] = has[0xC0 | two >> 6] & has[0x80 | two & 0x3F]
-    table[0x800:] = (
-        has[0xE0 | three >> 12] & has[0x80 | three >> 6 & 0x3F] & has[0x80 | three & 0x3F]
-    )
-    return table
+        table[:, 0] = [numbers.get(chr(code), -1) for code in codes.tolist()]
+        return table, np.ones(len(table), np.int64)
+    of_byte = np.array([numbers.get(symbol, -1) for symbol in byte_characters()])
+    last = of_byte[0x80 | codes & 0x3F]
+    one, two, three = slice(0x80), slice(0x80, 0x800), slice(0x800, None)
+    table[one, 0] = of_byte[codes[one]]
+    table[two, 0], table[two, 1] = of_byte[0xC0 | codes[two] >> 6], last[two]
+    table[three, 0], table[three, 2] = of_byte[0xE0 | codes[three] >> 12], last[three]
+    table[three, 1] = of_byte[0x80 | codes[three] >> 6 & 0x3F]
+    return table, 1 + (codes >= 0x80) + (codes >= 0x800)
 
 
 def _layout(model: dict, source: str) -> str:

@@ -8,8 +8,10 @@ Source: URDF specification, http://wiki.ros.org/urdf/XML/robot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
 from roboalign_policy.kinematics.urdf_joint import (
     JointLimits,
@@ -108,47 +110,46 @@ class UrdfRobot:
 
 def _check_mimics(joints: Sequence[UrdfJoint], source: str) -> None:
     """Sees that every mimic joint follows one that is there and does not follow it in turn."""
-    by_name = {joint.name: joint for joint in joints}
-    for joint in joints:
-        follower, seen = joint, {joint.name}
-        while follower.mimic is not None:
-            wanted = follower.mimic.joint
-            where = f"{source}: joint {follower.name!r}: mimic"
-            if wanted not in by_name:
-                raise UrdfError(where, f"joint: found {wanted!r}, expected a joint of the robot")
-            if wanted in seen:
-                raise UrdfError(where, f"joint: found {wanted!r}, expected one that follows none")
-            seen.add(wanted)
-            follower = by_name[wanted]
+    wanted = {joint.name: joint.mimic.joint for joint in joints if joint.mimic is not None}
+    names = {joint.name for joint in joints}
+    for name, followed in wanted.items():
+        if followed not in names:
+            where = f"{source}: joint {name!r}: mimic"
+            raise UrdfError(where, f"joint: found {followed!r}, expected a joint of the robot")
+    for name in _cycle(wanted):
+        where = f"{source}: joint {name!r}: mimic"
+        raise UrdfError(where, f"joint: found {wanted[name]!r}, expected one that follows none")
 
 
 def _find_root(links: Sequence[str], joints: Sequence[UrdfJoint], source: str) -> str:
     """The link that no joint carries, once it is sure that there is one tree."""
     if not links:
         raise UrdfError(source, "link: found none, expected at least one")
-    carrier = _carriers(set(links), joints, source)
-    roots = [link for link in links if link not in carrier]
+    _check_carriers(set(links), joints, source)
+    parents = {joint.child: joint.parent for joint in joints}
+    roots = [link for link in links if link not in parents]
     if len(roots) > 1:
         raise UrdfError(
             source,
             f"found {len(roots)} root links, {_shown(roots)}, expected one that carries all",
         )
-    children: dict[str, list[str]] = {}
-    for joint in joints:
-        children.setdefault(joint.parent, []).append(joint.child)
-    reached, waiting = set(roots), list(roots)
-    while waiting:
-        below = children.get(waiting.pop(), [])
-        reached.update(below)
-        waiting.extend(below)
-    lost = [link for link in links if link not in reached]
-    if lost:
+    if cycle := _cycle(parents):
+        lost = [link for link in links if link in cycle]
         raise UrdfError(source, f"found a cycle through links {_shown(lost)}, expected a tree")
     return roots[0]
 
 
-def _carriers(links: set[str], joints: Sequence[UrdfJoint], source: str) -> dict[str, str]:
-    """Name of the joint that carries a link, by link."""
+def _cycle(next_of: Mapping[str, str]) -> list[str]:
+    """A cycle that one comes to by going from each to the next; empty without any."""
+    try:
+        TopologicalSorter({name: (following,) for name, following in next_of.items()}).prepare()
+    except CycleError as error:
+        return error.args[1][1:]
+    return []
+
+
+def _check_carriers(links: set[str], joints: Sequence[UrdfJoint], source: str) -> None:
+    """Sees that every joint joins two links of the robot, and that none is carried twice."""
     carrier: dict[str, str] = {}
     for joint in joints:
         where = f"{source}: joint {joint.name!r}"
@@ -157,22 +158,18 @@ def _carriers(links: set[str], joints: Sequence[UrdfJoint], source: str) -> dict
                 raise UrdfError(
                     where, f"{key}: found link {link!r}, which the robot does not have"
                 )
-        if joint.child in carrier:
+        other = carrier.setdefault(joint.child, joint.name)
+        if other != joint.name:
             raise UrdfError(
                 where,
-                f"child: found link {joint.child!r}, which joint {carrier[joint.child]!r} carries "
-                "already",
+                f"child: found link {joint.child!r}, which joint {other!r} carries already",
             )
-        carrier[joint.child] = joint.name
-    return carrier
 
 
 def _refuse_twice(names: Sequence[str], source: str, kind: str) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
+    for name, count in Counter(names).items():
+        if count > 1:
             raise UrdfError(source, f"{kind} {name!r}: found twice, expected once")
-        seen.add(name)
 
 
 def _shown(names: Sequence[str]) -> str:

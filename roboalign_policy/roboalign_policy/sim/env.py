@@ -8,8 +8,9 @@ import zlib
 import mujoco
 import numpy as np
 
+from roboalign_policy.kinematics.rotation import rotation_from_rotvec, rotvec_from_rotation
 from roboalign_policy.sim.arm_model import FINGER_STROKE_M
-from roboalign_policy.sim.kinematics import ARM_JOINTS, rotation_from_rotvec, rotvec_from_rotation
+from roboalign_policy.sim.kinematics import ARM_JOINTS
 from roboalign_policy.sim.scene import ObjectState, Scene
 from roboalign_policy.sim.tasks import Task, find_task
 

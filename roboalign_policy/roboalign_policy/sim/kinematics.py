@@ -15,7 +15,7 @@ _TOLERANCE = 1e-4
 
 
 class ArmKinematics:
-    """Forward and inverse kinematics of the tool frame; leaves the simulated state alone."""
+    """Inverse kinematics of the tool frame; leaves the simulated state alone."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
         self._model = model
@@ -29,14 +29,6 @@ class ArmKinematics:
         self._jacobian = np.zeros((6, model.nv))
         self._quat = np.zeros(4)
         self._error = np.zeros(6)
-
-    def forward(self, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Tool position (3,) m and rotation (3, 3) in base_link at joints (7,) rad."""
-        self._data.qpos[:ARM_JOINTS] = joints
-        mujoco.mj_kinematics(self._model, self._data)
-        return self._data.site_xpos[self._site].copy(), self._data.site_xmat[self._site].reshape(
-            3, 3
-        ).copy()
 
     def inverse(
         self, position: np.ndarray, rotation: np.ndarray, start: np.ndarray, iterations: int = 12
@@ -86,21 +78,4 @@ def _rotation_between(quat: np.ndarray, target: np.ndarray) -> np.ndarray:
     mujoco.mju_negQuat(conjugate, quat)
     mujoco.mju_mulQuat(turn, target, conjugate)
     mujoco.mju_quat2Vel(vector, turn, 1.0)
-    return vector
-
-
-def rotation_from_rotvec(rotvec: np.ndarray) -> np.ndarray:
-    """(3, 3) rotation matrix of a rotation vector (3,) rad."""
-    angle = float(np.linalg.norm(rotvec))
-    quat, matrix = np.zeros(4), np.zeros(9)
-    mujoco.mju_axisAngle2Quat(quat, rotvec / angle if angle > 0 else np.array([1.0, 0, 0]), angle)
-    mujoco.mju_quat2Mat(matrix, quat)
-    return matrix.reshape(3, 3)
-
-
-def rotvec_from_rotation(rotation: np.ndarray) -> np.ndarray:
-    """Rotation vector (3,) rad, length at most pi, of a rotation matrix (3, 3)."""
-    quat, vector = np.zeros(4), np.zeros(3)
-    mujoco.mju_mat2Quat(quat, np.ascontiguousarray(rotation).ravel())
-    mujoco.mju_quat2Vel(vector, quat, 1.0)
     return vector
