@@ -6,8 +6,8 @@ import numpy as np
 
 from roboalign_policy.core.candidate import Candidate, CandidateKind
 from roboalign_policy.core.contract.contract import contract_from_dict
+from roboalign_policy.core.gate.parameters import GateParameters
 from roboalign_policy.core.gate.safety_gate import SafetyGate
-from roboalign_policy.core.gate.types import GateSettings
 
 START_NS = 1_000_000_000_000
 MOTION, HOLD, ALIVE = CandidateKind.MOTION, CandidateKind.HOLD, CandidateKind.ALIVE
@@ -108,7 +108,7 @@ class World:
     """A gate, and everything around it in one clock."""
 
     def __init__(self, contract, **settings):
-        self.gate = SafetyGate(contract, GateSettings(**settings))
+        self.gate = SafetyGate(contract, GateParameters(**settings))
         self.contract, self.t = contract, 0.0
         self.joints, self.position = np.zeros(2), np.array([0.2, 0.0, 0.2])
         self.pixels, self.silent, self.lag_s = 0, set(), {}

@@ -17,10 +17,10 @@ from roboalign_policy.core.contract.contract import (
     contract_from_yaml,
     find_contract,
     load_contract,
-    packaged_contract_path,
-    packaged_contracts,
 )
-from roboalign_policy.core.contract.schema import SCHEMA, schema_rows
+from roboalign_policy.core.contract.files import packaged_contract_path, packaged_contracts
+from roboalign_policy.core.contract.key import REQUIRED
+from roboalign_policy.core.contract.schema import SCHEMA
 from roboalign_policy.core.contract.units import parse_unit
 from roboalign_policy.core.hashing import (
     canonical_json,
@@ -86,9 +86,9 @@ def test_sim_panda_is_the_embedded_arm():
     assert action.horizon == 8 and action.control_mode == "ee_delta"
     np.testing.assert_array_equal(action.low, -np.ones(7, np.float32))
     np.testing.assert_array_equal(action.high, np.ones(7, np.float32))
-    assert [(d.scale, d.si_unit) for d in action.dims] == [(0.05, "m")] * 3 + [
-        (0.5, "rad")
-    ] * 3 + [(1.0, "1")]
+    assert [parse_unit(d.unit) for d in action.dims] == [(0.05, "m")] * 3 + [(0.5, "rad")] * 3 + [
+        (1.0, "1")
+    ]
     twist, gripper = action.commands
     assert (twist.topic, twist.fields["dx"].gain, twist.fields["dyaw"].gain) == (
         "servo_node/delta_twist_cmds",
@@ -195,6 +195,24 @@ def test_installed_package_is_found_through_the_ament_prefix(tmp_path, monkeypat
     (robots / "other.yaml").write_text(load_contract("so101").to_yaml(), encoding="utf-8")
     monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path / 'nothing'}:{tmp_path}")
     assert packaged_contract_path("other") == robots / "other.yaml"
+
+
+def schema_rows(section: str) -> list[str]:
+    """Return the rows of a section's table in docs/contract.md."""
+    rows = []
+    for name, key in SCHEMA[section].items():
+        if key.default is REQUIRED:
+            default = "required"
+        elif key.default is None:
+            default = "none"
+        elif key.kind == "section" and not key.default:
+            default = "its defaults"
+        elif isinstance(key.default, dict):
+            default = ", ".join(f"{k}: {v}" for k, v in key.default.items())
+        else:
+            default = f"{key.default}" if key.default not in ("", ()) else "empty"
+        rows.append(f"| `{name}` | {key.unit or '-'} | {default} | {key.range_text} | {key.doc} |")
+    return rows
 
 
 @pytest.mark.parametrize("section", SCHEMA)

@@ -120,7 +120,7 @@ def test_what_killed_nodes_left_in_shared_memory_is_counted(tmp_path):
 
 
 def test_the_packaged_profile_is_read_and_others_are_understood(tmp_path):
-    from roboalign_policy.core.contract.contract import packaged_contract_path
+    from roboalign_policy.core.contract.files import packaged_contract_path
 
     packaged = packaged_contract_path("sim_panda").parents[1] / "fastdds_profile.xml"
     name = "FASTRTPS_DEFAULT_PROFILES_FILE"

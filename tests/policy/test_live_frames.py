@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from parameter_files import load_parameters
 
 from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.core.drive.parameters import PolicyParameters
 from roboalign_policy.core.frames.frames import Frame, Missing, Sample
 from roboalign_policy.core.frames.live_frames import LiveFrames
-from roboalign_policy.core.parameters.declared import load_parameters
 
 CONFIG = Path(__file__).resolve().parents[2] / "roboalign_policy" / "config"
 STEP_NS = 100_000_000

@@ -4,15 +4,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
+from parameter_files import load_parameters, parameters_to_yaml
 
 from roboalign_policy.core.gate.parameters import GateParameters
 from roboalign_policy.core.parameters.declared import (
     ParameterError,
     check_parameters,
-    load_parameters,
     param,
     parameters_from_dict,
-    parameters_to_yaml,
 )
 from roboalign_policy.core.parameters.sim_robot import SimRobotParameters
 from roboalign_policy.core.recording.parameters import RecorderParameters

@@ -263,7 +263,7 @@ def test_enable_is_refused_while_something_is_wrong():
     world.gate.controllers("")
     assert "never received" in world.gate.enable(world.now_ns, world.t)
     world.streams()
-    world.gate.inputs.press("test")
+    world.gate.inputs.estop_heard(True, world.t)
     assert "pressed" in world.gate.enable(world.now_ns, world.t)
 
 
@@ -419,7 +419,7 @@ def test_a_person_who_takes_over_within_a_chunk_begins_where_the_arm_is_told_to_
 
 def test_a_robot_description_narrows_targets_and_measurements():
     world = World(joint_contract())
-    assert world.gate.tighten({"a": (-0.2, 0.2), "z": (-1.0, 1.0)}) == ["a"]
+    assert world.gate.bounds.tighten({"a": (-0.2, 0.2), "z": (-1.0, 1.0)}) == ["a"]
     assert world.gate.streams.tighten({"b": (-0.1, 0.1, 1.0)}) == ["state.joints.b"]
     world.ready()
     world.joints = np.array([0.0, 0.15])
@@ -427,7 +427,7 @@ def test_a_robot_description_narrows_targets_and_measurements():
     world.send([0.0, 0.15])
     assert world.gate.reason is Reason.JOINT_LIMIT
     other = World(joint_contract())
-    other.gate.tighten({"a": (-0.2, 0.2)})
+    other.gate.bounds.tighten({"a": (-0.2, 0.2)})
     other.ready().send([0.25, 0.0])
     assert other.gate.reason is Reason.OUT_OF_LIMITS
 

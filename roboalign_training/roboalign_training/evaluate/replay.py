@@ -16,9 +16,9 @@ import numpy as np
 from roboalign_policy.core.contract.contract import (
     Contract,
     ContractError,
-    ContractFault,
     contract_from_dict,
 )
+from roboalign_policy.core.contract.faults import ContractFault
 from roboalign_policy.core.contract.message_fields import has_header
 from roboalign_policy.core.policy.options import PolicyOptions
 from roboalign_policy.core.policy.prediction import ChunkStatus

@@ -3,64 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import yaml
 
 from roboalign_policy.core.contract.check import checked
-from roboalign_policy.core.contract.faults import ERROR, ContractError, ContractFault
-from roboalign_policy.core.contract.files import (
-    find_contract,
-    packaged_contract_path,
-    packaged_contracts,
-)
+from roboalign_policy.core.contract.faults import ERROR, ContractError
+from roboalign_policy.core.contract.files import find_contract
 from roboalign_policy.core.contract.parts import (
     Action,
-    ActionDim,
-    Align,
-    Command,
-    CommandField,
     ExtraTopic,
-    Field,
-    Output,
     PromptState,
-    Qos,
-    Safety,
     Stream,
     TaskTopic,
-    Workspace,
 )
 from roboalign_policy.core.contract.schema import SCHEMA
 from roboalign_policy.core.contract.text import ContractText, read_contract_text
 from roboalign_policy.core.hashing import sha256_json
 from roboalign_policy.core.keys import JOINT_TRAJECTORY_OUTPUT, POSE_OUTPUT
-
-__all__ = [
-    "Action",
-    "ActionDim",
-    "Align",
-    "Command",
-    "CommandField",
-    "Contract",
-    "ContractError",
-    "ContractFault",
-    "ExtraTopic",
-    "Field",
-    "Output",
-    "PromptState",
-    "Qos",
-    "Safety",
-    "Stream",
-    "Workspace",
-    "contract_from_dict",
-    "contract_from_yaml",
-    "find_contract",
-    "load_contract",
-    "packaged_contract_path",
-    "packaged_contracts",
-]
 
 _SAFETY_NUMBERS = ("first_pose", "blend_in_s")
 _FRAMED_OUTPUTS = (JOINT_TRAJECTORY_OUTPUT, POSE_OUTPUT)
@@ -177,70 +139,41 @@ def _leave_out_later_defaults(action: dict[str, Any]) -> None:
             del command["send"]
 
 
-def _tuples(data: dict[str, Any]) -> dict[str, Any]:
-    """Make lists of numbers and texts immutable, as the dataclasses promise."""
-    return {
-        key: tuple(tuple(v) if isinstance(v, list) else v for v in value)
-        if isinstance(value, list)
-        else value
-        for key, value in data.items()
-    }
+@lru_cache
+def _types(part: type) -> dict[str, Any]:
+    return get_type_hints(part)
 
 
-def _safety(data: dict[str, Any]) -> Safety:
-    workspace = Workspace(**_tuples(data["workspace"])) if "workspace" in data else None
-    return Safety(workspace, *(data[name] for name in _SAFETY_NUMBERS))
-
-
-def _output(data: dict[str, Any], base_frame: str) -> Output:
-    parts = {"qos": Qos(**data["qos"])}
-    if data["kind"] in _FRAMED_OUTPUTS:
-        parts["frame_id"] = data.get("frame_id", base_frame)
-    return Output(**{**_tuples(data), **parts})
-
-
-def _stream(data: dict[str, Any]) -> Stream:
-    parts = {
-        "qos": Qos(**data["qos"]),
-        "align": Align(**data["align"]),
-        "fields": tuple(Field(**_tuples(f)) for f in data.get("fields", ())),
-    }
-    return Stream(**{**_tuples(data), **parts})
-
-
-def _command(data: dict[str, Any], base_frame: str) -> Command:
-    parts = {
-        "frame_id": data.get("frame_id", base_frame),
-        "qos": Qos(**data["qos"]),
-        "align": Align(**data["align"]),
-        "fields": {dim: CommandField(**field) for dim, field in data["fields"].items()},
-    }
-    return Command(**{**_tuples(data), **parts})
+def _made(kind: Any, value: Any) -> Any:
+    """Make a part of a contract, of the type that its field has, from checked plain data."""
+    of = get_args(kind)
+    if type(None) in of:
+        return None if value is None else _made(of[0], value)
+    if is_dataclass(kind):
+        return kind(**{name: _made(_types(kind)[name], item) for name, item in value.items()})
+    if isinstance(value, dict):
+        return {name: _made(of[1], item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return tuple(_made(of[0], item) for item in value)
+    return value
 
 
 def _build(data: dict[str, Any]) -> Contract:
-    action = dict(data["action"])
-    action["dims"] = tuple(ActionDim(**_tuples(dim)) for dim in action["dims"])
-    action["commands"] = tuple(
-        _command(command, data["base_frame"]) for command in action["commands"]
-    )
-    action["safety"] = _safety(action["safety"])
-    action["outputs"] = tuple(_output(o, data["base_frame"]) for o in action["outputs"])
-    return Contract(
-        schema=data["schema"],
-        name=data["name"],
-        description=data["description"],
-        base_frame=data["base_frame"],
-        rate_hz=data["rate_hz"],
-        observations=tuple(_stream(s) for s in data["observations"]),
-        action=Action(**action),
-        task=TaskTopic(data["task"]["topic"], Qos(**data["task"]["qos"])),
-        prompt_state=tuple(PromptState(**_tuples(w)) for w in data["prompt"]["state"]),
-        prompt_images=tuple(data["prompt"].get("images", ())),
-        extra_topics=tuple(
-            ExtraTopic(e["topic"], e["type"], Qos(**e["qos"])) for e in data["extra_topics"]
-        ),
-    )
+    framed, action = {"frame_id": data["base_frame"]}, dict(data["action"])
+    action["commands"] = [framed | command for command in action["commands"]]
+    action["outputs"] = [
+        framed | output if output["kind"] in _FRAMED_OUTPUTS else output
+        for output in action["outputs"]
+    ]
+    action["safety"] = {"workspace": None} | action["safety"]
+    prompt = data["prompt"]
+    whole = {
+        **data,
+        "action": action,
+        "prompt_state": prompt["state"],
+        "prompt_images": prompt.get("images", ()),
+    }
+    return _made(Contract, {item.name: whole[item.name] for item in fields(Contract)})
 
 
 def contract_from_dict(

@@ -72,3 +72,10 @@ class ContractError(ValueError):
     def __reduce__(self):
         """Rebuild from the faults, so that the error survives a process boundary."""
         return type(self), (self.faults,)
+
+
+def file_error(
+    file: str, found: str, expected: str, hint: str = "", line: int | None = None
+) -> ContractError:
+    """Error of one fault that is about a whole file; see `ContractFault`."""
+    return ContractError([ContractFault(file, "", found, expected, hint, line=line)])

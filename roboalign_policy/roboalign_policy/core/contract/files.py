@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from roboalign_policy.core.contract.faults import ContractError, ContractFault, did_you_mean
+from roboalign_policy.core.contract.faults import did_you_mean, file_error
 
 CONTRACT = "contract.yaml"
 """Name of the contract in the folder of a checkpoint."""
@@ -45,16 +45,11 @@ def packaged_contract_path(name: str) -> Path:
         hint = did_you_mean(name, packaged)
         if not hint and Path(name).is_file():
             hint = f"the file of that name here is ./{name}"
-        raise ContractError(
-            [
-                ContractFault(
-                    name,
-                    "",
-                    "no packaged contract of that name",
-                    f"one of {', '.join(packaged) or 'none installed'}",
-                    hint,
-                )
-            ]
+        raise file_error(
+            name,
+            "no packaged contract of that name",
+            f"one of {', '.join(packaged) or 'none installed'}",
+            hint,
         )
     return packaged[name]
 
@@ -90,16 +85,11 @@ def find_contract(name_or_path: str | Path) -> Path:
     if isinstance(name_or_path, Path) or "/" in text or text.endswith((".yaml", ".yml")):
         path = Path(name_or_path).expanduser()
         if not path.is_file():
-            raise ContractError(
-                [
-                    ContractFault(
-                        text,
-                        "",
-                        "a folder" if path.is_dir() else "no such file",
-                        "a contract file, or one of the packaged names "
-                        f"{', '.join(packaged_contracts()) or '(none installed)'}",
-                    )
-                ]
+            raise file_error(
+                text,
+                "a folder" if path.is_dir() else "no such file",
+                "a contract file, or one of the packaged names "
+                f"{', '.join(packaged_contracts()) or '(none installed)'}",
             )
         return path
     return packaged_contract_path(text)

@@ -105,11 +105,6 @@ class ActionDim:
         """How many of the SI unit 1.0 stands for: 0.05 for "0.05 m"."""
         return parse_unit(self.unit)[0]
 
-    @property
-    def si_unit(self) -> str:
-        """The SI unit: "m" for "0.05 m"."""
-        return parse_unit(self.unit)[1]
-
 
 @dataclass(frozen=True)
 class CommandField:

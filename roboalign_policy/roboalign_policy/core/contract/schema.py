@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roboalign_policy.core import keys
-from roboalign_policy.core.contract.key import REQUIRED, Key
+from roboalign_policy.core.contract.key import Key
 from roboalign_policy.core.contract.schema_action import ACTION_SCHEMA
 from roboalign_policy.core.contract.units import SI_UNITS
 
@@ -161,21 +161,3 @@ SCHEMA: dict[str, dict[str, Key]] = {
         "qos": _QOS,
     },
 }
-
-
-def schema_rows(section: str) -> list[str]:
-    """Return the rows of a section's table in docs/contract.md (a test holds the two together)."""
-    rows = []
-    for name, key in SCHEMA[section].items():
-        if key.default is REQUIRED:
-            default = "required"
-        elif key.default is None:
-            default = "none"
-        elif key.kind == "section" and not key.default:
-            default = "its defaults"
-        elif isinstance(key.default, dict):
-            default = ", ".join(f"{k}: {v}" for k, v in key.default.items())
-        else:
-            default = f"{key.default}" if key.default not in ("", ()) else "empty"
-        rows.append(f"| `{name}` | {key.unit or '-'} | {default} | {key.range_text} | {key.doc} |")
-    return rows

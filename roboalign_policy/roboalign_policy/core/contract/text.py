@@ -7,7 +7,12 @@ from pathlib import Path
 
 import yaml
 
-from roboalign_policy.core.contract.faults import ContractError, ContractFault, shown
+from roboalign_policy.core.contract.faults import (
+    ContractError,
+    ContractFault,
+    file_error,
+    shown,
+)
 from roboalign_policy.core.git_lfs import pointer_fault
 
 MAX_BYTES = 1_000_000  # a contract is a few kilobytes; more is not a contract
@@ -51,8 +56,7 @@ def _parse(text: str, source: str) -> tuple[yaml.Node, object]:
     try:
         root = loader.get_single_node()
         if root is None:
-            expected = "a contract (schema: roboalign-contract/1)"
-            raise ContractError([ContractFault(source, "", "an empty file", expected)])
+            raise file_error(source, "an empty file", "a contract (schema: roboalign-contract/1)")
         faults = _duplicates(root, "", source, set())
         if faults:
             raise ContractError(faults)
@@ -60,7 +64,7 @@ def _parse(text: str, source: str) -> tuple[yaml.Node, object]:
             return root, loader.construct_document(root)
         except (ValueError, OverflowError) as error:  # a date or number that does not exist
             found = f"a value that cannot be read: {error}"
-            raise ContractError([ContractFault(source, "", found, "plain values")]) from error
+            raise file_error(source, found, "plain values") from error
     finally:
         loader.dispose()
 
@@ -83,17 +87,11 @@ class ContractText:
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             problem = getattr(error, "problem", None) or getattr(error, "reason", "unreadable")
-            fault = ContractFault(
-                source,
-                "",
-                f"text that is not plain YAML: {problem}",
-                "YAML of plain values",
-                line=mark.line + 1 if mark else None,
-            )
-            raise ContractError([fault]) from error
+            found, expected = f"text that is not plain YAML: {problem}", "YAML of plain values"
+            line = mark.line + 1 if mark else None
+            raise file_error(source, found, expected, line=line) from error
         except RecursionError as error:
-            fault = ContractFault(source, "", "too many levels", "a few levels")
-            raise ContractError([fault]) from error
+            raise file_error(source, "too many levels", "a few levels") from error
 
     def line(self, key: str) -> int | None:
         """Return the line (from 1) of a key path, or of its nearest parent that exists."""
@@ -126,27 +124,14 @@ def read_contract_text(path: Path) -> ContractText:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise ContractError(
-                [ContractFault(source, "", f"{size} bytes", f"at most {MAX_BYTES} bytes")]
-            )
+            raise file_error(source, f"{size} bytes", f"at most {MAX_BYTES} bytes")
         if pointer := pointer_fault(path):
             found, _, fix = pointer.removeprefix("is ").partition(": ")
-            raise ContractError([ContractFault(source, "", found, expected, fix)])
+            raise file_error(source, found, expected, fix)
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ContractError(
-            [ContractFault(source, "", error.strerror or str(error), expected)]
-        ) from error
+        raise file_error(source, error.strerror or str(error), expected) from error
     except UnicodeDecodeError as error:
-        raise ContractError(
-            [
-                ContractFault(
-                    source,
-                    "",
-                    f"byte {shown(error.object[error.start : error.start + 1])} at "
-                    f"offset {error.start}",
-                    expected,
-                )
-            ]
-        ) from error
+        byte = shown(error.object[error.start : error.start + 1])
+        raise file_error(source, f"byte {byte} at offset {error.start}", expected) from error
     return ContractText(text, source)

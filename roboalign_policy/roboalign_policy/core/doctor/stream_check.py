@@ -19,7 +19,7 @@ from roboalign_policy.core.doctor.stream_audit import (
     audit_stream,
 )
 from roboalign_policy.core.frames.joint_readings import joint_lists
-from roboalign_policy.core.gate.types import GateSettings
+from roboalign_policy.core.gate.parameters import GateParameters
 from roboalign_policy.core.recording.stream_stats import RATE_TOLERANCE
 
 FOREIGN_S = 10.0
@@ -205,13 +205,13 @@ def _lateness(case: _Case) -> Iterator[Finding]:
     if abs(late.p50) > FOREIGN_S:
         yield _foreign_clock(case)
     elif late.p50 < -FUTURE_S:
-        dangerous = -late.p50 > min(GateSettings().max_skew_s, NOTABLE_STEPS / case.rate_hz)
+        dangerous = -late.p50 > min(GateParameters().max_skew_s, NOTABLE_STEPS / case.rate_hz)
         yield case.finding(
             ERROR if dangerous else WARNING,
             "clock",
             f"stamps {milliseconds(-late.p50)} in the future",
             "stamps of the past; a message counts as that much fresher than it is, and the safety "
-            f"gate stops at {milliseconds(GateSettings().max_skew_s)}",
+            f"gate stops at {milliseconds(GateParameters().max_skew_s)}",
             _synchronise(case),
         )
     elif late.p95 > case.stream.max_age_s:

@@ -22,7 +22,6 @@ class StreamContent:
         read: messages looked into, those of other joints left out.
         unreadable: how many could not be read, by reason; the size of images does not count here.
         sizes: (height, width) px of the images, how often.
-        encodings: encodings of the images, of compressed ones their `format`, how often.
         names: joint names seen in the messages, in order of appearance.
         non_finite: messages in which a field was NaN or infinite, by field.
         outside: by field, the value farthest outside of its limits, in the field's unit.
@@ -34,7 +33,6 @@ class StreamContent:
         self.read = 0
         self.unreadable: Counter[str] = Counter()
         self.sizes: Counter[tuple[int, int]] = Counter()
-        self.encodings: Counter[str] = Counter()
         self.names: dict[str, None] = {}
         self.non_finite: Counter[str] = Counter()
         self.outside: dict[str, float] = {}
@@ -66,12 +64,10 @@ class StreamContent:
     def _take_image(self, msg: Any) -> None:
         # A wrong encoding is a fault beside a wrong size, so the size is taken as it comes.
         if hasattr(msg, "encoding"):
-            self.encodings[msg.encoding] += 1
             height, width = int(msg.height), int(msg.width)
             self.sizes[(height, width)] += 1
             image_from_msg(msg, (height, width, 3))
         else:
-            self.encodings[msg.format] += 1
             height, width, _ = decode_compressed(bytes(msg.data), msg.format).shape
             self.sizes[(height, width)] += 1
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from roboalign_policy.core.doctor.finding import milliseconds
-from roboalign_policy.core.gate.types import GateSettings
+from roboalign_policy.core.gate.parameters import GateParameters
 
 JUMP_NS = 500_000_000
 """Stamps may be this much out of order; further back is another time (a simulator's reset)."""
@@ -22,7 +22,7 @@ LATE_S = 1.0
 """Lateness that every stream is believed; more than this and its max_age_s is another clock."""
 FEW_SHARE, FEW = 0.02, 3
 """So many stamps of another time, as a share or a count, cost themselves and not the episode."""
-_AHEAD_S = GateSettings().max_skew_s
+_AHEAD_S = GateParameters().max_skew_s
 _YEAR_2000_NS = 946_684_800 * 10**9
 
 

@@ -24,14 +24,6 @@ class OperatorInputs:
         self._held_s: float | None = None
         self._estop_heard_s: float | None = None
 
-    def press(self, who: str) -> None:
-        """The emergency stop is pressed; it stays so until `release`."""
-        self.pressed = who
-
-    def release(self) -> None:
-        """The emergency stop is released; what it latched stays latched."""
-        self.pressed = ""
-
     def estop_heard(self, pressed: bool, steady_s: float) -> None:
         """Take a message of the e-stop topic."""
         self._estop_heard_s = steady_s

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roboalign_policy.core.gate.types import GateSettings
 from roboalign_policy.core.parameters.declared import param
 
 
@@ -70,8 +69,3 @@ class GateParameters:
     report_file: str = param(
         "", "JSON file of the latency and cadence report, written at the end; empty: none"
     )
-
-    def settings(self) -> GateSettings:
-        """The values that the gate itself takes."""
-        names = GateSettings.__dataclass_fields__
-        return GateSettings(**{name: getattr(self, name) for name in names})

@@ -8,7 +8,6 @@ DISABLED, `enable` from there on. Values are refused, never clamped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +17,9 @@ from roboalign_policy.core.gate.blend_in import BlendIn
 from roboalign_policy.core.gate.bounds import GateBounds
 from roboalign_policy.core.gate.commanded_motion import CommandedMotion
 from roboalign_policy.core.gate.inputs import OperatorInputs
+from roboalign_policy.core.gate.parameters import GateParameters
 from roboalign_policy.core.gate.streams import StreamWatch
-from roboalign_policy.core.gate.types import GateFault, GateSettings, GateState, Passed, Reason
+from roboalign_policy.core.gate.types import GateFault, GateState, Passed, Reason
 from roboalign_policy.core.hashing import short_name
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class SafetyGate:
         inputs: e-stop and dead-man; presses are told to it directly.
     """
 
-    def __init__(self, contract: Contract, settings: GateSettings) -> None:
+    def __init__(self, contract: Contract, settings: GateParameters) -> None:
         """Start disabled."""
         self.settings = settings
         self.streams = StreamWatch(contract, settings.max_skew_s)
@@ -128,10 +128,6 @@ class SafetyGate:
         """Stop where candidates may pass: what they would do is not known any more."""
         if self.state in (GateState.READY, GateState.ACTIVE):
             self.stop(fault, steady_s)
-
-    def tighten(self, limits: Mapping[str, tuple[float, float]]) -> list[str]:
-        """See `GateBounds.tighten`."""
-        return self.bounds.tighten(limits)
 
     def tick(self, now_ns: int, steady_s: float) -> None:
         """Watch the clock; call it at 50 Hz or more.

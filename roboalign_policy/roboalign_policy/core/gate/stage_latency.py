@@ -18,8 +18,6 @@ STAGES = (
     "candidate_to_gate",
     "gate_to_command",
 )
-#: The stage in which the model works; everything else is the suite's own time.
-MODEL_STAGE = "request_to_answer"
 _WINDOW = 2000
 _OVERRUN = 1.5
 

@@ -1,4 +1,4 @@
-"""The values that `safety_gate.SafetyGate` takes and gives: states, reasons, settings."""
+"""The values that `safety_gate.SafetyGate` takes and gives: states, reasons, what passed."""
 
 from __future__ import annotations
 
@@ -68,30 +68,6 @@ class GateFault(Exception):
         """Store both; ``str()`` gives them in one line."""
         super().__init__(f"{reason.value}: {detail}")
         self.reason, self.detail = reason, detail
-
-
-@dataclass(frozen=True)
-class GateSettings:
-    """How the gate behaves; the values are the safety gate's parameters of the same names.
-
-    Attributes:
-        candidate_timeout_s: s; greatest silence of a sender that drives, and greatest age of a
-            candidate when it arrives.
-        max_observation_age_s: s; greatest age of the observation that a candidate answers.
-        cool_down_s: s; from a stop to the first possible reset.
-        max_skew_s: s; how far a stamp may lie in the future.
-        teleop_release_s: s; silence after which a person has let go.
-        deadman_timeout_s: s; greatest silence of the dead-man input; 0: there is none.
-        estop_timeout_s: s; greatest silence of the e-stop topic; 0: only a press counts.
-    """
-
-    candidate_timeout_s: float = 0.15
-    max_observation_age_s: float = 3.5
-    cool_down_s: float = 1.0
-    max_skew_s: float = 0.05
-    teleop_release_s: float = 0.5
-    deadman_timeout_s: float = 0.0
-    estop_timeout_s: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,11 +6,8 @@ agree. ``roboalign_policy.ros.parameters`` declares such a dataclass on a node.
 """
 
 import math
-from dataclasses import MISSING, asdict, field, fields
-from pathlib import Path
+from dataclasses import MISSING, field, fields
 from typing import Any
-
-import yaml
 
 SCALARS = (bool, int, float, str)
 
@@ -96,43 +93,3 @@ def parameters_from_dict(cls: type, values: dict[str, Any], source: str) -> Any:
     made = cls(**values)
     check_parameters(made, source)
     return made
-
-
-def load_parameters(path: str | Path, cls: type) -> Any:
-    """Read a ROS 2 parameter file (``/**: ros__parameters: ...``) into ``cls``.
-
-    Raises:
-        ParameterError: the file is not of that form, or a value is not usable.
-    """
-    loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    try:
-        values = loaded["/**"]["ros__parameters"]
-    except (TypeError, KeyError):
-        raise ParameterError(
-            f"{path}: found no '/**: ros__parameters:', expected one at the top"
-        ) from None
-    return parameters_from_dict(cls, values or {}, str(path))
-
-
-def parameters_to_yaml(parameters: Any) -> str:
-    """Render as a ROS 2 parameter file with each value's description, unit and range beside it."""
-    lines = ["/**:", "  ros__parameters:"]
-    for item in fields(parameters):
-        meta = item.metadata
-        notes = [meta["description"]]
-        if meta["unit"]:
-            notes.append(f"unit {meta['unit']}")
-        bounds = [
-            f"{word} {meta[key]}"
-            for word, key in (("from", "low"), ("to", "high"))
-            if meta[key] is not None
-        ]
-        if bounds:
-            notes.append(" ".join(bounds))
-        if meta["choices"]:
-            notes.append(" | ".join(meta["choices"]))
-        value = yaml.safe_dump(
-            asdict(parameters)[item.name], default_flow_style=True
-        ).splitlines()[0]
-        lines += [f"    # {'; '.join(notes)}", f"    {item.name}: {value}"]
-    return "\n".join(lines) + "\n"

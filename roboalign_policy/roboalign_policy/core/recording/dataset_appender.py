@@ -33,11 +33,7 @@ class AppendResult:
 
 
 class DatasetAppender:
-    """A thread that runs the conversion for whatever bags have come since the last run.
-
-    Attributes:
-        failed: bags that could not be appended so far; they stay where they are.
-    """
+    """A thread that runs the conversion for whatever bags have come since the last run."""
 
     def __init__(
         self,
@@ -50,7 +46,6 @@ class DatasetAppender:
             make_command: bags -> the command that appends them.
             report: called from the thread after each run.
         """
-        self.failed = 0
         self._busy = False
         self._make_command, self._report = make_command, report
         self._bags: list[Path] = []
@@ -98,7 +93,6 @@ class DatasetAppender:
                 bags, self._bags = tuple(self._bags), []
                 self._busy = True
             fault = self._append(bags)
-            self.failed += len(bags) if fault else 0
             self._report(AppendResult(bags, fault))
             with self._changed:
                 self._busy = False

@@ -66,7 +66,7 @@ class SafetyGateNode(Node):
         super().__init__("safety_gate_node", **node_options)
         self._settings = declare_parameters(self, GateParameters)
         self._contract = contract_of(self._settings)
-        self.gate = SafetyGate(self._contract, self._settings.settings())
+        self.gate = SafetyGate(self._contract, self._settings)
         self._latency = StageLatency(1.0 / self._contract.rate_hz)
         self._outputs: ArmOutputs | None = None
         self._topics: ControllerTopics | None = None
@@ -231,7 +231,9 @@ class SafetyGateNode(Node):
     def _on_description(self, msg: String) -> None:
         limits = UrdfRobot.from_text(msg.data, "robot_description").joint_limits()
         bounds = {name: (item.low, item.high, item.velocity) for name, item in limits.items()}
-        narrowed = self.gate.tighten({n: (low, high) for n, (low, high, _) in bounds.items()})
+        narrowed = self.gate.bounds.tighten(
+            {n: (low, high) for n, (low, high, _) in bounds.items()}
+        )
         known = self.gate.streams.tighten(bounds)
         self.get_logger().info(
             f"robot_description: limits of {', '.join(known) or 'no stream'}; "
