@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +15,7 @@ pytest.importorskip("torch", reason="torch is not installed: run `make setup`")
 
 from fake_policy_node import LATE_S  # noqa: E402
 from geometry_msgs.msg import TwistStamped  # noqa: E402
+from other_folders import load_helper  # noqa: E402
 from policy_harness import TWIST  # noqa: E402
 from rosbags.rosbag2 import StoragePlugin, Writer  # noqa: E402
 from safetensors.numpy import load_file, save_file  # noqa: E402
@@ -38,19 +37,8 @@ from roboalign_training.evaluate.replay import (  # noqa: E402
 from roboalign_training.nodes import replay_worker  # noqa: E402
 from roboalign_training.nodes.replay_messages import selected_messages  # noqa: E402
 
-TESTS = Path(__file__).parents[1]
 COUNT = 10
 INSTRUCTION = "put the red cube on the blue plate"
-
-
-def load_helper(folder, name):
-    """A module of the tests in another folder."""
-    path = TESTS / folder / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"{name}_for_replay", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 DEMO_BAGS = load_helper("training", "demo_bags")

@@ -1,14 +1,13 @@
 """sft_node and grpo_node as processes: from bags, feedback, cancel, resume, faults, shutdown."""
 
-import importlib.util
 import json
 import math
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
+from other_folders import load_helper
 
 pytest.importorskip("rclpy", reason="ROS 2 is not in this environment: source scripts/env.sh")
 pytest.importorskip("roboalign_msgs", reason="roboalign_msgs is not built: run `make build`")
@@ -25,20 +24,10 @@ RESULT = Train.Result
 LONG = ["--max_steps", "100000"]
 
 
-def load_helper(name):
-    """A module of the training tests, which stand in another folder."""
-    path = Path(__file__).parents[1] / "training" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"{name}_for_ros", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def bags(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bags")
-    demo_bags = load_helper("demo_bags")
+    demo_bags = load_helper("training", "demo_bags")
     for number in range(3):
         demo_bags.write_demo(
             folder / f"episode{number}", seed=number, start_ns=(number + 1) * 10**11
@@ -48,7 +37,7 @@ def bags(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return load_helper("conftest").make_tiny_base(tmp_path_factory.mktemp("base"))
+    return load_helper("training", "conftest").make_tiny_base(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture
