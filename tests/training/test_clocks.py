@@ -11,7 +11,7 @@ from roboalign_training.bags.errors import EpisodeError
 from roboalign_training.conversion import convert_cli
 from roboalign_training.conversion.kinds import kind_of
 from roboalign_training.data.index import load_index
-from roboalign_training.episodes.episodes import frames_from_bag
+from roboalign_training.episodes.framing import frames_from_bag
 from roboalign_training.look import inspect_cli
 
 TAI_NS = 37 * 10**9

@@ -16,6 +16,7 @@ from conversion_bags import SHAPE, Trouble, jpeg, two_cameras, write_bag
 from demo_bags import STORE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from live_reference import live_frames
 from PIL import Image
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 
@@ -24,9 +25,7 @@ from roboalign_training.bags.errors import DatasetError
 from roboalign_training.conversion.build import append_bag, build_dataset
 from roboalign_training.conversion.memory import Budget, NoRoomError, parse_bytes
 from roboalign_training.data.frame_dataset import load_frames
-from roboalign_training.episodes.framing import make_frames
 from roboalign_training.episodes.recipe import Recipe
-from roboalign_training.episodes.topics import map_topics
 from roboalign_training.images.image_storage import decode_image, reads_alike
 
 SMALL = 40_000  # bytes of a segment: a bag of 4 s has a dozen of them
@@ -34,11 +33,8 @@ ALL = Recipe(min_frames=1, max_gap_s=100.0)
 
 
 def reference(path, contract):
-    """All frames by the code that decodes every message."""
-    bag = read_bag(path)
-    topics = map_topics(bag, contract)
-    names = list(dict.fromkeys([*topics.observations, *topics.commands]))
-    return make_frames(bag.messages(names), contract, topics, bag.path)
+    """All frames as the robot makes them."""
+    return live_frames(read_bag(path), contract)
 
 
 def assert_same_frames(data, frames, *, images=True):

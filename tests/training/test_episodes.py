@@ -18,7 +18,8 @@ from roboalign_training.bags.bags import read_bag
 from roboalign_training.bags.errors import EpisodeError
 from roboalign_training.conversion.build import build_dataset
 from roboalign_training.conversion.kinds import kind_of
-from roboalign_training.episodes.episodes import bag_contract, find_spans, frames_from_bag
+from roboalign_training.episodes.episodes import bag_contract, find_spans
+from roboalign_training.episodes.framing import frames_from_bag
 from roboalign_training.episodes.topics import map_topics
 
 

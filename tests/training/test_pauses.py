@@ -12,7 +12,7 @@ from roboalign_training.bags.bags import read_bag
 from roboalign_training.bags.errors import DatasetError
 from roboalign_training.conversion.build import build_dataset, load_frames
 from roboalign_training.data.index import load_index
-from roboalign_training.episodes.episodes import frames_from_bag
+from roboalign_training.episodes.framing import frames_from_bag
 from roboalign_training.episodes.pauses import find_pauses, paused_ns
 from roboalign_training.look.inspect import inspect_bag
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from roboalign_training.bags.errors import BagError
 from roboalign_training.conversion.balance import (
@@ -21,13 +20,10 @@ from roboalign_training.conversion.work_folder import read_json
 from roboalign_training.data.index import write_json
 from roboalign_training.episodes.frame_plan import plan_frames
 from roboalign_training.episodes.recipe import frames_fault
-from roboalign_training.episodes.scan import Scan
+from roboalign_training.episodes.scan import Bad, Scan
 
 _FIRST_PASS = 0.3  # of the work, as progress shows it
 _NOTE = "episode.json"
-
-Bad = dict[str, dict[int, str]]
-"""Image stream key -> place of a message without readable pixels -> why."""
 
 
 class EpisodeJob:
@@ -98,12 +94,10 @@ class EpisodeJob:
 
     def _mark(self, bad: Bad) -> None:
         """Takes images for unreadable messages from now on."""
-        observed = dict(self._scan.observed)
+        self._scan = self._scan.without(bad)
         for key, found in bad.items():
-            observed[key] = observed[key].without(found, found[max(found)])
             self._bad[key] = {**self._bad.get(key, {}), **found}
             self._balance["images"]["undecodable"] += len(found)
-        self._scan = replace(self._scan, observed=observed)
 
     def _first_pass(self, segments: Sequence[Segment], report: Report) -> Scan:
         """Reads all streams.

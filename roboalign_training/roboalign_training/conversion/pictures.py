@@ -15,62 +15,13 @@ import numpy as np
 from roboalign_policy.core.contract.contract import Contract, Stream
 from roboalign_policy.core.contract.path import SelectorError
 from roboalign_policy.core.messages.images import image_from_msg
-from roboalign_training.bags.bags import Bag
-from roboalign_training.bags.cdr_layout import Layouts
-from roboalign_training.bags.errors import BagError
 from roboalign_training.conversion.parts import TEMPORARY, PartWriter
-from roboalign_training.conversion.segments import BagPlace, Segment, open_place
+from roboalign_training.conversion.segments import BagPlace, open_place
 from roboalign_training.data.content import DIGEST_BYTES, image_digest
-from roboalign_training.episodes.columns import StreamColumns
-from roboalign_training.episodes.scan import MessageView
+from roboalign_training.episodes.pixels import Wanted, wanted_messages
 from roboalign_training.images.image_storage import VIDEO, ImageStorage, video_rate
 
 _COPY = 1 << 20
-
-
-@dataclass(frozen=True, eq=False)
-class Wanted:
-    """Images of one stream to decode, in order.
-
-    Attributes:
-        topic: As named in the bag.
-        places: (N,) int64, which message of the stream within the episode.
-        receive_ns: (N,) int64, ns; when each was received.
-        turns: (N,) int64; which of the messages on the topic that were received just then.
-        shown: (N,) bool; whether a frame shows it: the others only have to be readable.
-    """
-
-    topic: str
-    places: np.ndarray
-    receive_ns: np.ndarray
-    turns: np.ndarray
-    shown: np.ndarray
-
-    def within(self, segment: Segment) -> Wanted:
-        """Those in a segment."""
-        rows = slice(
-            int(np.searchsorted(self.receive_ns, segment.start_ns)),
-            int(np.searchsorted(self.receive_ns, segment.end_ns, side="right")),
-        )
-        columns = (self.places, self.receive_ns, self.turns, self.shown)
-        return Wanted(self.topic, *(column[rows] for column in columns))
-
-
-def wanted_images(
-    topic: str, columns: StreamColumns, shown: np.ndarray, doubtful: np.ndarray
-) -> Wanted:
-    """The images of a stream to decode.
-
-    Args:
-        topic: As named in the bag.
-        columns: All messages of the stream.
-        shown: (N,) int64, the place that each frame shows.
-        doubtful: (M,) int64, as in `FramePlan`.
-    """
-    places = np.union1d(shown, doubtful)
-    received = np.array(columns.receive_ns[places])
-    turns = places - np.searchsorted(columns.receive_ns, received)
-    return Wanted(topic, places, received, turns, np.isin(places, shown))
 
 
 @dataclass(frozen=True)
@@ -102,47 +53,21 @@ class PictureJob:
         bag = open_place(self.place)
         rate = video_rate(self.contract)
         with PartWriter(self.path, self.made_with) as part:
-            takers = [
-                _Taker(self.contract.stream(key), found, self.storage, part, self.path, rate)
+            takers = {
+                key: _Taker(self.contract.stream(key), found, self.storage, part, self.path, rate)
                 for key, found in self.wanted.items()
                 if len(found.places)
-            ]
+            }
             try:
-                self._read(bag, takers)
+                for key, row, msg in wanted_messages(bag, self.wanted):
+                    takers[key].take(row, msg)
                 arrays, facts = {}, {"bad": {}, "videos": {}}
-                for taker in takers:
+                for taker in takers.values():
                     taker.finish(arrays, facts)
             finally:
-                for taker in takers:
+                for taker in takers.values():
                     taker.close()
             part.finish(arrays, facts)
-
-    def _read(self, bag: Bag, takers: list[_Taker]) -> None:
-        by_topic: dict[str, list[_Taker]] = {}
-        for taker in takers:
-            by_topic.setdefault(taker.wanted.topic, []).append(taker)
-        if not by_topic:
-            return
-        times = np.unique(np.concatenate([taker.wanted.receive_ns for taker in takers]))
-        layouts = {name: bag.layouts(name) for name in by_topic}
-        last: dict[str, tuple[int, int]] = {}
-        for name, receive_ns, data in bag.raw_messages_at(list(by_topic), times):
-            before, turn = last.get(name, (-1, 0))
-            turn = turn + 1 if before == receive_ns else 0
-            last[name] = (receive_ns, turn)
-            due = [t for t in by_topic[name] if t.is_next(receive_ns, turn)]
-            if due:
-                msg = _message(bag, name, layouts[name], data)
-                for taker in due:
-                    taker.take(msg)
-        if any(taker.left for taker in takers):
-            raise BagError(bag.path, "changed while it was converted: images are missing now")
-
-
-def _message(bag: Bag, name: str, layouts: Layouts, data: bytes) -> Any:
-    """A message to take pixels from, without a copy of them where that is possible."""
-    layout = layouts.of(data)
-    return bag.decode(name, data) if layout is None else MessageView(layout, data)
 
 
 @dataclass
@@ -155,28 +80,14 @@ class _Taker:
     part: PartWriter
     path: Path
     rate: Fraction
-    left: int = 0
-    _done: int = 0
     _bad: list = field(default_factory=list)
     _rows: list = field(default_factory=list)
     _digests: list = field(default_factory=list)
     _video: Any = None
 
-    def __post_init__(self) -> None:
-        self.left = len(self.wanted.places)
-        self._keys = list(
-            zip(self.wanted.receive_ns.tolist(), self.wanted.turns.tolist(), strict=True)
-        )
-
-    def is_next(self, receive_ns: int, turn: int) -> bool:
-        """Whether the message is the next one that is wanted."""
-        return self._done < len(self._keys) and self._keys[self._done] == (receive_ns, turn)
-
-    def take(self, msg: Any) -> None:
-        """Takes the next image; one without readable pixels is noted."""
-        place, shown = int(self.wanted.places[self._done]), self.wanted.shown[self._done]
-        self._done += 1
-        self.left -= 1
+    def take(self, row: int, msg: Any) -> None:
+        """Takes the image that is wanted as `row`; one without readable pixels is noted."""
+        place, shown = int(self.wanted.places[row]), self.wanted.shown[row]
         try:
             image = image_from_msg(msg, self.stream.shape)
         except SelectorError as error:

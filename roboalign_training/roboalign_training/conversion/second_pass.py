@@ -8,20 +8,16 @@ import numpy as np
 
 from roboalign_training.conversion.assembly import Assembly
 from roboalign_training.conversion.episode import Episode, Todo
-from roboalign_training.conversion.pictures import (
-    PictureJob,
-    Wanted,
-    wanted_digest,
-    wanted_images,
-)
+from roboalign_training.conversion.pictures import PictureJob, wanted_digest
 from roboalign_training.conversion.segments import Segment
 from roboalign_training.conversion.target import VIDEOS, Report, safe_name
 from roboalign_training.data.content import CONTENT_VERSION
 from roboalign_training.data.index import DATA
 from roboalign_training.episodes.episodes import EpisodeFrames
 from roboalign_training.episodes.frame_plan import FramePlan
+from roboalign_training.episodes.pixels import Wanted, wanted_images
 from roboalign_training.episodes.recipe import frames_notes
-from roboalign_training.episodes.scan import Scan
+from roboalign_training.episodes.scan import Bad, Scan
 from roboalign_training.images.image_storage import VIDEO
 from roboalign_training.shared.version import tool_version
 
@@ -33,7 +29,7 @@ class UndecodableError(Exception):
         bad: Image stream key -> place of the message -> why.
     """
 
-    def __init__(self, bad: dict[str, dict[int, str]]) -> None:
+    def __init__(self, bad: Bad) -> None:
         super().__init__(f"undecodable images: {bad}")
         self.bad = bad
 
@@ -64,14 +60,11 @@ def write_frames(
         BagError: When the bag is damaged.
     """
     contract, span = episode.target.contract, episode.span
-    names = {key: name for name, keys in episode.topics.observations.items() for key in keys}
-    wanted = {
-        s.key: wanted_images(
-            names[s.key], scan.observed[s.key], plan.pictures[s.key], plan.doubtful[s.key]
-        )
-        for s in contract.images
-    }
-    within = [{key: w.within(segment) for key, w in wanted.items()} for segment in segments]
+    wanted = wanted_images(scan, plan, episode.topics)
+    within = [
+        {key: w.within(segment.start_ns, segment.end_ns) for key, w in wanted.items()}
+        for segment in segments
+    ]
     chosen = [
         (segment, found)
         for segment, found in zip(segments, within, strict=True)
@@ -90,7 +83,7 @@ def write_frames(
     )
     videos = _video_names(episode, base["bag_sha256"])
     pending = episode.path("episode.parquet")
-    bad: dict[str, dict[int, str]] = {}
+    bad: Bad = {}
     done, total = 0, sum(segment.size for segment, _ in chosen) or 1
     assembly = Assembly(pending, frames, plan, contract, episode.target.storage, videos)
     with assembly:

@@ -33,9 +33,8 @@ from roboalign_training.bags.errors import EpisodeError
 from roboalign_training.bags.folders import as_text
 from roboalign_training.bags.losses import recovered_losses
 from roboalign_training.episodes.framed import Frames
-from roboalign_training.episodes.framing import make_frames
-from roboalign_training.episodes.pauses import Pauses, find_pauses, unpaused
-from roboalign_training.episodes.topics import TopicMap, map_topics
+from roboalign_training.episodes.pauses import Pauses, find_pauses
+from roboalign_training.episodes.topics import TopicMap
 
 UNKNOWN = "unknown"
 
@@ -150,52 +149,6 @@ def find_spans(bag: Bag, topics: TopicMap, instruction: str | None = None) -> li
             fault = f"instruction: {why}"
         named.append(replace(span, instruction=text.strip(), pauses=within, fault=fault))
     return named
-
-
-def frames_from_bag(
-    bag: Bag,
-    contract: Contract,
-    span: Span | None = None,
-    *,
-    topics: TopicMap | None = None,
-    instruction: str | None = None,
-) -> EpisodeFrames:
-    """Makes the frames of one demonstration.
-
-    Args:
-        bag: The recording.
-        contract: The robot.
-        span: Which demonstration, from `find_spans`; None for the only one.
-        topics: From `map_topics`; None finds them.
-        instruction: As in `find_spans`, where `span` is None.
-
-    Returns:
-        Frames, actions and what they are.
-
-    Raises:
-        EpisodeError: As `find_spans` and `make_frames`; also when `span` is None and the bag holds
-            several demonstrations.
-        BagError: When the bag is damaged.
-    """
-    topics = topics or map_topics(bag, contract)
-    if span is None:
-        spans = find_spans(bag, topics, instruction)
-        if len(spans) > 1:
-            names = ", ".join(s.episode_id for s in spans)
-            raise EpisodeError(bag.path, f"holds {len(spans)} episodes ({names}): say which")
-        span = spans[0]
-    wanted = [*topics.observations, *topics.commands]
-    whole = span.start_ns <= bag.start_ns and span.end_ns >= bag.end_ns
-    times = {} if whole else {"start_ns": span.start_ns, "end_ns": span.end_ns}
-    messages = unpaused(bag.messages(list(dict.fromkeys(wanted)), **times), span.pauses)
-    frames = make_frames(messages, contract, topics, bag.path)
-    return EpisodeFrames(
-        **vars(frames),
-        episode_id=span.episode_id,
-        instruction=span.instruction,
-        outcome=span.outcome,
-        source=bag.path,
-    )
 
 
 def _name(bag: Bag) -> str:

@@ -1,7 +1,8 @@
 """Which frames an episode has, decided from columns: images are places, none is decoded.
 
-The rules are those of `framing.make_frames`, and the frames come out of the same
-`core.frames.resample`.
+`core.frames.resample` does the work, as it does live; what it could not make a frame of is counted
+by reason. Times begin at the first moment at which every stream has a sample and are 1 / rate
+apart, so in lock step, where all stamps lie on that grid, they are the stamps themselves.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from typing import NamedTuple
 import numpy as np
 
 from roboalign_policy.core.contract.contract import Contract
-from roboalign_policy.core.frames.frames import Frame
+from roboalign_policy.core.fitness.episode_fitness import MOST_FRAMES
+from roboalign_policy.core.frames.frames import Frame, frame_times
+from roboalign_policy.core.frames.joint_readings import joint_lists
 from roboalign_policy.core.frames.recorded import rising
 from roboalign_policy.core.frames.resample import commands_at, resample_tracks
 from roboalign_training.bags.errors import EpisodeError
 from roboalign_training.episodes.clocks import OFF_CLOCK, age_notes, settled, stream_times
 from roboalign_training.episodes.columns import StreamColumns, completed
 from roboalign_training.episodes.framed import Frames
-from roboalign_training.episodes.framing import episode_times, no_command
 from roboalign_training.episodes.motion import JUMP, jumping_frames
 from roboalign_training.episodes.pauses import Pauses
 from roboalign_training.episodes.scan import Scan
@@ -37,7 +39,6 @@ class FramePlan(Frames):
     """Frames of one episode; `values` holds states only, images are places.
 
     Attributes:
-        pictures: Image stream key -> (N,) int64, which message of the stream each frame shows.
         doubtful: Image stream key -> (M,) int64, messages that no frame shows and that decide
             about frames all the same, should their pixels turn out to be damaged.
         frame_times: Frame times there were, of which N are kept.
@@ -46,7 +47,6 @@ class FramePlan(Frames):
         off_clock: Stream key or command topic -> messages with a stamp of another time.
     """
 
-    pictures: dict[str, np.ndarray] = field(default_factory=dict)
     doubtful: dict[str, np.ndarray] = field(default_factory=dict)
     frame_times: int = 0
     lost_inside: int = 0
@@ -113,7 +113,7 @@ def plan_frames(scan: Scan, contract: Contract, source: Path, pauses: Pauses = (
         for track, s in zip(tracks, contract.observations, strict=True)
     ]
     start, end = max(int(s.min()) for s in stamps), max(int(s.max()) for s in stamps)
-    times = episode_times(start, end, contract, source)
+    times = _frame_times(start, end, contract, source)
     actions, lost = _actions(scan, contract, times)
     for stream in contract.observations:
         columns = scan.observed[stream.key]
@@ -149,6 +149,22 @@ def plan_frames(scan: Scan, contract: Contract, source: Path, pauses: Pauses = (
     return replace(plan, notes=notes)
 
 
+def _frame_times(start_ns: int, end_ns: int, contract: Contract, source: Path) -> np.ndarray:
+    """The frame times of an episode, (N,) int64, ns.
+
+    Raises:
+        EpisodeError: When there would be more than any recording has: a stamp is of another age.
+    """
+    seconds = (end_ns - start_ns) / 1e9
+    if seconds * contract.rate_hz > MOST_FRAMES:
+        raise EpisodeError(
+            source,
+            f"its stamps reach over {seconds:.0f} s, {seconds * contract.rate_hz:.0f} frames, "
+            f"expected at most {MOST_FRAMES}: is a stamp of another clock among them?",
+        )
+    return frame_times(start_ns, end_ns, contract.rate_hz)
+
+
 def _actions(
     scan: Scan, contract: Contract, times: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -165,8 +181,9 @@ def _actions(
             values, found = commands_at(stamps, values, times, command.align)
             actions[:, [names.index(dim) for dim in command.fields]] = values
         if not found.all():
-            why = no_command(command, () if len(columns) else columns.others)
-            lost[why] = np.flatnonzero(~found)
+            others = () if len(columns) else columns.others  # all that came, where none is one
+            note = f" (messages of other joints came: {joint_lists(others)})" if others else ""
+            lost[f"{command.topic}: no command{note}"] = np.flatnonzero(~found)
     return actions, lost
 
 

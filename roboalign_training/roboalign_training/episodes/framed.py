@@ -21,6 +21,8 @@ class Frames:
         ages_s: State stream key -> (N,) s, how much older than its frame each state is; empty
             where that is not known.
         notes: What is worth knowing of their messages' times.
+        pictures: Image stream key -> (N,) int64, which message of the stream each frame shows;
+            empty where that is not known.
     """
 
     indices: np.ndarray
@@ -31,6 +33,7 @@ class Frames:
     trimmed: dict[str, int] = field(default_factory=dict)
     ages_s: dict[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.stamps_ns)

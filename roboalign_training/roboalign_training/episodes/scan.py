@@ -1,4 +1,4 @@
-"""The first pass over a recording: its streams as columns, images by their heads alone.
+"""A scan of a recording: its streams as columns, images by their heads alone.
 
 States and commands are read where they stand in the message (`cdr_layout`), many messages at a
 time. Of an image it is found out when it was taken, when it was received, and whether it can be
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ from roboalign_training.episodes.columns import StreamColumns
 from roboalign_training.episodes.pauses import Pauses, Within
 from roboalign_training.episodes.scan_reader import ScanReader, held
 from roboalign_training.episodes.topics import TopicMap
+
+Bad = dict[str, dict[int, str]]
+"""Image stream key -> place of a message without readable pixels -> why."""
 
 _ROWS = 1024  # messages that are taken apart together
 _BYTES = 1 << 20
@@ -44,6 +47,13 @@ class Scan:
     commands: list[StreamColumns]
     counts: dict[str, int] = field(default_factory=dict)
     paused: dict[str, int] = field(default_factory=dict)
+
+    def without(self, bad: Bad) -> Scan:
+        """The same where images turned out to be unreadable."""
+        marked = {
+            key: self.observed[key].without(found, found[max(found)]) for key, found in bad.items()
+        }
+        return replace(self, observed={**self.observed, **marked})
 
 
 def scan_messages(

@@ -24,7 +24,8 @@ from roboalign_policy.core.policy.options import PolicyOptions
 from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_training.bags.bags import Bag
 from roboalign_training.bags.errors import EpisodeError
-from roboalign_training.episodes.episodes import EpisodeFrames, Span, find_spans, frames_from_bag
+from roboalign_training.episodes.episodes import EpisodeFrames, Span, find_spans
+from roboalign_training.episodes.framing import frames_from_bag
 from roboalign_training.episodes.topics import TopicMap, map_topics
 from roboalign_training.shared.json_lines import read_json_lines
 

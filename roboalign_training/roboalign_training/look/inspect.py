@@ -11,13 +11,16 @@ from roboalign_policy.core.contract.contract import Contract
 from roboalign_training.bags.bags import Bag
 from roboalign_training.bags.errors import EpisodeError
 from roboalign_training.episodes.channels import MISSING_STEP, Channel, Moment, Sink
-from roboalign_training.episodes.episodes import EpisodeFrames, Span, find_spans
-from roboalign_training.episodes.light import light_frames
+from roboalign_training.episodes.episodes import Span, find_spans
+from roboalign_training.episodes.frame_plan import plan_frames
+from roboalign_training.episodes.framed import Frames
 from roboalign_training.episodes.pauses import Pauses, unpaused
 from roboalign_training.episodes.readings import Readings
 from roboalign_training.episodes.recipe import Recipe, frames_fault, frames_notes, span_fault
+from roboalign_training.episodes.scan import scan_messages
 from roboalign_training.episodes.topics import TopicMap, map_topics
 from roboalign_training.look.arrivals import Arrivals, Gap
+from roboalign_training.look.samples import show_samples
 
 RATE_SHARE = 0.8
 """A stream below this share of the contract's rate is reported; the recorder's measure too."""
@@ -67,7 +70,7 @@ class EpisodeReport:
 
     Attributes:
         span: Its marks.
-        frames: Its frames, each image in them one pixel (see `light`); None where there are none.
+        frames: Its frames, without pixels; None where there are none.
         fault: Every reason why it would be left out, or None.
         wrong: Of these reasons the ones that are something wrong with it: not its outcome.
         notes: What is worth knowing of one that is fit.
@@ -75,7 +78,7 @@ class EpisodeReport:
     """
 
     span: Span
-    frames: EpisodeFrames | None
+    frames: Frames | None
     fault: str | None
     wrong: str | None = None
     notes: tuple[str, ...] = ()
@@ -160,8 +163,11 @@ def _episode_report(
 ) -> EpisodeReport:
     """What a conversion would say of one demonstration; an unfit one does not hide the others."""
     frames, noted = None, ()
+    unreadable = show_samples(bag, contract, span, topics, sinks)
+    times = (span.start_ns, span.end_ns)
+    scan = scan_messages(bag, contract, topics, times, span.pauses).without(unreadable)
     try:
-        frames = light_frames(bag, contract, span, topics, sinks)
+        frames = plan_frames(scan, contract, bag.path, span.pauses)
         found = frames_fault(frames, contract, recipe, span.pauses)
         noted = tuple(frames_notes(frames, contract, recipe))
     except EpisodeError as error:

@@ -1,16 +1,10 @@
-"""The frames of an episode without its pictures: what a verdict needs, with cameras passed by.
-
-`framing` keeps every image of an episode, which is right for a data set and too much for a look at
-a recording of any size. Here each image is checked, shown to the sinks, and replaced by a stand-in
-of one pixel before `framing` sees it: frames, reasons and verdict are those of a conversion.
-"""
+"""The samples and events of an episode as they were recorded, given to whoever shows them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +17,6 @@ from roboalign_policy.core.messages.images import image_from_msg
 from roboalign_policy.core.messages.selectors import stamp_ns_from_msg
 from roboalign_policy.core.recording.episodes import END, PAUSE, RESUME, START
 from roboalign_training.bags.bags import Bag, Message
-from roboalign_training.bags.errors import EpisodeError
 from roboalign_training.episodes.channels import (
     HEADER,
     Moment,
@@ -31,115 +24,76 @@ from roboalign_training.episodes.channels import (
     command_key,
     contract_channels,
 )
-from roboalign_training.episodes.episodes import EpisodeFrames, Span
-from roboalign_training.episodes.framing import make_frames
+from roboalign_training.episodes.episodes import Span
 from roboalign_training.episodes.pauses import unpaused
+from roboalign_training.episodes.scan import Bad
 from roboalign_training.episodes.topics import TopicMap
 
 _MARKERS = {START: "starts", END: "ends", PAUSE: "pauses", RESUME: "goes on"}
 
 
-def light_frames(
+def show_samples(
     bag: Bag, contract: Contract, span: Span, topics: TopicMap, sinks: Sequence[Sink] = ()
-) -> EpisodeFrames:
-    """Makes the frames of one demonstration, every image in them a single black pixel.
+) -> Bad:
+    """Gives sinks every sample and event of one demonstration, in the order of the recording.
 
     Args:
         bag: The recording.
         contract: The robot.
         span: Which demonstration.
         topics: From `map_topics`.
-        sinks: Are given every sample and event of the demonstration, also of one that fails.
+        sinks: Who is given them.
 
     Returns:
-        As `frames_from_bag`, but for the images' values.
+        The images that cannot be read, each of which was decoded for it.
 
     Raises:
-        EpisodeError, BagError: As `frames_from_bag`.
+        BagError: When the bag is damaged.
     """
-    one_pixel = tuple(
-        replace(stream, shape=(1, 1, 3)) if stream.is_image else stream
-        for stream in contract.observations
-    )
-    feed = feed_messages(bag, contract, span, topics, sinks)
-    try:
-        frames = make_frames(feed, replace(contract, observations=one_pixel), topics, bag.path)
-    except EpisodeError:
-        for _ in feed:  # the sinks see the rest of it too
-            pass
-        raise
-    return EpisodeFrames(
-        **vars(frames),
-        episode_id=span.episode_id,
-        instruction=span.instruction,
-        outcome=span.outcome,
-        source=bag.path,
-    )
-
-
-def feed_messages(
-    bag: Bag, contract: Contract, span: Span, topics: TopicMap, sinks: Sequence[Sink]
-) -> Iterator[Message]:
-    """Gives sinks the samples of a demonstration, and yields its messages with small images."""
     for sink in sinks:
         for channel in contract_channels(contract):
             sink.declare(channel)
     readers = {stream.key: StateReader(stream) for stream in contract.states}
+    places: Counter[str] = Counter()
+    bad: Bad = {}
     texts = [t for t in (topics.task, topics.episode) if t and sinks]
     wanted = dict.fromkeys([*topics.observations, *topics.commands, *texts])
     for message in unpaused(bag.messages(wanted), span.pauses):
-        if not span.start_ns <= message.receive_ns <= span.end_ns:
+        name, receive_ns, msg = message
+        if not span.start_ns <= receive_ns <= span.end_ns:
             continue
-        if message.topic in texts:
+        if name in texts:
             _tell(message, topics, sinks)
             continue
-        header_ns = stamp_ns_from_msg(message.message)
-        for key in topics.observations.get(message.topic, ()):
+        header_ns = stamp_ns_from_msg(msg)
+        for key in topics.observations.get(name, ()):
             stream = contract.stream(key)
-            when = _moment(stream, header_ns, message.receive_ns)
-            if stream.is_image:
-                message = _image(message, stream, when, sinks)
-            else:
-                read = partial(readers[key].read, message.message, message.receive_ns)
-                _state(stream, when, read, sinks)
-        if message.topic in topics.commands:
-            command = contract.action.commands[topics.commands[message.topic]]
-            when = _moment(command, header_ns, message.receive_ns)
-            read = partial(_action, message.message, command)
+            when = _moment(stream, header_ns, receive_ns)
+            if not stream.is_image:
+                _state(stream, when, partial(readers[key].read, msg, receive_ns), sinks)
+                continue
+            if fault := _image(msg, stream, when, sinks):
+                bad.setdefault(key, {})[places[key]] = f"{stream.topic}: {fault}"
+            places[key] += 1
+        if name in topics.commands:
+            command = contract.action.commands[topics.commands[name]]
+            when = _moment(command, header_ns, receive_ns)
+            read = partial(_action, msg, command)
             _vector(command_key(command.topic), lambda when=when: when, read, sinks)
-        yield message
+    return bad
 
 
-class _StandIn(SimpleNamespace):
-    """An image message of one pixel; reading it fails as reading the real one did."""
-
-    height = width = 1
-    step = 3
-    data = bytes(3)
-    fault: SelectorError | None = None
-
-    @property
-    def encoding(self) -> str:
-        """The encoding, where the real image could be read."""
-        if self.fault is not None:
-            raise self.fault
-        return "rgb8"
-
-
-def _image(message: Message, stream: Stream, when: Moment, sinks: Sequence[Sink]) -> Message:
-    """Reads an image, gives it to the sinks, and returns its stand-in."""
-    if isinstance(message.message, _StandIn):  # of another stream on the same topic
-        return message
-    header = {"header": message.message.header} if hasattr(message.message, "header") else {}
+def _image(msg: Any, stream: Stream, when: Moment, sinks: Sequence[Sink]) -> str:
+    """Reads an image and gives it to the sinks; why it cannot be read, or ""."""
     try:
-        pixels = image_from_msg(message.message, stream.shape)
+        pixels = image_from_msg(msg, stream.shape)
     except SelectorError as error:
         for sink in sinks:
             sink.unreadable(stream.key, when, str(error))
-        return message._replace(message=_StandIn(fault=error, **header))
+        return str(error)
     for sink in sinks:
         sink.image(stream.key, when, lambda: pixels)
-    return message._replace(message=_StandIn(**header))
+    return ""
 
 
 def _state(
