@@ -155,11 +155,11 @@ def words_of(page):
 
 def test_the_page_is_whole_and_needs_nothing_from_outside(finished):
     page = page_of(finished)
-    assert not {"link", "iframe", "img"} & {tag for tag, _ in page.tags}
+    assert not {"link", "iframe"} & {tag for tag, _ in page.tags}
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page.text)
     assert "url(" not in page.text
     for _, attributes in page.tags:
-        assert "src" not in attributes
+        assert attributes.get("src", "data:").startswith("data:")
         assert "style" not in attributes
         assert attributes.get("href", "#").startswith("#")
     policy = next(
@@ -327,7 +327,20 @@ def test_what_has_no_frames_is_not_played(finished):
     for path in (finished / "closed_loop").rglob("*.npz"):
         path.unlink()
     assert choose(arms, folders) == []
-    assert "No frames were kept." in words_of(page_of(finished))
+    page = page_of(finished)
+    assert "No frames were kept." in words_of(page)
+    assert not [a for tag, a in page.tags if tag == "img" and a.get("class") == "animation"]
+
+
+def test_the_last_arm_moves_on_the_page_and_in_a_file(finished):
+    page = page_of(finished)
+    (shown,) = [a for tag, a in page.tags if tag == "img" and a.get("class") == "animation"]
+    prefix, _, text = shown["src"].partition(",")
+    assert prefix == "data:image/webp;base64"
+    assert base64.b64decode(text) == (finished / "arm.webp").read_bytes()
+    image = Image.open(finished / "arm.webp")
+    assert image.n_frames > 1
+    assert image.width == 4 * 264 + 8, "one panel a suite"
 
 
 def test_metrics_of_a_killed_run_are_read(finished, tmp_path):

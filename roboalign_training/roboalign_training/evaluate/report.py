@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from roboalign_training.data.index import write_whole
+from roboalign_training.evaluate.animation import ANIMATION, write_animation
 from roboalign_training.evaluate.causes import count_causes
 from roboalign_training.evaluate.closed_loop import REPORT, read_results, summarise
 from roboalign_training.evaluate.pairs import Results, compare
@@ -75,14 +76,22 @@ def read_arms(out: Path) -> dict[str, Results]:
 
 
 def write_report(out: Path, config: dict) -> Path:
-    """Write ``report.json`` and the self-contained ``report.html``; returns the page's path."""
+    """Write the figures, the animated image and the page of a finished demo.
+
+    They are ``report.json``, ``arm.webp`` and the self-contained ``report.html``.
+
+    Returns:
+        The page's path.
+    """
     report = make_report(out, config)
     (out / "report.json").write_text(json.dumps(report, indent=1))
+    animation = write_animation(out / "closed_loop" / ARMS[-1], out / ANIMATION)
     page = render_report(
         report,
         read_arms(out),
         {arm: out / "closed_loop" / arm for arm in ARMS},
         {arm: read_metrics(out / arm) for arm in ARMS[1:]},
+        animation,
     )
     write_whole(out / REPORT, page)
     return out / REPORT

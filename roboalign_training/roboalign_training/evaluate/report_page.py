@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +55,7 @@ def render_report(
     arms: Mapping[str, Results],
     folders: Mapping[str, Path],
     metrics: Mapping[str, Sequence[Mapping]],
+    animation: bytes = b"",
 ) -> str:
     """The page's text.
 
@@ -62,6 +64,7 @@ def render_report(
         arms: results of each arm.
         folders: of each arm, with the frames that were kept.
         metrics: lines of each trained arm's metrics.
+        animation: WebP of driven episodes; empty where there is none.
     """
     played = choose(arms, folders)
     scenes = scenes_of(played, arms, load_contract(CONTRACT).period_ns)
@@ -82,6 +85,7 @@ def render_report(
         failures=failures(arms, addresses),
         episodes=len(scenes),
         charts=_charts(report, metrics),
+        animation=base64.b64encode(animation).decode(),
     )
 
 
