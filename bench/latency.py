@@ -200,7 +200,7 @@ def table(records: list[dict], arms: list[tuple[str, float]]) -> str:
         low, high = wilson_interval(won, n)
         in_time = sum(r["in_time"] for r in found.values())
         line = f"{mode:12} {answer_s:5.3f} s  {won}/{n} ({100 * low:.0f}-{100 * high:.0f} %)"
-        line += f", rests counted {in_time}"
+        line += f", waiting counted {in_time}"
         if base and mode != LOCKSTEP:
             pairs = [(r["success"], base[key]["success"]) for key, r in found.items()]
             more, less = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)

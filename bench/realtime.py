@@ -274,7 +274,8 @@ def shown(found: dict[str, dict]) -> str:
         low, high = entry["interval"]
         line = (
             f"{suite:8} {entry['successes']}/{entry['n']} ({100 * low:.0f}-{100 * high:.0f} %), "
-            f"rests counted {entry['in_time']}, stopped by the gate in {entry['stopped_by_gate']}"
+            f"waiting counted {entry['in_time']}, "
+            f"stopped by the gate in {entry['stopped_by_gate']}"
         )
         if pair := entry.get("lockstep"):
             line += (

@@ -157,17 +157,17 @@ def make_realtime_block(report: Report) -> str:
                 f"{report.number(*pair, 'mcnemar_p'):.2f}",
             ]
         )
-    head = ["suite", "in real time", "rests counted", "in lock step", "only in one", "p"]
+    head = ["suite", "in real time", "waiting counted", "in lock step", "only in one", "p"]
     answer_s = report.number("inference_p50_s")
     stops = report.number("suites", "all", "stopped_by_gate")
     return "\n\n".join(
         [
             f"**In real time**, on {report.date()} (UTC), {report.number('cores')} cores, through"
             f" `{report.get('command')}`: the same policy and seeds as in lock step; an answer"
-            f" takes {answer_s:.2f} s (median), the safety gate stopped {stops} runs. A success"
-            " needs no more driven steps than in lock step, where the world rests while the model"
-            " thinks; *rests counted*: those that succeed also when the arm's rests count as"
-            " steps. Wilson 95 % intervals, exact McNemar test.",
+            f" takes {answer_s:.2f} s (median), the safety gate stopped {stops} runs. In lock step"
+            " the simulator waits while the model computes. In real time the arm waits instead;"
+            " its waiting does not count as steps, except in the column *waiting counted*."
+            " Wilson 95 % intervals, exact McNemar test.",
             _table(head, rows),
         ]
     )

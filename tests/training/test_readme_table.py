@@ -243,6 +243,27 @@ def test_every_local_link_of_a_document_resolves(path):
     assert [link for link in local if not (path.parent / link).exists()] == []
 
 
+def headings(path):
+    """Addresses of a page's headings, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    found = []
+    for heading in re.findall(r"^#+ +(.+)$", text, flags=re.MULTILINE):
+        words = re.sub(r"\]\([^)]*\)", "", heading).strip().lower()
+        found.append(re.sub(r"[^\w\- ]", "", words).replace(" ", "-"))
+    return found
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_to_a_heading_finds_one(path):
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(r"`[^`\n]*`", "", text)
+    links = [link.split()[0] for link in re.findall(r"\]\(([^)]+)\)", text)]
+    marked = [link.split("#") for link in links if re.match(r"(?![a-z]+:)[^#]*(\.md)?#", link)]
+    pages = [(path.parent / page if page else path, anchor) for page, anchor in marked]
+    lost = [f"{page.name}#{anchor}" for page, anchor in pages if anchor not in headings(page)]
+    assert lost == []
+
+
 def test_the_index_lists_every_document():
     index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
     folder = ROOT / "docs"
