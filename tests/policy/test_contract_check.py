@@ -7,11 +7,8 @@ import copy
 import pytest
 import yaml
 
-from roboalign_policy.core.contract.contract import (
-    ContractError,
-    contract_from_dict,
-    packaged_contract_path,
-)
+from roboalign_policy.core.contract.contract import ContractError, contract_from_dict
+from roboalign_policy.core.contract.files import packaged_contract_path
 
 DELETE = object()
 SIM = yaml.safe_load(packaged_contract_path("sim_panda").read_text(encoding="utf-8"))

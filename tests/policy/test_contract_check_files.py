@@ -12,8 +12,8 @@ from roboalign_policy.core.contract.contract import (
     ContractError,
     contract_from_dict,
     load_contract,
-    packaged_contract_path,
 )
+from roboalign_policy.core.contract.files import packaged_contract_path
 
 
 def write(tmp_path, text):

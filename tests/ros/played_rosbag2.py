@@ -24,7 +24,7 @@ from mcap.writer import CompressionType, Writer
 from rclpy.node import Node
 
 from roboalign_policy.ros.definitions import message_class, message_definition, type_hash
-from roboalign_policy.ros.recording.publisher_qos import recording_qos
+from roboalign_policy.ros.recording.raw_streams import recording_qos
 
 KILLED_AT = 20  # messages
 

@@ -20,8 +20,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from roboalign_policy.core.host.ending import EndRequest
+from roboalign_policy.core.parameters.files import entries_from_arguments
 from roboalign_policy.nodes.python_pauses import freeze_garbage, prompt_threads, thaw_garbage
-from roboalign_policy.ros.parameters import check_no_words, check_parameter_files
+from roboalign_policy.ros.parameters import check_no_words
 
 STOP_TIMEOUT_S = 30.0
 RESULT_GRACE_S = 0.3  # lets an action client fetch the result of a goal that the stop ended
@@ -59,7 +60,7 @@ def run_node(
         argv = sys.argv if args is None else args
         if not takes_words:
             check_no_words(argv[1:])
-        check_parameter_files(argv)
+        entries_from_arguments(argv)  # a file that is none: rcl would say so by a traceback
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except (ValueError, RuntimeError) as error:  # of ROS: an argument that is none
         _say(f"cannot start: {error}")

@@ -6,6 +6,7 @@ in order, and no traceback of an import to show.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import signal
@@ -32,24 +33,10 @@ def start(name: str) -> int:
     return importlib.import_module(module_of(name)).main()
 
 
-def policy_node() -> int:
-    """Run policy_node."""
-    return start("policy_node")
-
-
-def recorder_node() -> int:
-    """Run recorder_node."""
-    return start("recorder_node")
-
-
-def safety_gate_node() -> int:
-    """Run safety_gate_node."""
-    return start("safety_gate_node")
-
-
-def sim_robot_node() -> int:
-    """Run sim_robot_node."""
-    return start("sim_robot_node")
+# Entry points of the package.
+policy_node, recorder_node, safety_gate_node, sim_robot_node = (
+    functools.partial(start, name) for name in NODES
+)
 
 
 if __name__ == "__main__":

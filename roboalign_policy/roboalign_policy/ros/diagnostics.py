@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -11,21 +10,19 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from roboalign_policy.ros.stamps import ns_to_stamp
 
 
-class Level(Enum):
-    """How bad it is; the values are those of DiagnosticStatus."""
-
-    OK = DiagnosticStatus.OK
-    WARN = DiagnosticStatus.WARN
-    ERROR = DiagnosticStatus.ERROR
-    STALE = DiagnosticStatus.STALE
-
-
 def diagnostic_status(
-    name: str, level: Level, message: str, values: Mapping[str, Any]
+    name: str, level: bytes, message: str, values: Mapping[str, Any]
 ) -> DiagnosticStatus:
-    """One entry; ``name`` is the node's, then a colon and the part, as the convention has it."""
+    """One entry.
+
+    Args:
+        name: the node's, then a colon and the part, as the convention has it.
+        level: of `DiagnosticStatus`: how bad it is.
+        message: a line for people.
+        values: what is behind it.
+    """
     return DiagnosticStatus(
-        level=level.value,
+        level=level,
         name=name,
         message=message,
         values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],

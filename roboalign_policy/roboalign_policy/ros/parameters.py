@@ -34,15 +34,6 @@ SUITE = {
 }
 
 
-def check_parameter_files(argv: Sequence[str]) -> None:
-    """Read the parameter files that a command line names, before ROS does.
-
-    Raises:
-        ParameterError: one is missing, or is none; rcl would say so by a traceback.
-    """
-    entries_from_arguments(argv)
-
-
 def check_no_words(words: Sequence[str]) -> None:
     """Refuse what ROS does not read of a command line, for a node without words of its own.
 
@@ -118,17 +109,10 @@ def _descriptor(item: Any) -> ParameterDescriptor:
         return descriptor
     low, high = meta["low"], meta["high"]
     if isinstance(item.default, float):
-        descriptor.floating_point_range = [
-            FloatingPointRange(
-                from_value=-UNBOUNDED if low is None else float(low),
-                to_value=UNBOUNDED if high is None else float(high),
-            )
-        ]
+        low, high = (-UNBOUNDED if low is None else low), (UNBOUNDED if high is None else high)
+        span = FloatingPointRange(from_value=float(low), to_value=float(high))
+        descriptor.floating_point_range = [span]
     else:
-        descriptor.integer_range = [
-            IntegerRange(
-                from_value=-INT64 if low is None else int(low),
-                to_value=INT64 if high is None else int(high),
-            )
-        ]
+        low, high = (-INT64 if low is None else low), (INT64 if high is None else high)
+        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
     return descriptor

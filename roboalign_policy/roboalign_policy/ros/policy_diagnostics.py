@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from roboalign_msgs.msg import PolicyStatus
 
 from roboalign_policy.core.hashing import short_name
-from roboalign_policy.ros.diagnostics import Level, diagnostic_status, diagnostics_to_msg
+from roboalign_policy.ros.diagnostics import diagnostic_status, diagnostics_to_msg
 from roboalign_policy.ros.stamps import stamp_to_ns
 
 _LEVELS = {
-    PolicyStatus.STATE_IDLE: Level.OK,
-    PolicyStatus.STATE_RUNNING: Level.OK,
-    PolicyStatus.STATE_FAULT: Level.ERROR,
+    PolicyStatus.STATE_IDLE: DiagnosticStatus.OK,
+    PolicyStatus.STATE_RUNNING: DiagnosticStatus.OK,
+    PolicyStatus.STATE_FAULT: DiagnosticStatus.ERROR,
 }
 _STATES = {
     getattr(PolicyStatus, name): name.removeprefix("STATE_").lower().replace("_", " ")
@@ -39,7 +39,7 @@ def policy_diagnostics(status: PolicyStatus, node_name: str) -> DiagnosticArray:
     }
     entry = diagnostic_status(
         f"{node_name}: policy",
-        _LEVELS.get(status.state, Level.WARN),
+        _LEVELS.get(status.state, DiagnosticStatus.WARN),
         f"{state}: {status.reason}" if status.reason else state,
         values,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from roboalign_policy.core.contract.contract import Command, Stream
+from roboalign_policy.core.contract.parts import Command, Stream
 from roboalign_policy.core.contract.path import SelectorError
 from roboalign_policy.core.frames.joint_readings import read_shared
 from roboalign_policy.core.messages.images import check_image_msg

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from roboalign_policy.core.contract.contract import Command, Contract, Stream
+from roboalign_policy.core.contract.contract import Contract
+from roboalign_policy.core.contract.parts import Command, Stream
 from roboalign_policy.core.contract.path import SelectorError
 from roboalign_policy.core.frames.frames import Sample
 from roboalign_policy.core.frames.joint_readings import StateReader, command_from_msg

@@ -45,11 +45,6 @@ class Checker:
         line = self._lines.line(key) if self._lines else None
         self.faults.append(ContractFault(self._file, key, found, expected, hint, severity, line))
 
-    @property
-    def failed(self) -> bool:
-        """Whether any fault is an error."""
-        return any(fault.severity == ERROR for fault in self.faults)
-
     def section(self, name: str, data: Any, where: str) -> dict[str, Any]:
         """Check a mapping against a section of the schema; return it with defaults filled in."""
         schema = SCHEMA[name]

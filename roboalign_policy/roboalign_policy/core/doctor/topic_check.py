@@ -150,7 +150,7 @@ def in_contract(name: str, snapshot: GraphSnapshot) -> str:
     return name.removeprefix(prefix)
 
 
-def moved_namespace(topic: str, near: list[str], snapshot: GraphSnapshot) -> str:
+def moved_namespace(topic: str, near: list[str]) -> str:
     """Return the namespace in which one of the near topics is the one wanted; else empty."""
     for name in near:
         prefix = name.removesuffix(f"/{topic}")
@@ -168,7 +168,7 @@ def suggestion(heard: str, topic: str, near: list[str], snapshot: GraphSnapshot)
     """Return how to reach the topics that come near; empty where none does."""
     if not near:
         return ""
-    space = moved_namespace(topic, near, snapshot)
+    space = moved_namespace(topic, near)
     if space:
         here = f"give --namespace {space}" if space != "/" else "leave --namespace out"
         return f"{near[0]} is in namespace {space}: {here}, and start the nodes in it"

@@ -30,7 +30,7 @@ from roboalign_policy.core.messages.selectors import (
 )
 
 if TYPE_CHECKING:
-    from roboalign_policy.core.contract.contract import Command, Stream
+    from roboalign_policy.core.contract.parts import Command, Stream
 
 _KEPT_NAMES = 16  # lists of joints that are told apart; the rest is counted together
 _SHOWN_LISTS, _SHOWN_JOINTS = 3, 6

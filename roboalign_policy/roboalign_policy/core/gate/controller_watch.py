@@ -101,7 +101,7 @@ class ControllerWatch:
             if gid in self._ended:
                 found.append(f"{one.shown} on {self.topic} has ended")
             elif gid not in self._now and not _among(one, alive):
-                found.append(f"{one.shown} on {self.topic} has left{self._doubt(one)}")
+                found.append(f"{one.shown} on {self.topic} has left{self._doubt()}")
         processes = {(one.node, gid[_PARTICIPANT]) for gid, one in self._held.items()}
         names = {one.node for one in self._held.values()} - {""}
         found += [
@@ -119,7 +119,7 @@ class ControllerWatch:
             return [c for c in able if c.node in self._named]
         return [c for c in able if not is_bystander(c.node)]
 
-    def _doubt(self, one: Listener) -> str:
+    def _doubt(self) -> str:
         """What helps where the contract names nobody: it may have been an observer."""
         if self._named:
             return ""

@@ -13,7 +13,8 @@ import numpy as np
 from roboalign_policy.core.gate.types import GateFault, Reason
 
 if TYPE_CHECKING:
-    from roboalign_policy.core.contract.contract import Contract, Field, Stream
+    from roboalign_policy.core.contract.contract import Contract
+    from roboalign_policy.core.contract.parts import Field, Stream
 
 #: Encoders stand a little outside of their limits; a share of the range that is believed.
 _LIMIT_TOLERANCE = 0.01

@@ -118,7 +118,8 @@ def domains_of_ports(table: Path) -> tuple[int, ...]:
     """
     if not table.is_file():
         return ()
-    ports = {int(line.split()[1].rpartition(":")[2], 16) for line in _rows(table)}
+    rows = table.read_text().splitlines()[1:]
+    ports = {int(line.split()[1].rpartition(":")[2], 16) for line in rows}
     found = set()
     for port in ports:
         domain, rest = divmod(port - _FIRST_PORT, _DOMAIN_PORTS)
@@ -177,10 +178,6 @@ def _claim(domain: int) -> bool:
         return False
     _claims[domain] = claim
     return True
-
-
-def _rows(table: Path) -> list[str]:
-    return table.read_text().splitlines()[1:]
 
 
 def free_bytes(folder: Path) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from roboalign_policy.core.contract.path import MissingJointError, SelectorError, parse_path
 
 if TYPE_CHECKING:
-    from roboalign_policy.core.contract.contract import Command, Field
+    from roboalign_policy.core.contract.parts import Command, Field
 
 _NAME_LISTS = ("name", "joint_names")
 

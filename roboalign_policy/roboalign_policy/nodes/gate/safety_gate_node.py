@@ -82,7 +82,13 @@ class SafetyGateNode(Node):
             self._contract, self.gate.streams, self._latency, self._observer_arguments(), observer
         )
         self._teleop = TeleopInput(self, self._contract)
-        self._report = GateReport(self, self.gate, self._latency, self._settings)
+        self._report = GateReport(
+            self,
+            self.gate,
+            self._latency,
+            dry_run=self._settings.dry_run,
+            report_file=self._settings.report_file,
+        )
         self._around = GateSurroundings(self, self.gate, self._report)
         self._open()
         mode = "dry run" if self._settings.dry_run else "live"

@@ -29,8 +29,15 @@ INFORMATION = "rosbag2_bagfile_information"
 CHUNK_BYTES = 1 << 20
 FLUSH_S = 0.5
 PARTIAL = ".partial"
+
+
 # libyaml where PyYAML has it: an episode ends 30 ms sooner.
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
+    """Writes no anchors for what stands there twice: rosbag2 need not understand them."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Always."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -240,21 +247,7 @@ class BagWriter:
 
 def dump_yaml(value: Any) -> str:
     """YAML text without anchors, which rosbag2 need not understand."""
-    return yaml.dump(
-        _copied(value), Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=120
-    )
-
-
-def _copied(value: Any) -> Any:
-    """Deep copy of dicts and lists, each occurrence an object of its own.
-
-    Shared ones would become anchors.
-    """
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_copied(item) for item in value]
-    return value
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def sync_stream(stream: Any) -> None:

@@ -189,7 +189,7 @@ class RawStreams:
             agreed.depth = depth
             if all(_hears(agreed, profile) for profile in offered):
                 return agreed
-        return _recording_qos(offered, depth, latched)
+        return recording_qos(offered, depth, latched=latched)
 
     def _subscribe(self, index: int, qos: QoSProfile) -> Subscription:
         self._numbers[index].restart()
@@ -242,7 +242,9 @@ class RawStreams:
         return leading_stamp_ns(data) if self._stamped[index] else None
 
 
-def _recording_qos(offered: Sequence[QoSProfile], depth: int, latched: bool) -> QoSProfile:
+def recording_qos(
+    offered: Sequence[QoSProfile], depth: int, *, latched: bool = False
+) -> QoSProfile:
     """As reliable and as latched as every publisher offers, with room for a busy moment.
 
     Args:
