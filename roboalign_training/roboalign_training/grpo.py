@@ -1,8 +1,9 @@
 """Stage 2 of RoboAlign: GRPO on recorded data, rewarded by what `rewards` names.
 
 Rollouts are sampled without the decoding grammar: keeping the format is part of what is rewarded.
-At this size a higher sampled reward does not mean a better greedy policy, so held-out frames
-decide which step is kept.
+At this size a higher sampled reward does not mean a better greedy policy. So the best step on
+held-out frames is only a candidate: it is kept where it differs from the base beyond noise, see
+`learning.choice`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from trl import GRPOConfig, GRPOTrainer
 
 from roboalign_policy.core.git_lfs import pointer_fault
 from roboalign_policy.models.loading import count_fast_tokens, load_mllm
+from roboalign_training.evaluate.development import check_development, drive_development
 from roboalign_training.learning.arguments import ConfigError, GrpoArguments, Stopped, require
+from roboalign_training.learning.choice import DRIVEN, by_driving, by_held_out, choice_of
 from roboalign_training.learning.collate import PromptCollator
 from roboalign_training.learning.demonstrations import (
     Demonstrations,
@@ -31,11 +34,12 @@ from roboalign_training.learning.keep_best import KeepBest
 from roboalign_training.learning.mixture import grpo_dataset, split_episodes
 from roboalign_training.learning.rewards import WeightedRewards
 from roboalign_training.learning.run_callback import RunCallback, is_quiet, stop_on_signal
-from roboalign_training.learning.run_record import tame
+from roboalign_training.learning.run_record import base_hash, tame, write_json
 from roboalign_training.learning.training_options import parse_arguments
 from roboalign_training.learning.training_run import Outcome, TrainingRun, opened
 from roboalign_training.shared.library_log import library_log
 from roboalign_training.shared.outputs import Found
+from roboalign_training.shared.run_layout import TRAINED
 
 KIND = "grpo"
 
@@ -73,12 +77,18 @@ def _parsed(argv: Sequence[str]) -> tuple[GrpoArguments, GRPOConfig]:
 def _train(run: TrainingRun, arguments: GrpoArguments, training: GRPOConfig) -> Outcome:
     # Before anything is loaded, and before bags are converted.
     check_base(arguments.base, None)
+    if arguments.choose == DRIVEN:
+        check_development(Path(arguments.base), arguments)
     data = load_demonstrations(run.dataset, arguments.bags, arguments.contract)
     run.loaded(data)
     train_frames, held_out = split_episodes(
         data, arguments.held_out_of(len(data.episodes)), training.seed
     )
     check_base(arguments.base, data)
+    trained = run.folder.trained() if run.found is Found.UNFINISHED else {}
+    if trained.get("ends") == _ends(arguments, training):
+        run.folder.check_hashes({**data.hashes, **base_hash(arguments.base)})
+        return _keep(run, arguments, trained)
     batch = training.generation_batch_size // training.num_generations
     samples = arguments.samples_of(len(train_frames), batch)
     rng = np.random.default_rng(training.seed)
@@ -120,39 +130,76 @@ def _train(run: TrainingRun, arguments: GrpoArguments, training: GRPOConfig) -> 
 
     seconds = round(clock.elapsed_s, 3)
     logged = [line["reward"] for line in run.folder.metrics() if "reward" in line]
-    run.folder.append(stage="finished", step=steps, elapsed_s=seconds, best_step=best.best_step)
-    result = {
-        "kind": KIND,
-        "base": arguments.base,
-        "samples": samples,
-        "rewards": arguments.rewards,
-        "steps": steps,
-        "best_step": best.best_step,
-        "dev_scores": {str(step): score for step, score in best.scores.items()},
-        "reward": logged[-1] if logged else None,
-        "ended_by": clock.ended_by,
-        "seconds": seconds,
+    trained = {
+        "ends": _ends(arguments, training),
+        "held_out": {str(step): best.by_episode[step] for step in (0, best.best_step)},
+        "result": {
+            "kind": KIND,
+            "base": arguments.base,
+            "samples": samples,
+            "rewards": arguments.rewards,
+            "steps": steps,
+            "dev_scores": {str(step): best.scores[step] for step in sorted(best.scores)},
+            "reward": logged[-1] if logged else None,
+            "ended_by": clock.ended_by,
+            "seconds": seconds,
+        },
     }
-    return run.finish(result, result_lines(result))
+    if run.folder.writes:
+        write_json(run.folder.path / TRAINED, trained)
+    return _keep(run, arguments, trained)
+
+
+def _ends(arguments: GrpoArguments, training: GRPOConfig) -> list[float | None]:
+    """When training ends: a run that has ended with others trains on."""
+    return [training.max_steps, training.num_train_epochs, arguments.max_seconds]
+
+
+def _keep(run: TrainingRun, arguments: GrpoArguments, trained: dict[str, Any]) -> Outcome:
+    """Decide whether base or candidate is kept, and give it its place; each step once.
+
+    Args:
+        run: whose training has ended.
+        arguments: how it is decided.
+        trained: of `trained.json`.
+
+    Raises:
+        Stopped: while episodes were driven; the same command goes on with them.
+        ChildFailed: they cannot be driven.
+    """
+    folder, result = run.folder, trained["result"]
+    if not folder.writes:  # of a distributed run the first process decides
+        return run.finish(result, ())
+    if "choice" in trained:
+        choice = choice_of(trained["choice"])
+    else:
+        step = max(int(step) for step in trained["held_out"])
+        scored = len(result["dev_scores"]) - 1
+        if arguments.choose == DRIVEN:
+            pairs = drive_development(Path(arguments.base), folder.path, arguments)
+            choice = by_driving(step, pairs, scored)
+        else:
+            base, best = (trained["held_out"][at] for at in ("0", str(step)))
+            choice = by_held_out(step, base, best, scored)
+        write_json(folder.path / TRAINED, {**trained, "choice": choice.record()})
+    if choice.kept:
+        folder.keep_candidate()
+    folder.append(
+        stage="finished", step=result["steps"], elapsed_s=result["seconds"], best_step=choice.kept
+    )
+    result = {**result, "best_step": choice.kept, "choice": choice.record()}
+    outcome = run.finish(result, result_lines(result))
+    folder.drop_candidate()
+    return outcome
 
 
 def result_lines(result: Mapping[str, Any]) -> tuple[str, ...]:
-    """What to tell of a finished run: what it did, and whose policy was kept."""
-    steps, best, scores = result["steps"], result["best_step"], result["dev_scores"]
+    """What to tell of a finished run: what it did, and which policy was kept by which rule."""
     reward = "" if result["reward"] is None else f"; sampled reward {result['reward']:.3f}"
-    base = scores.get("0")
-    if best == 0:
-        others = [score for step, score in scores.items() if step != "0"]
-        least = f", none of the steps was better (best {max(others):.3f})" if others else ""
-        kept = f"kept the base {result['base']} as it was: its score is {base:.3f}{least}"
-    else:
-        of = f"of {steps}" if best <= steps else "of before an interruption"
-        kept = f"kept step {best} {of}: score {scores[str(best)]:.3f}"
-        kept += "" if base is None else f", the base's was {base:.3f}"
     return (
-        f"{KIND}: {steps:,} steps, {result['samples']:,} prompts in {result['seconds']:.0f} s "
-        f"(ended by {result['ended_by']}){reward}",
-        f"{KIND}: on held-out frames: {kept}",
+        f"{KIND}: {result['steps']:,} steps, {result['samples']:,} prompts in "
+        f"{result['seconds']:.0f} s (ended by {result['ended_by']}){reward}",
+        f"{KIND}: {choice_of(result['choice']).text(result['base'], result['steps'])}",
     )
 
 

@@ -1,16 +1,21 @@
 """GRPO with TRL's real trainer: a step checked by hand, the best step, resuming, refusals."""
 
+import importlib.util
 import json
+import os
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from roboalign_policy.core.hashing import sha256_file
 from roboalign_policy.models.loading import extend_vocabulary, load_mllm
 from roboalign_training import grpo
+from roboalign_training.evaluate import development
 from roboalign_training.learning import keep_best
 from roboalign_training.learning.arguments import ConfigError
 from roboalign_training.learning.collate import PromptCollator
@@ -18,6 +23,7 @@ from roboalign_training.learning.dev_score import DevScore, dev_frames, greedy_t
 from roboalign_training.learning.keep_best import agreeing
 from roboalign_training.learning.mixture import action_prompt, request
 from roboalign_training.learning.run_folder import RunFolder
+from roboalign_training.shared.progress import ChildFailed
 
 TARGET = [1, 2, 3, 4]
 
@@ -178,10 +184,11 @@ def test_a_step_whose_rewards_are_worked_out_by_hand(
     assert change[0] > change[3]
 
 
-def scored(prefix, tags):
-    """A score of two frames."""
-    found = {"format": np.full(2, tags), "prefix": np.full(2, prefix)}
-    return DevScore(found, {"format": 0.5, "prefix": 0.5})
+def score_of(each):
+    """A score of these frames."""
+    return DevScore(
+        {"format": np.array(each), "prefix": np.array(each)}, {"format": 0.5, "prefix": 0.5}
+    )
 
 
 def train_frames(data):
@@ -203,31 +210,205 @@ def test_no_difference_in_a_group_gives_no_step(run, policy, monkeypatch, tmp_pa
         torch.testing.assert_close(after[name], value, rtol=0, atol=0)
 
 
-def test_the_best_step_on_held_out_frames_is_kept(run, monkeypatch, tmp_path):
+def scored(*values):
+    """Stands in for `score_frames`: the scores one after another, of two frames an episode.
+
+    The two differ from a value by as much, so that the mean of an episode is the value.
+    """
+    left = iter(values)
+
+    def score(model, collator, data, frames, **how):
+        value = next(left)
+        each = tuple(value + (0.01 if at % 2 else -0.01) for at in range(len(frames)))
+        return score_of(each)
+
+    return score
+
+
+TWO = "--held_out_episodes 2 --dev_frames 4".split()
+
+
+def weights_of(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_best_step_is_kept_where_it_beats_the_base_beyond_the_interval(
+    run, monkeypatch, tmp_path
+):
     seen = []
+    score = scored(0.1, 0.3, 0.3, 0.2)
 
-    def score(model, *args, **kwargs):
+    def look(model, *args, **kwargs):
         seen.append({name: value.clone() for name, value in model.state_dict().items()})
-        return scored([0.2, 0.6, 0.6, 0.4][len(seen) - 1], 0.0)
+        return score(model, *args, **kwargs)
 
-    monkeypatch.setattr(keep_best, "score_frames", score)
-    policy = run("--samples", "6", "--learning_rate", "1e-3", "--beta", "0.1")
+    monkeypatch.setattr(keep_best, "score_frames", look)
+    policy = run("--samples", "6", "--learning_rate", "1e-3", "--beta", "0.1", *TWO)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["dev_scores"] == {"0": 0.1, "1": 0.3, "2": 0.3, "3": 0.2}
+    assert result["dev_scores"] == pytest.approx({"0": 0.1, "1": 0.3, "2": 0.3, "3": 0.2})
     assert result["best_step"] == 1  # of equals the first: nearest to the base
+    choice = result["choice"]
+    assert (choice["rule"], choice["kept"], choice["candidate"]) == ("held_out", 1, 1)
+    assert (choice["n"], choice["chosen_from"]) == (2, 3)
+    assert choice["interval"] == pytest.approx([0.2, 0.2])
     assert json.loads((policy / "roboalign.json").read_text())["steps"] == 1
-    kept = load_file(policy / "model.safetensors")
-    for name, value in kept.items():
-        torch.testing.assert_close(value, seen[1][name], rtol=0, atol=0)
+    kept = weights_of(policy)
+    assert all(torch.equal(value, seen[1][name]) for name, value in kept.items())
+    assert not {"candidate", "policy.old", "trained.json"} & set(os.listdir(tmp_path / "run"))
 
 
-def test_untrained_base_is_kept_when_nothing_beats_it(run, policy, monkeypatch):
-    scores = iter([0.5, 0.1])
-    monkeypatch.setattr(keep_best, "score_frames", lambda *a, **k: scored(next(scores), 1.0))
-    kept = load_file(run("--learning_rate", "1e-2") / "model.safetensors")
-    base = load_file(policy / "model.safetensors")
-    for name, value in base.items():
-        torch.testing.assert_close(kept[name], value, rtol=0, atol=0)
+@pytest.mark.parametrize("scores", [(0.5, 0.1), (0.5, 0.5004)])
+def test_the_base_is_kept_where_the_candidate_is_not_beyond_noise(
+    run, policy, learns, monkeypatch, scores, tmp_path
+):
+    def score(model, collator, data, frames, **how):
+        value = next(left)
+        shift = 0.0 if value == 0.5 else 0.05  # one episode is better, the other worse
+        each = tuple(value + (shift if at < len(frames) // 2 else -shift) for at in range(4))
+        return score_of(each)
+
+    left = iter(scores)
+    monkeypatch.setattr(keep_best, "score_frames", score)
+    kept = run("--learning_rate", "1e-2", *TWO)
+    trained = Spy.made[0].model.state_dict()
+    assert not same(weights_of(policy), trained)
+    assert same(weights_of(policy), weights_of(kept))
+    hashes = {sha256_file(folder / "model.safetensors") for folder in (policy, kept)}
+    assert len(hashes) == 1, "the same file, so that it need not be driven twice"
+    assert json.loads((kept / "roboalign.json").read_text())["steps"] == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["best_step"], result["choice"]["candidate"]) == (0, 1)
+    assert result["choice"]["interval"][0] < 0
+    text = grpo.result_lines(result)[1]
+    assert f"kept the base {policy} as it was, by 2 held-out episodes: step 1 of 1 scores" in text
+
+
+def test_one_held_out_episode_tells_no_interval_and_the_base_is_kept(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(keep_best, "score_frames", scored(0.1, 0.9))
+    run("--learning_rate", "1e-2")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["best_step"], result["choice"]["interval"]) == (0, None)
+
+
+DRIVEN = ["--choose", "driven", "--develop_episodes", "2"]
+
+
+@pytest.fixture
+def learns(monkeypatch, policy):
+    """Rollouts that differ, so that a step changes the policy."""
+    script_rollouts(monkeypatch, load_mllm(policy).tokenizer)
+
+
+@pytest.fixture
+def driver(monkeypatch, learns):
+    """Stands in for the simulator: notes who drives, lets the candidate win; may be killed."""
+    state = SimpleNamespace(drove=[], wins={"base": 0, "candidate": 8}, fail=None, checked=0)
+
+    def drive(policy, episodes, out, options):
+        state.drove.append((out.name, weights_of(policy), len(episodes)))
+        if state.fail == out.name:
+            raise ChildFailed("worker", -9, out / "log")
+        return [{"success": at < state.wins[out.name]} for at in range(len(episodes))]
+
+    def check(base, arguments):
+        state.checked += 1
+
+    monkeypatch.setattr(development, "run_closed_loop", drive)
+    monkeypatch.setattr(grpo, "check_development", check)
+    return state
+
+
+def test_driven_episodes_decide_which_policy_is_kept(run, policy, driver, monkeypatch, tmp_path):
+    monkeypatch.setattr(keep_best, "score_frames", scored(0.5, 0.1))
+    kept = run("--learning_rate", "1e-2", *DRIVEN)
+    assert [(name, count) for name, _, count in driver.drove] == [("base", 8), ("candidate", 8)]
+    base, candidate = (weights for _, weights, _ in driver.drove)
+    assert same(base, weights_of(policy)) and not same(base, candidate)
+    assert same(weights_of(kept), candidate), "whatever the held-out score says"
+    choice = json.loads((tmp_path / "run" / "result.json").read_text())["choice"]
+    assert (choice["rule"], choice["kept"], choice["n"]) == ("driven", 1, 8)
+    assert (choice["only_base"], choice["only_candidate"]) == (0, 8)
+    assert choice["p"] == pytest.approx(2 * 0.5**8)
+    assert driver.checked == 1
+
+
+def test_the_base_is_kept_where_driving_tells_no_difference(run, policy, driver, monkeypatch):
+    driver.wins = {"base": 3, "candidate": 8}  # five to none: p = 0.0625
+    monkeypatch.setattr(keep_best, "score_frames", scored(0.1, 0.5))
+    assert same(weights_of(run("--learning_rate", "1e-2", *DRIVEN)), weights_of(policy))
+    assert not same(driver.drove[1][1], weights_of(policy))
+
+
+@pytest.mark.parametrize("killed", ["base", "candidate"])
+def test_a_run_that_was_killed_while_driving_goes_on_there(
+    run, driver, monkeypatch, tmp_path, killed
+):
+    driver.fail = killed
+    monkeypatch.setattr(keep_best, "score_frames", scored(0.1, 0.5))
+    with pytest.raises(ChildFailed):
+        run("--learning_rate", "1e-2", *DRIVEN)
+    candidate = weights_of(tmp_path / "run" / "candidate")
+    driver.fail, driver.drove = None, []
+    kept = run("--learning_rate", "1e-2", *DRIVEN)
+    assert len(Spy.made) == 1, "nothing is trained again"
+    assert same(weights_of(kept), candidate)
+    assert [name for name, *_ in driver.drove] == ["base", "candidate"]
+    lines = RunFolder(tmp_path / "run").metrics()
+    assert [line["best_step"] for line in lines if line.get("stage") == "finished"] == [1]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_run_that_was_killed_while_the_kept_policy_moved_ends_the_move(
+    run, driver, monkeypatch, tmp_path, moved
+):
+    folder = tmp_path / "run"
+    keep = RunFolder.keep_candidate
+
+    def half(self):
+        (folder / "policy").rename(folder / "policy.old")
+        if moved:
+            (folder / "candidate").rename(folder / "policy")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keep_best, "score_frames", scored(0.1, 0.5))
+    monkeypatch.setattr(RunFolder, "keep_candidate", half)
+    with pytest.raises(KeyboardInterrupt):
+        run("--learning_rate", "1e-2", *DRIVEN)
+    monkeypatch.setattr(RunFolder, "keep_candidate", keep)
+    driver.drove = []
+    kept = run("--learning_rate", "1e-2", *DRIVEN)
+    assert not driver.drove, "the choice stands"
+    assert json.loads((kept / "roboalign.json").read_text())["steps"] == 1
+    assert not {"candidate", "policy.old", "trained.json"} & set(os.listdir(folder))
+
+
+def test_a_trained_run_with_another_end_trains_on(run, driver, monkeypatch, tmp_path):
+    driver.fail = "base"
+    monkeypatch.setattr(keep_best, "score_frames", scored(0.1, 0.5))
+    with pytest.raises(ChildFailed):
+        run("--samples", "6", "--max_steps", "1", *DRIVEN)
+    driver.fail = None
+    monkeypatch.setattr(keep_best, "score_frames", scored(0.1, 0.5, 0.4))
+    run("--samples", "6", "--max_steps", "2", "--resume", "true", *DRIVEN)
+    assert len(Spy.made) == 2
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] == 2
+
+
+def test_driving_that_cannot_be_is_refused_before_training(run, policy, monkeypatch, tmp_path):
+    for name, count in (("develop_episodes", 10**7), ("workers", 101)):
+        with pytest.raises(ConfigError, match=f"choose: found 'driven', .*{name}: found {count}"):
+            run("--choose", "driven", "--develop_episodes", "30", f"--{name}", str(count))
+    monkeypatch.setattr(development, "check_driving", lambda *given: None)
+    find = importlib.util.find_spec
+    absent = lambda name, *more: None if name == "rclpy" else find(name, *more)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", absent)
+    with pytest.raises(ConfigError, match="choose by held_out: rclpy: found no such package"):
+        run(*DRIVEN)
+    assert not (tmp_path / "run").exists()
 
 
 def test_stopped_and_resumed(run, monkeypatch, tmp_path):
@@ -285,18 +466,13 @@ def test_a_policy_behind_the_last_checkpoint_is_the_one_that_the_result_names(
     run, monkeypatch, tmp_path, again, best, scores
 ):
     """Killed at step 3, when step 2 was the best and its checkpoint not whole yet."""
-
-    def scores_of(values):
-        left = iter(values)
-        return lambda *a, **k: scored(2 * next(left), 0.0)
-
     options = "--samples 6 --learning_rate 1e-3 --save_strategy steps --save_steps 1".split()
-    options += ["--save_total_limit", "5"]
-    monkeypatch.setattr(keep_best, "score_frames", scores_of([0.1, 0.3, 0.6]))
+    options += ["--save_total_limit", "5", *TWO]
+    monkeypatch.setattr(keep_best, "score_frames", scored(0.1, 0.3, 0.6))
     with pytest.raises(StopIteration):
         run(*options)
     (tmp_path / "run" / "checkpoint-2" / "trainer_state.json").unlink()
-    monkeypatch.setattr(keep_best, "score_frames", scores_of(again))
+    monkeypatch.setattr(keep_best, "score_frames", scored(*again))
     policy = run(*options)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     record = json.loads((policy / "roboalign.json").read_text())
@@ -306,11 +482,11 @@ def test_a_policy_behind_the_last_checkpoint_is_the_one_that_the_result_names(
 
 
 def test_scores_agree_with_the_policy_that_is_there():
-    scores = {0: 0.1, 5: 0.3, 10: 0.3}
+    scores = {1: 0.1, 5: 0.3, 10: 0.3}
     assert agreeing(scores, {"steps": 5, "dev_score": 0.3}) == scores
     lost = {"steps": 20, "dev_score": 0.5}
     assert agreeing(scores, lost) == {**scores, 20: 0.5}, "the line is lost"
-    assert agreeing(scores, {"steps": 0, "dev_score": 0.1}) == {0: 0.1}, "the policy is lost"
+    assert agreeing(scores, {"steps": 1, "dev_score": 0.1}) == {1: 0.1}, "the policy is lost"
     assert agreeing(scores, {}) == {}, "begun anew with the next score"
 
 

@@ -13,6 +13,7 @@ import pytest
 from roboalign_training import grpo, grpo_cli, sft, sft_cli
 from roboalign_training.bags.errors import DatasetError
 from roboalign_training.learning.arguments import ConfigError, GrpoArguments, SftArguments
+from roboalign_training.learning.choice import by_driving, by_held_out
 from roboalign_training.learning.demonstrations import check_instructions
 from roboalign_training.learning.dev_score import DevScore
 from roboalign_training.learning.run_callback import RunCallback
@@ -350,30 +351,40 @@ def test_plain_words_are_no_tokens_of_the_model(demonstrations):
         check_instructions(replace(demonstrations, episodes=(bad, *rest)), added)
 
 
-def test_grpo_says_whose_policy_it_kept():
-    result = {
-        "steps": 15, "samples": 240, "seconds": 39.4, "ended_by": "steps", "reward": 0.61,
-        "base": "out/sft/policy", "best_step": 0, "dev_scores": {"0": 0.62, "5": 0.6, "15": 0.58},
-    }  # fmt: skip
-    first, second = grpo.result_lines(result)
+RESULT = {
+    "steps": 15, "samples": 240, "seconds": 39.4, "ended_by": "steps", "reward": 0.61,
+    "base": "out/sft/policy",
+}  # fmt: skip
+
+
+def said_of(choice, **more):
+    return grpo.result_lines({**RESULT, **more, "choice": choice.record()})
+
+
+def test_grpo_says_which_policy_it_kept_by_which_rule():
+    base, shift = [0.6, 0.62, 0.64], [0.001, -0.001, 0.0]
+    noise = by_held_out(5, base, [b + s for b, s in zip(base, shift, strict=True)], 3)
+    first, second = said_of(noise)
     assert first == "grpo: 15 steps, 240 prompts in 39 s (ended by steps); sampled reward 0.610"
     assert second == (
-        "grpo: on held-out frames: kept the base out/sft/policy as it was: its score is 0.620, "
-        "none of the steps was better (best 0.600)"
+        "grpo: kept the base out/sft/policy as it was, by 3 held-out episodes: step 5 of 15 "
+        "scores 0.6200, the base 0.6200; difference +0.0000 (95 % interval -0.0044 to +0.0044), "
+        "not beyond noise in its favour"
     )
-    better = grpo.result_lines({**result, "best_step": 5, "dev_scores": {"0": 0.5, "5": 0.6}})[1]
-    assert (
-        better == "grpo: on held-out frames: kept step 5 of 15: score 0.600, the base's was 0.500"
+    better = by_held_out(5, base, [0.7, 0.72, 0.74], 3)
+    assert "kept step 5 of 15, by 3 held-out episodes: step 5 of 15 scores" in said_of(better)[1]
+    driven = by_driving(10, [(True, True)] * 20 + [(False, True)] * 8 + [(False, False)] * 20)
+    assert said_of(driven)[1] == (
+        "grpo: kept step 10 of 15, by 48 driven development episodes: step 10 of 15 succeeds in "
+        "28, the base in 20; difference +0.1667 (95 % interval +0.0511 to +0.2689, McNemar p = "
+        "0.0078), beyond noise"
     )
 
 
 def test_grpo_says_that_a_step_is_of_before_an_interruption():
-    result = {
-        "steps": 4, "samples": 8, "seconds": 3.0, "ended_by": "time", "reward": None,
-        "base": "out/sft/policy", "best_step": 5, "dev_scores": {"0": 0.5, "4": 0.4, "5": 0.6},
-    }  # fmt: skip
-    said = grpo.result_lines(result)[1]
-    assert "kept step 5 of before an interruption: score 0.600, the base's was 0.500" in said
+    choice = by_held_out(5, [0.5, 0.5], [0.6, 0.6], 2)
+    said = said_of(choice, steps=4, reward=None)[1]
+    assert said.startswith("grpo: kept step 5 of before an interruption, by 2 held-out episodes")
 
 
 def test_scores_are_means():

@@ -7,6 +7,8 @@ OPEN_LOOP_SEED = 1_000_000
 DEVELOPMENT_SEED = 2_000_000
 """Driven while the recipe was chosen; never in the report."""
 CLOSED_LOOP_SEED = 3_000_000
+CHOICE_SEED = 4_000_000
+"""Driven by base and candidate of a GRPO run, to choose between the two."""
 MOST_SEEDS = OPEN_LOOP_SEED - RECORD_SEED
 """Of each purpose, so that they never meet."""
 MOST_WORKERS = 100

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from roboalign_training.learning.choice import HELD_OUT, RULES
 from roboalign_training.learning.rewards import DEFAULT_WEIGHTS, REWARDS
 from roboalign_training.learning.weights import Weights
 from roboalign_training.shared.fields import mapping_text
@@ -22,6 +23,7 @@ HELD_OUT_SHARE, MOST_HELD_OUT = 10, 16
 GRASP_WEIGHT = 0.1
 GRPO_PROMPTS = 128
 _DATA, _MODEL, _LEARNT, _RUN = "data", "model", "what is learnt", "the run"
+_KEPT = "which policy is kept"
 
 
 class Stopped(Exception):
@@ -194,11 +196,23 @@ class GrpoArguments(RunArguments):
     dev_every: int = _option(
         5, _LEARNT, "Optimiser steps between two scorings on held-out frames."
     )
+    choose: str = _option(
+        HELD_OUT, _KEPT, "What decides whether the base or the best step is kept: held-out "
+        "frames, or development episodes driven by both in the simulator.",
+        choices=RULES,
+    )  # fmt: skip
+    develop_episodes: int = _option(
+        12, _KEPT, "Development episodes a suite, which base and best step both drive (--choose "
+        "driven).",
+    )  # fmt: skip
+    workers: int = _option(2, _KEPT, "Simulators side by side (--choose driven).")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require("samples", self.samples, self.samples is None or self.samples >= 1, "at least 1")
-        require("dev_every", self.dev_every, self.dev_every >= 1, "at least 1")
+        for name in ("dev_every", "develop_episodes", "workers"):
+            require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        require("choose", self.choose, self.choose in RULES, f"one of {', '.join(RULES)}")
         check_weights("rewards", self.rewards, REWARDS)
         # In one order: that of the mapping is no other configuration.
         self.rewards = {n: float(self.rewards[n]) for n in REWARDS if n in self.rewards}

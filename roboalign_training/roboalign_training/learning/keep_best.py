@@ -1,4 +1,4 @@
-"""Which step of a GRPO run is kept: the best on held-out frames, the base as step 0 among them."""
+"""The two policies that a GRPO run keeps one of: the base, and the best step as candidate."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ from roboalign_training.learning.demonstrations import Demonstrations
 from roboalign_training.learning.dev_score import DevScore, dev_frames, score_frames
 from roboalign_training.learning.run_folder import RunFolder
 from roboalign_training.learning.run_record import save_policy
+from roboalign_training.shared.outputs import OutputError
+from roboalign_training.shared.run_layout import CANDIDATE, POLICY
 
 
 class KeepBest(TrainerCallback):
-    """Scores the model on held-out frames and writes the policy when it is the best so far."""
+    """Scores the model on held-out frames; writes the base, and the best step as candidate.
+
+    The best step is the only candidate: what decides between two policies takes time, or is as
+    noisy as what would choose between more of them.
+    """
 
     def __init__(
         self,
@@ -30,23 +36,37 @@ class KeepBest(TrainerCallback):
     ) -> None:
         self.run, self.data, self.held_out, self.arguments = run, data, held_out, arguments
         self.frames = dev_frames(held_out, arguments.dev_frames)
-        scored = [
-            line for line in run.metrics() if "dev_score" in line
-        ]  # of before an interruption
-        found = {int(line["step"]): float(line["dev_score"]) for line in scored}
-        self.scores = agreeing(found, run.policy_record())
+        self._episodes = [data.episode(int(frame)).id for frame in self.frames]
+        lines = {int(line["step"]): line for line in run.metrics() if "dev_score" in line}
+        base = {step: float(line["dev_score"]) for step, line in lines.items() if step == 0}
+        found = {step: float(line["dev_score"]) for step, line in lines.items() if step > 0}
+        candidate = run.candidate_record()
+        self.scores = {**base, **agreeing(found, candidate)}
+        self.by_episode = {s: lines[s]["dev_episodes"] for s in self.scores.keys() & lines.keys()}
+        if self.scores.keys() - {0}:
+            self.by_episode[self.best_step] = candidate["dev_episodes"]
         self.trainer: GRPOTrainer | None = None
         self.collator: PromptCollator | None = None
 
     @property
     def best_step(self) -> int:
-        """The first step with the highest score."""
-        return max(self.scores, key=lambda step: (self.scores[step], -step))
+        """The first of the trained steps with the highest score."""
+        trained = self.scores.keys() - {0}
+        return max(trained, key=lambda step: (self.scores[step], -step))
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Score the base."""
+        """Score the base, and keep it as the policy until another one has its place.
+
+        Raises:
+            OutputError: of an interrupted run the base's score or policy is gone.
+        """
         if state.global_step == 0:
             self._score(0)
+        elif 0 not in self.scores or not (self.run.path / POLICY).is_dir():
+            raise OutputError(
+                f"{self.run.path}: found no score of step 0, or no {POLICY}/, expected both: the "
+                "base that the steps are compared with; add --overwrite to train anew"
+            )
 
     def on_step_end(self, args, state, control, **kwargs):
         """Score every `dev_every` steps."""
@@ -68,40 +88,46 @@ class KeepBest(TrainerCallback):
             max_new_tokens=self.trainer.args.max_completion_length,
             weights=self.arguments.rewards,
         )
-        self.run.append(step=step, **score.record())
+        figures = {**score.record(), "dev_episodes": self._means(score)}
+        self.run.append(step=step, **figures)
         if score.score <= self.scores.get(step, -math.inf):
             return  # of this step the policy of before an interruption is kept
-        self.scores[step] = score.score
-        if self.best_step == step:
+        self.scores[step], self.by_episode[step] = score.score, figures["dev_episodes"]
+        if step == 0 or self.best_step == step:
             save_policy(
                 self.run,
                 self.trainer,
                 self.collator.processor,
                 self.data,
-                self._facts(step, score),
+                {
+                    "kind": "grpo",
+                    "base": self.arguments.base,
+                    "steps": step,
+                    "think": self.arguments.think,
+                    "rewards": dict(score.weights),
+                    **figures,
+                },
                 self.held_out,
+                CANDIDATE if step else POLICY,
             )
 
-    def _facts(self, step: int, score: DevScore) -> dict:
-        return {
-            "kind": "grpo",
-            "base": self.arguments.base,
-            "steps": step,
-            "think": self.arguments.think,
-            "rewards": dict(score.weights),
-            **score.record(),
-        }
+    def _means(self, score: DevScore) -> list[float]:
+        """Mean score of each held-out episode, in the order of their frames."""
+        scores: dict[str, list[float]] = {}
+        for episode, one in zip(self._episodes, score.values, strict=True):
+            scores.setdefault(episode, []).append(one)
+        return [float(np.mean(of)) for of in scores.values()]
 
 
 def agreeing(scores: Mapping[int, float], kept: Mapping[str, Any]) -> dict[int, float]:
-    """The scores of which the policy that is kept is the best.
+    """The scores of which the candidate that is there is the best.
 
     A kill may lose the score of a policy that is there, behind the last checkpoint, or the policy
     of a score that is written down.
 
     Args:
-        scores: of before an interruption, by step.
-        kept: `roboalign.json` of the policy that is there; empty without one.
+        scores: of trained steps before an interruption, by step.
+        kept: `roboalign.json` of the candidate that is there; empty without one.
     """
     if "dev_score" not in kept:
         return {}

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
+from roboalign_training.learning.arguments import Stopped
 from roboalign_training.learning.run_folder import RunFolder
 
 LINE_EVERY_S = 30.0
@@ -163,6 +164,25 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def ended_by_signal() -> Iterator[None]:
+    """Inside, SIGINT or SIGTERM raises `Stopped`; for what is done by other processes.
+
+    Raises:
+        Stopped: a signal came.
+    """
+
+    def stop(number, frame):
+        raise Stopped("while development episodes are driven; the same command goes on")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -30,24 +30,35 @@ from roboalign_training.shared.outputs import (
     refuse_differences,
     remove,
 )
-from roboalign_training.shared.run_layout import LOG, METRICS, POLICY, RESULT, RUN
+from roboalign_training.shared.run_layout import (
+    CANDIDATE,
+    DEVELOPMENT,
+    LOG,
+    METRICS,
+    POLICY,
+    RESULT,
+    RUN,
+    TRAINED,
+)
 from roboalign_training.shared.write_errors import writing
 
 PRODUCTS = (
     RUN, METRICS, RESULT, LOG, "checkpoint-*", POLICY, f"{POLICY}.new", f"{POLICY}.old",
-    f"{METRICS}.new",
+    f"{METRICS}.new", CANDIDATE, f"{CANDIDATE}.new", f"{CANDIDATE}.old", TRAINED, DEVELOPMENT,
 )  # fmt: skip
 TRAINER_STATE = "trainer_state.json"
 """Written last in a checkpoint. Source: transformers, trainer.py."""
 # What does not change the policy. Data set, bags and a base's folder are compared by content.
-_OURS = ("resume", "overwrite", "strict", "save_minutes", "dataset", "bags")
+_OURS = ("resume", "overwrite", "strict", "save_minutes", "dataset", "bags", "workers")
 _THEIRS = (
     "output_dir", "logging_dir", "run_name", "resume_from_checkpoint", "logging_steps",
     "logging_first_step", "report_to", "disable_tqdm", "save_total_limit", "_n_gpu",
     "dataloader_pin_memory", "dataloader_num_workers", "remove_unused_columns", "log_level",
     "project", "trackio_space_id",
 )  # fmt: skip
-_DONE_BEFORE = {"grpo": {"rewards": mapping_text(DEFAULT_WEIGHTS)}}
+_DONE_BEFORE = {
+    "grpo": {"rewards": mapping_text(DEFAULT_WEIGHTS), "choose": "the highest held-out score"}
+}
 """What runs did that are from before an option."""
 _ENDS = ("trainer.max_steps", "trainer.num_train_epochs", "{kind}.max_seconds")
 
@@ -185,6 +196,7 @@ class RunFolder:
         step = _step(checkpoint)
         if self.writes:
             self._end_replacing()
+            remove(self.path, (TRAINED, DEVELOPMENT))  # of a training that is not this one's end
         kept = [line for line in self.metrics() if line.get("step", 0) <= step]
         if self.writes:
             for newer in self.path.glob("checkpoint-*"):
@@ -218,13 +230,33 @@ class RunFolder:
 
     def _end_replacing(self) -> None:
         """Gives a whole policy its place where a kill came between the two moves of it."""
-        target, fresh = self.path / POLICY, self.path / f"{POLICY}.new"
-        if not target.exists() and fresh.is_dir() and (self.path / f"{POLICY}.old").is_dir():
-            fresh.rename(target)
+        for name in (POLICY, CANDIDATE):
+            target, fresh = self.path / name, self.path / f"{name}.new"
+            if not target.exists() and fresh.is_dir() and (self.path / f"{name}.old").is_dir():
+                fresh.rename(target)
 
-    def policy_record(self) -> dict[str, Any]:
-        """`roboalign.json` of the policy that is here; empty where there is none."""
-        return read_record(self.path / POLICY / "roboalign.json") or {}
+    def keep_candidate(self) -> None:
+        """Give the candidate the policy's place; also where a kill came between the moves."""
+        target, old = self.path / POLICY, self.path / f"{POLICY}.old"
+        candidate = self.path / CANDIDATE
+        if candidate.is_dir():
+            if target.is_dir():
+                remove(self.path, (old.name,))
+                target.rename(old)
+            candidate.rename(target)
+        remove(self.path, (old.name,))
+
+    def drop_candidate(self) -> None:
+        """Remove the candidate, and how training ended before one was chosen."""
+        remove(self.path, (CANDIDATE, TRAINED))
+
+    def candidate_record(self) -> dict[str, Any]:
+        """`roboalign.json` of the candidate that is here; empty where there is none."""
+        return read_record(self.path / CANDIDATE / "roboalign.json") or {}
+
+    def trained(self) -> dict[str, Any]:
+        """`trained.json`; empty where training has not ended."""
+        return read_record(self.path / TRAINED) or {}
 
     def record(self) -> dict[str, Any]:
         """`run.json`; empty where there is none."""

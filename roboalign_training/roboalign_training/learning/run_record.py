@@ -104,6 +104,7 @@ def save_policy(
     data: Demonstrations,
     facts: dict,
     held_out: Sequence[int],
+    name: str = POLICY,
 ) -> Path:
     """Write `<run>/policy`, the checkpoint folder of docs/architecture.md, whole or not at all.
 
@@ -115,12 +116,13 @@ def save_policy(
         data: names the folder of `fast/`, `stats.json` and `contract.yaml`, and their hashes.
         facts: further entries of `roboalign.json` (kind, base ...).
         held_out: frames of the episodes that were not trained on.
+        name: of the folder in the run's.
 
     Raises:
         OSError: the disk is full; an earlier policy is as it was.
     """
     weights = trainer.accelerator.get_state_dict(trainer.model)
-    target, fresh = run.path / POLICY, run.path / f"{POLICY}.new"
+    target, fresh = run.path / name, run.path / f"{name}.new"
     if not trainer.is_world_process_zero():
         return target
     shutil.rmtree(fresh, ignore_errors=True)
@@ -143,7 +145,7 @@ def save_policy(
         write_json(fresh / "roboalign.json", meta)
         write_origin(fresh, facts["kind"], facts["base"], data.folder, apart, git_state())
         write_card(fresh)
-    old = run.path / f"{POLICY}.old"
+    old = run.path / f"{name}.old"
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)

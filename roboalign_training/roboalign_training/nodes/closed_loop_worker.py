@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import sys
 import threading
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
+    starter = os.getppid()
     with (out / RESULTS).open("a") as file, Progress(*columns) as progress:
         bar = progress.add_task(f"closed loop {out.name}", total=len(episodes))
         for result in drive(Path(job["policy"]), episodes, out, settings):
@@ -52,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             file.write(json.dumps(record_of(result)) + "\n")
             file.flush()
             progress.advance(bar)
+            if os.getppid() != starter:
+                return 1  # killed; who goes on where it was may be driving already
     return 0
 
 

@@ -89,7 +89,8 @@ def run_child(
 ) -> None:
     """Run a program with its output in a file, and show how far it is.
 
-    At ctrl-C, which reaches the program as well, it is given the time to save.
+    At ctrl-C, which reaches the program as well, it is given the time to save. Any other exception
+    ends it.
 
     Args:
         command: program and arguments.
@@ -118,6 +119,10 @@ def run_child(
                 except subprocess.TimeoutExpired:
                     shown.update(*count())
         except KeyboardInterrupt:
+            process.wait()
+            raise
+        except BaseException:  # such as of a handler of a signal that this process alone got
+            process.terminate()
             process.wait()
             raise
     if status:

@@ -13,6 +13,9 @@ import yaml
 RUN = "run.json"
 METRICS = "metrics.jsonl"
 POLICY = "policy"
+CANDIDATE, TRAINED, DEVELOPMENT = "candidate", "trained.json", "development"
+"""Of a GRPO run: the policy that may take the base's place, what training came to before one was
+chosen, and the episodes that both have driven for it."""
 RESULT = "result.json"
 LOG = "log.txt"
 EXIT_FINISHED = 0
