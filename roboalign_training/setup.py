@@ -34,6 +34,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/config", files("config", "*.yaml")),
+        (f"share/{NAME}/config/experiments", files("config/experiments", "*.yaml")),
     ],
     python_requires=">=3.10,<3.14",
     install_requires=["setuptools"],

@@ -207,11 +207,21 @@ def _data_line(report: Report) -> str:
 
 
 def _kept_line(report: Report) -> str:
-    """Which step of GRPO is driven: where none was better than its start, two arms are one."""
-    kept, steps = (int(report.number("training", "grpo", key)) for key in ("best_step", "steps"))
-    text = f"Of {steps} GRPO steps the one with the best score on held-out episodes is kept: "
-    same = "none was better than the SFT policy, so SFT and SFT + GRPO are the same policy."
-    return text + (f"step {kept}." if kept else same)
+    """Which policy of GRPO is driven, and why: where its base was kept, two arms are one."""
+    place = ("training", "grpo", "choice")
+    steps, kept = int(report.number("training", "grpo", "steps")), report.number(*place, "kept")
+    step, n = (int(report.number(*place, key)) for key in ("candidate", "n"))
+    base, score = (report.number(*place, key) for key in ("base", "score"))
+    if report.get(*place, "rule") == "driven":
+        figures = (
+            f"succeeded in {round(score * n)} of {n} driven development episodes, its SFT policy "
+            f"in {round(base * n)} (McNemar p = {report.number(*place, 'p'):.2g})"
+        )
+    else:
+        figures = f"scored {score:.4f} there, its SFT policy {base:.4f}"
+    same = "no difference beyond noise, so SFT and SFT + GRPO are the same policy."
+    end = f"step {step} is kept." if kept else same
+    return f"Of {steps} GRPO steps, the best on held-out episodes (step {step}) {figures}: {end}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

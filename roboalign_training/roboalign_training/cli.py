@@ -37,6 +37,7 @@ COMMANDS = {
     "doctor": ("commands.doctor_cli", "contract against the live graph: every fault with its fix"),
     "serve": ("commands.serve_cli", "a policy over a socket, for `inference: remote`"),
     "demo": ("demo.cli", "record, learn, drive: the whole loop on the embedded arm"),
+    "experiment": ("demo.experiment_cli", "arms x training seeds of a YAML file, side by side"),
     "completion": ("commands.completion_cli", "tab completion: a script for bash or zsh"),
 }
 INTERRUPTED = 130

@@ -11,13 +11,20 @@ from roboalign_policy.sim import SUITES, make_env
 from roboalign_training.conversion.build import build_dataset, find_bags
 from roboalign_training.data.fit import fit_dataset
 from roboalign_training.demo import stages
-from roboalign_training.demo.checks import check_options, prompts_of_a_batch
+from roboalign_training.demo.checks import check_options, prompts_of_a_batch, stage_keys
+from roboalign_training.demo.experiment import demo_experiment
 from roboalign_training.demo.plan import DemoConfig
 from roboalign_training.demo.run import run_stages
-from roboalign_training.demo.stages import STAGES
+from roboalign_training.demo.stages import stages_of
 from roboalign_training.evaluate.seeds import MOST_WORKERS
 
 QUIET = Console(quiet=True)
+
+
+def sft(config, out):
+    """The stage of SFT."""
+    experiment = demo_experiment(config)
+    stages_of(experiment)["sft"](experiment, out, QUIET)
 
 
 @pytest.mark.parametrize(
@@ -43,16 +50,17 @@ def test_options_that_a_stage_would_refuse_are_refused_before_the_first_one(
     tmp_path, option, text
 ):
     with pytest.raises(ValueError, match=f"^{text}"):
-        run_stages(DemoConfig(out=str(tmp_path / "demo"), **option), QUIET)
+        run_stages(demo_experiment(DemoConfig(**option)), tmp_path / "demo", [], QUIET)
     assert not (tmp_path / "demo").exists()
 
 
 def test_the_bounds_of_options_are_those_of_what_takes_them():
     domains = pytest.importorskip("roboalign_training.nodes.closed_loop_worker", reason="no ROS")
     assert len(domains.DOMAINS) == MOST_WORKERS
-    assert prompts_of_a_batch() == 16
     demo_run = DemoConfig(grpo_samples=16, vocab_size=45, replan_after_steps=8, episodes=2)
-    check_options(demo_run)
+    experiment = demo_experiment(demo_run)
+    assert prompts_of_a_batch(stage_keys(experiment.arms["grpo"])) == 16
+    check_options(experiment)
     chunks = np.random.default_rng(0).uniform(-1, 1, (50, 8, 7))
     assert FastTokenizer.fit(chunks, vocab_size=45, scale=5.0).vocab_size == 45
     with pytest.raises(FitError, match="need 45 tokens, more than vocab_size 44"):
@@ -75,15 +83,15 @@ def test_more_prompts_than_frames_are_refused_before_sft(tmp_path, monkeypatch, 
     build_dataset(find_bags([tmp_path / "bags"]), None, tmp_path / "data")
     fit_dataset(tmp_path / "data", vocab_size=256, scale=5.0)
     started = []
-    monkeypatch.setattr(stages, "_train", lambda *words, **how: started.append(words))
+    monkeypatch.setattr(stages, "_roboalign", lambda *words, **how: started.append(words))
     (tmp_path / "sft").mkdir()
     (tmp_path / "sft/result.json").write_text("{}")
     if text is None:
-        STAGES["sft"](DemoConfig(**asked), tmp_path, QUIET)
+        sft(DemoConfig(**asked), tmp_path)
         assert started
         return
     with pytest.raises(ValueError, match=text):
-        STAGES["sft"](DemoConfig(**asked), tmp_path, QUIET)
+        sft(DemoConfig(**asked), tmp_path)
     assert not started
 
 
@@ -93,4 +101,4 @@ def test_too_few_frames_for_a_batch_of_grpo_are_refused_before_sft(tmp_path):
     build_dataset(find_bags([tmp_path / "bags"]), None, tmp_path / "data")
     fit_dataset(tmp_path / "data", vocab_size=256, scale=5.0)
     with pytest.raises(ValueError, match="episodes: found 2, expected more: their 12 frames"):
-        STAGES["sft"](DemoConfig(episodes=2), tmp_path, QUIET)
+        sft(DemoConfig(episodes=2), tmp_path)

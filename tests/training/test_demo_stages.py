@@ -9,16 +9,27 @@ from rich.console import Console
 
 from roboalign_policy.sim import SUITES
 from roboalign_training.cli import main
-from roboalign_training.demo import cli, stages
+from roboalign_training.demo import cli, run, stages
+from roboalign_training.demo.experiment import (
+    demo_experiment,
+    load_experiment,
+    packaged_experiment,
+)
 from roboalign_training.demo.plan import DemoConfig
 from roboalign_training.demo.run import StageFailed, read_state, run_stages
-from roboalign_training.demo.stages import PRODUCTS, STAGES, grpo_samples, record_jobs
+from roboalign_training.demo.stages import grpo_samples, products_of, record_jobs, stages_of
+from roboalign_training.evaluate import closed_loop
 from roboalign_training.evaluate.closed_loop import episodes_of_suites
 from roboalign_training.evaluate.seeds import CLOSED_LOOP_SEED
+from roboalign_training.learning.choice import by_driving
 from roboalign_training.shared.outputs import OutputError, content_hash
 from roboalign_training.shared.progress import run_child
 
 QUIET = Console(quiet=True)
+DEMO = demo_experiment(DemoConfig())
+STAGES, PRODUCTS = stages_of(DEMO), products_of(DEMO)
+
+REPORT = {"closed_loop": {}, "total": {}, "by_seed": {}, "same_as": {"grpo": "sft"}, "paired": []}
 
 
 @pytest.fixture
@@ -27,7 +38,7 @@ def demo(tmp_path, monkeypatch):
     state = SimpleNamespace(ran=[], fail=None, out=tmp_path / "demo")
 
     def stand_in(name):
-        def stage(config, out, console):
+        def stage(experiment, out, console):
             """Stands in."""
             state.ran.append(name)
             for folder in PRODUCTS.get(name, ()):
@@ -36,24 +47,27 @@ def demo(tmp_path, monkeypatch):
             if state.fail == name:
                 raise StageFailed(name, 1, out / "logs" / f"{name}.log")
             if name in ("sft", "grpo"):
-                result = {"best_step": 0, "steps": 3, "left_out": {"frame": {"a cause": 2}}}
+                result = {"steps": 3, "left_out": {"frame": {"a cause": 2}}}
+                if name == "grpo":
+                    result["choice"] = by_driving(2, [(True, True)] * 48).record()
                 (out / name / "result.json").write_text(json.dumps(result))
             if name == "report":
-                (out / "report.json").write_text(json.dumps({"closed_loop": {}}))
+                (out / "report.json").write_text(json.dumps(REPORT))
                 (out / "report.html").write_text(f"made in run {len(state.ran)}")
             return {"made": name}
 
         return stage
 
-    for name in STAGES:
-        monkeypatch.setitem(STAGES, name, stand_in(name))
+    state.stages = {name: stand_in(name) for name in STAGES}
+    monkeypatch.setattr(run, "stages_of", lambda experiment: state.stages)
 
-    def run(**options):
+    def start(**options):
         state.ran.clear()
-        run_stages(DemoConfig(out=str(state.out), **options), QUIET)
+        config = DemoConfig(out=str(state.out), **options)
+        run_stages(demo_experiment(config), state.out, config.redo, QUIET)
         return list(state.ran)
 
-    state.run = run
+    state.run = start
     return state
 
 
@@ -92,13 +106,15 @@ def test_seconds_of_interrupted_tries_count(demo):
     assert not list(demo.out.glob(".*.seconds"))
 
 
-def test_redo_forgets_a_stage_and_all_that_follow(demo):
+def test_redo_forgets_a_stage_and_all_that_need_it(demo):
     demo.run()
     kept = sorted((demo.out / "bags").iterdir())
     assert demo.run(redo=["sft"]) == ["sft", "grpo", "open_loop", "closed_loop", "report"]
     assert sorted((demo.out / "bags").iterdir()) == kept
     assert len(list((demo.out / "sft").glob("by-*"))) == 1, "its old product was removed"
     assert demo.run(redo=["closed_loop", "grpo"])[0] == "grpo", "the first of several"
+    assert demo.run(redo=["base"]) == ["base", "closed_loop", "report"], "nothing starts from it"
+    assert demo.run(redo=["open_loop"]) == ["open_loop", "report"]
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(demo, capsys):
@@ -160,7 +176,7 @@ def test_a_recording_that_was_begun_with_other_options_is_not_gone_on_with(demo,
         if bags.name == demo.at:
             raise StageFailed("record", -2, demo.out / "log")
 
-    monkeypatch.setitem(STAGES, "record", stages.record)
+    monkeypatch.setitem(demo.stages, "record", stages.record)
     monkeypatch.setattr(stages, "_module", interrupt)
     demo.at = "bags-eval"
     begun = {"episodes": 16, "open_loop_episodes": 4}
@@ -200,11 +216,11 @@ def test_episodes_that_were_driven_with_other_options_are_not_reported(demo):
 
 
 def test_a_stage_that_cannot_do_with_what_was_recorded_is_no_refusal(demo, monkeypatch, capsys):
-    def check(config, out, console):
+    def check(experiment, out, console):
         """As `check_prompts`."""
         raise ValueError("episodes: found 2, expected more")
 
-    monkeypatch.setitem(STAGES, "sft", check)
+    monkeypatch.setitem(demo.stages, "sft", check)
     assert cli.main(["--out", str(demo.out)]) == 1
     told = capsys.readouterr().out
     assert "sft: episodes: found 2, expected more" in told and "goes on" not in told
@@ -222,11 +238,11 @@ def test_the_command_tells_a_failure_in_a_line(demo, capsys):
 
 
 def test_an_interrupted_demo_says_how_to_go_on(demo, monkeypatch, capsys):
-    def interrupt(config, out, console):
+    def interrupt(experiment, out, console):
         """Ctrl-C."""
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(STAGES, "base", interrupt)
+    monkeypatch.setitem(demo.stages, "base", interrupt)
     assert cli.main(["--out", str(demo.out)]) == 130
     assert "run the same command again" in capsys.readouterr().out
     assert list(read_state(demo.out)) == ["record", "dataset"]
@@ -254,12 +270,15 @@ def test_stages_call_commands_with_options_that_exist(tmp_path, monkeypatch):
         kind = words[words.index("roboalign_training.cli") + 1]
         (tmp_path / kind).mkdir()
         (tmp_path / kind / "result.json").write_text("{}")
+        (tmp_path / kind / "run.json").write_text(json.dumps({"train_frames": 90}))
 
     monkeypatch.setattr(stages, "run_child", start)
-    monkeypatch.setattr(stages, "check_prompts", lambda config, out: None)
-    config = DemoConfig(threads=3, sft_steps=11, sft_seconds=77.0, grpo_samples=20)
+    monkeypatch.setattr(stages, "check_prompts", lambda experiment, out: None)
+    config = DemoConfig(
+        threads=3, workers=1, sft_steps=11, sft_seconds=77.0, grpo_samples=20, develop_episodes=2
+    )
     for kind in ("sft", "grpo"):
-        STAGES[kind](config, tmp_path, QUIET)
+        stages_of(demo_experiment(config))[kind](demo_experiment(config), tmp_path, QUIET)
         words, env = calls.pop()
         assert words[:4] == [sys.executable, "-m", "roboalign_training.cli", kind]
         assert env == {"OMP_NUM_THREADS": "3"}
@@ -267,18 +286,74 @@ def test_stages_call_commands_with_options_that_exist(tmp_path, monkeypatch):
         arguments = OURS[kind](**given.ours)
         assert arguments.dataset == str(tmp_path / "data")
         assert given.theirs[-1] == str(tmp_path / kind)
+        assert given.config["seed"] == 1
         if kind == "sft":
-            assert given.theirs[:2] == ["--max_steps", "11"]
-            assert arguments.max_seconds == 77.0
+            assert given.config["max_steps"] == 11
+            assert (arguments.max_seconds, arguments.base) == (77.0, "roboalign-tiny")
         else:
             assert (arguments.samples, arguments.base) == (20, str(tmp_path / "sft" / "policy"))
+            chosen = (arguments.choose, arguments.develop_episodes, arguments.workers)
+            assert chosen == ("driven", 2, 1)
 
 
 def test_grpo_prompts_follow_the_data_unless_asked_for(tmp_path):
-    (tmp_path / "sft").mkdir()
-    (tmp_path / "sft" / "run.json").write_text(json.dumps({"train_frames": 90}))
-    assert grpo_samples(DemoConfig(), tmp_path) == 90
-    assert grpo_samples(DemoConfig(grpo_samples=200), tmp_path) == 200, "GRPO refuses it by name"
+    (tmp_path / "run.json").write_text(json.dumps({"train_frames": 90}))
+    assert grpo_samples(240, tmp_path) == 90
+    assert demo_experiment(DemoConfig()).fewer_prompts
+    asked = demo_experiment(DemoConfig(grpo_samples=200))
+    assert not asked.fewer_prompts, "GRPO refuses it by name"
+
+
+def test_the_packaged_demo_is_what_the_command_runs():
+    written = load_experiment(packaged_experiment("demo"))
+    assert (written.arms, written.settings) == (DEMO.arms, DEMO.settings)
+
+
+def test_a_policy_that_is_another_one_is_not_driven_again(tmp_path, monkeypatch):
+    """As where GRPO has kept its base."""
+    drove, weights = [], {"base": "b", "sft": "s", "grpo": "s"}
+
+    def describe(policy, options):
+        name = policy.parent.name if policy.name == "policy" else policy.name
+        return {"policy": name, "policy_hash": weights[name], "settings": {}}
+
+    def drive(policy, episodes, out, options, console):
+        drove.append(out.name)
+        (out / "frames").mkdir(parents=True)
+        (out / "frames" / "x.npz").write_text(out.name)
+        (out / "run.json").write_text(json.dumps(describe(policy, options)))
+        records = [
+            {**vars(e), "success": out.name == "sft", "valid_chunks": 2, "chunks": 2}
+            for e in episodes
+        ]
+        text = "".join(json.dumps(record) + "\n" for record in records)
+        (out / "results.jsonl").write_text(text)
+        return records
+
+    monkeypatch.setattr(stages, "run_closed_loop", drive)
+    for module in (stages, closed_loop):
+        monkeypatch.setattr(module, "describe_run", describe)
+    experiment = demo_experiment(DemoConfig(closed_loop_episodes=2))
+    stage = stages_of(experiment)["closed_loop"]
+    found = stage(experiment, tmp_path, QUIET)
+    assert drove == ["base", "sft"]
+    assert found["grpo"] == {**found["sft"], "same_as": "sft"}
+    folder = tmp_path / "closed_loop"
+    assert (folder / "grpo/results.jsonl").read_text() == (
+        folder / "sft/results.jsonl"
+    ).read_text()
+    assert (folder / "grpo/frames/x.npz").read_text() == "sft"
+    assert json.loads((folder / "grpo/run.json").read_text())["policy"] == "grpo"
+    before = content_hash(folder / "grpo")
+    grpo = tmp_path / "grpo/policy"
+    episodes = episodes_of_suites(SUITES, 2, CLOSED_LOOP_SEED)
+    closed_loop.copy_closed_loop(folder / "sft", grpo, episodes, folder / "grpo", None)
+    assert content_hash(folder / "grpo") == before, "again changes nothing"
+    with pytest.raises(ValueError, match="policy_hash: found b, expected s"):
+        closed_loop.copy_closed_loop(folder / "base", grpo, episodes, folder / "new", None)
+    more = episodes_of_suites(SUITES, 3, CLOSED_LOOP_SEED)
+    with pytest.raises(ValueError, match="found no .*3000002, expected it"):
+        closed_loop.copy_closed_loop(folder / "sft", grpo, more, folder / "new", None)
 
 
 def test_help_and_a_slip_of_the_pen(capsys):
@@ -296,7 +371,7 @@ def test_the_dataset_stage_gives_the_figures_of_the_report(tmp_path, monkeypatch
     calls = []
     monkeypatch.setattr(stages, "_roboalign", lambda *words, **how: calls.append(words))
     monkeypatch.setattr(stages, "load_index", lambda folder: index)
-    assert STAGES["dataset"](DemoConfig(), tmp_path, QUIET) == {
+    assert STAGES["dataset"](DEMO, tmp_path, QUIET) == {
         "episodes": 2, "frames": 90, "skipped": 1, "tokens_per_chunk": 9.25,
         "tokens_per_chunk_max": 21, "chunks": 88,
     }  # fmt: skip
@@ -313,10 +388,10 @@ def test_a_command_that_fails_names_its_log_and_shows_its_end(tmp_path, monkeypa
     monkeypatch.setattr(
         stages, "run_child", lambda words, *rest: run_child([sys.executable, "-c", program], *rest)
     )
-    monkeypatch.setattr(stages, "check_prompts", lambda config, out: None)
+    monkeypatch.setattr(stages, "check_prompts", lambda experiment, out: None)
     (tmp_path / "logs").mkdir()
     with pytest.raises(StageFailed) as failed:
-        STAGES["sft"](DemoConfig(), tmp_path, QUIET)
+        STAGES["sft"](DEMO, tmp_path, QUIET)
     log = tmp_path / "logs" / "sft.log"
     assert f"ended with status 1; the end of {log}:" in str(failed.value)
     assert str(failed.value).endswith("noise of others\nout/data: is no data set")
@@ -342,6 +417,10 @@ def test_state_is_written_whole(demo):
 def test_the_end_says_whose_policy_was_kept_and_what_was_left_out(demo, capsys):
     assert cli.main(["--out", str(demo.out)]) == 0
     lines = capsys.readouterr().out.strip().splitlines()
-    assert "GRPO kept the SFT policy as it was: no step was better on held-out episodes" in lines
+    assert any(
+        line.startswith("grpo: kept the base sft as it was, by 48 driven development episodes")
+        for line in lines
+    )
+    assert "grpo is the same policy as sft: not driven again" in lines
     assert lines[-1] == "left out: 4 frames (2 a cause (sft), 2 a cause (grpo))"
     assert cli.main(["--out", str(demo.out), "--strict"]) == 3

@@ -48,6 +48,7 @@ MISSING = {
         "--policy policy --certificate {gone} --key {gone}",
     ],
     "contract": ["check {gone}"],
+    "experiment": ["{gone}"],
     "doctor": ["{gone}"],
     "record": ["--tasks {gone} --contract sim_panda", "--instruction go --contract {gone}"],
     "up": [

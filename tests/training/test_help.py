@@ -11,7 +11,7 @@ import pytest
 from roboalign_policy.core.contract.files import packaged_contracts
 from roboalign_training import cli
 from roboalign_training.commands import completion_cli
-from roboalign_training.demo.plan import STAGE_NAMES
+from roboalign_training.demo.experiment import load_experiment, packaged_experiment
 from roboalign_training.learning.training_options import make_parser
 from roboalign_training.learning.trl_fields import trl_fields
 from roboalign_training.shared.suggestions import option_fault
@@ -207,7 +207,8 @@ def test_completion_knows_contracts_and_stages_as_they_are():
     assert " ".join(packaged_contracts()) in script and ROBOTS.split() == list(
         packaged_contracts()
     )
-    assert " ".join(STAGE_NAMES) in script
+    stages = load_experiment(packaged_experiment("demo")).stages()
+    assert " ".join(stages) in script
     helps = [(a.dest, a.help or "") for _, parser in parsers() for a in parser._actions]
     named = {dest for dest, text in helps if "packaged" in text and "ontract" in text}
     assert named == set(completion_cli.CONTRACTS), "a contract under another name"

@@ -242,6 +242,7 @@ CASES = {
 }
 ELSEWHERE = {
     "demo": "test_demo_stages.py: stand-ins for its stages, which take minutes",
+    "experiment": "test_demo_stages.py: as demo, by the same code; test_experiment.py",
     "doctor": "test_doctor.py: needs a ROS graph",
     # Of other parts: a test of each stands beside its code.
     "convert": "test_conversion.py",

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from roboalign_training.demo.experiment import demo_experiment
+from roboalign_training.demo.plan import DemoConfig
+from roboalign_training.demo.stages import reported_arms
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 README = "# Title\n\nbefore\n\n<!-- report:begin -->\nold\n<!-- report:end -->\n\nafter\n"
@@ -25,6 +29,13 @@ def load_script():
 
 
 script = load_script()
+
+
+CHOICE = {
+    "rule": "driven", "kept": 5, "candidate": 5, "n": 48, "base": 0.5, "score": 0.75,
+    "difference": 0.25, "interval": [0.12, 0.36], "only_base": 0, "only_candidate": 12,
+    "p": 0.0005, "chosen_from": 2,
+}  # fmt: skip
 
 
 def make_stages() -> dict:
@@ -52,7 +63,7 @@ def make_stages() -> dict:
     results = {
         "dataset": {"episodes": 400, "frames": 6789, "skipped": 0, "tokens_per_chunk": 9.5},
         "sft": {"samples": 44800},
-        "grpo": {"samples": 160, "steps": 10, "best_step": 5},
+        "grpo": {"samples": 160, "steps": 10, "best_step": 5, "choice": CHOICE},
         "open_loop": {"sft": followed(0.5), "grpo": followed(0.625)},
         "closed_loop": {
             "base": driven(0, 900, 1000),
@@ -66,12 +77,29 @@ def make_stages() -> dict:
     }
 
 
+def write_results(out: Path) -> None:
+    """The episodes of these figures."""
+    for arm, won in (("base", 0), ("sft", 16), ("grpo", 25)):
+        folder = out / "closed_loop" / arm
+        folder.mkdir(parents=True)
+        records = [
+            {"suite": suite, "task": "t", "seed": at, "success": at < won, "chunks": 1,
+             "valid_chunks": 1, "faults": []}
+            for suite in ("object", "goal")
+            for at in range(25)
+        ]  # fmt: skip
+        text = "".join(json.dumps(record) + "\n" for record in records)
+        (folder / "results.jsonl").write_text(text)
+
+
 @pytest.fixture
 def report(tmp_path):
     """Path of a report as the demo makes it, with a fixed date."""
     module = pytest.importorskip("roboalign_training.evaluate.report")
     (tmp_path / "stages.json").write_text(json.dumps(make_stages()))
-    document = {**module.make_report(tmp_path, {}), "created": CREATED}
+    arms = reported_arms(demo_experiment(DemoConfig()))
+    write_results(tmp_path)
+    document = {**module.make_report(tmp_path, arms, [], {}), "created": CREATED}
     path = tmp_path / "report.json"
     path.write_text(json.dumps(document))
     return path
@@ -118,8 +146,9 @@ def test_the_block_holds_the_reports_figures_and_the_rest_stays(report, readme):
     assert "| SFT | 0.500 (0.450-0.550) | 0.250 (0.200-0.300) | 120 |" in lines
     assert "| SFT + GRPO | 0.625 (0.575-0.675) | 0.250 (0.200-0.300) | 120 |" in lines
     assert "Chunks of the trained arms that decoded: 2,900 of 2,900 (100 %)." in lines
-    kept = "Of 10 GRPO steps the one with the best score on held-out episodes is kept: "
-    assert f"{kept}step 5." in lines
+    kept = "Of 10 GRPO steps, the best on held-out episodes (step 5) succeeded in 36 of 48 driven"
+    kept += " development episodes, its SFT policy in 24 (McNemar p = 0.0005): step 5 is kept."
+    assert kept in lines
     seconds = "dataset 10, sft 21, grpo 31, open_loop 42, closed_loop 52; together 156."
     assert f"Seconds: {seconds}" in lines
     made = "Made by `make demo` on 2026-01-31 (UTC): 400 demonstrations with 6,789 frames,"
@@ -145,9 +174,15 @@ def test_a_missing_report_is_named_with_the_command_that_makes_it(tmp_path, read
 
 
 def test_arms_that_are_one_policy_are_named(report, readme):
-    change(report, "training.grpo.best_step", 0)
+    change(report, "training.grpo.choice.kept", 0)
     assert run(report, readme) == 0
     assert "so SFT and SFT + GRPO are the same policy." in readme.read_text()
+
+
+def test_a_choice_by_held_out_frames_is_told_as_such(report, readme):
+    change(report, "training.grpo.choice.rule", "held_out")
+    assert run(report, readme) == 0
+    assert "scored 0.7500 there, its SFT policy 0.5000" in readme.read_text()
 
 
 @pytest.mark.parametrize(
@@ -283,7 +318,7 @@ def test_the_demos_options_are_documented_with_their_defaults():
 
 
 def test_the_demos_stages_are_documented_in_order():
-    stages = pytest.importorskip("roboalign_training.demo.stages")
+    stages = demo_experiment(DemoConfig()).stages()
     text = (ROOT / "docs/demo.md").read_text(encoding="utf-8")
     section = text.split("## Stages")[1].split("\n## ")[0]
-    assert re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE) == list(stages.STAGES)
+    assert re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE) == list(stages)

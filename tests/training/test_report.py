@@ -21,19 +21,30 @@ from PIL import Image
 
 from roboalign_policy.sim import SUITES
 from roboalign_training.demo.cli import success_table
-from roboalign_training.demo.plan import ARMS
+from roboalign_training.demo.experiment import demo_experiment
+from roboalign_training.demo.plan import DemoConfig
+from roboalign_training.demo.stages import reported_arms
+from roboalign_training.evaluate import report as report_module
+from roboalign_training.evaluate.arms import ReportedArm, compare
 from roboalign_training.evaluate.closed_loop import FRAMES, RESULTS, DrivenEpisode, summarise
 from roboalign_training.evaluate.played import choose
 from roboalign_training.evaluate.report import (
-    read_arms,
     read_metrics,
+    read_policies,
     write_closed_loop_report,
-    write_report,
 )
+from roboalign_training.learning.choice import by_held_out
 
 STAGES = ("record", "dataset", "base", "sft", "grpo", "open_loop", "closed_loop")
 WINS = {"base": 0, "sft": 3, "grpo": 4}
+DEMO = demo_experiment(DemoConfig())
+ARMS = list(DEMO.policies())
+CHOICE = by_held_out(10, [0.5, 0.6], [0.6, 0.7], 2)
 THOUGHT = "approach <b>red</b> cube at 40 10 2 : move forward 10"
+
+
+def write_report(out, config):
+    return report_module.write_report(out, reported_arms(DEMO), DEMO.compare, config)
 
 
 def episodes(arm, old=False):
@@ -80,7 +91,9 @@ def finished(tmp_path):
         },
         "base": {},
         "sft": {"samples": 6400, "loss": 0.4, "steps": 400},
-        "grpo": {"samples": 60, "best_step": 10, "steps": 20},
+        "grpo": {
+            "samples": 60, "best_step": 10, "steps": 20, "choice": CHOICE.record()
+        },
         "open_loop": {"sft": open_loop(0.0), "grpo": open_loop(0.05)},
         "closed_loop": {arm: summarise(episodes(arm)) for arm in ARMS},
     }  # fmt: skip
@@ -315,7 +328,7 @@ def test_a_policy_without_a_valid_chunk_is_reported_too(finished):
 
 
 def test_what_has_no_frames_is_not_played(finished):
-    arms = read_arms(finished)
+    arms = read_policies(finished, reported_arms(DEMO))
     folders = {arm: finished / "closed_loop" / arm for arm in ARMS}
     shown = choose(arms, folders)
     seeds = {(arm, e.suite): sorted(x.seed for a, x, _ in shown if (a, x.suite) == (arm, e.suite))
@@ -353,3 +366,77 @@ def test_the_terminal_table_has_every_suite_and_arm(finished):
     table = success_table(json.loads((finished / "report.json").read_text()))
     assert table.row_count == len(SUITES)
     assert list(table.columns[2].cells)[0].startswith("3/5 (")
+
+
+def test_the_page_says_by_which_rule_a_policy_was_kept(finished):
+    text = words_of(page_of(finished))
+    assert "grpo: 20 steps; kept step 10 of 20, by 2 held-out episodes: step 10 of 20" in text
+    assert "sft: 400 steps." in text
+
+
+def test_an_arm_that_is_another_policy_is_named(finished):
+    state = json.loads((finished / "stages.json").read_text())
+    state["closed_loop"]["result"]["grpo"]["same_as"] = "sft"
+    (finished / "stages.json").write_text(json.dumps(state))
+    text = words_of(page_of(finished))
+    assert "grpo is the same policy as sft and was not driven again." in text
+
+
+def won(*seeds, suite="goal"):
+    """Results of ten episodes, of which these are successes."""
+    return {
+        DrivenEpisode(suite, "t", at): {"suite": suite, "success": at in seeds} for at in range(10)
+    }
+
+
+TWO = [
+    ReportedArm("sft", "sft", "SFT", "", {"sft-1": 1, "sft-2": 2, "sft-3": 3}),
+    ReportedArm("grpo", "grpo", "GRPO", "", {"grpo-1": 1, "grpo-2": 2}),
+]
+BASE = ReportedArm("base", "base", "the base", "", {"base": None})
+
+
+def test_arms_are_compared_on_the_same_episodes_and_training_seeds():
+    results = {
+        "base": won(), "sft-1": won(0, 1), "sft-2": won(0), "sft-3": won(*range(10)),
+        "grpo-1": won(0, 2, 3, 4), "grpo-2": won(1, 2),
+    }  # fmt: skip
+    (pair,) = compare(TWO, [("sft", "grpo")], results)
+    counts = (pair.both, pair.only_first, pair.only_second, pair.neither)
+    assert counts == (1, 2, 5, 12), "seed 3 has no partner"
+    assert pair.by_seed == {"1": pytest.approx(0.2), "2": pytest.approx(0.1)}
+    assert pair.difference == pytest.approx(0.15)
+    # mean 0.15, s 0.0707 / sqrt 2, t(0.975, 1) = 12.706
+    assert pair.seed_interval == pytest.approx((0.15 - 0.6353, 0.15 + 0.6353), abs=1e-3)
+    (against_base,) = compare([BASE, *TWO], [("base", "grpo")], results)
+    assert (against_base.only_second, against_base.neither) == (6, 14)
+
+
+def test_the_report_of_several_training_seeds(finished, tmp_path):
+    """Every policy is driven; arms count all seeds together, and each seed stands by itself."""
+    arms = [
+        ReportedArm("base", "base", "the base model", "", {"base": None}),
+        ReportedArm("sft", "sft", "SFT", "", {"sft-1": 1, "sft-2": 2}),
+    ]
+    state = json.loads((finished / "stages.json").read_text())
+    for seed, like in ((1, "sft"), (2, "grpo")):
+        name = f"sft-{seed}"
+        (finished / "closed_loop" / like).rename(finished / "closed_loop" / name)
+        state[name] = state["sft"]
+        state["closed_loop"]["result"][name] = state["closed_loop"]["result"].pop(like)
+        state["open_loop"]["result"][name] = state["open_loop"]["result"].pop(like)
+    del state["sft"], state["grpo"]
+    (finished / "stages.json").write_text(json.dumps(state))
+    path = report_module.write_report(finished, arms, [("base", "sft")], {})
+    report = json.loads((finished / "report.json").read_text())
+    assert report["total"]["sft"]["successes"] == 4 * (3 + 4)
+    assert report["total"]["sft"]["n"] == 40
+    assert {s: e["successes"] for s, e in report["by_seed"]["sft"].items()} == {"1": 12, "2": 16}
+    assert report["paired"][0]["by_seed"] == {"1": 0.6, "2": 0.8}
+    page = Page(path)
+    cells = [" ".join(cell.split()) for cell in page.cells]
+    assert "28/40 (55–82 %)" in cells and "12/20 (39–78 %)" in cells
+    assert "6400 SFT-1 samples, 6400 SFT-2 samples" in words_of(page)
+    table = success_table(report)
+    assert list(table.columns[0].cells)[-3:] == ["all", "seed 1", "seed 2"]
+    assert list(table.columns[1].cells)[-1] == "-"

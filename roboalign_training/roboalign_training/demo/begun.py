@@ -1,6 +1,6 @@
 """What stages that were interrupted left: whether it is of the options of this call.
 
-All bags of a recording are converted, and all results of an arm are reported: of other options,
+All bags of a recording are converted, and all results of a policy are reported: of other options,
 they would be told as those of this call.
 """
 
@@ -11,17 +11,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from roboalign_training.demo.plan import ARMS, DemoConfig
+from roboalign_training.demo.experiment import Experiment
 from roboalign_training.demo.stages import driven_episodes, recordings
 from roboalign_training.evaluate.closed_loop import read_results
 
 
-def check_begun(config: DemoConfig, out: Path, stages: Iterable[str]) -> None:
+def check_begun(experiment: Experiment, out: Path, stages: Iterable[str]) -> None:
     """Refuse to go on with stages that were begun with other options; changes nothing.
 
     Args:
-        config: of this call.
-        out: folder of the demo.
+        experiment: of this call.
+        out: folder of the experiment.
         stages: names of those that are neither finished nor to be done again.
 
     Raises:
@@ -29,12 +29,12 @@ def check_begun(config: DemoConfig, out: Path, stages: Iterable[str]) -> None:
     """
     checks = {"record": _recording_fault, "closed_loop": _driving_fault}
     for name in stages:
-        if fault := checks.get(name, lambda config, out: "")(config, out):
+        if fault := checks.get(name, lambda experiment, out: "")(experiment, out):
             raise ValueError(f"{fault}: add --redo {name}, or choose another --out")
 
 
-def _recording_fault(config: DemoConfig, out: Path) -> str:
-    for name, jobs in recordings(config).items():
+def _recording_fault(experiment: Experiment, out: Path) -> str:
+    for name, jobs in recordings(experiment.settings).items():
         path = out / f"{name}.json"
         if (out / name).exists() and (found := _read(path)) != jobs:
             return f"{path}: recording was begun with {_differing(found, jobs)}"
@@ -57,13 +57,13 @@ def _differing(found: list[dict[str, Any]], jobs: list[dict[str, Any]]) -> str:
     return f"episode {at} {found[at]}, expected {jobs[at]}"
 
 
-def _driving_fault(config: DemoConfig, out: Path) -> str:
-    wanted = set(driven_episodes(config))
-    for arm in ARMS:
-        folder = out / "closed_loop" / arm
+def _driving_fault(experiment: Experiment, out: Path) -> str:
+    wanted = set(driven_episodes(experiment.settings))
+    for name in experiment.policies():
+        folder = out / "closed_loop" / name
         if others := read_results(folder).keys() - wanted:
             return (
                 f"{folder}: driving was begun with {len(others)} episodes that are not among "
-                f"those of closed_loop_episodes {config.closed_loop_episodes}"
+                f"those of closed_loop_episodes {experiment.settings.closed_loop_episodes}"
             )
     return ""

@@ -1,18 +1,26 @@
-"""Runs the demo's stages in order: each once, resumable, with its seconds and its options."""
+"""Runs an experiment's stages in order: each once, resumable, with its seconds and options."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from roboalign_training.demo.begun import check_begun
 from roboalign_training.demo.checks import check_options
-from roboalign_training.demo.plan import DemoConfig
-from roboalign_training.demo.stages import LOGS, OPTIONS, PRODUCTS, STAGES, Stage, write_json
+from roboalign_training.demo.experiment import Experiment
+from roboalign_training.demo.stages import (
+    LOGS,
+    Stage,
+    options_of,
+    products_of,
+    stages_of,
+    write_json,
+)
 from roboalign_training.shared.outputs import OutputError, only_writer
 from roboalign_training.shared.progress import ChildFailed
 from roboalign_training.shared.write_errors import writing
@@ -21,14 +29,20 @@ StageFailed = ChildFailed
 
 
 class StageRefused(RuntimeError):
-    """A stage that cannot do with what those before it made; no refusal: the demo was begun."""
+    """A stage that cannot do with what those before it made; no refusal: others are done."""
 
 
-def run_stages(config: DemoConfig, console: Console) -> Path:
+def run_stages(experiment: Experiment, out: Path, redo: Sequence[str], console: Console) -> Path:
     """Do every stage that is not done; results and seconds go to ``stages.json``.
 
+    Args:
+        experiment: what is run.
+        out: its folder.
+        redo: stages to do again, with all that need them.
+        console: where progress is shown.
+
     Returns:
-        The folder of the demo.
+        The folder of the experiment.
 
     Raises:
         ValueError: ``redo`` names no stage, a stage would refuse its options, or one was done or
@@ -37,33 +51,33 @@ def run_stages(config: DemoConfig, console: Console) -> Path:
         StageFailed: a stage's command failed; running again goes on there.
         StageRefused: a stage cannot do with what those before it made.
     """
-    out = Path(config.out)
-    check_options(config)
-    _refuse_strangers(out)
+    check_options(experiment)
+    stages = stages_of(experiment)
+    _refuse_strangers(experiment, out)
     state = read_state(out)
-    if unknown_stages := sorted(set(config.redo) - set(STAGES)):
-        raise ValueError(f"redo: found {unknown_stages}, expected some of {list(STAGES)}")
-    forgotten = _following(config.redo)
-    _check_options(config, out, {k: v for k, v in state.items() if k not in forgotten})
-    check_begun(config, out, [k for k in STAGES if k not in state and k not in forgotten])
-    with writing(out, "the demo"):
+    if unknown_stages := sorted(set(redo) - set(stages)):
+        raise ValueError(f"redo: found {unknown_stages}, expected some of {list(stages)}")
+    forgotten = _following(experiment, redo)
+    _check_options(experiment, out, {k: v for k, v in state.items() if k not in forgotten})
+    check_begun(experiment, out, [k for k in stages if k not in state and k not in forgotten])
+    with writing(out, "the results"):
         out.mkdir(parents=True, exist_ok=True)
     with only_writer(out):
-        _forget(forgotten, out, state)
+        _forget(experiment, forgotten, out, state)
         if forgotten or not (out / "stages.json").exists():
-            write_json(out / "stages.json", state)  # from now on the folder is a demo's
-        for name, stage in STAGES.items():
+            write_json(out / "stages.json", state)  # from now on the folder is an experiment's
+        for name, stage in stages.items():
             if name in state:
                 console.print(f"[dim]{name}: done, {state[name]['seconds']:.0f} s[/dim]")
             else:
                 # The report tells of all stages, so it is made anew where one was.
                 state.pop("report", None)
-                _do(name, stage, config, out, state, console)
+                _do(name, stage, experiment, out, state, console)
     return out
 
 
 def _do(
-    name: str, stage: Stage, config: DemoConfig, out: Path, state: dict, console: Console
+    name: str, stage: Stage, experiment: Experiment, out: Path, state: dict, console: Console
 ) -> None:
     """One stage, with its seconds, those of interrupted tries included."""
     console.rule(f"{name}: {(stage.__doc__ or '').strip().splitlines()[0]}")
@@ -72,7 +86,7 @@ def _do(
     started = time.monotonic()
     try:
         with writing(out, f"stage {name}"):
-            result = stage(config, out, console)
+            result = stage(experiment, out, console)
     except ValueError as error:
         raise StageRefused(f"{name}: {error}") from error
     finally:
@@ -80,7 +94,7 @@ def _do(
     state[name] = {
         "seconds": spent + time.monotonic() - started,
         "result": result,
-        "options": _options(config, name),
+        "options": options_of(experiment, name),
     }
     write_json(out / "stages.json", state)
     (out / f".{name}.seconds").unlink()
@@ -93,43 +107,50 @@ def read_state(out: Path) -> dict:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def _following(redo: list[str]) -> list[str]:
-    """The stages named and all that follow the first of them."""
-    names = list(STAGES)
-    return names[min(names.index(r) for r in redo) :] if redo else []
+def _following(experiment: Experiment, redo: Sequence[str]) -> list[str]:
+    """The stages named, and all that need one of them."""
+    found: list[str] = []
+    for name, needed in experiment.stages().items():
+        if name in redo or set(needed) & set(found):
+            found.append(name)
+    return found
 
 
-def _forget(names: list[str], out: Path, state: dict) -> None:
+def _forget(experiment: Experiment, names: Sequence[str], out: Path, state: dict) -> None:
     """Drop stages, with what they made."""
+    products = products_of(experiment)
     for name in names:
         state.pop(name, None)
         (out / f".{name}.seconds").unlink(missing_ok=True)
-        for folder in PRODUCTS.get(name, ()):
+        for folder in products.get(name, ()):
             shutil.rmtree(out / folder, ignore_errors=True)
 
 
-def _options(config: DemoConfig, name: str) -> dict:
-    return {key: getattr(config, key) for key in OPTIONS.get(name, ())}
-
-
-def _check_options(config: DemoConfig, out: Path, state: dict) -> None:
+def _check_options(experiment: Experiment, out: Path, state: dict) -> None:
     """A report over stages of different configurations would name one and show another."""
+    path, stages = out / "stages.json", experiment.stages()
     for name, entry in state.items():
-        for key, wanted in _options(config, name).items():
-            if (found := entry.get("options", {}).get(key)) != wanted:
+        if name not in stages:
+            raise ValueError(
+                f"{path}: found the stage {name}, expected some of {list(stages)}: it is of "
+                "another experiment; choose another --out"
+            )
+        found, wanted = entry.get("options", {}), options_of(experiment, name)
+        for key in {**wanted, **found}:
+            if found.get(key) != wanted.get(key):
                 raise ValueError(
-                    f"{out / 'stages.json'}: {name} was done with {key} {found}, expected "
-                    f"{wanted}: add --redo {name}, or choose another --out"
+                    f"{path}: {name} was done with {key} {found.get(key)}, expected "
+                    f"{wanted.get(key)}: add --redo {name}, or choose another --out"
                 )
 
 
-def _refuse_strangers(out: Path) -> None:
-    """Results under the demo's names, in a folder that is no demo's, are somebody's own."""
+def _refuse_strangers(experiment: Experiment, out: Path) -> None:
+    """Results under the names of ours, in a folder that no experiment made, are somebody's own."""
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: found a file, expected a folder or nothing")
     if (out / "stages.json").is_file() or list(out.glob(".*.seconds")):
         return
-    names = sorted({name for made in PRODUCTS.values() for name in made})
+    names = sorted({name for made in products_of(experiment).values() for name in made})
     if there := [name for name in names if (out / name).exists()]:
         raise OutputError(
             f"{out}: found {', '.join(there[:4])} and no stages.json, so no demo made that; "

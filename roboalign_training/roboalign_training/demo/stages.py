@@ -1,4 +1,4 @@
-"""The demo's stages in order: each is one function of the configuration, done once, resumable."""
+"""The stages of an experiment: each is one function of it, done once, resumable."""
 
 from __future__ import annotations
 
@@ -8,38 +8,43 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import yaml
 from rich.console import Console
 
 from roboalign_policy.sim import SUITES
 from roboalign_training.data.index import load_index
-from roboalign_training.demo.checks import check_prompts
-from roboalign_training.demo.plan import ARMS, GRPO_SAMPLES, STAGE_NAMES, DemoConfig
+from roboalign_training.demo.checks import check_prompts, stage_keys
+from roboalign_training.demo.experiment import BASE, Experiment, Policy
+from roboalign_training.demo.plan import Settings
 from roboalign_training.demo.progress import bags_done, steps_done, unknown
+from roboalign_training.evaluate.arms import ReportedArm
 from roboalign_training.evaluate.closed_loop import (
     DrivenEpisode,
     DrivingOptions,
+    copy_closed_loop,
+    describe_run,
     episodes_of_suites,
     run_closed_loop,
     summarise,
 )
 from roboalign_training.evaluate.seeds import CLOSED_LOOP_SEED, OPEN_LOOP_SEED, RECORD_SEED
 from roboalign_training.shared.progress import Count, run_child
-from roboalign_training.shared.run_layout import RUN
+from roboalign_training.shared.run_layout import RESULT, RUN
 
-Stage = Callable[[DemoConfig, Path, Console], dict]
-LOGS = "logs"
+Stage = Callable[[Experiment, Path, Console], dict]
+LOGS, CONFIGS = "logs", "configs"
 
 
-def record(config: DemoConfig, out: Path, console: Console) -> dict:
+def record(experiment: Experiment, out: Path, console: Console) -> dict:
     """Expert demonstrations through the ROS nodes, one bag an episode."""
-    for name, jobs in recordings(config).items():
+    for name, jobs in recordings(experiment.settings).items():
         write_json(out / f"{name}.json", jobs)
         _module(
             "roboalign_training.nodes.record_worker",
             out / f"{name}.json",
             out / name,
             "--workers",
-            config.workers,
+            experiment.workers,
             log=out / LOGS / "record.log",
             count=bags_done(out / name, len(jobs)),
             console=console,
@@ -47,12 +52,12 @@ def record(config: DemoConfig, out: Path, console: Console) -> dict:
     return {"episodes": len(list((out / "bags").glob("[!.]*")))}
 
 
-def recordings(config: DemoConfig) -> dict[str, list[dict]]:
+def recordings(settings: Settings) -> dict[str, list[dict]]:
     """The demonstrations to record, by the name of the folder that their bags go to."""
-    noise = config.action_noise
+    noise = settings.action_noise
     return {
-        "bags": record_jobs(config.episodes, RECORD_SEED, noise),
-        "bags-eval": record_jobs(config.open_loop_episodes, OPEN_LOOP_SEED, noise),
+        "bags": record_jobs(settings.episodes, RECORD_SEED, noise),
+        "bags-eval": record_jobs(settings.open_loop_episodes, OPEN_LOOP_SEED, noise),
     }
 
 
@@ -69,16 +74,17 @@ def record_jobs(count: int, first_seed: int, action_noise: float) -> list[dict]:
     return jobs
 
 
-def dataset(config: DemoConfig, out: Path, console: Console) -> dict:
+def dataset(experiment: Experiment, out: Path, console: Console) -> dict:
     """Bags to data sets; statistics and FAST tokenizer fitted on the training one."""
-    log = out / LOGS / "dataset.log"
+    log, settings = out / LOGS / "dataset.log", experiment.settings
+    workers = ("--workers", experiment.workers)
     for command in (
-        ("convert", out / "bags", "--out", out / "data", "--workers", config.workers),
+        ("convert", out / "bags", "--out", out / "data", *workers),
         (
-            "fit-tokenizer", out / "data", "--vocab-size", config.vocab_size,
-            "--scale", config.scale,
+            "fit-tokenizer", out / "data", "--vocab-size", settings.vocab_size,
+            "--scale", settings.scale,
         ),
-        ("convert", out / "bags-eval", "--out", out / "data-eval", "--workers", config.workers),
+        ("convert", out / "bags-eval", "--out", out / "data-eval", *workers),
     ):  # fmt: skip
         _roboalign(*command, log=log, count=unknown, console=console)
     index = load_index(out / "data")
@@ -93,125 +99,158 @@ def dataset(config: DemoConfig, out: Path, console: Console) -> dict:
     }
 
 
-def base(config: DemoConfig, out: Path, console: Console) -> dict:
-    """The pretrained model with the action vocabulary, no action learnt: what SFT starts from."""
+def make_base(policy: Policy, experiment: Experiment, out: Path, console: Console) -> dict:
+    """A base model with the action vocabulary, no action learnt: the comparator."""
     from roboalign_training.learning.base_policy import make_base_policy
     from roboalign_training.shared.library_log import library_log
 
     with library_log() as log:
-        log.to_file(out / LOGS / "base.log")
-        make_base_policy("roboalign-tiny", out / "data", out / "base")
+        log.to_file(out / LOGS / f"{policy.name}.log")
+        make_base_policy(policy.arm.start, out / "data", policy.folder(out))
     return {}
 
 
-def sft(config: DemoConfig, out: Path, console: Console) -> dict:
-    """Supervised fine-tuning."""
-    check_prompts(config, out)
-    _train(
-        "sft", "--dataset", out / "data", "--out", out / "sft", "--max_steps", config.sft_steps,
-        "--max_seconds", config.sft_seconds, config=config, out=out, console=console,
+def train(policy: Policy, experiment: Experiment, out: Path, console: Console) -> dict:
+    """A run of `roboalign sft` or `roboalign grpo` with the arm's options and the seed."""
+    if policy.start is None:
+        check_prompts(experiment, out)
+    arm, folder = policy.arm, out / policy.name
+    keys = {**stage_keys(arm), "seed": policy.seed}
+    if arm.stage == "grpo":
+        keys["workers"] = experiment.workers
+        if experiment.fewer_prompts:
+            keys["samples"] = grpo_samples(keys["samples"], out / policy.start)
+    config = out / CONFIGS / f"{policy.name}.yaml"
+    config.parent.mkdir(exist_ok=True)
+    config.write_text(yaml.safe_dump(keys, sort_keys=False), "utf-8")
+    base = experiment.policies()[policy.start].folder(out) if policy.start else arm.start
+    _roboalign(
+        arm.stage, "--config", config, "--dataset", out / "data", "--base", base, "--out", folder,
+        log=out / LOGS / f"{policy.name}.log", count=steps_done(folder), console=console,
+        threads=experiment.threads,
     )  # fmt: skip
-    return json.loads((out / "sft" / "result.json").read_text())
+    return json.loads((folder / RESULT).read_text())
 
 
-def grpo(config: DemoConfig, out: Path, console: Console) -> dict:
-    """GRPO from the SFT policy; the checkpoint that scores best on development frames is kept."""
-    _train(
-        "grpo", "--dataset", out / "data", "--base", out / "sft" / "policy", "--out",
-        out / "grpo", "--samples", grpo_samples(config, out), "--max_seconds",
-        config.grpo_seconds, config=config, out=out, console=console,
-    )  # fmt: skip
-    return json.loads((out / "grpo" / "result.json").read_text())
+def grpo_samples(asked: int, start: Path) -> int:
+    """Prompts of GRPO, no more than there are frames.
+
+    Args:
+        asked: how many at most.
+        start: folder of the SFT run that it starts from.
+    """
+    return min(asked, json.loads((start / RUN).read_text())["train_frames"])
 
 
-def grpo_samples(config: DemoConfig, out: Path) -> int:
-    """Prompts of GRPO: as asked for; by default no more than there are frames."""
-    if config.grpo_samples != GRPO_SAMPLES:
-        return config.grpo_samples
-    frames = json.loads((out / "sft" / RUN).read_text())["train_frames"]
-    return min(GRPO_SAMPLES, frames)
-
-
-def open_loop(config: DemoConfig, out: Path, console: Console) -> dict:
-    """Both trained policies against demonstrations of other seeds."""
+def open_loop(experiment: Experiment, out: Path, console: Console) -> dict:
+    """The trained policies against demonstrations of other seeds."""
     from roboalign_training.evaluate.open_loop import open_loop_of
     from roboalign_training.shared.library_log import library_log
 
+    frames = experiment.settings.open_loop_frames
     with library_log() as log:
         log.to_file(out / LOGS / "open_loop.log")
         return {
-            arm: open_loop_of(policy_of(out, arm), out / "data-eval", config.open_loop_frames)
-            for arm in ARMS[1:]
+            name: open_loop_of(policy.folder(out), out / "data-eval", frames)
+            for name, policy in experiment.trained().items()
         }
 
 
-def closed_loop(config: DemoConfig, out: Path, console: Console) -> dict:
-    """Base, SFT and SFT+GRPO drive the arm through policy_node, on the same unseen seeds."""
-    episodes = driven_episodes(config)
-    settings = DrivingOptions(workers=config.workers, replan_after_steps=config.replan_after_steps)
-    return {
-        arm: summarise(
-            run_closed_loop(
-                policy_of(out, arm), episodes, out / "closed_loop" / arm, settings, console=console
-            )
-        )
-        for arm in ARMS
-    }
+def closed_loop(experiment: Experiment, out: Path, console: Console) -> dict:
+    """Every policy drives the arm through policy_node, on the same unseen seeds.
+
+    What two equal policies do is the same, to the byte but for times: the second is not driven.
+    """
+    episodes = driven_episodes(experiment.settings)
+    options = DrivingOptions(
+        workers=experiment.workers, replan_after_steps=experiment.settings.replan_after_steps
+    )
+    found, driven = {}, {}
+    for name, policy in experiment.policies().items():
+        folder, target = policy.folder(out), out / "closed_loop" / name
+        twin = driven.setdefault(describe_run(folder, options)["policy_hash"], name)
+        if twin == name:
+            records = run_closed_loop(folder, episodes, target, options, console=console)
+        else:
+            source = out / "closed_loop" / twin
+            records = copy_closed_loop(source, folder, episodes, target, options)
+            console.print(f"{name}: the same policy as {twin}, not driven again", highlight=False)
+        found[name] = {**summarise(records), **({"same_as": twin} if twin != name else {})}
+    return found
 
 
-def driven_episodes(config: DemoConfig) -> list[DrivenEpisode]:
-    """The episodes that each arm drives."""
-    return episodes_of_suites(SUITES, config.closed_loop_episodes, CLOSED_LOOP_SEED)
+def driven_episodes(settings: Settings) -> list[DrivenEpisode]:
+    """The episodes that each policy drives."""
+    return episodes_of_suites(SUITES, settings.closed_loop_episodes, CLOSED_LOOP_SEED)
 
 
-def report(config: DemoConfig, out: Path, console: Console) -> dict:
+def report(experiment: Experiment, out: Path, console: Console) -> dict:
     """`report.json` and `report.html`."""
     from roboalign_training.evaluate.report import write_report
 
-    return {"report": str(write_report(out, asdict(config)))}
+    config = {**asdict(experiment.settings), "experiment": experiment.source}
+    for arm in experiment.arms.values():
+        config |= {experiment.key(arm.name, option): v for option, v in arm.options.items()}
+    page = write_report(out, reported_arms(experiment), experiment.compare, config)
+    return {"report": str(page)}
 
 
-STAGES: dict[str, Stage] = dict(
-    zip(
-        STAGE_NAMES,
-        (record, dataset, base, sft, grpo, open_loop, closed_loop, report),
-        strict=True,
-    )
-)
-PRODUCTS = {
-    "record": ("bags", "bags-eval"),
-    "dataset": ("data", "data-eval"),
-    "base": ("base",),
-    "sft": ("sft",),
-    "grpo": ("grpo",),
-    "closed_loop": ("closed_loop",),
-}
-"""Folders that doing a stage again begins by removing."""
-OPTIONS = {
-    "record": ("episodes", "open_loop_episodes", "action_noise"),
-    "dataset": ("vocab_size", "scale"),
-    "sft": ("sft_seconds", "sft_steps"),
-    "grpo": ("grpo_seconds", "grpo_samples"),
-    "open_loop": ("open_loop_frames",),
-    "closed_loop": ("closed_loop_episodes", "replan_after_steps"),
-}
-"""What of the configuration decides a stage's result: a finished one is kept only for the same."""
+def reported_arms(experiment: Experiment) -> list[ReportedArm]:
+    """The arms as the report has them."""
+    policies = experiment.policies()
+    return [
+        ReportedArm(
+            arm.name, arm.stage, arm.title, arm.text,
+            {name: policy.seed for name, policy in policies.items() if policy.arm is arm},
+        )
+        for arm in experiment.arms.values()
+    ]  # fmt: skip
 
 
-def policy_of(out: Path, arm: str) -> Path:
-    """Checkpoint folder of an arm."""
-    return out / "base" if arm == "base" else out / arm / "policy"
+def stages_of(experiment: Experiment) -> dict[str, Stage]:
+    """The stages in order."""
+    known = {
+        "record": record, "dataset": dataset, "open_loop": open_loop, "closed_loop": closed_loop,
+        "report": report,
+    }  # fmt: skip
+    made = {name: _maker(policy) for name, policy in experiment.policies().items()}
+    return {name: {**known, **made}[name] for name in experiment.stages()}
 
 
-def _train(kind: str, *options: object, config: DemoConfig, out: Path, console: Console) -> None:
-    _roboalign(
-        kind,
-        *options,
-        log=out / LOGS / f"{kind}.log",
-        count=steps_done(out / kind),
-        console=console,
-        threads=config.threads,
-    )
+def _maker(policy: Policy) -> Stage:
+    def stage(experiment: Experiment, out: Path, console: Console) -> dict:
+        make = make_base if policy.arm.stage == BASE else train
+        return make(policy, experiment, out, console)
+
+    stage.__doc__ = f"{policy.arm.stage} from {policy.start or policy.arm.start}"
+    stage.__doc__ += "" if policy.seed is None else f", training seed {policy.seed}"
+    return stage
+
+
+def products_of(experiment: Experiment) -> dict[str, tuple[str, ...]]:
+    """Folders that doing a stage again begins by removing."""
+    return {
+        "record": ("bags", "bags-eval"),
+        "dataset": ("data", "data-eval"),
+        **{name: (name,) for name in experiment.policies()},
+        "closed_loop": ("closed_loop",),
+    }
+
+
+def options_of(experiment: Experiment, stage: str) -> dict[str, object]:
+    """What decides a stage's result: a finished one is kept only for the same."""
+    if stage in (policies := experiment.policies()):
+        policy = policies[stage]
+        arm = policy.arm
+        options = {experiment.key(arm.name, key): value for key, value in arm.options.items()}
+        return {"stage": arm.stage, "from": arm.start, "seed": policy.seed, **options}
+    names = {
+        "record": ("episodes", "open_loop_episodes", "action_noise"),
+        "dataset": ("vocab_size", "scale"),
+        "open_loop": ("open_loop_frames",),
+        "closed_loop": ("closed_loop_episodes", "replan_after_steps"),
+    }
+    return {name: getattr(experiment.settings, name) for name in names.get(stage, ())}
 
 
 def _roboalign(

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from roboalign_training.evaluate.arms import Results
 from roboalign_training.evaluate.closed_loop import FRAMES, DrivenEpisode, read_results
-from roboalign_training.evaluate.pairs import Results
 
 FRAMES_PER_S = 10
 """One frame a control step of the simulated arm, so that the image plays in real time."""

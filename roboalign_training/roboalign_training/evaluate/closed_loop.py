@@ -7,6 +7,7 @@ The driving itself needs ROS and runs as a process of its own,
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from roboalign_training.evaluate.checks import check_driving, check_ros
 from roboalign_training.shared.json_lines import read_json_lines
-from roboalign_training.shared.outputs import judge, only_writer, remove
+from roboalign_training.shared.outputs import judge, only_writer, read_record, remove
 from roboalign_training.shared.places import DRIVEN, check_place
 from roboalign_training.shared.statistics import wilson_interval
 from roboalign_training.shared.write_errors import writing
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 RESULTS, FRAMES, JOBS, RUN, LOGS = "results.jsonl", "frames", "jobs.json", "run.json", "logs"
 REPORT = "report.html"
-PRODUCTS = (RESULTS, FRAMES, JOBS, RUN, LOGS, REPORT)
+PRODUCTS = (RESULTS, FRAMES, JOBS, RUN, LOGS, REPORT, f"{RESULTS}.new")
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,61 @@ def run_closed_loop(
     return [finished[episode] for episode in wanted]
 
 
+def copy_closed_loop(
+    source: Path,
+    policy: Path,
+    episodes: Iterable[DrivenEpisode],
+    out: Path,
+    options: DrivingOptions,
+) -> list[dict]:
+    """The results of a policy that is equal to one that has driven, by its hash.
+
+    Driving in lock step tells the same of the same policy, times apart, so that nothing would be
+    learnt by driving it again.
+
+    Args:
+        source: folder of the other policy's results.
+        policy: checkpoint folder.
+        episodes: what would be driven; all of it is in ``source``.
+        out: folder of this policy's results.
+        options: how both drive.
+
+    Raises:
+        ModelError: the policy cannot be used, or is of another robot.
+        OutputError: ``out`` holds something else, or another process drives.
+        ValueError: the results are of another policy or lack an episode.
+    """
+    run, results, wanted = describe_run(policy, options), read_results(source), list(episodes)
+    theirs = read_record(source / RUN) or {}
+    for key in ("policy_hash", "settings"):
+        if theirs.get(key) != run[key]:
+            raise ValueError(
+                f"{source / RUN}: {key}: found {theirs.get(key)}, expected {run[key]}"
+            )
+    if lacking := [episode.name for episode in wanted if episode not in results]:
+        raise ValueError(f"{source / RESULTS}: found no {lacking[0]}, expected it")
+    driven = read_results(out)
+    finished = all(episode in driven for episode in wanted)
+    judge(out, RUN, run, PRODUCTS, finished=finished)
+    if not finished:
+        with writing(out, "results"):
+            out.mkdir(parents=True, exist_ok=True)
+            with only_writer(out):
+                if (source / FRAMES).is_dir():
+                    shutil.copytree(source / FRAMES, out / FRAMES, dirs_exist_ok=True)
+                _write_run(out, run)
+                fresh = out / f"{RESULTS}.new"
+                fresh.write_text("".join(f"{json.dumps(results[e])}\n" for e in wanted), "utf-8")
+                fresh.replace(out / RESULTS)
+    return [results[episode] for episode in wanted]
+
+
+def _write_run(out: Path, run: Mapping) -> None:
+    partial = out / f"{RUN}.partial"
+    partial.write_text(json.dumps(run, indent=1))
+    partial.replace(out / RUN)
+
+
 def describe_run(policy: Path, settings: DrivingOptions) -> dict:
     """Whose results they are: the policy and how it drives.
 
@@ -168,9 +224,7 @@ def _drive(
     from roboalign_training.shared.progress import run_child
 
     drop_torn_line(out)
-    partial = out / f"{RUN}.partial"
-    partial.write_text(json.dumps(run, indent=1))
-    partial.replace(out / RUN)
+    _write_run(out, run)
     job = {
         "policy": str(policy.resolve()),
         "settings": asdict(settings),

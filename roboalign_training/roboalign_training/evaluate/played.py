@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from roboalign_training.episodes.channels import IMAGE, Channel, Moment
+from roboalign_training.evaluate.arms import Results
 from roboalign_training.evaluate.causes import cause_of, detail_of, words
 from roboalign_training.evaluate.closed_loop import FRAMES, DrivenEpisode
-from roboalign_training.evaluate.pairs import Results
 from roboalign_training.look.budget import IMAGE_BYTES, MOST_FRAMES, Budget
 from roboalign_training.look.scene import Scene
 

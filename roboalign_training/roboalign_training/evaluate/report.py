@@ -1,96 +1,125 @@
-"""The figures of a finished demo or evaluation, each with its n, and the page that shows them."""
+"""The figures of a finished experiment or evaluation, each with its n, and their page."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 from roboalign_training.data.index import write_whole
 from roboalign_training.evaluate.animation import ANIMATION, write_animation
+from roboalign_training.evaluate.arms import ReportedArm, Results, compare, rate
 from roboalign_training.evaluate.causes import count_causes
 from roboalign_training.evaluate.closed_loop import REPORT, read_results, summarise
-from roboalign_training.evaluate.pairs import Results, compare
 from roboalign_training.evaluate.report_page import render_report
 from roboalign_training.shared.json_lines import read_json_lines
 from roboalign_training.shared.run_layout import METRICS
-from roboalign_training.shared.statistics import wilson_interval
-
-ARMS = ("base", "sft", "grpo")
 
 
-def make_report(out: Path, config: dict) -> dict:
-    """All figures of a finished demo.
+def make_report(
+    out: Path, arms: Sequence[ReportedArm], pairs: Sequence[tuple[str, str]], config: Mapping
+) -> dict:
+    """All figures of a finished experiment.
 
     Args:
-        out: folder of the demo, with ``stages.json``.
-        config: the demo's configuration, for the record.
+        out: its folder, with ``stages.json``.
+        arms: in order.
+        pairs: of arms that are compared.
+        config: its configuration, for the record.
 
     Returns:
         ``closed_loop.<suite>.<arm>.{successes, n, interval}``, ``total.<arm>`` likewise,
-        ``paired``, ``causes.<arm>``, ``decode.{valid, n}`` over the trained arms and by arm,
-        ``open_loop.<arm>``, ``data``, ``samples``, ``seconds.<stage>``.
+        ``by_seed.<arm>.<seed>`` likewise, ``paired``, ``causes.<policy>``,
+        ``decode.{valid, n}`` over the trained policies and by policy, ``same_as.<policy>``,
+        ``open_loop.<policy>``, ``data``, ``samples``, ``training``, ``seconds.<stage>``.
     """
     state = json.loads((out / "stages.json").read_text())
     results = {name: entry["result"] for name, entry in state.items()}
     driven = results["closed_loop"]
-    suites = next(iter(driven.values()))["suites"]
-    trained = [driven[arm]["decode"] for arm in ARMS[1:]]
+    trained = [name for arm in arms if arm.trained for name in arm.policies]
+    decoded = [driven[name]["decode"] for name in trained]
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "closed_loop": {
-            suite: {arm: driven[arm]["suites"][suite] for arm in ARMS} for suite in suites
-        },
-        **compared(read_arms(out)),
+        **compared(arms, pairs, read_policies(out, arms)),
         "decode": {
-            "valid": sum(d["valid"] for d in trained),
-            "n": sum(d["n"] for d in trained),
-            "by_arm": {arm: driven[arm]["decode"] for arm in ARMS},
+            "valid": sum(d["valid"] for d in decoded),
+            "n": sum(d["n"] for d in decoded),
+            "by_arm": {name: entry["decode"] for name, entry in driven.items()},
         },
+        "same_as": {n: entry["same_as"] for n, entry in driven.items() if "same_as" in entry},
         "open_loop": results["open_loop"],
         "data": results["dataset"],
-        "samples": {arm: results[arm]["samples"] for arm in ARMS[1:]},
-        "training": {arm: results[arm] for arm in ARMS[1:]},
+        "samples": {name: results[name]["samples"] for name in trained},
+        "training": {name: results[name] for name in trained},
         "seconds": {name: entry["seconds"] for name, entry in state.items()},
-        "config": config,
+        "config": dict(config),
     }
 
 
-def compared(arms: Mapping[str, Results]) -> dict:
-    """What follows from the single episodes: totals, arms on the same seeds, causes of failure."""
-    totals = {}
-    for arm, results in arms.items():
-        won, n = sum(bool(r["success"]) for r in results.values()), len(results)
-        totals[arm] = {"successes": won, "n": n, "interval": list(wilson_interval(won, n))}
+def compared(
+    arms: Sequence[ReportedArm], pairs: Sequence[tuple[str, str]], results: Mapping[str, Results]
+) -> dict:
+    """What follows from the single episodes, those of all training seeds of an arm together.
+
+    Args:
+        arms: in order.
+        pairs: of arms that are compared on the same episodes.
+        results: of each policy, by name.
+    """
+    records = {arm.name: [r for name in arm.policies for r in results[name].values()]
+               for arm in arms}  # fmt: skip
+    suites = list(dict.fromkeys(r["suite"] for of in records.values() for r in of))
+    by_seed = {
+        arm.name: {str(seed): rate(results[name].values()) for name, seed in arm.policies.items()}
+        for arm in arms
+        if arm.trained
+    }
     return {
-        "total": totals,
-        "paired": [vars(pair) for pair in compare(arms)],
-        "causes": {arm: dict(count_causes(of.values()).most_common()) for arm, of in arms.items()},
-    }
+        "arms": {
+            arm.name: {"stage": arm.stage, "title": arm.title, "text": arm.text,
+                       "policies": dict(arm.policies)}
+            for arm in arms
+        },
+        "closed_loop": {
+            suite: {n: rate(r for r in of if r["suite"] == suite) for n, of in records.items()}
+            for suite in suites
+        },
+        "total": {name: rate(of) for name, of in records.items()},
+        "by_seed": by_seed,
+        "paired": [vars(pair) for pair in compare(arms, pairs, results)],
+        "causes": {n: dict(count_causes(of.values()).most_common()) for n, of in results.items()},
+    }  # fmt: skip
 
 
-def read_arms(out: Path) -> dict[str, Results]:
-    """Results of each arm of a demo."""
-    return {arm: read_results(out / "closed_loop" / arm) for arm in ARMS}
+def read_policies(out: Path, arms: Sequence[ReportedArm]) -> dict[str, Results]:
+    """Results of each policy of an experiment, by name."""
+    names = [name for arm in arms for name in arm.policies]
+    return {name: read_results(out / "closed_loop" / name) for name in names}
 
 
-def write_report(out: Path, config: dict) -> Path:
-    """Write the figures, the animated image and the page of a finished demo.
+def write_report(
+    out: Path, arms: Sequence[ReportedArm], pairs: Sequence[tuple[str, str]], config: Mapping
+) -> Path:
+    """Write the figures, the animated image and the page of a finished experiment.
 
-    They are ``report.json``, ``arm.webp`` and the self-contained ``report.html``.
+    They are ``report.json``, ``arm.webp`` of the last policy and the self-contained
+    ``report.html``.
+
+    Args: as `make_report`.
 
     Returns:
         The page's path.
     """
-    report = make_report(out, config)
+    report = make_report(out, arms, pairs, config)
     (out / "report.json").write_text(json.dumps(report, indent=1))
-    animation = write_animation(out / "closed_loop" / ARMS[-1], out / ANIMATION)
+    policies = read_policies(out, arms)
+    animation = write_animation(out / "closed_loop" / list(policies)[-1], out / ANIMATION)
     page = render_report(
         report,
-        read_arms(out),
-        {arm: out / "closed_loop" / arm for arm in ARMS},
-        {arm: read_metrics(out / arm) for arm in ARMS[1:]},
+        policies,
+        {name: out / "closed_loop" / name for name in policies},
+        {name: read_metrics(out / name) for name in report["training"]},
         animation,
     )
     write_whole(out / REPORT, page)
@@ -105,16 +134,16 @@ def write_closed_loop_report(out: Path, policy: Path) -> Path:
         policy: whose they are.
     """
     name = "policy"
-    arms = {name: read_results(out)}
-    summary = summarise(list(arms[name].values()))
+    results = {name: read_results(out)}
+    summary = summarise(list(results[name].values()))
+    arm = ReportedArm(name, "", f"the policy {policy}", "", {name: None})
     report = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "closed_loop": {suite: {name: entry} for suite, entry in summary["suites"].items()},
-        **compared(arms),
+        **compared([arm], [], results),
         "decode": {**summary["decode"], "by_arm": {name: summary["decode"]}},
         "policy": str(policy),
     }
-    write_whole(out / REPORT, render_report(report, arms, {name: out}, {}))
+    write_whole(out / REPORT, render_report(report, results, {name: out}, {}))
     return out / REPORT
 
 

@@ -11,11 +11,12 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from roboalign_policy.core.contract.contract import load_contract
+from roboalign_training.evaluate.arms import Results, episodes_by_suite
 from roboalign_training.evaluate.causes import cause_of, detail_of
 from roboalign_training.evaluate.charts import Series, bars, lines, metric_points
 from roboalign_training.evaluate.closed_loop import DrivenEpisode
-from roboalign_training.evaluate.pairs import Results, episodes_by_suite
 from roboalign_training.evaluate.played import choose, name_of, scenes_of
+from roboalign_training.learning.choice import choice_of
 from roboalign_training.look.document import document
 from roboalign_training.look.inspect_views import View
 from roboalign_training.look.look import Look
@@ -25,12 +26,8 @@ TEMPLATE, STYLE = "evaluate/report.html.j2", "evaluate/report.css"
 CONTRACT = "sim_panda"
 """Of the embedded arm, which is what closed loops are driven on."""
 
-STYLES = {"base": 0, "sft": 1, "grpo": 2}
-NAMES = {
-    "base": "the pretrained model with the action vocabulary, no action learnt",
-    "sft": "after stage 1, supervised fine-tuning",
-    "grpo": "after stages 1 and 2",
-}
+STYLES = 4
+"""Colours of charts, in turn."""
 MEANINGFUL_P = 0.05
 MOST_FAILURES = 500
 """Of an arm, listed one by one."""
@@ -52,7 +49,7 @@ class Cell(NamedTuple):
 
 def render_report(
     report: Mapping,
-    arms: Mapping[str, Results],
+    policies: Mapping[str, Results],
     folders: Mapping[str, Path],
     metrics: Mapping[str, Sequence[Mapping]],
     animation: bytes = b"",
@@ -61,13 +58,13 @@ def render_report(
 
     Args:
         report: figures, as `report.make_report`; those of open loop, data and training may lack.
-        arms: results of each arm.
-        folders: of each arm, with the frames that were kept.
-        metrics: lines of each trained arm's metrics.
+        policies: results of each policy.
+        folders: of each policy, with the frames that were kept.
+        metrics: lines of each trained policy's metrics.
         animation: WebP of driven episodes; empty where there is none.
     """
-    played = choose(arms, folders)
-    scenes = scenes_of(played, arms, load_contract(CONTRACT).period_ns)
+    played = choose(policies, folders)
+    scenes = scenes_of(played, policies, load_contract(CONTRACT).period_ns)
     addresses = {
         (arm, episode): "#episode=" + quote(name_of(arm, episode), safe="")
         for arm, episode, _ in played
@@ -77,12 +74,15 @@ def render_report(
         document(Look(View("episodes"), scenes)),
         style=own(STYLE),
         report=report,
-        arms=list(arms),
-        names=NAMES,
+        arms=list(report["total"]),
+        policies=list(policies),
         p_text=p_text,
         sentences=sentences(report),
-        seeds=seed_table(arms, addresses),
-        failures=failures(arms, addresses),
+        several=any(len(of) > 1 for of in report["by_seed"].values()),
+        samples=_samples(report),
+        trainings=_trainings(report),
+        seeds=seed_table(policies, addresses),
+        failures=failures(policies, addresses),
         episodes=len(scenes),
         charts=_charts(report, metrics),
         animation=base64.b64encode(animation).decode(),
@@ -94,14 +94,16 @@ def sentences(report: Mapping) -> list[str]:
     totals = report["total"]
     *others, last = totals
     low, high = (100 * bound for bound in totals[last]["interval"])
-    who = _name(last) if others else f"The policy {report['policy']}"
+    title = report["arms"][last]["title"]
     said = [
-        f"{who} succeeded in {_share(totals[last])} unseen scenes "
+        f"{title[0].upper()}{title[1:]} succeeded in {_share(totals[last])} unseen scenes "
         f"(95 % interval: {low:.0f} to {high:.0f} %)."
     ]
     if others:
-        rest = " and ".join(f"{_name(arm)} in {_share(totals[arm])}" for arm in others)
-        said[0] += f" On the same scenes {rest}."
+        titles = [f"{report['arms'][arm]['title']} in {_share(totals[arm])}" for arm in others]
+        said[0] += f" On the same scenes {' and '.join(titles)}."
+    for name, twin in report.get("same_as", {}).items():
+        said.append(f"{name} is the same policy as {twin} and was not driven again.")
     for pair in report["paired"][-1:]:
         verdict = "more than chance explains"
         if pair["p"] > MEANINGFUL_P:
@@ -114,14 +116,37 @@ def sentences(report: Mapping) -> list[str]:
     return said
 
 
+def _samples(report: Mapping) -> str:
+    """How much each policy was trained on."""
+    units = {"grpo": "prompts"}
+    return ", ".join(
+        f"{report['samples'][name]} {name.upper()} {units.get(arm['stage'], 'samples')}"
+        for arm in report["arms"].values()
+        for name in arm["policies"]
+        if name in report.get("samples", {})
+    )
+
+
+def _trainings(report: Mapping) -> list[str]:
+    """What came of each training, in a sentence."""
+    said = []
+    for arm in report["arms"].values():
+        for name in arm["policies"]:
+            result = report.get("training", {}).get(name)
+            if result is None:
+                continue
+            text = f"{name}: {result['steps']} steps"
+            if "dev_score" in result:
+                text += f", score {result['dev_score']:.3f}"
+            if "choice" in result:
+                text += f"; {choice_of(result['choice']).text('', result['steps'])}"
+            said.append(f"{text}.")
+    return said
+
+
 def p_text(p: float) -> str:
     """A p-value beside its sign."""
     return f"= {p:.2g}" if p >= 1e-4 else "< 0.0001"
-
-
-def _name(arm: str) -> str:
-    known = {"base": "the base model", "sft": "SFT alone", "grpo": "The policy after SFT and GRPO"}
-    return known.get(arm, f"the policy {arm}")
 
 
 def _share(entry: Mapping) -> str:
@@ -179,41 +204,55 @@ def _charts(report: Mapping, metrics: Mapping[str, Sequence[Mapping]]) -> dict[s
     entries = [*report["closed_loop"].values(), report["total"]]
     success = [
         Series(
-            arm, STYLES.get(arm, 1),
+            arm, number % STYLES,
             bars=[100 * e[arm]["successes"] / max(e[arm]["n"], 1) for e in entries],
             intervals=[[100 * bound for bound in e[arm]["interval"]] for e in entries],
         )
-        for arm in arms
+        for number, arm in enumerate(arms)
     ]  # fmt: skip
     opened = report.get("open_loop", {})
     dims = next((list(e["action_l1_by_dimension"]) for e in opened.values()
                  if e["action_l1_by_dimension"]), [])  # fmt: skip
+    colours = {
+        name: number % STYLES
+        for number, arm in enumerate(report["arms"].values())
+        for name in arm["policies"]
+    }
     errors = [
-        Series(arm, STYLES.get(arm, 1), bars=[e["action_l1_by_dimension"].get(d) for d in dims])
-        for arm, e in opened.items()
+        Series(name, colours[name], bars=[e["action_l1_by_dimension"].get(d) for d in dims])
+        for name, e in opened.items()
     ]
-    sft, grpo = metrics.get("sft", ()), metrics.get("grpo", ())
-    loss = [Series("training loss", 1, metric_points(sft, "loss")),
-            Series("validation loss", 3, metric_points(sft, "eval_loss"))]  # fmt: skip
-    reward = [Series("sampled reward", 2, metric_points(grpo, "reward"))]
     steps = "optimiser step"
+    losses, rewards = Markup(""), Markup("")
+    for name, of in metrics.items():
+        loss = [Series("training loss", 1, metric_points(of, "loss")),
+                Series("validation loss", 3, metric_points(of, "eval_loss"))]  # fmt: skip
+        reward = [Series("sampled reward", 2, metric_points(of, "reward"))]
+        if reward[0].points:
+            rewards += lines(f"{name.upper()} reward", reward, steps, "mean over samples, 0 to 1")
+        else:
+            losses += lines(f"{name.upper()} loss", loss, steps, "loss", log=True)
     return {
         "success": bars("success", groups, success, "% of the episodes", top=100.0),
         "errors": bars("action error", dims, errors, "mean |error|, action units") if dims else "",
-        "loss": lines("SFT loss", loss, steps, "loss", log=True),
-        "validation": Markup("").join(_validation(arm, of) for arm, of in metrics.items()),
-        "reward": lines("GRPO reward", reward, steps, "mean over samples, 0 to 1"),
+        "loss": losses,
+        "validation": Markup("").join(
+            _validation(name, colours[name], of) for name, of in metrics.items()
+        ),
+        "reward": rewards,
     }
 
 
-def _validation(arm: str, metrics: Sequence[Mapping]) -> Markup:
+def _validation(name: str, style: int, metrics: Sequence[Mapping]) -> Markup:
     """The scores on held-out episodes during a run; nothing where there is only one."""
-    kinds = {"dev_score": ("score", STYLES[arm]), "dev_prefix_accuracy": ("prefix accuracy", 3),
+    kinds = {"dev_score": ("score", style), "dev_prefix_accuracy": ("prefix accuracy", 3),
              "dev_format": ("format", 0)}  # fmt: skip
     found = [
         Series(text, style, metric_points(metrics, key)) for key, (text, style) in kinds.items()
     ]
     if max(len(series.points) for series in found) < 2:
         return Markup("")
-    name = f"{arm.upper()} validation"
-    return lines(name, found, "optimiser step", "greedy answers on held-out episodes, 0 to 1")
+    return lines(
+        f"{name.upper()} validation", found, "optimiser step",
+        "greedy answers on held-out episodes, 0 to 1",
+    )  # fmt: skip

@@ -1,0 +1,212 @@
+"""Experiments: what is refused before anything is touched, and what the files say is planned."""
+
+import json
+
+import pytest
+import yaml
+from rich.console import Console
+
+from roboalign_training.cli import main
+from roboalign_training.demo import run
+from roboalign_training.demo.checks import check_options
+from roboalign_training.demo.experiment import load_experiment, packaged_experiment
+from roboalign_training.demo.run import run_stages
+from roboalign_training.demo.stages import options_of, stages_of
+from roboalign_training.shared.outputs import content_hash
+from roboalign_training.shared.run_layout import ConfigError
+
+SFT = {"stage": "sft", "from": "roboalign-tiny"}
+GRPO = {"stage": "grpo", "from": "sft"}
+BASE = {"stage": "base", "from": "roboalign-tiny"}
+
+
+def written(tmp_path, **keys):
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(keys))
+    return path
+
+
+def arms(**more):
+    return {"arms": {"sft": SFT, "grpo": GRPO, **more}}
+
+
+def sft_with(**keys):
+    return arms(sft={**SFT, **keys})
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ({"arm": {}}, "found the unknown key 'arm'.*; did you mean arms\\?"),
+        ({}, "arms: found None, expected keys with values"),
+        ({"arms": {}}, "arms: found {}, expected at least one arm"),
+        ({**arms(), "episods": 5}, "found the unknown key 'episods'.*; did you mean episodes\\?"),
+        ({**arms(), "episodes": "many"}, "episodes: found 'many', expected a whole number"),
+        ({**arms(), "episodes": 1}, "episodes: found 1, expected at least 2"),
+        ({**arms(), "workers": 2}, "found the unknown key 'workers'"),
+        ({**arms(), "seeds": []}, "seeds: found \\[\\], expected a list of whole numbers"),
+        ({**arms(), "seeds": [1, -2]}, "seeds: found .*, expected a list of whole numbers, 0 or"),
+        ({**arms(), "seeds": [1, True]}, "seeds: found .*, expected a list of whole numbers"),
+        ({**arms(), "seeds": [1, 2, 1]}, "seeds: found \\[1, 2, 1\\], expected each seed once"),
+        ({"arms": {"My": SFT}}, "arms: found 'My', expected names of small letters"),
+        ({"arms": {"bags": SFT}}, "arms: found 'bags', expected another name than record"),
+        ({"arms": {"sft": 3}}, "arms.sft: found 3, expected keys with values"),
+        (sft_with(form="x"), "arms.sft: found the unknown key 'form'.*; did you mean from\\?"),
+        (sft_with(stage="stf"), "arms.sft.stage: found 'stf', expected one of base, sft, grpo; d"),
+        (sft_with(stage=None), "arms.sft.stage: found None, expected one of"),
+        (sft_with(**{"from": None}), "arms.sft.from: found None, expected another arm or a base"),
+        (sft_with(**{"from": "gropo"}), "arms.sft.from: found 'gropo', .*; did you mean grpo\\?"),
+        (sft_with(**{"from": "sft"}), "arms.sft.from: found the circle sft -> sft, expected arms"),
+        (
+            arms(sft={**SFT, "from": "more"}, more={**SFT, "from": "grpo"}),
+            "arms.grpo.from: found the circle grpo -> sft -> more -> grpo, expected arms that",
+        ),
+        (arms(grpo={**GRPO, "from": "roboalign-tiny"}), "arms.grpo.from: .*, expected an arm"),
+        (arms(base=BASE, grpo={**GRPO, "from": "base"}), "arms.grpo.from: found 'base', expected"),
+        (arms(base={**BASE, "from": "sft"}), "arms.base.from: found 'sft', expected a base model"),
+        (arms(base={**BASE, "seeds": [1]}), "arms.base.seeds: found \\[1\\], expected none"),
+        (arms(base={**BASE, "options": {}}), "arms.base.options: found {}, expected none"),
+        (sft_with(title=3), "arms.sft.title: found 3, expected a text"),
+        (sft_with(seeds=[2]), "arms.grpo.seeds: found \\[1\\], expected some of those of sft"),
+        (sft_with(options=[1]), "arms.sft.options: found \\[1\\], expected keys with values"),
+        (
+            sft_with(options={"max_stepz": 3}),
+            "arms.sft.options: found the unknown key 'max_stepz'; did you mean max_steps\\?",
+        ),
+        (sft_with(options={"seed": 3}), "arms.sft.options: found 'seed', expected other keys"),
+        (sft_with(options={"dataset": "x"}), "arms.sft.options: found 'dataset', expected other"),
+        (sft_with(options={"max_seconds": -1}), "arms.sft.options.max_seconds: found -1.0, exp"),
+        (sft_with(options={"max_seconds": "x"}), "arms.sft.options.max_seconds: found 'x', exp"),
+        (sft_with(options={"learning_rate": 0}), "arms.sft.options: learning_rate: found 0, exp"),
+        (
+            arms(grpo={**GRPO, "options": {"choose": "dev"}}),
+            "arms.grpo.options.choose: found 'dev', expected one of held_out, driven",
+        ),
+        ({**arms(), "compare": [["sft"]]}, "compare\\[0\\]: found \\['sft'\\], expected two arms"),
+        ({**arms(), "compare": [["sft", "gpo"]]}, "compare\\[0\\]: found 'gpo', .*you mean grpo"),
+        (
+            {**arms(grpo={**GRPO, "seeds": [1]}, b={**SFT, "seeds": [2]}), "seeds": [1, 2],
+             "compare": [["b", "grpo"]]},
+            "compare\\[0\\]: .*, expected arms with a training seed in common",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_run_is_refused_with_file_key_value_and_what_was_expected(
+    tmp_path, keys, text, capsys
+):
+    path = written(tmp_path, **keys)
+    with pytest.raises(ConfigError, match=f"^{path}: {text}"):
+        load_experiment(path)
+    out = tmp_path / "out"
+    assert main(["experiment", str(path), "--out", str(out)]) == 2
+    assert str(path) in capsys.readouterr().out.replace("\n", "")
+    assert not out.exists()
+
+
+def test_a_key_that_stands_twice_and_a_text_that_is_no_yaml_are_refused(tmp_path):
+    path = tmp_path / "experiment.yaml"
+    for text, said in (
+        ("arms:\n  sft: {stage: sft, from: a/b}\n  sft: {}\n", "sft: found the key 2 times"),
+        ("arms: [", "while parsing"),
+        ("- 3", "found \\[3\\], expected keys with values"),
+        ("", "found None, expected keys with values"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=f"(?s)^{path}: .*{said}"):
+            load_experiment(path)
+
+
+def test_what_the_stages_would_refuse_is_refused_too(tmp_path):
+    for keys, text in (
+        ({**arms(), "replan_after_steps": 9}, "replan_after_steps: found 9, expected 0 to 8"),
+        ({**arms(), "scale": 50.0}, "vocab_size: found 256, expected at least 427"),
+        (
+            arms(grpo={**GRPO, "options": {"samples": 15}}),
+            "arms.grpo.options.samples: found 15, expected at least 16",
+        ),
+        (
+            {**arms(grpo={**GRPO, "options": {"samples": 98}}), "episodes": 2},
+            "arms.grpo.options.samples: found 98, expected at most 97",
+        ),
+    ):
+        with pytest.raises(ValueError, match=text):
+            check_options(load_experiment(written(tmp_path, **keys)))
+
+
+def test_alignment_against_continued_training_can_be_written():
+    """Three seeds; both start from the SFT policy of their seed and train for the same time."""
+    experiment = load_experiment(packaged_experiment("alignment"))
+    check_options(experiment)
+    stages = experiment.stages()
+    for seed in (1, 2, 3):
+        assert stages[f"sft_more-{seed}"] == stages[f"grpo-{seed}"] == ("dataset", f"sft-{seed}")
+    assert len(stages) == 3 * 3 + 5
+    assert list(stages_of(experiment)) == list(stages)
+    more, grpo = (experiment.arms[name] for name in ("sft_more", "grpo"))
+    assert more.options["max_seconds"] == grpo.options["max_seconds"]
+    assert ("sft_more", "grpo") in experiment.compare
+    assert options_of(experiment, "grpo-2")["seed"] == 2
+
+
+def test_an_arm_may_stand_before_the_one_that_it_starts_from(tmp_path):
+    path = tmp_path / "experiment.yaml"
+    path.write_text(
+        "seeds: [4, 5]\narms:\n  grpo: {stage: grpo, from: sft, seeds: [5]}\n"
+        "  sft: {stage: sft, from: roboalign-tiny}\n"
+    )
+    experiment = load_experiment(path)
+    assert list(experiment.policies()) == ["sft-4", "sft-5", "grpo"]
+    assert experiment.policies()["grpo"].start == "sft-5"
+    assert experiment.compare == [("grpo", "sft")], "as they stand in the file"
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Stages that only note their names."""
+    names = []
+
+    def stage_of(name):
+        def stage(experiment, out, console):
+            """Stands in."""
+            names.append(name)
+            return {}
+
+        return stage
+
+    def stand_ins(experiment):
+        return {name: stage_of(name) for name in experiment.stages()}
+
+    monkeypatch.setattr(run, "stages_of", stand_ins)
+    return names
+
+
+def test_one_seed_again_trains_and_drives_what_needs_it(tmp_path, ran):
+    quiet, out = Console(quiet=True), tmp_path / "out"
+    path = written(tmp_path, **arms(), seeds=[1, 2])
+    run_stages(load_experiment(path), out, [], quiet)
+    around = ["open_loop", "closed_loop", "report"]
+    assert ran == ["record", "dataset", "sft-1", "sft-2", "grpo-1", "grpo-2", *around]
+    ran.clear()
+    run_stages(load_experiment(path), out, ["sft-2"], quiet)
+    assert ran == ["sft-2", "grpo-2", *around]
+    ran.clear()
+    run_stages(load_experiment(path), out, [], quiet)
+    assert not ran
+
+
+def test_other_options_of_an_arm_are_refused_until_it_is_done_again(tmp_path, ran):
+    quiet, out = Console(quiet=True), tmp_path / "out"
+    run_stages(load_experiment(written(tmp_path, **sft_with(options={"max_steps": 5}))), out, [],
+               quiet)  # fmt: skip
+    before = content_hash(out)
+    other = load_experiment(written(tmp_path, **sft_with(options={"max_seconds": 5.0})))
+    with pytest.raises(ValueError, match="sft was done with .*max_.* add --redo sft"):
+        run_stages(other, out, [], quiet)
+    fewer = load_experiment(written(tmp_path, arms={"sft": {**SFT, "options": {"max_steps": 5}}}))
+    with pytest.raises(ValueError, match="found the stage grpo, expected some of"):
+        run_stages(fewer, out, [], quiet)
+    assert content_hash(out) == before
+    ran.clear()
+    run_stages(other, out, ["sft"], quiet)
+    assert ran == ["sft", "grpo", "open_loop", "closed_loop", "report"]
+    assert json.loads((out / "stages.json").read_text())["sft"]["options"]["seed"] == 1
