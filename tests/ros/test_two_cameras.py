@@ -77,7 +77,7 @@ def test_live_and_offline_chunks_are_equal(trained, bags, tmp_path):
 
 def test_it_drives_with_both_and_not_with_one(trained, tmp_path):
     episodes = [DrivenEpisode("object", "red_cube_on_plate", 5)]
-    options = DrivingOptions(workers=1, contract=ROBOT)
+    options = DrivingOptions(workers=1)  # the contract is found by the cameras
     (result,) = run_closed_loop(trained / "policy", episodes, tmp_path / "both", options)
     assert result["chunks"] > 0
     one = DrivingOptions(workers=1, contract="sim_panda")

@@ -241,7 +241,7 @@ def test_what_another_process_has_driven_meanwhile_is_not_driven_again(
 
 
 def test_a_policy_of_another_robot_is_refused_in_a_line(policy, tmp_path, monkeypatch):
-    parts = SimpleNamespace(contract=load_contract("so101"), hash="h" * 64)
+    parts = SimpleNamespace(contract=load_contract("so101"), hash="h" * 64, images=())
     monkeypatch.setattr("roboalign_policy.models.checkpoint.read_checkpoint", lambda folder: parts)
     with pytest.raises(ValueError, match="was trained for so101, and contract sim_panda is") as it:
         run_closed_loop(policy, [], tmp_path / "out", DrivingOptions())
@@ -270,7 +270,7 @@ class Frames:
 class Echo:
     """A policy with known tokens and an error of 0.1 in dx; its answer in frame 3 is broken."""
 
-    contract = CONTRACT
+    contract, images = CONTRACT, ("image.front",)
 
     def __init__(self):
         self.asked = []

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from roboalign_training.evaluate.seeds import MOST_SEEDS, MOST_WORKERS
+from roboalign_training.evaluate.simulated_arm import SIMULATED
 from roboalign_training.shared.fields import require
 
 GRPO_SAMPLES = 240
@@ -42,6 +43,9 @@ class Call:
 class Settings:
     """Data and evaluation of an experiment; the help of each field says what it is."""
 
+    contract: str = _option(
+        "sim_panda", "Robot contract of the simulated arm; sim_panda_wrist has two cameras."
+    )
     episodes: int = _option(
         1000, "Demonstrations recorded for training, over the four suites in turn."
     )
@@ -60,6 +64,8 @@ class Settings:
     replan_after_steps: int = _option(0, "Steps executed of each chunk; 0: the whole chunk.")
 
     def __post_init__(self) -> None:
+        known = " or ".join(SIMULATED)
+        require("contract", repr(self.contract), self.contract in SIMULATED, known)
         at_least_1 = (
             "open_loop_episodes", "vocab_size", "open_loop_frames", "closed_loop_episodes"
         )  # fmt: skip

@@ -43,6 +43,8 @@ def record(experiment: Experiment, out: Path, console: Console) -> dict:
             "roboalign_training.nodes.record_worker",
             out / f"{name}.json",
             out / name,
+            "--contract",
+            experiment.settings.contract,
             "--workers",
             experiment.workers,
             log=out / LOGS / "record.log",
@@ -245,7 +247,7 @@ def options_of(experiment: Experiment, stage: str) -> dict[str, object]:
         options = {experiment.key(arm.name, key): value for key, value in arm.options.items()}
         return {"stage": arm.stage, "from": arm.start, "seed": policy.seed, **options}
     names = {
-        "record": ("episodes", "open_loop_episodes", "action_noise"),
+        "record": ("contract", "episodes", "open_loop_episodes", "action_noise"),
         "dataset": ("vocab_size", "scale"),
         "open_loop": ("open_loop_frames",),
         "closed_loop": ("closed_loop_episodes", "replan_after_steps"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from roboalign_policy.core.contract.contract import find_contract, load_contract
 from roboalign_training.evaluate.seeds import MOST_WORKERS
+from roboalign_training.evaluate.simulated_arm import SIMULATED
 from roboalign_training.shared.fields import require
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def check_driving(episodes: Sequence[DrivenEpisode], settings: DrivingOptions) -
     Raises:
         ValueError: naming option, value and what was expected.
     """
-    horizon = load_contract(find_contract(settings.contract)).action.horizon
+    contract = settings.contract or SIMULATED[0]  # which one, the policy decides
+    horizon = load_contract(find_contract(contract)).action.horizon
     steps = settings.replan_after_steps
     expected = f"0 to {horizon}, the steps of a chunk"
     require("replan_after_steps", steps, 0 <= steps <= horizon, expected)

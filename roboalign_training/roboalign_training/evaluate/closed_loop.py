@@ -10,11 +10,12 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roboalign_training.evaluate.checks import check_driving, check_ros
+from roboalign_training.evaluate.simulated_arm import simulated_arm
 from roboalign_training.shared.json_lines import read_json_lines
 from roboalign_training.shared.outputs import judge, only_writer, read_record, remove
 from roboalign_training.shared.places import DRIVEN, check_place
@@ -48,7 +49,8 @@ class DrivingOptions:
     """How episodes are driven.
 
     Attributes:
-        contract: robot contract, path or packaged name.
+        contract: robot contract, path or packaged name; empty: the simulated arm's with the
+            cameras that the policy was trained with.
         workers: simulators and policies side by side, each pair in a ROS domain of its own.
         replan_after_steps: steps executed of each chunk; 0 takes the whole chunk.
         think: reason before acting.
@@ -57,7 +59,7 @@ class DrivingOptions:
         threads: torch threads of each policy.
     """
 
-    contract: str = "sim_panda"
+    contract: str = ""
     workers: int = 2
     replan_after_steps: int = 0
     think: bool = True
@@ -116,6 +118,7 @@ def run_closed_loop(
     check_driving(wanted, settings)
     check_place("--out", out, DRIVEN, [("--policy", policy)])
     run = describe_run(policy, settings)
+    settings = replace(settings, contract=run["settings"]["contract"])
 
     def missing() -> list[DrivenEpisode]:
         """What is still to be driven."""
@@ -204,10 +207,12 @@ def describe_run(policy: Path, settings: DrivingOptions) -> dict:
     from roboalign_policy.models.checkpoint import check_same_robot, read_checkpoint
 
     parts = read_checkpoint(policy)
-    robot = load_contract(find_contract(settings.contract))
+    contract = settings.contract or simulated_arm(parts.contract)
+    robot = load_contract(find_contract(contract))
     check_same_robot(policy, parts.contract, robot, parts.images)
     record = json.loads((policy / "roboalign.json").read_text())
     how = {key: value for key, value in asdict(settings).items() if key != "workers"}
+    how["contract"] = contract
     return {"policy": record, "policy_hash": parts.hash, "settings": how}
 
 

@@ -44,8 +44,7 @@ SETTLING = 20  # ticks
 LOCKSTEP_START_NS = NS_PER_S  # not 0, which ROS reads as "no time yet"
 REALTIME_DEPTH = 10
 CAMERAS = {"front": "camera/front/image_raw", "wrist": "camera/wrist/image_raw"}
-ALWAYS = ("front",)
-"""Cameras that publish whether the contract names their topic or not."""
+"""The first is always drawn, another one for whoever listens."""
 ARM_JOINTS = tuple(f"panda_joint{number}" for number in range(1, 8))
 GRIPPER_JOINT = "gripper_width"
 
@@ -68,11 +67,7 @@ class SimRobotNode(Node):
         self._grid_ns, self._ticks = self._now_ns(), 0
         period_s = 1.0 / self._contract.rate_hz
         linger = self._settings.linger_steps if self._settings.demonstrator == "expert" else 0
-        named = {stream.topic for stream in self._contract.images}
-        self._cameras = [c for c, topic in CAMERAS.items() if c in ALWAYS or topic in named]
-        self._world = SimWorld(
-            round(period_s * NS_PER_S), LOCKSTEP_START_NS, linger, tuple(self._cameras)
-        )
+        self._world = SimWorld(round(period_s * NS_PER_S), LOCKSTEP_START_NS, linger)
         self._open_topics()
         first = self._settings
         self._reset(first.suite, first.task, first.seed, first.action_noise)
@@ -92,7 +87,7 @@ class SimRobotNode(Node):
         qos = lossless_qos() if self._lockstep else reliable_qos(REALTIME_DEPTH)
         self._time = self.create_publisher(Clock, "/clock", qos)
         self._images = {
-            camera: self.create_publisher(Image, CAMERAS[camera], qos) for camera in self._cameras
+            camera: self.create_publisher(Image, topic, qos) for camera, topic in CAMERAS.items()
         }
         self._joints = self.create_publisher(JointState, "joint_states", qos)
         self._pose = self.create_publisher(PoseStamped, "ee_pose", qos)
@@ -151,8 +146,9 @@ class SimRobotNode(Node):
             self._collector.expect(None if world.done else stamp)
         # The images go last: who steps when they arrive has the rest already.
         for camera, publisher in self._images.items():
-            lens = f"camera_{camera}_optical_frame"
-            publisher.publish(image_to_msg(seen.images[camera], stamp, lens))
+            if camera in seen.images or publisher.get_subscription_count():
+                lens = f"camera_{camera}_optical_frame"
+                publisher.publish(image_to_msg(world.picture(camera), stamp, lens))
         if self._demonstrating and not world.done:
             self._command()
 
@@ -263,7 +259,13 @@ class SimRobotNode(Node):
 
         What is published on them now would be lost for a recorder.
         """
-        observation = (*self._images.values(), self._joints, self._pose, self._gripper)
+        named = {stream.topic for stream in self._contract.images}
+        images = [
+            publisher
+            for camera, publisher in self._images.items()
+            if camera in self._world.observation.images or CAMERAS[camera] in named
+        ]
+        observation = (*images, self._joints, self._pose, self._gripper)
         heard = [(publisher, 0) for publisher in observation] + [
             (publisher, 1) for publisher in self._expert
         ]

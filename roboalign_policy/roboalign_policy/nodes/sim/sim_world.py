@@ -27,25 +27,17 @@ class SimWorld:
         observation: the present observation.
     """
 
-    def __init__(
-        self,
-        period_ns: int,
-        start_ns: int,
-        linger_steps: int = 0,
-        cameras: tuple[str, ...] = ("front",),
-    ):
+    def __init__(self, period_ns: int, start_ns: int, linger_steps: int = 0):
         """No episode yet: call :meth:`reset` first.
 
         Args:
             period_ns: ns; one control period.
             start_ns: ns; stamp of the first observation.
             linger_steps: steps an episode goes on after its success.
-            cameras: whose pictures an observation holds.
         """
         self._period_ns = period_ns
         self._next_start_ns = start_ns
         self._linger_steps = linger_steps
-        self._cameras = cameras
         self._steps_in_success = 0
         self._env = None
 
@@ -67,7 +59,7 @@ class SimWorld:
         """
         if not task and suite in SUITES:
             task = SUITES[suite][0].name
-        env = make_env(suite, task, seed, action_noise=action_noise, cameras=self._cameras)
+        env = make_env(suite, task, seed, action_noise=action_noise)
         self._env = env
         self.suite, self.task, self.seed = suite, env.task.name, seed
         self.steps = 0
@@ -132,6 +124,11 @@ class SimWorld:
         """True when the task is done, lingering included, or no step is left."""
         lingered = self.success and self._steps_in_success > self._linger_steps
         return lingered or self.steps >= self._env.task.max_steps
+
+    def picture(self, camera: str) -> np.ndarray:
+        """(128, 128, 3) uint8 rgb of the present state: of the observation, else drawn now."""
+        images = self.observation.images
+        return images[camera] if camera in images else self._env.render(camera)
 
     def expert_action(self) -> np.ndarray:
         """(7,) float32, units of the action: what the expert does in the present state."""
