@@ -45,7 +45,7 @@ def _compiled(tokenizer: FastTokenizer, codes: np.ndarray) -> list[list[int]]:
 
 def _only_the_loop(monkeypatch) -> None:
     """Makes every use of the library fail, so that what passes is the loop's work."""
-    monkeypatch.setattr(bpe, "_ids", lambda *_: pytest.fail("the library was asked"))
+    monkeypatch.setattr(bpe.BatchBpe, "_library", lambda *_: pytest.fail("the library was asked"))
 
 
 def _codes(rng, rows: int, width: int, zeros: float, spread: float, centre: int) -> np.ndarray:
@@ -162,8 +162,10 @@ def test_every_character_of_both_ends_of_utf8(regex, monkeypatch):
 def test_only_the_chunks_that_the_pattern_could_split_go_to_the_library(universal, monkeypatch):
     codes = _codes(np.random.default_rng(4), 30, 50, 0.5, 4, ZERO)
     codes[[3, 17], [0, 49]] = (0x30, 0x3042)
-    plain, asked, library = _plain(universal, codes), [], bpe._ids
-    monkeypatch.setattr(bpe, "_ids", lambda t, rows: asked.append(len(rows)) or library(t, rows))
+    plain, asked, library = _plain(universal, codes), [], universal._bpe._library
+    monkeypatch.setattr(
+        universal._bpe, "_library", lambda rows: asked.append(len(rows)) or library(rows)
+    )
     assert _compiled(universal, codes) == plain
     assert asked == [2]
 

@@ -19,14 +19,13 @@ from scipy.fft import dct
 from tokenizers import Tokenizer
 
 from roboalign_policy.fast.errors import FastFormatError
-from roboalign_policy.fast.vocabulary import MAX_CODE, byte_characters
+from roboalign_policy.fast.vocabulary import MAX_CODE
 
 if TYPE_CHECKING:
     from roboalign_policy.fast.ranks import Ranks
 
 # A batch of fewer characters does not load the compiled loop; later ones of any size use it.
 _WORTH_LOADING = 1500
-_BYTES = np.array([ord(character) for character in byte_characters()], dtype="<u4")
 
 
 class BatchBpe:
@@ -42,10 +41,8 @@ class BatchBpe:
     """
 
     def __init__(self, model: dict, layout: str, source: str) -> None:
-        bare = {**model, "pre_tokenizer": None, "post_processor": None, "decoder": None}
         try:
-            self._full = Tokenizer.from_str(json.dumps(model))
-            self._bare = Tokenizer.from_str(json.dumps(bare))
+            self._tokenizer = Tokenizer.from_str(json.dumps(model))
         except Exception as exc:  # the library raises nothing more specific
             raise FastFormatError(f"{source}: not a usable tokenizer.json: {exc}") from exc
         self._model, self._layout = model["model"], layout
@@ -108,7 +105,7 @@ class BatchBpe:
             rows.append(flat[begin:end])
             begin = end
         if len(left):
-            for row, ids in zip(left.tolist(), _ids(self._full, _rows(codes[left])), strict=True):
+            for row, ids in zip(left.tolist(), self._library(codes[left]), strict=True):
                 rows[row] = ids
         return rows
 
@@ -121,20 +118,8 @@ class BatchBpe:
 
     def _library(self, codes: np.ndarray) -> list[list[int]]:
         """The same ids from the BPE library."""
-        if self._layout == "characters":
-            return _ids(self._bare, _rows(codes))
-        if codes.min() < 0x80 or codes.max() >= 0x800 or not self._plain[codes].all():
-            return _ids(self._full, _rows(codes))
-        pairs = np.stack([_BYTES[0xC0 | codes >> 6], _BYTES[0x80 | codes & 0x3F]], axis=-1)
-        return _ids(self._bare, _rows(pairs.reshape(len(codes), -1)))
-
-
-def _rows(codes: np.ndarray) -> list[str]:
-    """One string a row."""
-    text = codes.astype("<u4").tobytes().decode("utf-32-le")
-    width = codes.shape[1]
-    return [text[i : i + width] for i in range(0, len(text), width)]
-
-
-def _ids(tokenizer: Tokenizer, rows: list[str]) -> list[list[int]]:
-    return [e.ids for e in tokenizer.encode_batch_fast(rows, add_special_tokens=False)]
+        text = codes.astype("<u4").tobytes().decode("utf-32-le")
+        width = codes.shape[1]
+        rows = [text[i : i + width] for i in range(0, len(text), width)]
+        encodings = self._tokenizer.encode_batch_fast(rows, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]

@@ -11,12 +11,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
 import msgpack
 import numpy as np
 
-from roboalign_policy.core.policy.prediction import ANSWERED, ChunkStatus, Prediction
+from roboalign_policy.core.policy.prediction import ANSWERED, ChunkStatus
 from roboalign_policy.remote.messages import (
     PROTOCOL,
     Fault,
@@ -24,7 +25,6 @@ from roboalign_policy.remote.messages import (
     Message,
     Reply,
     Request,
-    ServerTimings,
     Welcome,
 )
 
@@ -114,7 +114,7 @@ def unpack(data: Any, max_bytes: int = MAX_MESSAGE_BYTES) -> Message:
             f"protocol: found {_short(body.get('protocol'))} of {_short(body.get('tool'))}, "
             f"expected {PROTOCOL} of {tool_name()}: install the same version on both machines"
         )
-    return _KINDS[kind](**_read(body, _READERS[kind], kind))
+    return _READERS[kind](body, kind)
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -142,11 +142,8 @@ def _read(body: Any, readers: Mapping[str, Callable], where: str) -> dict[str, A
 
 def _short(value: Any) -> str:
     """A received value in an error's text; never long."""
-    return (
-        repr(value)[:60]
-        if isinstance(value, (str, int, float, type(None)))
-        else str(type(value).__name__)
-    )
+    plain = isinstance(value, (str, int, float, type(None)))
+    return repr(value)[:60] if plain else type(value).__name__
 
 
 def _text(value: Any, where: str) -> str:
@@ -209,37 +206,27 @@ def _status(value: Any, where: str) -> ChunkStatus:
     return ChunkStatus(value)
 
 
-def _or_none(reader: Callable) -> Callable:
-    return lambda value, where: None if value is None else reader(value, where)
-
-
-def _prediction(value: Any, where: str) -> Prediction:
-    return Prediction(**_read(value, _PREDICTION, where))
-
-
-def _timings(value: Any, where: str) -> ServerTimings:
-    return ServerTimings(**_read(value, dict.fromkeys(_TIMINGS, _seconds), where))
-
-
-_TIMINGS = ("queued_s", "model_s", "server_s")
-_PREDICTION = {
-    "actions": _or_none(_array),
-    "tokens": _counts,
-    "reasoning": _text,
-    "status": _status,
-    "detail": _text,
-    "inference_s": _seconds,
+_PLAIN: dict[Any, Callable] = {
+    str: _text,
+    int: _count,
+    float: _seconds,
+    bytes: _bytes,
+    list[int]: _counts,
+    np.ndarray: _array,
+    Mapping[str, np.ndarray]: _arrays,
+    ChunkStatus: _status,
 }
-_HELLO = {"tool": _text, "policy_hash": _text, "protocol": _count}
-_READERS = {
-    "hello": _HELLO,
-    "welcome": {**_HELLO, "contract": _text, "horizon": _count, "dims": _count},
-    "act": {
-        "id": _count,
-        "values": _arrays,
-        "instruction": _text,
-        "remaining": _or_none(_array),
-    },
-    "prediction": {"id": _count, "prediction": _prediction, "timings": _timings},
-    "error": {"id": _or_none(_count), "type": _text, "message": _text},
-}
+
+
+def _reader(kind: Any) -> Callable:
+    """What reads a value of a type that stands in `messages`."""
+    if is_dataclass(kind):
+        readers = {name: _reader(hint) for name, hint in get_type_hints(kind).items()}
+        return lambda value, where: kind(**_read(value, readers, where))
+    if isinstance(kind, UnionType):
+        reader = _reader(get_args(kind)[0])
+        return lambda value, where: None if value is None else reader(value, where)
+    return _PLAIN[kind]
+
+
+_READERS = {name: _reader(kind) for name, kind in _KINDS.items()}
