@@ -11,11 +11,12 @@ from roboalign_policy.core.contract.action_rules import (
     check_action,
     check_clock,
     check_commands,
+    check_outputs,
+    check_safety,
     once,
 )
 from roboalign_policy.core.contract.faults import WARNING, did_you_mean, shown
 from roboalign_policy.core.contract.message_fields import path_fault, unit_fault
-from roboalign_policy.core.contract.output_rules import check_outputs, check_safety
 
 _STREAM_KEY = re.compile(r"(image|state)\.[a-z][a-z0-9_]*\Z")
 

@@ -84,9 +84,7 @@ def udp_profile(text: str, local: bool) -> str:
     space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
     if space:
         ET.register_namespace("", space[1:-1])  # Fast DDS knows no prefixes
-    profiles = root if root.tag == f"{space}profiles" else root.find(f"{space}profiles")
-    if profiles is None:
-        profiles = ET.SubElement(root, f"{space}profiles")
+    profiles = root if root.tag == f"{space}profiles" else _child(root, f"{space}profiles")
     descriptors = profiles.find(f"{space}transport_descriptors")
     if descriptors is None:
         descriptors = ET.Element(f"{space}transport_descriptors")
@@ -114,12 +112,8 @@ def udp_profile(text: str, local: bool) -> str:
 
 def _without(participant: ET.Element, space: str, shared: set[str]) -> None:
     """Take shared memory from one participant; builtin UDP becomes a transport of our own."""
-    rtps = participant.find(f"{space}rtps")
-    if rtps is None:
-        rtps = ET.SubElement(participant, f"{space}rtps")
-    users = rtps.find(f"{space}userTransports")
-    if users is None:
-        users = ET.SubElement(rtps, f"{space}userTransports")
+    rtps = _child(participant, f"{space}rtps")
+    users = _child(rtps, f"{space}userTransports")
     for item in list(users):
         if (item.text or "").strip() in shared:
             users.remove(item)
@@ -142,7 +136,10 @@ def _reach(descriptor: ET.Element, space: str, local: bool) -> None:
 
 
 def _set(parent: ET.Element, tag: str, value: str) -> None:
+    _child(parent, tag).text = value
+
+
+def _child(parent: ET.Element, tag: str) -> ET.Element:
+    """The child of that tag, made where there is none."""
     child = parent.find(tag)
-    if child is None:
-        child = ET.SubElement(parent, tag)
-    child.text = value
+    return ET.SubElement(parent, tag) if child is None else child

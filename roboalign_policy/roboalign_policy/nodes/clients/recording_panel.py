@@ -9,7 +9,6 @@ import functools
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from roboalign_policy.core.recording.operator_keys import Ask, Deed, pressed, step_for
@@ -91,12 +90,7 @@ class RecordingPanel:
     def __enter__(self) -> RecordingPanel:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if not self._left:
             self.withdraw()
         self._link.close()

@@ -11,6 +11,7 @@ it has not taken yet.
 
 from __future__ import annotations
 
+import functools
 import shutil
 import signal
 import subprocess
@@ -156,8 +157,17 @@ class Rosbag2Process:
         """
         fault = self.fault
         process, self._process = self._process, None
-        job = (process, fault, self._path, self._partial, self._names, self._counts, custom, done)
-        thread = threading.Thread(target=self._finish, args=job, name="rosbag2")
+        finish = functools.partial(
+            _finished, process, fault, self._path, self._partial, self._expected(), custom
+        )
+
+        def run() -> None:
+            try:
+                done(finish())
+            except OSError as error:
+                done(error)
+
+        thread = threading.Thread(target=run, name="rosbag2")
         thread.start()
         self._closing = [t for t in self._closing if t.is_alive()] + [thread]
 
@@ -207,36 +217,38 @@ class Rosbag2Process:
         for line in process.stdout:
             said.append(line)
 
-    @staticmethod
-    def _finish(
-        process: subprocess.Popen[str],
-        fault: OSError | None,
-        path: Path,
-        partial: Path,
-        names: Sequence[str],
-        counts: Mapping[int, int],
-        custom: Mapping[str, str] | None,
-        done: Callable[[Result], None],
-    ) -> None:
-        try:
-            try:
-                if custom is not None and fault is None:
-                    _settle()
-                process.send_signal(signal.SIGINT)
-                process.wait(END_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise OSError(f"ros2 bag record did not end within {END_S:g} s") from None
-            if custom is None:
-                shutil.rmtree(partial)
-                done(None)
-                return
-            if fault is not None:
-                raise fault
-            expected = {name: counts[index] for index, name in enumerate(names)}
-            done(_named(path, partial, expected, custom))
-        except OSError as error:
-            done(error)
+    def _expected(self) -> dict[str, int]:
+        """Messages that the bag should hold, by topic."""
+        return {name: self._counts[index] for index, name in enumerate(self._names)}
+
+
+def _finished(
+    process: subprocess.Popen[str],
+    fault: OSError | None,
+    path: Path,
+    partial: Path,
+    expected: Mapping[str, int],
+    custom: Mapping[str, str] | None,
+) -> BagSummary | None:
+    """End a process; what became of its bag, None where it is thrown away.
+
+    Raises:
+        OSError: it had a fault, does not end, or the bag cannot be brought to disk.
+    """
+    try:
+        if custom is not None and fault is None:
+            _settle()
+        process.send_signal(signal.SIGINT)
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise OSError(f"ros2 bag record did not end within {END_S:g} s") from None
+    if custom is None:
+        shutil.rmtree(partial)
+        return None
+    if fault is not None:
+        raise fault
+    return _named(path, partial, expected, custom)
 
 
 def _settle() -> None:

@@ -114,7 +114,7 @@ class WriterThread:
                     return
                 bag = job[0]
                 if len(job) == 5:
-                    self._write(bag, *job[1:])
+                    self._guarded(bag, bag.write, *job[1:])
                     with self._changed:
                         self.waiting_bytes -= len(job[4])
                 else:
@@ -123,14 +123,8 @@ class WriterThread:
             if bag is not None and not jobs:
                 self._guarded(bag, bag.tick)
 
-    def _write(
-        self, bag: BagWriter, index: int, log_ns: int, publish_ns: int, data: bytes
-    ) -> None:
-        """Write one message; after the first fault of a bag the rest of it is passed over."""
-        self._guarded(bag, bag.write, index, log_ns, publish_ns, data)
-
     def _guarded(self, bag: BagWriter, act: Callable[..., None], *values: object) -> None:
-        """Do something with a bag that has no fault yet, and keep the fault."""
+        """Do something with a bag; after its first fault, which is kept, nothing more."""
         if bag in self._faults:
             return
         try:
