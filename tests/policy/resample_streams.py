@@ -8,7 +8,8 @@ import numpy as np
 
 from roboalign_policy.core.contract.parts import Align, Field, Qos, Stream
 from roboalign_policy.core.frames.frames import Missing, Sample
-from roboalign_policy.core.frames.resample import Resampler
+from roboalign_policy.core.frames.recorded import Track
+from roboalign_policy.core.frames.resample import Resampler, resample_tracks
 
 MS = 1_000_000
 QOS = Qos("best_effort", "volatile", 5)
@@ -43,3 +44,32 @@ def frame_of(streams, samples, t_ms, now_ms=None):
 def reason(result, key="state.a"):
     assert isinstance(result, Missing)
     return result.reasons[key]
+
+
+def recorded(contract, samples, times):
+    """The frames of samples that are kept as columns, in their order within each stream."""
+    tracks = []
+    for part in contract.observations:
+        mine = [s for s in samples if s.key == part.key]
+        header = np.array([s.header_ns for s in mine], np.int64)
+        receive = np.array([s.receive_ns for s in mine], np.int64)
+        values = np.array([s.value for s in mine], np.float32).reshape(-1, len(part.fields))
+        tracks.append(Track(part.key, header, receive, values))
+    return list(resample_tracks(contract, tracks, times))
+
+
+def live(contract, samples, times):
+    """The same by a live resampler, asked once all that was stamped by then has arrived."""
+    resampler, frames = Resampler(contract), []
+    waiting = {
+        part.key: [s for s in samples if s.key == part.key] for part in contract.observations
+    }
+    clocks = {part.key: part.align.clock for part in contract.observations}
+    for time_ns in np.asarray(times).tolist():
+        for key, left in waiting.items():
+            due = [n for n, s in enumerate(left, 1) if s.time_ns(clocks[key]) <= time_ns]
+            for item in left[: due[-1] if due else 0]:
+                resampler.push(item)
+            waiting[key] = left[due[-1] if due else 0 :]
+        frames.append(resampler.frame(time_ns))
+    return frames

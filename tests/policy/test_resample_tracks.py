@@ -6,17 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from resample_streams import live
 
 from roboalign_policy.core.contract.contract import contract_from_dict, load_contract
 from roboalign_policy.core.frames.frames import Frame, ImageRef, Sample
 from roboalign_policy.core.frames.recorded import Track, rising
-from roboalign_policy.core.frames.resample import (
-    Resampler,
-    actions_at,
-    commands_at,
-    resample,
-    resample_tracks,
-)
+from roboalign_policy.core.frames.resample import Resampler, commands_at, resample_tracks
 
 SHAPE = (4, 6, 3)
 
@@ -82,7 +77,7 @@ def test_columns_give_the_frames_of_their_samples(seed, kinds, method, clock):
                 )
             samples.append(sample)
     times = np.arange(0, 2_400_000_000, 100_000_000)
-    expected = list(resample(contract, samples, times))
+    expected = live(contract, samples, times)
     found = list(resample_tracks(contract, tracks, times))
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
@@ -124,12 +119,15 @@ def test_commands_as_columns(seed, sort, method):
     stamps = rng.integers(0, 20, 30) * 40_000_000
     stamps = np.sort(stamps) if sort else stamps
     values = rng.normal(size=(30, 2)).astype(np.float32)
-    samples = [Sample("c", int(s), 0, v) for s, v in zip(stamps, values, strict=True)]
     times = np.arange(0, 10**9, 50_000_000)
-    for one, other in zip(
-        commands_at(stamps, values, times, align), actions_at(samples, times, align), strict=True
-    ):
-        np.testing.assert_array_equal(one, other)
+    actions, found = commands_at(stamps, values, times, align)
+    in_order = sorted(zip(stamps, range(30), values, strict=True), key=lambda row: row[:2])
+    for time_ns, action, there in zip(times, actions, found, strict=True):
+        after = [row for row in in_order if 0 <= row[0] - time_ns <= align.tolerance_ns][:1]
+        if not after and method == "hold":
+            after = [row for row in in_order if row[0] < time_ns][-1:]
+        assert there == bool(after)
+        np.testing.assert_array_equal(action, after[0][2] if after else np.full(2, np.nan))
 
 
 def test_rising_over_the_borders_of_blocks():

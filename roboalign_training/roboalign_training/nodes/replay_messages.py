@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,8 @@ from rclpy.serialization import deserialize_message
 
 from roboalign_policy.core.contract.contract import Stream
 from roboalign_policy.core.contract.path import SelectorError
-from roboalign_policy.core.frames.frames import Frame, Sample
+from roboalign_policy.core.frames.frames import Sample
 from roboalign_policy.core.frames.joint_readings import StateReader
-from roboalign_policy.core.frames.resample import resample
 from roboalign_policy.core.messages.images import image_from_msg
 from roboalign_policy.core.messages.selectors import names_of, stamp_ns_from_msg
 from roboalign_policy.ros.definitions import message_class
@@ -24,67 +25,85 @@ class ReplayError(RuntimeError):
     """The recording cannot be published, or policy_node does not answer."""
 
 
-def selected_messages(recording: Recording, rows: Sequence[int]) -> Iterator[dict[str, list[Any]]]:
-    """Find the messages that frames were made of, by the resampler that made them.
+def selected_messages(recording: Recording, rows: Sequence[int]) -> list[dict[str, list[Any]]]:
+    """Find the messages that frames were made of, as the plan of the frames names them.
 
     Args:
         recording: the episode.
         rows: frames wanted, rising.
 
-    Yields:
-        By topic of the contract, the messages of each frame: one, or where the joints of a stream
-        come in several, those of one reading. What is read from them is what the data pipeline has
-        in that frame, to the bit.
+    Returns:
+        For each frame, by topic of the contract, its messages: one, or where the joints of a
+        stream come in several, those of one reading. What is read from them is what the data
+        pipeline has in that frame, to the bit.
 
     Raises:
         ReplayError: a message has no header, does not decode here, or is not the pipeline's.
     """
     contract, frames, where = recording.contract, recording.frames, recording.bag.path
-    samples: list[Sample] = []
-    sources: dict[tuple[str, int], tuple[list[Any], np.ndarray]] = {}
+    shown = {key: set(places[rows].tolist()) for key, places in frames.pictures.items()}
+    # By stream, the messages and their value: of images by their place, of readings by their time.
+    found: dict[str, dict[int, tuple[list[Any], np.ndarray]]] = {
+        stream.key: {} for stream in contract.observations
+    }
     readers = {stream.key: _Reader(stream) for stream in contract.states}
-    messages = recording.bag.raw_messages(recording.topics.observations)
-    for name, receive_ns, data in unpaused(messages, recording.span.pauses):
-        if not recording.span.start_ns <= receive_ns <= recording.span.end_ns:
-            continue
-        kind = recording.bag.topics[name].type
-        try:
-            msg = deserialize_message(data, message_class(kind))
-        except RuntimeError as error:  # the pipeline has decoded it by the definition in the bag
-            raise ReplayError(
-                f"{where}: {name}: not {kind} as it is installed here: {error}"
-            ) from error
-        if (header_ns := stamp_ns_from_msg(msg)) is None:
-            raise ReplayError(f"{where}: {name}: found {kind} without header, expected a stamp")
-        for key in recording.topics.observations[name]:
-            stream = contract.stream(key)
+    for stream, place, receive_ns, read in _observations(recording):
+        if not stream.is_image:
             try:
-                if stream.is_image:
-                    value, parts = image_from_msg(msg, stream.shape), [msg]
-                    sample = Sample(key, header_ns, receive_ns, value)
-                else:
-                    sample, parts = readers[key].read(msg, receive_ns)
+                sample, parts = readers[stream.key].read(read(), receive_ns)
             except SelectorError:
                 continue  # the pipeline has left the frames out that would need it
-            if sample is None:
-                continue
-            samples.append(sample)
-            # Of equal stamps the resampler keeps the first.
-            time_ns = sample.time_ns(stream.align.clock)
-            sources.setdefault((key, time_ns), (parts, sample.value))
-    times = frames.stamps_ns[list(rows)]
-    for row, frame in zip(rows, resample(contract, samples, times), strict=True):
-        at = f"{where}: frame {row} ({int(frames.stamps_ns[row])} ns)"
-        if not isinstance(frame, Frame):
-            raise ReplayError(f"{at}: {frame}, but the data pipeline has this frame")
-        picked: dict[str, list[Any]] = {}
+            if sample is not None:
+                # Of equal stamps the resampler keeps the first.
+                time_ns = sample.time_ns(stream.align.clock)
+                found[stream.key].setdefault(time_ns, (parts, sample.value))
+        elif place in shown[stream.key]:
+            msg = read()
+            found[stream.key][place] = [msg], image_from_msg(msg, stream.shape)
+    picked = []
+    for row in rows:
+        parts_of: dict[str, list[Any]] = {}
         for stream in contract.observations:
-            stamp_ns = frame.stamp_ns - round(frame.ages_s[stream.key] * 1e9)
-            parts, value = sources[stream.key, stamp_ns]
-            if not np.array_equal(value, frames.values[stream.key][row]):
-                raise ReplayError(f"{at}: {stream.key}: message and data pipeline differ")
-            picked[stream.topic] = parts
-        yield picked
+            key = stream.key
+            if stream.is_image:
+                at = int(frames.pictures[key][row])
+            else:
+                at = int(frames.stamps_ns[row]) - round(frames.ages_s[key][row] * 1e9)
+            parts, value = found[key].get(at, ([], None))
+            if value is None or not np.array_equal(value, frames.values[key][row]):
+                raise ReplayError(
+                    f"{where}: frame {row} ({int(frames.stamps_ns[row])} ns): {key}: message and "
+                    "data pipeline differ"
+                )
+            parts_of[stream.topic] = parts
+        picked.append(parts_of)
+    return picked
+
+
+def _observations(recording: Recording) -> Iterator[tuple[Stream, int, int, Callable[[], Any]]]:
+    """Stream, place in it, time of receipt in ns, and what decodes it, of each message."""
+    span, topics = recording.span, recording.topics.observations
+    whole, places = recording.bag.raw_messages(topics), Counter()
+    for name, receive_ns, data in unpaused(whole, span.pauses):
+        if span.start_ns <= receive_ns <= span.end_ns:
+            for key in topics[name]:
+                stream = recording.contract.stream(key)
+                yield stream, places[key], receive_ns, partial(_decoded, recording, name, data)
+                places[key] += 1
+
+
+def _decoded(recording: Recording, name: str, data: bytes) -> Any:
+    """A message, by its type as it is installed here."""
+    where, kind = recording.bag.path, recording.bag.topics[name].type
+    try:
+        msg = deserialize_message(data, message_class(kind))
+    except RuntimeError as error:  # the pipeline has decoded it by the definition in the bag
+        raise ReplayError(
+            f"{where}: {name}: not {kind} as it is installed here: {error}"
+        ) from error
+    if stamp_ns_from_msg(msg) is None:
+        raise ReplayError(f"{where}: {name}: found {kind} without header, expected a stamp")
+    return msg
 
 
 class _Reader:

@@ -72,7 +72,7 @@ def replay(out: Path) -> None:
     contract = contract_from_yaml(job["contract"], source=str(out / JOB))
     recording = make_recording(read_bag(job["bag"]), contract)
     rows = recording.chosen(settings)
-    frames = list(selected_messages(recording, rows))
+    frames = selected_messages(recording, rows)
     (out / "contract.yaml").write_text(lockstep_contract(contract).to_yaml(), "utf-8")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn())  # fmt: skip
