@@ -17,6 +17,7 @@ from transformers.trainer_utils import IntervalStrategy
 from trl import SFTConfig, SFTTrainer
 
 from roboalign_policy.models.loading import base_family, extend_vocabulary, load_mllm
+from roboalign_training.learning.action_source import grasp_frames
 from roboalign_training.learning.arguments import SftArguments, Stopped
 from roboalign_training.learning.collate import PromptCollator
 from roboalign_training.learning.demonstrations import (
@@ -26,16 +27,16 @@ from roboalign_training.learning.demonstrations import (
 )
 from roboalign_training.learning.dev_score import dev_frames, score_frames
 from roboalign_training.learning.mixture import (
-    Mixture,
-    QuestionSource,
-    grasp_frames,
-    row_of,
     sft_dataset,
     split_episodes,
+    training_mixture,
+    training_row,
     validation_mixture,
 )
 from roboalign_training.learning.run_callback import RunCallback, is_quiet, stop_on_signal
 from roboalign_training.learning.run_record import save_policy, tame
+from roboalign_training.learning.source import SourceInputs
+from roboalign_training.learning.sources import check_sources
 from roboalign_training.learning.training_options import parse_arguments
 from roboalign_training.learning.training_run import Outcome, TrainingRun, opened
 from roboalign_training.pretraining.muon import MuonAdamW
@@ -71,6 +72,7 @@ def run(argv: Sequence[str]) -> Outcome:
 
 def _parsed(argv: Sequence[str]) -> tuple[SftArguments, SFTConfig]:
     arguments, training = parse_arguments(KIND, (SftArguments, SFTConfig), argv)
+    check_sources(arguments.shares())
     return arguments, training
 
 
@@ -81,23 +83,18 @@ def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Ou
     train_frames, held_out = split_episodes(
         data, arguments.held_out_of(len(data.episodes)), training.seed
     )
-    weights = arguments.weights()
-    if weights.grasp:
-        weights = arguments.weights(grasps=bool(len(grasp_frames(data, train_frames))))
+    shares = arguments.shares()
+    if shares["grasp"].weight:
+        shares = arguments.shares(grasps=bool(len(grasp_frames(data, train_frames))))
     batch = (
         training.per_device_train_batch_size
         * training.gradient_accumulation_steps
         * training.world_size
     )
     samples = training.max_steps * batch
-    questions = (
-        scene_questions(training.seed, arguments.scene_questions) if weights.scene else None
-    )
-    mixture = Mixture(
-        data, train_frames, samples, weights=weights, seed=training.seed, questions=questions
-    )
+    mixture = training_mixture(shares, SourceInputs(data, train_frames, training.seed), samples)
     scored = dev_frames(held_out, arguments.dev_frames)
-    validation = validation_mixture(data, scored, weights=weights, seed=training.seed)
+    validation = validation_mixture(shares, SourceInputs(data, scored, training.seed))
     if validation is None and training.eval_strategy != IntervalStrategy.NO:
         print(f"{KIND}: no actions are learnt, so there is no validation loss", flush=True)
         training.eval_strategy = IntervalStrategy.NO
@@ -108,8 +105,13 @@ def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Ou
     if arguments.freeze_vision:
         mllm.model.model.visual.requires_grad_(False)
     collator = PromptCollator(mllm.processor, training.max_length)
-    collator([row_of(mixture[index]) for index in range(min(len(mixture), 8))])
-    facts = {"samples": samples, "mixture": mixture.counts(), "train_frames": len(train_frames)}
+    collator([training_row(mixture[index]) for index in range(min(len(mixture), 8))])
+    facts = {
+        "samples": samples,
+        "mixture": mixture.counts(),
+        "sources": {name: dict(source.origin) for name, source in mixture.sources.items()},
+        "train_frames": len(train_frames),
+    }
     checkpoint, elapsed_s = run.begin(data.hashes, **facts)
 
     training.remove_unused_columns = False  # the columns are the collator's, not the model's
@@ -146,7 +148,7 @@ def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Ou
         collator,
         data,
         scored,
-        think=weights.think > 0,
+        think=shares["think"].weight > 0,
         max_new_tokens=arguments.max_answer_tokens,
     ).record()
     facts = {
@@ -183,13 +185,6 @@ def make_optimizer(model, arguments: SftArguments, training: SFTConfig) -> MuonA
         weight_decay=training.weight_decay,
         betas=(training.adam_beta1, training.adam_beta2),
     )
-
-
-def scene_questions(seed: int, count: int) -> QuestionSource:
-    """Questions about rendered scenes; imported here since a run without them needs no MuJoCo."""
-    from roboalign_training.pretraining.grounding_source import SEEDS, GroundingSource
-
-    return GroundingSource(seed % SEEDS, count)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

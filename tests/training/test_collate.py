@@ -7,7 +7,7 @@ from PIL import Image
 
 from roboalign_policy.models.tiny import make_tiny_processor
 from roboalign_training.learning.collate import IGNORED, PromptCollator
-from roboalign_training.learning.mixture import request
+from roboalign_training.learning.source import request
 
 
 @pytest.fixture(scope="module")

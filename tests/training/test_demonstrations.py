@@ -22,9 +22,9 @@ from roboalign_training.data.fit import load_action_stats
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.data.index import load_index
 from roboalign_training.learning import demonstrations
+from roboalign_training.learning.action_source import action_answer
 from roboalign_training.learning.base_policy import make_base_policy
 from roboalign_training.learning.demonstrations import left_out_of, load_demonstrations
-from roboalign_training.learning.mixture import action_answer
 from roboalign_training.shared.run_layout import EXIT_FAILED, EXIT_INVALID_CONFIG
 
 

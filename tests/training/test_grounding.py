@@ -204,15 +204,16 @@ def test_a_source_gives_the_same_for_the_same_index():
     first, second, other = GroundingSource(3, 20), GroundingSource(3, 20), GroundingSource(4, 20)
     assert len(first) == 20
     for index in (17, 2, 3):  # in any order
-        image, question, answer = first[index]
-        same = second[index]
+        (image,), same = first[index].images, second[index]
         assert image.shape == (128, 128, 3)
         assert image.dtype == np.uint8
-        assert (question, answer) == same[1:]
-        np.testing.assert_array_equal(image, same[0])
-        assert not np.array_equal(image, other[index][0])
-    np.testing.assert_array_equal(first[2][0], first[3][0], "eight questions a scene")
-    assert not np.array_equal(first[2][0], first[17][0])
+        assert first[index].messages == same.messages
+        np.testing.assert_array_equal(image, same.images[0])
+        assert not np.array_equal(image, other[index].images[0])
+    np.testing.assert_array_equal(first[2].images, first[3].images, "eight questions a scene")
+    assert not np.array_equal(first[2].images, first[17].images)
+    assert first.origin == {"scene_seeds": [50_300_000, 50_300_002], "questions": 20}
+    assert first[17].origin == "question 17 about rendered scene 50300002"
 
 
 def test_seeds_of_sources_never_reach_those_of_pretraining():

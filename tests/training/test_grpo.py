@@ -17,12 +17,13 @@ from roboalign_policy.models.loading import extend_vocabulary, load_mllm
 from roboalign_training import grpo
 from roboalign_training.evaluate import development
 from roboalign_training.learning import keep_best
+from roboalign_training.learning.action_source import action_prompt
 from roboalign_training.learning.arguments import ConfigError
 from roboalign_training.learning.collate import PromptCollator
 from roboalign_training.learning.dev_score import DevScore, dev_frames, greedy_texts
 from roboalign_training.learning.keep_best import agreeing
-from roboalign_training.learning.mixture import action_prompt, request
 from roboalign_training.learning.run_folder import RunFolder
+from roboalign_training.learning.source import request
 from roboalign_training.shared.progress import ChildFailed
 
 TARGET = [1, 2, 3, 4]

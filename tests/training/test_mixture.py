@@ -4,55 +4,58 @@ import numpy as np
 import pytest
 
 from roboalign_policy.core.policy.prompt import build_prompt, parse_answer, state_text
+from roboalign_training.learning.action_source import action_answer, action_prompt
+from roboalign_training.learning.arguments import ConfigError, SftArguments
 from roboalign_training.learning.mixture import (
-    KINDS,
-    Mixture,
-    Weights,
-    action_answer,
-    action_prompt,
     grpo_dataset,
-    request,
     sft_dataset,
     split_episodes,
+    training_mixture,
+    training_row,
     validation_mixture,
 )
 from roboalign_training.learning.reasoning import reasoning_text
+from roboalign_training.learning.source import SourceInputs, TrainingSample, question, request
+from roboalign_training.learning.sources import SOURCES, check_sources, open_sources
+from roboalign_training.pretraining import grounding_source
+
+OWN = ("act", "think", "scene", "grasp")
 
 
 class Questions:
     """Three questions about grey pictures."""
 
+    origin = {"questions": 3}
+
     def __len__(self):
         return 3
 
     def __getitem__(self, index):
-        return (
-            np.full((32, 32, 3), index, np.uint8),
-            f"what is at {index} 0 ?",
-            f"red cube {index}",
-        )
+        image = np.full((32, 32, 3), index, np.uint8)
+        return question([image], f"what is at {index} 0 ?", f"red cube {index}", "grey pictures")
 
 
-@pytest.fixture(scope="module")
-def make(demonstrations):
-    def build(size=600, seed=3, frames=None, questions=None, **shares):
-        given = {"act": 1, "think": 1, "scene": 1, "grasp": 1, **shares}
+def shares_of(sources=None, **weights):
+    given = {f"weight_{name}": float(weights.get(name, 0)) for name in OWN}
+    return SftArguments("x", sources=sources or {}, **given).shares()
+
+
+@pytest.fixture
+def make(demonstrations, monkeypatch):
+    monkeypatch.setattr(grounding_source, "GroundingSource", lambda seed, n: Questions())
+
+    def build(size=600, seed=3, frames=None, sources=None, **weights):
+        given = {**dict.fromkeys(OWN, 1), **weights}
         frames = np.arange(len(demonstrations)) if frames is None else frames
-        return Mixture(
-            demonstrations,
-            frames,
-            size,
-            weights=Weights(**given),
-            seed=seed,
-            questions=questions or Questions(),
-        )
+        inputs = SourceInputs(demonstrations, frames, seed)
+        return training_mixture(shares_of(sources, **given), inputs, size)
 
     return build
 
 
 def test_shares_follow_the_weights(make):
     counts = make(size=8000, act=1, think=2, scene=4, grasp=1).counts()
-    assert counts.keys() == set(KINDS)
+    assert counts.keys() == set(OWN)
     assert {k: round(v / 1000) for k, v in counts.items()} == {
         "act": 1,
         "think": 2,
@@ -65,9 +68,19 @@ def test_sample_depends_on_seed_and_index_alone(make):
     first, again, other = make(seed=3), make(seed=3), make(seed=4)
     for index in (0, 17, 599):
         a, b = first[index], again[index]
-        assert (a.prompt, a.completion, a.kind) == (b.prompt, b.completion, b.kind)
+        assert (a.messages, a.origin) == (b.messages, b.origin)
         assert np.array_equal(a.images, b.images)
     assert any(first[i].prompt != other[i].prompt for i in range(20))
+
+
+def test_the_draw_is_that_of_earlier_versions(make):
+    """A run that was begun with one of them is gone on with to the same end."""
+    mixture = make(size=12, act=1, think=2, scene=3, grasp=4)
+    assert mixture.kinds.tolist() == [0, 1, 3, 2, 0, 2, 2, 1, 3, 1, 2, 2]
+    drawn = zip(mixture.kinds, mixture.items, strict=True)
+    opened = [(mixture.sources[mixture.names[kind]], item) for kind, item in drawn]
+    frames = [int(getattr(s, "frames", np.arange(3))[item]) for s, item in opened]
+    assert frames == [36, 27, 24, 2, 28, 1, 0, 53, 41, 38, 2, 1]
 
 
 def test_every_frame_comes_before_any_repeats(make, demonstrations):
@@ -77,7 +90,7 @@ def test_every_frame_comes_before_any_repeats(make, demonstrations):
 
 def test_action_samples(make, demonstrations):
     for kind, think in (("act", False), ("think", True)):
-        shares = {other: 0 for other in KINDS if other != kind}
+        shares = {other: 0 for other in OWN if other != kind}
         mixture = make(size=40, **shares)
         for index in range(40):
             frame, sample = int(mixture.items[index]), mixture[index]
@@ -104,7 +117,8 @@ def test_grounding_samples(make, demonstrations):
     )
     grasp = make(size=30, act=0, think=0, scene=0)
     for index in range(30):
-        sample, frame = grasp[index], int(grasp.items[index])
+        sample = grasp[index]
+        frame = int(grasp.sources["grasp"].frames[grasp.items[index]])
         episode = demonstrations.episode(frame)
         question = f"where does the arm grasp to {episode.instruction} ?"
         assert sample.prompt == request(question)
@@ -117,31 +131,119 @@ def test_grounding_samples(make, demonstrations):
 
 def test_only_given_frames_are_used(make):
     mixture = make(size=50, frames=np.array([2, 3, 26]), scene=0)
-    assert set(mixture.items.tolist()) <= {2, 3, 26}
+    frames = {2: "frame 2 of episode e0", 3: "frame 3 of episode e0", 26: "frame 2 of episode e2"}
+    for index in range(50):
+        source = mixture.sources[mixture.names[mixture.kinds[index]]]
+        frame = int(source.frames[mixture.items[index]])
+        assert mixture[index].origin.endswith(f": {frames[frame]}")
 
 
-def test_faults(make, demonstrations):
-    with pytest.raises(ValueError, match="weight_scene: found 1, expected 0: there is nothing"):
-        Mixture(demonstrations, np.arange(4), 10, weights=Weights(1, 0, 1, 0), seed=0)
-    with pytest.raises(ValueError, match="weight_grasp: found"):
+def test_faults(make, demonstrations, monkeypatch):
+    with pytest.raises(ValueError, match="weight_grasp: found 1, expected 0: there is nothing"):
         make(frames=np.array([11]))  # the last frame: nothing is grasped any more
-    with pytest.raises(ValueError, match="weight_act: found -1"):
-        Weights(act=-1)
-    with pytest.raises(ValueError, match="found only zeros"):
-        Weights(0, 0, 0, 0)
+    monkeypatch.setattr(Questions, "__len__", lambda self: 0)
+    with pytest.raises(ValueError, match="weight_scene: found 1, expected 0: there is nothing"):
+        make()
+    with pytest.raises(ConfigError, match="weight_act: found -1"):
+        shares_of(act=-1)
+    with pytest.raises(ConfigError, match="found only zeros"):
+        shares_of()
 
 
 def test_validation_takes_every_held_out_frame_once_and_actions_alone(demonstrations):
     frames = np.arange(4)
-    found = validation_mixture(demonstrations, frames, weights=Weights(1, 2, 3, 0), seed=0)
-    assert found.counts()["scene"] == found.counts()["grasp"] == 0
+    inputs = SourceInputs(demonstrations, frames, 0)
+    found = validation_mixture(shares_of(act=1, think=2, scene=3), inputs)
+    assert found.sources.keys() == found.counts().keys() == {"act", "think"}
     for kind in set(found.kinds):
         items = found.items[found.kinds == kind]
         assert len(set(items)) == len(items) and set(items) <= set(frames)
     assert len(found) == 4
-    assert validation_mixture(demonstrations, frames, weights=Weights(0, 0, 1, 0), seed=0) is None
+    assert validation_mixture(shares_of(scene=1), inputs) is None
     with pytest.raises(ValueError, match="held_out_episodes: found no frame with a whole chunk"):
-        validation_mixture(demonstrations, frames[:0], weights=Weights(1, 0, 0, 0), seed=0)
+        validation_mixture(shares_of(act=1), SourceInputs(demonstrations, frames[:0], 0))
+
+
+def colours(inputs, *, count: int, colour: str = "red"):
+    """A source with options."""
+    found = Questions()
+    found.origin = {"count": count, "colour": colour, "frames": len(inputs.frames)}
+    return found
+
+
+@pytest.fixture
+def with_colours(monkeypatch):
+    monkeypatch.setitem(SOURCES, "colours", f"{__name__}:colours")
+
+
+def test_a_further_source_is_drawn_by_its_share(make, with_colours):
+    options = {"share": 5, "count": 3, "colour": "blue"}
+    mixture = make(size=900, sources={"colours": options})
+    assert list(mixture.counts()) == [*OWN, "colours"]
+    assert 450 < mixture.counts()["colours"] < 550
+    origin = {"count": 3, "colour": "blue", "frames": 72}
+    assert mixture.sources["colours"].origin == origin
+    alone = make(size=900, sources={"colours": {**options, "share": 0}})
+    assert np.array_equal(alone.items, make(size=900).items), "without a share it changes nothing"
+
+
+def test_another_spelling_of_a_source_is_no_other_configuration(with_colours, monkeypatch):
+    monkeypatch.setitem(SOURCES, "more", f"{__name__}:colours")
+    texts = [
+        SftArguments("x", sources=sources).record()["sources"]
+        for sources in (
+            {"more": 1, "colours": {"share": 2, "count": 3, "colour": "red"}},
+            {"colours": {"colour": "red", "count": 3, "share": 2.0}, "more": {"share": 1.0}},
+        )
+    ]
+    assert texts == [
+        "{colours: {share: 2.0, colour: red, count: 3}, more: {share: 1.0}}"
+    ] * 2  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"color": 1}, "sources: found 'color', expected names of colours; did you mean"),
+        ({"act": 0.3}, "sources: found 'act', expected its share as weight_act"),
+        ({"colours": "much"}, "sources.colours: found 'much', expected its share, a number, or"),
+        ({"colours": True}, "sources.colours: found True, expected its share, a number, or"),
+        ({"colours": {"count": 1}}, "sources.colours: found {'count': 1}, expected its share"),
+        ({"colours": -1}, "sources.colours: found -1.0, expected a finite number, 0 or more"),
+        ({"colours": 1}, "sources.colours.count: not given, and there is no default"),
+        ({"colours": {"share": 1, "count": "two"}}, "sources.colours.count: found 'two', expecte"),
+        ({"colours": {"share": 1, "cont": 1}}, "sources.colours: found 'cont', expected keys of "
+         "share, count, colour"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_a_source_is_refused(with_colours, given, fault):
+    with pytest.raises(ConfigError) as refused:
+        check_sources(shares_of(given, act=1))
+    assert fault in str(refused.value)
+
+
+def test_there_are_no_further_sources_yet():
+    assert tuple(SOURCES) == OWN
+    with pytest.raises(ConfigError, match="sources: found 'x', expected none: there are no othe"):
+        shares_of({"x": 1}, act=1)
+
+
+def test_a_sample_is_one_question_with_its_answer_about_an_image():
+    image = np.zeros((2, 2, 3), np.uint8)
+    asked, told = question([image], "?", "!", "").messages
+    with pytest.raises(ValueError, match="line 3: found messages of .*, expected one of user and"):
+        TrainingSample((image,), (asked, asked), "line 3")
+    for images in ((), (image, image)):
+        with pytest.raises(ValueError, match=f"line 3: found {len(images)} images and 1 places"):
+            TrainingSample(images, (asked, told), "line 3")
+    two = question([image, image], "?", "!", "line 3", ("front", "wrist"))
+    assert training_row(two)["prompt"] == request("?", ("front", "wrist"))
+
+
+def test_only_sources_with_a_share_are_opened(demonstrations, monkeypatch):
+    monkeypatch.setitem(SOURCES, "scene", "no.such.module:source")
+    inputs = SourceInputs(demonstrations, np.arange(4), 0)
+    assert open_sources(shares_of(act=1), inputs).keys() == {"act"}
 
 
 def test_split_holds_out_whole_episodes_by_id(demonstrations):
@@ -167,6 +269,7 @@ def test_datasets_have_the_columns_of_the_trainers(make, demonstrations):
     assert len(rows) == 600
     assert rows[17]["prompt"] == mixture[17].prompt
     assert rows[17]["completion"] == mixture[17].completion
+    assert rows[17]["origin"] == mixture[17].origin
     assert rows[:3]["images"][2][0].shape == mixture[2].images[0].shape
     frames = np.array([5, 9])
     prompts = grpo_dataset(demonstrations, frames, think=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from roboalign_training.learning import rewards
-from roboalign_training.learning.mixture import action_answer, wanted_of
+from roboalign_training.learning.action_source import action_answer, wanted_of
 from roboalign_training.learning.rewards import (
     REWARDS,
     Answered,

@@ -125,6 +125,7 @@ REWARD_FAULTS = [
     ("{format: }", "format: found nothing, expected a number"),
     ("[format]", "found ['format'], expected names and values as in '{name: 0.5}'"),
     ("format", "found 'format', expected names and values as in '{name: 0.5}'"),
+    ("{format: 1, format: 0}", "found the key 'format' twice, expected it once (first in line 1)"),
     ("{1: 0.5}", "found {1: 0.5}, expected names and values as in '{name: 0.5}'"),
 ]  # fmt: skip
 
@@ -138,7 +139,8 @@ def test_rewards_that_cannot_be_are_refused_in_a_file_and_on_the_command_line(
     for words in (["--rewards", text], ["--config", str(file)]):
         assert grpo_cli.main(["--dataset", "x", *words]) == 2
         said = capsys.readouterr().err
-        assert "rewards" in said and fault in said, said
+        assert fault in said, said
+        assert "rewards" in said or f"{file}: line 1: " in said
         assert len(said.splitlines()) == 1
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from roboalign_training.learning.choice import HELD_OUT, RULES
 from roboalign_training.learning.rewards import DEFAULT_WEIGHTS, REWARDS
-from roboalign_training.learning.weights import Weights
+from roboalign_training.learning.sources import SOURCES, SourceShare
 from roboalign_training.shared.fields import mapping_text
 from roboalign_training.shared.run_layout import ConfigError
 
@@ -122,6 +122,11 @@ class SftArguments(RunArguments):
         None, _LEARNT, "Share of questions about the demonstration's grasp.",
         shown=f"{GRASP_WEIGHT}; 0 where the demonstrations show no place of a grasp",
     )  # fmt: skip
+    sources: dict[str, Any] = _option(
+        {}, _LEARNT, "Shares of further sources by name, or each with its options: "
+        "'{name: {share: 0.1, ...}}'; docs/training.md.",
+        metavar="'{NAME: X, ...}'",
+    )  # fmt: skip
     scene_questions: int = _option(4096, _LEARNT, "How many different scene questions there are.")
     freeze_vision: bool = _option(True, _MODEL, "Keep the vision encoder as it is.")
     muon_learning_rate: float = _option(
@@ -143,16 +148,22 @@ class SftArguments(RunArguments):
         require(
             "max_answer_tokens", self.max_answer_tokens, self.max_answer_tokens >= 1, "at least 1"
         )
-        weights = self.weights()
+        shares = self.shares()
+        # In one form and order: another spelling is no other configuration.
+        self.sources = {
+            name: {"share": item.weight, **dict(sorted(item.options.items()))}
+            for name, item in shares.items()
+            if name in self.sources
+        }
         require(
             "scene_questions",
             self.scene_questions,
-            self.scene_questions >= 1 or not weights.scene,
-            f"at least 1, or --weight_scene 0 (found {weights.scene:g})",
+            self.scene_questions >= 1 or not self.weight_scene,
+            f"at least 1, or --weight_scene 0 (found {self.weight_scene:g})",
         )
 
-    def weights(self, grasps: bool = True) -> Weights:
-        """The shares of the mixture.
+    def shares(self, grasps: bool = True) -> dict[str, SourceShare]:
+        """The shares of the mixture, by the name of the source, in the order of `SOURCES`.
 
         Args:
             grasps: whether the demonstrations show where the arm grasps.
@@ -170,10 +181,38 @@ class SftArguments(RunArguments):
             "0: these demonstrations show no place of a grasp (no x y z in the contract's "
             "prompt.state, or no gripper that closes)",
         )
-        try:
-            return Weights(self.weight_act, self.weight_think, self.weight_scene, share)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        own = {
+            "act": SourceShare("weight_act", self.weight_act),
+            "think": SourceShare("weight_think", self.weight_think),
+            "scene": SourceShare(
+                "weight_scene", self.weight_scene, {"questions": self.scene_questions}
+            ),
+            "grasp": SourceShare("weight_grasp", share),
+        }
+        further = {name: _source_share(name, given) for name, given in self.sources.items()}
+        known = [name for name in SOURCES if name not in own]
+        for name in further:
+            if name in own:
+                key = own[name].key
+                raise ConfigError(f"sources: found {name!r}, expected its share as {key}")
+            _require_name("sources", name, known)
+        found = {**own, **further}
+        for item in found.values():
+            _require_weight(item.key, item.weight)
+        if not any(item.weight for item in found.values()):
+            raise ConfigError("weights: found only zeros, expected at least one above zero")
+        return {name: found[name] for name in SOURCES if name in found}
+
+
+def _source_share(name: str, given: Any) -> SourceShare:
+    """What the configuration says about a further source: its share, or that and options."""
+    key = f"sources.{name}"
+    options = dict(given) if isinstance(given, Mapping) else {"share": given}
+    share = options.pop("share", None)
+    is_number = isinstance(share, int | float) and not isinstance(share, bool)
+    expected = "its share, a number, or {share: 0.1} with the source's options"
+    require(key, given, is_number, expected)
+    return SourceShare(key, float(share), options)
 
 
 @dataclass
@@ -245,17 +284,26 @@ def check_weights(key: str, given: Mapping[str, float], known: Iterable[str]) ->
     Raises:
         ConfigError: a name is not known, a weight is negative or not finite, or none is above 0.
     """
-    known = list(known)
     for name, weight in given.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{key}: found {name!r}, expected names of {', '.join(known)}{hint}")
-        require(f"{key}.{name}", weight, 0 <= weight < math.inf, "a finite number, 0 or more")
+        _require_name(key, name, known)
+        _require_weight(f"{key}.{name}", weight)
     if not any(given.values()):
         raise ConfigError(
             f"{key}: found {mapping_text(given)}, expected at least one weight above 0"
         )
+
+
+def _require_weight(key: str, weight: float) -> None:
+    require(key, weight, 0.0 <= weight < math.inf, "a finite number, 0 or more")
+
+
+def _require_name(key: str, name: str, known: Iterable[str]) -> None:
+    known = list(known)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        expected = f"names of {', '.join(known)}" if known else "none: there are no others"
+        raise ConfigError(f"{key}: found {name!r}, expected {expected}{hint}")
 
 
 def require(key: str, value: Any, holds: bool, expected: str) -> None:

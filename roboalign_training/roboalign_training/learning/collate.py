@@ -25,8 +25,9 @@ class PromptCollator:
 
     A sample is a dict with `images` (each (H, W, 3) uint8 rgb or a PIL image), `prompt` (chat
     messages: one of the user, whose content has a place for each image and ends with text) and,
-    for training, `completion` (str). Samples of a batch may have different numbers of images. The
-    loss counts the completion and the token that ends the turn, nothing else.
+    for training, `completion` (str); `origin` (str) stands in what is refused. Samples of a batch
+    may have different numbers of images. The loss counts the completion and the token that ends
+    the turn, nothing else.
     """
 
     def __init__(self, processor: Any, max_length: int | None = None) -> None:
@@ -144,6 +145,7 @@ class PromptCollator:
                 raise ConfigError(
                     f"max_length: found a sequence of {len(row)} tokens, expected at most "
                     f"{self.max_length}; its prompt: {words_of(sample['prompt'])!r}"
+                    + (f"; from {sample['origin']}" if "origin" in sample else "")
                 )
 
     def _padded(self, rows: Sequence[np.ndarray], left: bool) -> dict[str, torch.Tensor]:

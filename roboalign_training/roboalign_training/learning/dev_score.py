@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from roboalign_training.learning.action_source import action_prompt, wanted_of
 from roboalign_training.learning.collate import PromptCollator
 from roboalign_training.learning.demonstrations import Demonstrations
-from roboalign_training.learning.mixture import action_prompt, request, wanted_of
 from roboalign_training.learning.rewards import DEFAULT_WEIGHTS, WeightedRewards, measure_name
+from roboalign_training.learning.source import request
 
 
 @dataclass(frozen=True)

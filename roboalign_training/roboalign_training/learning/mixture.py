@@ -1,4 +1,4 @@
-"""The SFT mixture: actions without a thought, actions after a thought, and grounding questions.
+"""The SFT mixture: a seeded sequence of samples, drawn from sources by their shares.
 
 Grounding is not decoration: a small model trained on actions alone never learned to look at the
 image. Everything is a function of (seed, index), so a run stopped at any step resumes with the
@@ -8,185 +8,111 @@ same samples.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from roboalign_policy.core.policy.prompt import (
-    build_prompt,
-    format_answer,
-    state_text,
-    user_content,
-)
 from roboalign_training.bags.errors import DatasetError
+from roboalign_training.learning.action_source import action_prompt, wanted_of
 from roboalign_training.learning.demonstrations import Demonstrations
-from roboalign_training.learning.reasoning import grasp_place, reasoning_text
-from roboalign_training.learning.rewards import Wanted
-from roboalign_training.learning.weights import KINDS, Weights
+from roboalign_training.learning.source import Source, SourceInputs, TrainingSample, request
+from roboalign_training.learning.sources import ACTIONS, SourceShare, open_sources
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["KINDS", "Mixture", "QuestionSource", "Sample", "Weights"]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One thing to learn.
-
-    Attributes:
-        images: an (H, W, 3) uint8 rgb or more.
-        prompt: chat messages, with a place for each image.
-        completion: text it is to write.
-        kind: a field of `Weights`.
-    """
-
-    images: tuple[np.ndarray, ...]
-    prompt: list[dict]
-    completion: str
-    kind: str
-
-
-class QuestionSource(Protocol):
-    """Questions about images, by index."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, str, str]:
-        """Image ((H, W, 3) uint8 rgb), question and answer."""
-
 
 class Mixture:
-    """A fixed, seeded sequence of samples; each kind uses all it has before it repeats any."""
+    """A fixed, seeded sequence of samples; each source gives all it has before it repeats any.
+
+    Attributes:
+        names: of all sources, those without a share among them.
+        kinds: (size,) int, number of the source of each sample.
+        items: (size,) int, which sample of its source it is.
+    """
 
     def __init__(
         self,
-        data: Demonstrations,
-        frames: np.ndarray,
+        sources: Mapping[str, Source],
+        weights: Mapping[str, float],
         size: int,
         *,
-        weights: Weights,
         seed: int,
-        questions: QuestionSource | None = None,
     ) -> None:
         """Draws the plan; the samples themselves are made when asked for.
 
         Args:
-            data: the demonstrations.
-            frames: (F,) int, the frames of `data` to train on.
+            sources: by name; needed where the weight is above 0, and none of them empty.
+            weights: relative shares by name.
             size: number of samples.
-            weights: shares of the kinds.
             seed: of the draw.
-            questions: source of `scene` samples.
-
-        Raises:
-            DatasetError: when a kind with a weight above zero has nothing to draw from.
         """
-        self.data, self.questions = data, questions
-        with_grasp = grasp_frames(data, frames) if weights.grasp else frames
-        scenes = np.arange(0 if questions is None else len(questions))
-        pools = {"act": frames, "think": frames, "scene": scenes, "grasp": with_grasp}
-        for kind, share in zip(KINDS, weights.shares(), strict=True):
-            if share and not len(pools[kind]):
-                raise DatasetError(
-                    data.folder,
-                    f"weight_{kind}: found {share:g}, expected 0: there is nothing of this kind "
-                    "to draw from",
-                )
+        self.sources, self.names = sources, tuple(weights)
         rng = np.random.default_rng(seed)
-        shares = np.array(weights.shares())
-        self.kinds = rng.choice(len(KINDS), size=size, p=shares / shares.sum())
+        shares = np.array(list(weights.values()), dtype=float)
+        self.kinds = rng.choice(len(shares), size=size, p=shares / shares.sum())
         self.items = np.zeros(size, dtype=np.int64)
-        for number, kind in enumerate(KINDS):
+        for number, name in enumerate(self.names):
             places = np.flatnonzero(self.kinds == number)
             if places.size:
-                rounds = -(-places.size // len(pools[kind]))
-                order = np.concatenate([rng.permutation(pools[kind]) for _ in range(rounds)])
+                count = len(sources[name])
+                rounds = -(-places.size // count)
+                order = np.concatenate([rng.permutation(count) for _ in range(rounds)])
                 self.items[places] = order[: places.size]
 
     def __len__(self) -> int:
         return len(self.kinds)
 
-    def __getitem__(self, index: int) -> Sample:
-        kind, item = KINDS[self.kinds[index]], int(self.items[index])
-        if kind == "scene":
-            image, question, answer = self.questions[item]
-            return Sample((image,), request(question), answer, kind)
-        images, cameras = self.data.images(item), self.data.cameras
-        if kind == "grasp":
-            question = f"where does the arm grasp to {self.data.instruction(item)} ?"
-            return Sample(images, request(question, cameras), grasp_at(self.data, item), kind)
-        prompt = request(action_prompt(self.data, item, think=kind == "think"), cameras)
-        return Sample(images, prompt, action_answer(self.data, item, think=kind == "think"), kind)
+    def __getitem__(self, index: int) -> TrainingSample:
+        return self.sources[self.names[self.kinds[index]]][int(self.items[index])]
 
     def counts(self) -> dict[str, int]:
-        """How many samples of each kind there are."""
-        return {kind: int((self.kinds == number).sum()) for number, kind in enumerate(KINDS)}
+        """How many samples of each source there are."""
+        return {name: int((self.kinds == number).sum()) for number, name in enumerate(self.names)}
 
 
-def validation_mixture(
-    data: Demonstrations, frames: np.ndarray, *, weights: Weights, seed: int
-) -> Mixture | None:
+def training_mixture(
+    shares: Mapping[str, SourceShare], inputs: SourceInputs, size: int
+) -> Mixture:
+    """A mixture of sources as the configuration has them.
+
+    Args:
+        shares: by name.
+        inputs: what the sources are made from; its seed is that of the draw.
+        size: number of samples.
+
+    Raises:
+        ConfigError: a source's option cannot be used.
+        DatasetError: a source with a share has nothing to draw from.
+    """
+    weights = {name: share.weight for name, share in shares.items()}
+    return Mixture(open_sources(shares, inputs), weights, size, seed=inputs.seed)
+
+
+def validation_mixture(shares: Mapping[str, SourceShare], inputs: SourceInputs) -> Mixture | None:
     """Actions of held-out frames, with and without a thought; of either kind no frame twice.
 
     None where no actions are learnt: no question about a scene is held out.
 
+    Args:
+        shares: of the training mixture.
+        inputs: its frames are the held-out ones.
+
     Raises:
         DatasetError: there are no such frames.
     """
-    if not len(frames):
+    if not len(inputs.frames):
         raise DatasetError(
-            data.folder,
+            inputs.data.folder,
             "held_out_episodes: found no frame with a whole chunk of actions in those held out, "
             "expected some: hold out more, or record longer episodes",
         )
-    if not (weights.act or weights.think):
+    actions = {name: share for name, share in shares.items() if name in ACTIONS}
+    if not any(share.weight for share in actions.values()):
         return None
-    actions = Weights(weights.act, weights.think, 0.0, 0.0)
-    return Mixture(data, frames, len(frames), weights=actions, seed=seed)
-
-
-def grasp_at(data: Demonstrations, frame: int) -> str | None:
-    """Where the arm next closes its gripper after a frame; None where it does not."""
-    states, at = data.episode_states(frame)
-    return grasp_place(data.contract, states, at)
-
-
-def grasp_frames(data: Demonstrations, frames: np.ndarray) -> np.ndarray:
-    """(G,) int, those of the frames after which the arm closes its gripper somewhere."""
-    return np.array([i for i in frames if grasp_at(data, int(i)) is not None], dtype=int)
-
-
-def request(words: str, cameras: Sequence[str] = ("image",)) -> list[dict]:
-    """Chat messages that ask: a place for the picture of each camera, then the words."""
-    return [{"role": "user", "content": user_content(words, cameras)}]
-
-
-def action_prompt(data: Demonstrations, frame: int, think: bool) -> str:
-    """The prompt that asks for the action of a frame, as the policy asks when it drives."""
-    state = state_text(data.contract, data.values(frame))
-    return build_prompt(data.instruction(frame), state, think=think)
-
-
-def action_answer(data: Demonstrations, frame: int, think: bool) -> str:
-    """The demonstrated answer: FAST tokens of the frame's chunk, after a thought when `think`."""
-    reasoning = None
-    if think:
-        states, at = data.episode_states(frame)
-        reasoning = reasoning_text(data.contract, states, at)
-    return format_answer(data.tokens(frame), reasoning)
-
-
-def wanted_of(data: Demonstrations, frame: int, think: bool) -> Wanted:
-    """What an answer to `action_prompt` is measured against: the rest of its demonstration."""
-    thought = None
-    if think and data.contract.prompt_state:
-        thought = reasoning_text(data.contract, *data.episode_states(frame))
-    return Wanted(data.tokens(frame), data.chunk(frame), data.ranges, think, thought)
+    return training_mixture(actions, inputs, len(inputs.frames))
 
 
 def split_episodes(
@@ -227,14 +153,19 @@ def as_dataset(size: int, make: Callable[[int], dict]) -> Dataset:
     return Dataset.from_dict({"index": list(range(size))}).with_transform(rows)
 
 
+def training_row(sample: TrainingSample) -> dict:
+    """A sample as `PromptCollator` takes it: `images`, `prompt`, `completion`, `origin`."""
+    return {
+        "images": sample.images,
+        "prompt": sample.prompt,
+        "completion": sample.completion,
+        "origin": sample.origin,
+    }
+
+
 def sft_dataset(mixture: Mixture) -> Dataset:
-    """Rows of a mixture, see `row_of`."""
-    return as_dataset(len(mixture), lambda index: row_of(mixture[index]))
-
-
-def row_of(sample: Sample) -> dict:
-    """Columns `images`, `prompt` (chat messages) and `completion`, as `PromptCollator` reads."""
-    return {"images": sample.images, "prompt": sample.prompt, "completion": sample.completion}
+    """The rows of a mixture; see `training_row`."""
+    return as_dataset(len(mixture), lambda index: training_row(mixture[index]))
 
 
 def grpo_dataset(data: Demonstrations, frames: np.ndarray, think: bool) -> Dataset:

@@ -57,7 +57,8 @@ _THEIRS = (
     "project", "trackio_space_id",
 )  # fmt: skip
 _DONE_BEFORE = {
-    "grpo": {"rewards": mapping_text(DEFAULT_WEIGHTS), "choose": "the highest held-out score"}
+    "sft": {"sources": mapping_text({})},
+    "grpo": {"rewards": mapping_text(DEFAULT_WEIGHTS), "choose": "the highest held-out score"},
 }
 """What runs did that are from before an option."""
 _ENDS = ("trainer.max_steps", "trainer.num_train_epochs", "{kind}.max_seconds")

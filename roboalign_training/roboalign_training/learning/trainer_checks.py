@@ -72,6 +72,11 @@ BOUNDS: dict[str, tuple] = {
     "dataloader_num_workers": _number(int, lambda v: v >= 0, "a whole number, 0 or more"),
 }  # fmt: skip
 """What TRL takes without a word and then fails on, or learns nothing with."""
+_MAX_STEPS = {
+    "sft": _number(int, lambda v: v > 0, "the number of optimiser steps, above 0"),
+    "grpo": _number(int, lambda v: v == -1 or v >= 1, "-1 or at least 1"),
+}
+"""By stage: SFT's mixture has no epochs to be counted instead."""
 
 
 def check_values(
@@ -89,11 +94,7 @@ def check_values(
         ConfigError: names the option, and the file where the value stands there.
     """
     bounds = dict(BOUNDS)
-    if kind == "sft":
-        expected = "the number of optimiser steps, above 0"
-        bounds["max_steps"] = _number(int, lambda v: v > 0, expected)
-    else:
-        bounds["max_steps"] = _number(int, lambda v: v == -1 or v >= 1, "-1 or at least 1")
+    bounds["max_steps"] = _MAX_STEPS[kind]
     _check_useless({**config, **theirs}, source, theirs)
     for name, value in {**config, **theirs}.items():
         where = "" if name in theirs else f"{source}: "

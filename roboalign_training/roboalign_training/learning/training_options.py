@@ -20,6 +20,7 @@ from roboalign_training.learning.arguments import GrpoArguments, RunArguments, S
 from roboalign_training.learning.trainer_checks import check_values
 from roboalign_training.learning.trl_fields import TrlField, trl_fields
 from roboalign_training.shared.fields import add_fields, underscored, value_of
+from roboalign_training.shared.plain_yaml import load_yaml
 from roboalign_training.shared.run_layout import ConfigError, packaged_config
 from roboalign_training.shared.suggestions import option_fault
 
@@ -221,7 +222,10 @@ def parse_arguments(kind: str, types: Sequence[type], argv: Sequence[str]) -> tu
 
 def _read_config(source: str) -> dict[str, Any]:
     try:
-        keys = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
+        keys = load_yaml(Path(source).read_text(encoding="utf-8"))
+    except yaml.constructor.ConstructorError as error:
+        line = error.problem_mark.line + 1
+        raise ConfigError(f"{source}: line {line}: {error.problem}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{source}: {error}") from error
     if not isinstance(keys, dict):

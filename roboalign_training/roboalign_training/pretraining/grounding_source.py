@@ -1,9 +1,10 @@
-"""Questions about rendered scenes by index: the grounding part of a training mixture."""
+"""Questions about rendered scenes by index: the source `scene` of the SFT mixture."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from roboalign_training.learning.source import SourceInputs, TrainingSample, question
 from roboalign_training.pretraining.grounding import make_question
 from roboalign_training.pretraining.scene_cache import facts_of_scene
 
@@ -13,7 +14,7 @@ FIRST_SEED, SCENES_A_SEED, SEEDS = 50_000_000, 100_000, 400
 
 
 class GroundingSource:
-    """``n`` (image, question, answer) samples on rendered scenes.
+    """``n`` questions about rendered scenes.
 
     Scenes are rendered on first use and kept, 49 kB each.
 
@@ -32,13 +33,16 @@ class GroundingSource:
         if not 1 <= n <= most:
             raise ValueError(f"n: found {n}, expected 1 .. {most}")
         self.seed, self.n = seed, n
+        first = FIRST_SEED + seed * SCENES_A_SEED
+        scenes = -(-n // QUESTIONS_A_SCENE)
+        self.origin = {"scene_seeds": [first, first + scenes - 1], "questions": n}
         self._scenes: dict[int, tuple] = {}
 
     def __len__(self) -> int:
         return self.n
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, str, str]:
-        """Image (128, 128, 3) uint8 rgb, question and answer; the same for the same index.
+    def __getitem__(self, index: int) -> TrainingSample:
+        """A question about an image (128, 128, 3) uint8 rgb; the same for the same index.
 
         Raises:
             IndexError: outside 0 .. n - 1.
@@ -52,5 +56,11 @@ class GroundingSource:
             sample = random_scene(FIRST_SEED + self.seed * SCENES_A_SEED + scene)
             self._scenes[scene] = (sample.image, facts_of_scene(sample))
         image, facts = self._scenes[scene]
-        question = make_question(facts, np.random.default_rng((self.seed, index)))
-        return image, question.question, question.answer
+        made = make_question(facts, np.random.default_rng((self.seed, index)))
+        origin = f"question {index} about rendered scene {self.origin['scene_seeds'][0] + scene}"
+        return question([image], made.question, made.answer, origin)
+
+
+def scene_questions(inputs: SourceInputs, *, questions: int) -> GroundingSource:
+    """The source `scene`; scenes are rendered by MuJoCo, when first asked for."""
+    return GroundingSource(inputs.seed % SEEDS, questions)

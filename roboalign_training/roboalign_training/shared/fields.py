@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from roboalign_training.shared.plain_yaml import load_yaml
+
 _TRUE, _FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 
 
@@ -46,7 +48,15 @@ def value_of(kind: type, name: str, value: Any) -> Any:
     Raises:
         ValueError: it is of another type.
     """
-    hint = typing.get_type_hints(kind)[name]
+    return value_as(name, typing.get_type_hints(kind)[name], value)
+
+
+def value_as(name: str, hint: Any, value: Any) -> Any:
+    """A value, as from a YAML file, as a type hint has it; `name` stands in what is refused.
+
+    Raises:
+        ValueError: it is of another type.
+    """
     if typing.get_origin(hint) is dict:
         return _mapping(f"{name}: ", typing.get_args(hint)[1], value)
     inner, optional, many = _parts(hint)
@@ -139,7 +149,9 @@ def _converter(kind: Any) -> Callable[[str], Any]:
 def _mapping_converter(inner: Any) -> Callable[[str], dict[str, Any]]:
     def convert(text: str) -> dict[str, Any]:
         try:
-            value = yaml.safe_load(text)
+            value = load_yaml(text)
+        except yaml.constructor.ConstructorError as error:
+            raise argparse.ArgumentTypeError(error.problem) from None
         except yaml.YAMLError:
             value = text
         try:
