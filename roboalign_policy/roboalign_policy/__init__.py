@@ -5,7 +5,7 @@ Imports run one way; ``tests/policy/test_import_rules.py`` walks the syntax tree
 =========  ==============================  ====================================================
 Part       may import from this package    and from outside
 =========  ==============================  ====================================================
-core/      nothing                         standard library, numpy, yaml; PIL inside a function
+core/      nothing                         standard library, numpy, yaml; PIL, cv2 in functions
 fast/      core                            numpy, scipy, tokenizers, numba
 models/    core, fast                      torch, transformers, tokenizers, safetensors, PIL
 sim/       core                            numpy, mujoco

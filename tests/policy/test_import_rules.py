@@ -43,7 +43,7 @@ def rule(parts: str, packages: str, inside: str = "", ros: bool = False) -> Rule
 
 
 RULES = {
-    "core": rule("", "numpy yaml", inside="PIL"),
+    "core": rule("", "numpy yaml", inside="PIL cv2"),
     "fast": rule("core", "numpy scipy tokenizers numba"),
     "models": rule(
         "core fast", "numpy yaml PIL torch transformers tokenizers safetensors huggingface_hub"
@@ -52,7 +52,10 @@ RULES = {
     "kinematics": rule("core", "numpy mujoco"),
     "remote": rule("core", "numpy msgpack websockets"),
     "ros": rule(
-        "core kinematics", "numpy yaml mcap lz4 zstandard", inside="control_msgs", ros=True
+        "core kinematics",
+        "numpy yaml mcap lz4 zstandard",
+        inside="control_msgs cv_bridge",
+        ros=True,
     ),
     "nodes": rule(
         "core fast models sim kinematics remote ros",
@@ -253,6 +256,8 @@ def test_a_circle_of_imports_is_found():
         ("core.frames", "import rclpy"),
         ("core.frames", "import torch"),
         ("core.frames", "from PIL import Image"),
+        ("core.images", "import cv2"),
+        ("ros.pictures", "import cv_bridge"),
         ("core.frames", "from roboalign_policy import fast"),
         ("core.frames", "from ..fast.grammar import ActionGrammar"),
         ("core.frames", "def f():\n    import roboalign_training"),

@@ -18,6 +18,7 @@ KEYS = {
     **{name: f"python3-{name}" for name in ("numba", "numpy", "pandas", "pytest", "rich")},
     **{name: f"python3-{name}" for name in ("scipy", "websockets", "yaml")},
     "PIL": "python3-pil",
+    "cv2": "python3-opencv",
 }
 #: No key, a key that asks pip (which newer distributions refuse outside an environment), or one
 #: whose versions are too old. Import -> name in docs/install.md.

@@ -63,7 +63,7 @@ def test_rgb8_is_a_view_of_the_message():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"encoding": "16UC1"}, "'16UC1' is none of rgb8, bgr8"),
+        ({"encoding": "8UC3"}, "'8UC3' is none of rgb8, bgr8"),
         ({"step": 8}, "step 8 is less than a row of 3 pixels of 3 bytes"),
         ({"data": b"123"}, "3 bytes, but height 2 x step 9 is 18"),
         ({"height": 1, "step": 18}, r"shape \(1, 3, 3\), but the contract says \(2, 3, 3\)"),
@@ -103,8 +103,6 @@ DEPTH = np.full((2, 3), 1500, np.uint16)
 @pytest.mark.parametrize(
     ("form", "data", "encoding"),
     [
-        ("16UC1; png compressed ", png(DEPTH), "'16UC1'"),
-        ("mono16; png compressed mono16", png(DEPTH), "'mono16'"),
         ("16UC1; jpeg compressed ", png(GREY), "'16UC1'"),
         ("16UC1; jpeg", png(GREY), "'16UC1'"),
         ("bayer_rggb8; jpeg compressed ", png(GREY), "'bayer_rggb8'"),
@@ -124,8 +122,9 @@ DEPTH = np.full((2, 3), 1500, np.uint16)
         ("16uc3; png", png(RGB), "'16uc3'"),
         ("Y16; png", png(GREY), "'Y16'"),
         ("YUV422_YUY2; jpeg", png(RGB), "'YUV422_YUY2'"),
-        ("32FC1; compressedDepth", b"0123456789ab" + png(DEPTH), "'32FC1 as compressedDepth'"),
-        ("16UC1; compressedDepth png", b"0123456789ab" + png(DEPTH), "'16UC1 as compressedDepth'"),
+        ("32FC1; compressedDepth rvl", b"0123456789ab", "'32FC1 as compressedDepth'"),
+        ("16UC1; compressedDepth rvl", b"0123456789ab", "'16UC1 as compressedDepth'"),
+        ("mono8; compressedDepth png", b"0123456789ab", "'mono8 as compressedDepth'"),
         ("compressedDepth", png(DEPTH), "'compressedDepth'"),
         ("yuv422_yuy2; png", png(GREY), "'yuv422_yuy2'"),
         ("16SC1", png(GREY), "'16SC1'"),
@@ -137,6 +136,23 @@ def test_compressed_images_of_other_encodings_are_refused_as_raw_ones_are(form, 
     for read in (image_from_msg, check_image_msg):
         with pytest.raises(SelectorError, match=words):
             read(msg, (2, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("form", "data"),
+    [
+        ("16UC1; png compressed ", png(DEPTH)),
+        ("mono16; png compressed mono16", png(DEPTH)),
+        ("32FC1; compressedDepth", b"0123456789ab" + png(DEPTH)),
+        ("16UC1; compressedDepth png", b"0123456789ab" + png(DEPTH)),
+    ],
+)
+def test_compressed_images_of_more_than_8_bits_take_a_range(form, data):
+    msg = Msg(format=form, data=data)
+    words = rf"image.depth: range: found none.*format {re.escape(repr(form))}.*as in range: \["
+    for read in (image_from_msg, check_image_msg):
+        with pytest.raises(SelectorError, match=words):
+            read(msg, (2, 3, 3), None, "image.depth")
 
 
 @pytest.mark.parametrize("data", [png(DEPTH), *(png16((2, 3, n)) for n in (1, 2, 3, 4))])

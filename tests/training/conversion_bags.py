@@ -81,10 +81,15 @@ def write_bag(
     chunk_size: int = 30_000,
     markers: tuple[tuple[float, float, str, str], ...] = (),
     encode=jpeg,
+    cameras: tuple[str, ...] = (RAW, JPEG),
+    more: tuple[tuple[int, str, object], ...] = (),
 ) -> Path:
-    """Writes one MCAP file; `markers` are (start s, end s, id, outcome) of episodes in it."""
+    """Writes one MCAP file; `markers` are (start s, end s, id, outcome) of episodes in it.
+
+    `more` are further messages: received ns, topic, message.
+    """
     rng, t = np.random.default_rng(seed), STORE.types
-    rows: list[tuple[int, str, object]] = []
+    rows: list[tuple[int, str, object]] = list(more)
 
     def time(ns: int):
         return t["builtin_interfaces/msg/Time"](int(ns // 10**9), int(ns % 10**9))
@@ -99,7 +104,7 @@ def write_bag(
                 yield number, ns, ns + round(rng.uniform(-1, 1) * trouble.jitter_s * 1e9)
 
     silent = [START_NS + round(s * 1e9) for s in trouble.silent]
-    for camera, topic in enumerate((RAW, JPEG)):
+    for camera, topic in enumerate(cameras):
         for number, ns, stamp in due(camera_hz, 2_000_000 * camera):
             if silent[0] <= ns < silent[1]:
                 continue

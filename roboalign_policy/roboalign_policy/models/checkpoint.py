@@ -156,12 +156,13 @@ class _Field:
 class _Stream:
     key: str
     shape: tuple[int, ...]
+    range: tuple[float, float] | None
     fields: tuple[_Field, ...]
 
 
 def _seen(contract: Contract) -> list[_Stream]:
     """What a policy sees of the streams."""
     return [
-        _Stream(s.key, s.value_shape, tuple(_Field(f.name, f.unit) for f in s.fields))
+        _Stream(s.key, s.value_shape, s.range, tuple(_Field(f.name, f.unit) for f in s.fields))
         for s in contract.observations
     ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-DUPLICATE, OUTCOME = "duplicate id", "outcome"
+DUPLICATE, OUTCOME, STREAM_MISSING = "duplicate id", "outcome", "stream missing"
+_MISSING = r"\S+ (\(\S+\) is missing|holds no message)"
 _KINDS = (
     (r"^outcome (failure|discarded|success|unknown)$", OUTCOME),
     (r"^unsafe:", "unsafe"),
@@ -20,6 +21,9 @@ _KINDS = (
     (r"the clock goes back|^clock: |a stamp of another clock|without header stamp", "clock"),
     (r"^late: ", "late"),
     (r"^no readable message", "unreadable"),
+    (r"^no message of ", STREAM_MISSING),
+    # Where that is all: a topic of another type is another fault of the contract.
+    (rf"^topics of contract \w+: ({_MISSING}(; |\. ))+The bag has ", STREAM_MISSING),
 )
 
 

@@ -100,12 +100,12 @@ def _check_new(out: Path) -> None:
 
 def check_images(index: DatasetIndex) -> None:
     """Refuses images that a video cannot hold, before any bag is read."""
-    odd = [s for s in index.contract.images if s.shape[0] % 2 or s.shape[1] % 2]
+    odd = [s for s in index.contract.images if s.value_shape[0] % 2 or s.value_shape[1] % 2]
     if index.recipe["images"] == VIDEO and odd:
         raise RefusedError(
             index.folder,
-            f"{odd[0].key}: {odd[0].shape[:2]} pixels, but videos take even numbers: store images "
-            "as auto, png or jpeg",
+            f"{odd[0].key}: {odd[0].value_shape[:2]} pixels, but videos take even numbers: store "
+            "images as auto, png or jpeg",
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from roboalign_policy.core.contract.contract import Contract, Stream
 from roboalign_policy.core.contract.path import SelectorError
-from roboalign_policy.core.messages.images import image_from_msg
+from roboalign_policy.core.messages.images import stream_image
 from roboalign_training.conversion.parts import TEMPORARY, PartWriter
 from roboalign_training.conversion.segments import BagPlace, open_place
 from roboalign_training.data.content import DIGEST_BYTES, image_digest
@@ -89,7 +89,7 @@ class _Taker:
         """Takes the image that is wanted as `row`; one without readable pixels is noted."""
         place, shown = int(self.wanted.places[row]), self.wanted.shown[row]
         try:
-            image = image_from_msg(msg, self.stream.shape)
+            image = stream_image(msg, self.stream)
         except SelectorError as error:
             self._bad.append([place, f"{self.stream.topic}: {error}"])
             return
@@ -100,7 +100,7 @@ class _Taker:
             self._add_to_video(image)
             self._rows.append((place, 0, 0, False))
             return
-        data, passed = self.storage.encode(image, msg)
+        data, passed = self.storage.encode(image, msg, self.stream.as_sent)
         self._rows.append((place, self.part.add(data), len(data), passed))
 
     def finish(self, arrays: dict, facts: dict) -> None:
@@ -137,7 +137,7 @@ class _Taker:
             writer = VideoWriter(
                 Path(name),
                 self.rate,
-                self.stream.shape,
+                self.stream.value_shape,
                 REPEATABLE,
                 self.storage.quality,
                 threads=1,

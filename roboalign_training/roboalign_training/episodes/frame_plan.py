@@ -103,11 +103,16 @@ def plan_frames(scan: Scan, contract: Contract, source: Path, pauses: Pauses = (
     states = {s.key: completed(scan.observed[s.key], s) for s in contract.states}
     scan = replace(scan, observed={**scan.observed, **states})
     scan, off_clock, notes = settle_clocks(scan, contract, source)
-    empty = [key for key, found in scan.observed.items() if not found.readable.any()]
+    empty = {key: found for key, found in scan.observed.items() if not found.readable.any()}
     if empty:
-        why = "; ".join(found.fault for found in scan.observed.values() if found.fault)
-        raise EpisodeError(source, f"no readable message of {', '.join(empty)}. {why}".strip())
-    tracks = [scan.observed[s.key].track(s.key, s.shape) for s in contract.observations]
+        faults = [found.fault for found in scan.observed.values() if found.fault]
+        some = faults or any(map(len, empty.values()))
+        said = "no readable message" if some else "no message"
+        raise EpisodeError(source, f"{said} of {', '.join(empty)}. {'; '.join(faults)}".strip())
+    tracks = [
+        scan.observed[s.key].track(s.key, s.value_shape if s.is_image else None)
+        for s in contract.observations
+    ]
     stamps = [
         track.times_ns(s.align.clock)
         for track, s in zip(tracks, contract.observations, strict=True)

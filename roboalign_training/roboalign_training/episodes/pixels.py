@@ -10,7 +10,7 @@ import numpy as np
 
 from roboalign_policy.core.contract.contract import Contract
 from roboalign_policy.core.contract.path import SelectorError
-from roboalign_policy.core.messages.images import image_from_msg
+from roboalign_policy.core.messages.images import stream_image
 from roboalign_training.bags.bags import Bag
 from roboalign_training.bags.errors import BagError
 from roboalign_training.episodes.frame_plan import FramePlan
@@ -107,12 +107,12 @@ def frame_pixels(
         BagError: As `wanted_messages`.
     """
     wanted = wanted_images(scan, plan, topics)
-    values = {s.key: np.empty((len(plan), *s.shape), np.uint8) for s in contract.images}
+    values = {s.key: np.empty((len(plan), *s.value_shape), np.uint8) for s in contract.images}
     bad: Bad = {}
     for key, row, msg in wanted_messages(bag, wanted):
         place, stream = int(wanted[key].places[row]), contract.stream(key)
         try:
-            image = image_from_msg(msg, stream.shape)
+            image = stream_image(msg, stream)
         except SelectorError as error:
             bad.setdefault(key, {})[place] = f"{stream.topic}: {error}"
             continue

@@ -11,7 +11,7 @@ import numpy as np
 from roboalign_policy.core.contract.parts import Command, Stream
 from roboalign_policy.core.contract.path import SelectorError
 from roboalign_policy.core.frames.joint_readings import read_shared
-from roboalign_policy.core.messages.images import check_image_msg
+from roboalign_policy.core.messages.images import check_stream_image
 from roboalign_policy.core.messages.selectors import command_paths, number_at, read_path
 from roboalign_training.bags.cdr_layout import Layout, Place
 from roboalign_training.episodes.columns import StreamCollector
@@ -53,7 +53,7 @@ class ScanReader:
     def check_image(self, msg: Any) -> str:
         """Why an image cannot be read, as far as its head tells, or ""."""
         try:
-            check_image_msg(msg, self.stream.shape)
+            check_stream_image(msg, self.stream)
         except SelectorError as error:
             return self._fault(error)
         return ""

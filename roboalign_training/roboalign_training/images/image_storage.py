@@ -64,16 +64,17 @@ class ImageStorage:
             return None
         return {"images": self.choice, "quality": self.quality}
 
-    def encode(self, image: np.ndarray, msg: Any) -> tuple[bytes, bool]:
+    def encode(self, image: np.ndarray, msg: Any, as_sent: bool) -> tuple[bytes, bool]:
         """The bytes to store, and whether they are the camera's own.
 
         Args:
-            image: (H, W, 3) uint8, RGB; what `image_from_msg` made of the message.
+            image: (H, W, 3) uint8, RGB; what `stream_image` made of the message.
             msg: The message.
+            as_sent: Whether it is the picture in the message: no range, crop or resize.
         """
         if self.choice == JPEG:
             return encode_jpeg(image, self.quality), False
-        if self.choice == AUTO and not hasattr(msg, "encoding"):
+        if self.choice == AUTO and as_sent and not hasattr(msg, "encoding"):
             data = bytes(msg.data)
             if reads_alike(data):
                 return data, True

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image as PilImage
 
 from roboalign_policy.core.contract.contract import Contract, Stream
-from roboalign_policy.core.messages.images import depth_fault
+from roboalign_policy.core.messages.compressed import depth_fault
 from roboalign_training.bags.errors import DatasetError
 from roboalign_training.data.table import episode_writer, frame_columns
 from roboalign_training.episodes.episodes import EpisodeFrames

@@ -10,7 +10,8 @@ import numpy as np
 
 from roboalign_policy.core.contract.path import SelectorError
 from roboalign_policy.core.keys import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE
-from roboalign_policy.core.messages.images import decode_compressed, image_from_msg
+from roboalign_policy.core.messages.compressed import decode_compressed
+from roboalign_policy.core.messages.images import image_from_msg
 from roboalign_training.bags.bags import Bag
 from roboalign_training.bags.errors import BagError
 from roboalign_training.episodes.channels import (

@@ -14,7 +14,7 @@ from roboalign_policy.core.contract.parts import Command, Stream
 from roboalign_policy.core.contract.path import SelectorError
 from roboalign_policy.core.frames.frames import Sample
 from roboalign_policy.core.frames.joint_readings import StateReader, command_from_msg
-from roboalign_policy.core.messages.images import image_from_msg
+from roboalign_policy.core.messages.images import stream_image
 from roboalign_policy.core.messages.selectors import stamp_ns_from_msg
 from roboalign_policy.core.recording.episodes import END, PAUSE, RESUME, START
 from roboalign_training.bags.bags import Bag, Message
@@ -87,7 +87,7 @@ def show_samples(
 def _image(msg: Any, stream: Stream, when: Moment, sinks: Sequence[Sink]) -> str:
     """Reads an image and gives it to the sinks; why it cannot be read, or ""."""
     try:
-        pixels = image_from_msg(msg, stream.shape)
+        pixels = stream_image(msg, stream)
     except SelectorError as error:
         for sink in sinks:
             sink.unreadable(stream.key, when, str(error))

@@ -14,7 +14,7 @@ from roboalign_policy.core.contract.contract import Stream
 from roboalign_policy.core.contract.path import SelectorError
 from roboalign_policy.core.frames.frames import Sample
 from roboalign_policy.core.frames.joint_readings import StateReader
-from roboalign_policy.core.messages.images import image_from_msg
+from roboalign_policy.core.messages.images import stream_image
 from roboalign_policy.core.messages.selectors import names_of, stamp_ns_from_msg
 from roboalign_policy.ros.definitions import message_class
 from roboalign_training.episodes.pauses import unpaused
@@ -59,7 +59,7 @@ def selected_messages(recording: Recording, rows: Sequence[int]) -> list[dict[st
                 found[stream.key].setdefault(time_ns, (parts, sample.value))
         elif place in shown[stream.key]:
             msg = read()
-            found[stream.key][place] = [msg], image_from_msg(msg, stream.shape)
+            found[stream.key][place] = [msg], stream_image(msg, stream)
     picked = []
     for row in rows:
         parts_of: dict[str, list[Any]] = {}

@@ -15,8 +15,8 @@ class Key:
 
     Attributes:
         kind: text, identifier, topic, type, unit, integer, number, pair (two numbers, low < high),
-            shape, texts, words, section (a mapping), sections (a list of mappings) or named (a
-            mapping from names to mappings).
+            shape, box, size, texts, words, section (a mapping), sections (a list of mappings) or
+            named (a mapping from names to mappings).
         doc: what the key says, for people.
         default: value where the key is left out; `REQUIRED` where it may not be.
         low: least value; exclusive where `open_low`.
@@ -55,6 +55,8 @@ class Key:
             "number": "finite, not 0",
             "pair": "[low, high], low < high",
             "shape": "[height, width, 3]",
+            "box": "[x, y, width, height]",
+            "size": "[height, width]",
             "texts": f"list, at least {self.least}",
             "words": "[[below, word], ...] up to .inf",
             "section": "a mapping",

@@ -50,7 +50,14 @@ class Field:
 class Stream:
     """One observation: an image (with `shape`) or a state vector (with `fields`).
 
-    `max_frozen_s`: of an image, how long the same pixels are believed while the arm is to move.
+    Attributes:
+        shape: of an image: height, width, 3 as the camera sends it, px. What the policy sees is
+            `value_shape`.
+        range: of an image of more than 8 bits: the numbers that become black and white, in the
+            unit of its encoding.
+        crop: of an image: x, y, width, height of the part that is kept, px as sent.
+        resize: of an image: height, width of what the policy sees, px.
+        max_frozen_s: of an image, how long the same pixels are believed while the arm is to move.
     """
 
     key: str
@@ -62,6 +69,9 @@ class Stream:
     shape: tuple[int, int, int] | None = None
     fields: tuple[Field, ...] = ()
     max_frozen_s: float | None = None
+    range: tuple[float, float] | None = None
+    crop: tuple[int, int, int, int] | None = None
+    resize: tuple[int, int] | None = None
 
     @property
     def is_image(self) -> bool:
@@ -70,8 +80,17 @@ class Stream:
 
     @property
     def value_shape(self) -> tuple[int, ...]:
-        """Shape of a value: (height, width, 3) or (dimensions,)."""
-        return self.shape if self.shape is not None else (len(self.fields),)
+        """Shape of a value: (height, width, 3) after crop and resize, or (dimensions,)."""
+        if self.shape is None:
+            return (len(self.fields),)
+        if self.resize is not None:
+            return (*self.resize, 3)
+        return self.shape if self.crop is None else (self.crop[3], self.crop[2], 3)
+
+    @property
+    def as_sent(self) -> bool:
+        """Whether the values are the pictures that arrive: no range, crop or resize."""
+        return self.range is None and self.crop is None and self.resize is None
 
     @property
     def names(self) -> tuple[str, ...]:

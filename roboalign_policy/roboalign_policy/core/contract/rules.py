@@ -107,15 +107,42 @@ def _image(stream: dict[str, Any], kind: str, at: str, fault: Fault) -> None:
             f"at least max_age_s, {max_age_s:g} s",
             "between two images the pixels cannot change",
         )
+    _cut(stream, at, fault)
     if "fields" in stream:
         fault(f"{at}.fields", "fields of an image", "no fields", "only state streams have fields")
+
+
+def _cut(stream: dict[str, Any], at: str, fault: Fault) -> None:
+    """Crop and resize of an image, against the size that is sent."""
+    if not stream.get("shape"):
+        return
+    high, wide, _ = stream["shape"]
+    if crop := stream.get("crop"):
+        x, y, width, height = crop
+        if x + width > wide or y + height > high:
+            fault(
+                f"{at}.crop",
+                f"{shown(crop)}, which reaches to x {x + width} and y {y + height}",
+                f"[x, y, width, height] within the {wide} x {high} px (width x height) of shape",
+            )
+            return
+        high, wide = height, width
+    if (resize := stream.get("resize")) and (resize[0] > high or resize[1] > wide):
+        fault(
+            f"{at}.resize",
+            shown(resize),
+            f"[height, width], at most the [{high}, {wide}] that there are",
+            "a larger picture holds no more, and takes more room in data sets",
+            WARNING,
+        )
 
 
 def _state(stream: dict[str, Any], kind: str, at: str, fault: Fault) -> None:
     if kind in keys.IMAGE_TYPES:
         fault(f"{at}.type", shown(kind), "a message with numbers", "or a key image.<name>")
-    if "max_frozen_s" in stream:
-        fault(f"{at}.max_frozen_s", shown(stream["max_frozen_s"]), "none", "for images only")
+    for name in ("max_frozen_s", "range", "crop", "resize"):
+        if name in stream:
+            fault(f"{at}.{name}", shown(stream[name]), "none", "for images only")
     if "shape" in stream:
         fault(f"{at}.shape", shown(stream["shape"]), "no shape", "a state's shape is its fields")
     if "fields" not in stream:

@@ -50,6 +50,25 @@ SCHEMA: dict[str, dict[str, Key]] = {
         "topic": Key("topic", "topic, relative to the node's namespace, unique"),
         "type": Key("type", "message type"),
         "shape": Key("shape", "images only: size as it arrives", None, unit="px"),
+        "range": Key(
+            "pair",
+            "images of more than 8 bits only: the numbers that become black and white",
+            None,
+            unit="the encoding's",
+        ),
+        "crop": Key(
+            "box",
+            "images only: the part that is kept, x and y of its left upper corner, in pixels of "
+            "`shape`",
+            None,
+            unit="px",
+        ),
+        "resize": Key(
+            "size",
+            "images only: size that the part is brought to, height first as in `shape`",
+            None,
+            unit="px",
+        ),
         "fields": Key(
             "sections", "states only: one entry a dimension", None, section="field", least=1
         ),

@@ -27,6 +27,16 @@ def _join(where: str, key: Any) -> str:
     return f"{where}.{key}" if where else str(key)
 
 
+def _whole_numbers(value: Any, count: int, least: int) -> bool:
+    """Whether a value is a list of so many pixel numbers."""
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == count
+        and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
+        and all(least <= v <= 16384 for v in value)
+    )
+
+
 class Checker:
     """Walks the data of a contract and collects the faults.
 
@@ -207,14 +217,7 @@ class Checker:
         return numbers
 
     def _shape(self, key: Key, value: Any, where: str) -> list[int]:
-        good = (
-            isinstance(value, (list, tuple))
-            and len(value) == 3
-            and all(
-                isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= 16384 for v in value
-            )
-        )
-        if not good or value[2] != 3:
+        if not _whole_numbers(value, 3, 1) or value[2] != 3:
             self.fault(
                 where,
                 shown(value),
@@ -223,6 +226,18 @@ class Checker:
             )
             return []
         return list(value)
+
+    def _box(self, key: Key, value: Any, where: str) -> list[int]:
+        good = _whole_numbers(value, 4, 0) and min(value[2:]) > 0
+        if not good:
+            self.fault(where, shown(value), "four whole numbers, [x, y, width, height] in px")
+        return list(value) if good else []
+
+    def _size(self, key: Key, value: Any, where: str) -> list[int]:
+        good = _whole_numbers(value, 2, 1)
+        if not good:
+            self.fault(where, shown(value), "two whole numbers, [height, width] in px, 1 to 16384")
+        return list(value) if good else []
 
     def _texts(self, key: Key, value: Any, where: str) -> list[str]:
         if (

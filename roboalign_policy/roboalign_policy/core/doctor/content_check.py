@@ -52,9 +52,10 @@ def _image(content: StreamContent, where: str) -> Iterator[Finding]:
             "image",
             stream.key,
             f"{count} of {content.read} messages looked into cannot be read: {reason}",
-            "colour images that can be decoded",
-            "set the driver's pixel format to rgb8 (usb_cam: `pixel_format`), or choose the "
-            f"camera's colour topic: edit {where}.topic",
+            "images that can be decoded",
+            "set the driver's pixel format to rgb8 (usb_cam: `pixel_format`), choose the camera's "
+            f"colour topic: edit {where}.topic, or say in {where}.range which numbers of a depth "
+            "or thermal image become black and white",
         )
 
 

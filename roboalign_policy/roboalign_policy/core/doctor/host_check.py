@@ -147,5 +147,6 @@ def needed_bytes(contract: Contract, snapshot: GraphSnapshot) -> int:
         record = snapshot.streams.get(stream.key)
         heard = record.largest if record is not None else 0
         height, width, channels = stream.shape
-        total += (heard or height * width * channels) * (stream.qos.depth + 1)
+        a_pixel = channels if stream.range is None else 4  # a float at most
+        total += (heard or height * width * a_pixel) * (stream.qos.depth + 1)
     return total

@@ -11,7 +11,8 @@ import numpy as np
 from roboalign_policy.core.contract.parts import Stream
 from roboalign_policy.core.contract.path import SelectorError
 from roboalign_policy.core.frames.joint_readings import named_joint, read_shared
-from roboalign_policy.core.messages.images import decode_compressed, image_from_msg
+from roboalign_policy.core.messages.compressed import decode_compressed
+from roboalign_policy.core.messages.images import image_from_msg
 from roboalign_policy.core.messages.selectors import names_of, number_at
 
 
@@ -63,12 +64,14 @@ class StreamContent:
 
     def _take_image(self, msg: Any) -> None:
         # A wrong encoding is a fault beside a wrong size, so the size is taken as it comes.
+        value_range, key = self.stream.range, self.stream.key
         if hasattr(msg, "encoding"):
             height, width = int(msg.height), int(msg.width)
             self.sizes[(height, width)] += 1
-            image_from_msg(msg, (height, width, 3))
+            image_from_msg(msg, (height, width, 3), value_range, key)
         else:
-            height, width, _ = decode_compressed(bytes(msg.data), msg.format).shape
+            data = bytes(msg.data)
+            height, width, _ = decode_compressed(data, msg.format, value_range, key).shape
             self.sizes[(height, width)] += 1
 
     def _take_state(self, msg: Any) -> None:

@@ -14,7 +14,7 @@ class ImageRef:
 
     Attributes:
         index: its place among the messages of its stream, from 0 on.
-        shape: height, width, 3, px, as its message says.
+        shape: height, width, 3, px, of what the policy sees of it.
     """
 
     index: int

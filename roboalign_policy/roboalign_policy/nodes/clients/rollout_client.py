@@ -21,7 +21,7 @@ from roboalign_msgs.srv import GetOutcome
 from std_msgs.msg import String
 
 from roboalign_policy.core.contract.contract import Contract, load_contract
-from roboalign_policy.core.messages.images import image_from_msg
+from roboalign_policy.core.messages.images import stream_image
 from roboalign_policy.core.messages.selectors import stamp_ns_from_msg
 from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_policy.core.rollout import MOVED_M, RolloutJob, RolloutResult
@@ -221,5 +221,4 @@ class RolloutClient(SimClient):
             self._chunks.append(msg)
 
     def _on_image(self, msg: Any) -> None:
-        shape = self._contract.images[0].shape
-        self._frames[stamp_ns_from_msg(msg)] = image_from_msg(msg, shape)
+        self._frames[stamp_ns_from_msg(msg)] = stream_image(msg, self._contract.images[0])

@@ -13,10 +13,10 @@ from std_msgs.msg import String
 from roboalign_policy.core.frames.frames import Sample
 from roboalign_policy.core.frames.joint_readings import StateReader
 from roboalign_policy.core.keys import is_image
-from roboalign_policy.core.messages.images import image_from_msg
 from roboalign_policy.core.messages.selectors import stamp_ns_from_msg
 from roboalign_policy.ros.chunk_msgs import CommandWriter
 from roboalign_policy.ros.definitions import message_class
+from roboalign_policy.ros.pictures import picture_from_msg
 from roboalign_policy.ros.qos import SHARED_DEPTH, lossless_qos, qos_from_contract
 
 
@@ -96,7 +96,7 @@ class RobotIo:
         if is_image(stream.key):
 
             def read(msg: Any, receive_ns: int) -> Sample:
-                value = image_from_msg(msg, stream.shape)
+                value = picture_from_msg(msg, stream)
                 return Sample(stream.key, stamp_ns_from_msg(msg), receive_ns, value)
 
         else:
