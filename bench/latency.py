@@ -1,4 +1,4 @@
-"""What the time of an answer costs: the real-time executor on the simulated arm, in virtual time.
+"""What the time of an answer costs: real-time driving on the simulated arm, in virtual time.
 
     python bench/latency.py OUT --policy FOLDER --answer-s 0.1 0.2 0.4
 
@@ -112,7 +112,7 @@ def drive_realtime(
     answer_s: float,
     options: argparse.Namespace,
 ) -> dict:
-    """The executor of policy_node, with answers that take ``answer_s``."""
+    """Drives as policy_node does, with answers that take ``answer_s``."""
     contract = policy.contract
     action, period_s = contract.action, 1.0 / contract.rate_hz
     space = ActionSpace(action.names, action.low, action.high, policy.horizon)

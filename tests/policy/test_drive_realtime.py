@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from drive_steps import STEP_NS, T, answer, frame, make_drive, missing, step
 
-from roboalign_policy.core.drive.types import State, Step
+from roboalign_policy.core.drive.types import Decision, State
 
 
 @pytest.mark.parametrize("latency_steps", [0, 1, 2, 3])
@@ -87,7 +87,7 @@ def test_hung_model_ends_the_run_in_real_time_and_its_late_answer_moves_nothing(
     assert (drive.state, drive.end.reason) == (State.FAULT, "inference_fault")
     assert "has not answered for 1.1 s, limit 1 s" in drive.end.message
     assert answer(drive, request, 20) is None
-    assert step(drive, 20) == Step()
+    assert step(drive, 20) == Decision()
 
 
 def test_closed_gate_forgets_the_chunk_and_the_run_goes_on_with_a_fresh_frame():

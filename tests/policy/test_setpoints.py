@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roboalign_policy.core.contract.contract import load_contract
-from roboalign_policy.core.drive.chunk_buffer import Action
+from roboalign_policy.core.drive.chunk_buffer import ChunkAction
 from roboalign_policy.core.drive.setpoints import (
     ChunkSetPoints,
     JointSetPoints,
@@ -43,7 +43,7 @@ def arm(accelerations=None):
 
 
 def action(value, sequence=1, index=0):
-    return Action(np.atleast_1d(np.asarray(value, np.float32)), sequence, index)
+    return ChunkAction(np.atleast_1d(np.asarray(value, np.float32)), sequence, index)
 
 
 def follow(points, chunk, ticks, after=0):
@@ -231,14 +231,14 @@ def test_whole_chunks_go_out_once_each_and_their_last_step_is_held():
     points = make_set_points(chunk_contract(), 1)
     assert isinstance(points, ChunkSetPoints)
     chunk = np.linspace(0, 0.5, 18, dtype=np.float32).reshape(3, 6)
-    points.aim(Action(chunk[0], 1, 0), chunk[1:])
+    points.aim(ChunkAction(chunk[0], 1, 0), chunk[1:])
     point = points.advance()
     np.testing.assert_array_equal(point.data, chunk.astype(np.float64))
     assert (point.moving, point.step_s) == (True, pytest.approx(1 / 30))
     assert points.advance() is None
-    points.aim(Action(chunk[1], 1, 1), chunk[2:])
+    points.aim(ChunkAction(chunk[1], 1, 1), chunk[2:])
     assert points.advance() is None
-    points.aim(Action(chunk[0] + 0.1, 2, 1), chunk[1:2])
+    points.aim(ChunkAction(chunk[0] + 0.1, 2, 1), chunk[1:2])
     assert points.advance().data.shape == (2, 6)
     points.release()
     held = points.advance()

@@ -10,7 +10,7 @@ from roboalign_msgs.msg import ActionChunk, PolicyStatus
 
 from roboalign_policy.core.contract.contract import Contract
 from roboalign_policy.core.drive.drive import Drive
-from roboalign_policy.core.drive.types import Request
+from roboalign_policy.core.drive.types import ModelRequest
 from roboalign_policy.core.keys import JOINT_STATE_TYPE, JOINT_TRAJECTORY_TYPE
 from roboalign_policy.core.messages.selectors import fill_command
 from roboalign_policy.core.policy.accept import ChunkError
@@ -37,7 +37,7 @@ def status_from_msg(msg: ActionChunk) -> ChunkStatus:
 
 def chunk_to_msg(
     contract: Contract,
-    request: Request,
+    request: ModelRequest,
     prediction: Prediction,
     outcome: np.ndarray | ChunkError,
     *,

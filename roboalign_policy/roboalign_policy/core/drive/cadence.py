@@ -89,12 +89,6 @@ def load_note() -> str:
     return f"load {os.getloadavg()[0]:.1f} on {usable_cores()} cores"
 
 
-def busy_note() -> str:
-    """What to add to a lateness: that the machine is busy, and what helps; empty if it is not."""
-    busy = os.getloadavg()[0] > usable_cores()
-    return f"; the machine is busy ({load_note()}). {ADVICE_MACHINE}" if busy else ""
-
-
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))

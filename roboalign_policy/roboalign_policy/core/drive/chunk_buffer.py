@@ -102,7 +102,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Action:
+class ChunkAction:
     """One step for the arm: ``values`` (A,) float32 is action ``index`` of chunk ``sequence``."""
 
     values: np.ndarray
@@ -208,7 +208,7 @@ class ChunkBuffer:
         self._chunk = replace(chunk, actions=joined)
         return chunk
 
-    def take(self, now_ns: int) -> Action | None:
+    def take(self, now_ns: int) -> ChunkAction | None:
         """Hand out the action of this control step; None when there is none (see `empty_reason`).
 
         Args:
@@ -227,7 +227,7 @@ class ChunkBuffer:
             return None
         self.commanded += 1
         self._sent.append((now_ns, chunk.actions[index]))
-        return Action(chunk.actions[index], chunk.sequence, index)
+        return ChunkAction(chunk.actions[index], chunk.sequence, index)
 
     def clear(self, reason: str) -> None:
         """Forget the present chunk; ``reason`` is what `empty_reason` will say."""

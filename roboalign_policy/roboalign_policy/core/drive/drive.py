@@ -4,7 +4,8 @@
 one step:
 
 1. an observation that is missing, stale or non-finite clears the buffer: nothing is commanded;
-2. when the chunk is used up (or nearly, in real time), a `Request` for the next one is handed out;
+2. when the chunk is used up (or nearly, in real time), a `ModelRequest` for the next one is
+   handed out;
 3. the action that belongs to this step, if there is one, is handed out.
 
 In lock step and in mode `sync` 2 and 3 exclude each other: nothing is commanded until the chunk
@@ -14,16 +15,25 @@ old chunk is consumed while the next one is computed.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
-from roboalign_policy.core.drive.chunk_buffer import Action, ActionSpace, Chunk, ChunkBuffer
-from roboalign_policy.core.drive.replanning import Replanning
-from roboalign_policy.core.drive.types import Counters, DriveSettings, End, Request, State, Step
+from roboalign_policy.core.drive.chunk_buffer import ActionSpace, Chunk, ChunkAction, ChunkBuffer
+from roboalign_policy.core.drive.types import (
+    Decision,
+    DriveCounters,
+    DriveSettings,
+    End,
+    ModelRequest,
+    State,
+)
 from roboalign_policy.core.latency import LatencyWindow
 from roboalign_policy.core.policy.accept import ChunkError
 from roboalign_policy.core.policy.prediction import ChunkStatus
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from roboalign_policy.core.drive.cross_fade import Fade
     from roboalign_policy.core.frames.frames import Frame, Missing
 
@@ -40,8 +50,8 @@ class Drive:
         self.space, self.settings = space, settings
         self.buffer = ChunkBuffer(space, settings.max_chunk_age_s, fade)
         self.latency = LatencyWindow()
-        self.plan = Replanning(self.buffer, settings, self.latency)
-        self.counters = Counters()
+        self._replan_after = min(settings.replan_after_steps or space.horizon, space.horizon)
+        self.counters = DriveCounters()
         self.state, self.reason = State.IDLE, "no run was started"
         self.instruction = ""
         self.end: End | None = None
@@ -50,14 +60,14 @@ class Drive:
         self.patient = False
         self._max_chunks = self._epoch = 0
         self._executed_sequence = self._invalid_in_a_row = 0
-        self._in_flight: Request | None = None
+        self._in_flight: ModelRequest | None = None
         self._last_good_s = self._asked_s = 0.0
         self._last_frame_ns: int | None = None
         self._commanded_ns: int | None = None
 
     def activate(self) -> None:
         """Count anew; called when the node becomes active."""
-        self.counters = Counters()
+        self.counters = DriveCounters()
         self.state, self.reason = State.IDLE, "waiting for an instruction or a goal"
 
     @property
@@ -73,7 +83,7 @@ class Drive:
     @property
     def idle(self) -> bool:
         """True while no action can come before the next chunk does."""
-        return self.plan.used_up or (self.settings.sync and self.waiting)
+        return self.used_up or (self.settings.sync and self.waiting)
 
     @property
     def held_back(self) -> bool:
@@ -81,6 +91,18 @@ class Drive:
         if self.settings.sync or self._in_flight is None:
             return False
         return self.buffer.commanded - self._in_flight.place >= self.settings.overtake_steps
+
+    @property
+    def used_up(self) -> bool:
+        """Whether no further action may be taken from the present chunk."""
+        if self.settings.sync:
+            return self._used >= self._replan_after
+        return self.buffer.remaining == 0
+
+    def upcoming(self) -> np.ndarray:
+        """Return the actions that will follow if no other chunk comes, (R, A) float32."""
+        rest = self.buffer.rest()
+        return rest[: max(0, self._replan_after - self._used)] if self.settings.sync else rest
 
     def start(
         self, instruction: str, steady_s: float, max_chunks: int = 0, patient: bool = False
@@ -126,7 +148,7 @@ class Drive:
         seen_ns: int | None = None,
         ask: bool = True,
         take: bool = True,
-    ) -> Step:
+    ) -> Decision:
         """Take one control step.
 
         Args:
@@ -139,29 +161,29 @@ class Drive:
             take: an action may be handed out; False between two steps, to ask earlier.
         """
         if not self.running:
-            return Step()
+            return Decision()
         reasons = getattr(frame, "reasons", None)
         if reasons is not None:
             self.hold(reasons)
-            return Step()
+            return Decision()
         self._last_good_s = steady_s
         if self.state is State.OBSERVATION_HOLD:
             self.state, self.reason = State.RUNNING, ""
         self._drop_after_jump(frame.stamp_ns)
         place = self.buffer.place_at(frame.stamp_ns if seen_ns is None else seen_ns)
-        wanted = ask and not self.waiting and self.plan.wanted(self.buffer.commanded - place)
+        wanted = ask and not self.waiting and self._wanted(self.buffer.commanded - place)
         request = self._request(frame, place, steady_s) if wanted else None
         if not take:
-            return Step(request=request)
+            return Decision(request=request)
         if self._finished(request):
             self.stop("max_chunks", f"{self.run_chunks} chunks were executed")
-            return Step()
+            return Decision()
         if (self.settings.sync and self.idle) or self.held_back:
-            return Step(request=request)
+            return Decision(request=request)
         action = self.buffer.take(now_ns)
         if action is not None:
             self._count(action, frame.stamp_ns)
-        return Step(action, request)
+        return Decision(action, request)
 
     def hold(self, reasons: dict[str, str]) -> None:
         """Stop commanding because of the observation; ``reasons``: by stream, what is wrong."""
@@ -195,7 +217,12 @@ class Drive:
             self.reason = text
 
     def answer(
-        self, request: Request, prediction: Any, now_ns: int, elapsed_s: float, steady_s: float
+        self,
+        request: ModelRequest,
+        prediction: Any,
+        now_ns: int,
+        elapsed_s: float,
+        steady_s: float,
     ) -> Chunk | None:
         """Take the model's answer to ``request``.
 
@@ -263,19 +290,43 @@ class Drive:
         self.buffer.forget_times()
         self._last_frame_ns = self._commanded_ns = None
 
-    def _request(self, frame: Frame, place: int, steady_s: float) -> Request | None:
+    @property
+    def _used(self) -> int:
+        """Steps of the present chunk that were commanded or overtaken."""
+        return self.space.horizon - self.buffer.remaining
+
+    def _wanted(self, unseen: int) -> bool:
+        """Whether the next chunk is to be asked for now.
+
+        Args:
+            unseen: steps commanded since the present observation was taken. With what will be
+                commanded of this chunk they overtake the next one, which must be longer.
+        """
+        settings, horizon, remaining = self.settings, self.space.horizon, self.buffer.remaining
+        if unseen + (0 if settings.sync else remaining) >= horizon:
+            return False
+        if settings.sync:
+            return self.used_up
+        # Early enough that the next chunk is there when this one ends, but never so early that
+        # steps of this one are given up, or that all of the next one would be overtaken.
+        expected_s = self.latency.percentile(95) if len(self.latency) else 0.0
+        lead = math.ceil(expected_s / settings.step_s) + 1
+        lead = min(lead, horizon // 2, max(1, settings.overtake_steps))
+        return remaining <= lead or self._used >= self._replan_after
+
+    def _request(self, frame: Frame, place: int, steady_s: float) -> ModelRequest | None:
         if self._max_chunks and self.run_chunks >= self._max_chunks:
             return None
         self._asked_s = steady_s
         rest = self.buffer.rest_from(place)
         asked = (frame.stamp_ns, frame.values, self.instruction, rest)
-        self._in_flight = Request(self._epoch, place, *asked)
+        self._in_flight = ModelRequest(self._epoch, place, *asked)
         return self._in_flight
 
-    def _finished(self, request: Request | None) -> bool:
+    def _finished(self, request: ModelRequest | None) -> bool:
         if not self._max_chunks or self.run_chunks < self._max_chunks or request is not None:
             return False
-        return self.plan.used_up and not (self.settings.sync and self.waiting)
+        return self.used_up and not (self.settings.sync and self.waiting)
 
     def _drop_after_jump(self, stamp_ns: int) -> None:
         """Drop the chunk when time went back, or in lock step did anything but one step."""
@@ -291,7 +342,7 @@ class Drive:
             self._commanded_ns = None
         self._last_frame_ns = stamp_ns
 
-    def _count(self, action: Action, stamp_ns: int) -> None:
+    def _count(self, action: ChunkAction, stamp_ns: int) -> None:
         self.counters.commands += 1
         self.run_steps += 1
         self._commanded_ns = stamp_ns

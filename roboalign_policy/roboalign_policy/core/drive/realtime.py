@@ -1,4 +1,4 @@
-"""The executor in real time: what to send at every tick, and when to ask the model. No ROS.
+"""Driving in real time: what to send at every tick, and when to ask the model. No ROS.
 
 A fixed-rate consumer of chunks that never waits for the model. `Realtime` is ticked by one timer
 on the steady clock, hears about new images and about answers, and says what to send:
@@ -21,7 +21,7 @@ import numpy as np
 
 from roboalign_policy.core.candidate import CandidateKind
 from roboalign_policy.core.drive.gate_watch import GateView
-from roboalign_policy.core.drive.types import Request, State, Step
+from roboalign_policy.core.drive.types import Decision, ModelRequest, State
 from roboalign_policy.core.policy.accept import ChunkError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Seen:
 
 
 @dataclass(frozen=True, eq=False)
-class Output:
+class Outgoing:
     """One thing to send.
 
     Attributes:
@@ -74,15 +74,15 @@ class Output:
     reason: str = ""
 
 
-ALIVE = Output(CandidateKind.ALIVE)
+ALIVE = Outgoing(CandidateKind.ALIVE)
 
 
 @dataclass(frozen=True, eq=False)
 class Tick:
     """What to do at a tick: send ``output``, ask ``request``; ``stepped``: with a frame."""
 
-    output: Output | None = None
-    request: Request | None = None
+    output: Outgoing | None = None
+    request: ModelRequest | None = None
     stepped: bool = False
 
 
@@ -137,7 +137,9 @@ class Realtime:
             output = self._next(steady_s) if due.control else self._alive()
         return Tick(output, request, seen is not None and seen.complete)
 
-    def image(self, gate: GateView, see: Callable[[], Seen], steady_s: float) -> Request | None:
+    def image(
+        self, gate: GateView, see: Callable[[], Seen], steady_s: float
+    ) -> ModelRequest | None:
         """Ask at once, where an image has arrived and nothing but a chunk is missing.
 
         Call `settle` after it. The arguments are those of `tick`.
@@ -158,7 +160,12 @@ class Realtime:
         return self._pace.observed(steady_s, may_begin=acts)
 
     def answer(
-        self, request: Request, prediction: Any, now_ns: int, elapsed_s: float, steady_s: float
+        self,
+        request: ModelRequest,
+        prediction: Any,
+        now_ns: int,
+        elapsed_s: float,
+        steady_s: float,
     ) -> Chunk | None:
         """Take the model's answer; see `Drive.answer`. Call `settle` after it.
 
@@ -188,7 +195,7 @@ class Realtime:
         if self._drive.running:
             self._heed(gate, steady_s)
 
-    def settle(self) -> Output | None:
+    def settle(self) -> Outgoing | None:
         """Return the last word of a run that has ended or that must: END or FAULT, once.
 
         Call it after everything that may have changed the drive.
@@ -230,12 +237,12 @@ class Realtime:
         self._forget()
         return False
 
-    def _step(self, seen: Seen, steady_s: float) -> Request | None:
+    def _step(self, seen: Seen, steady_s: float) -> ModelRequest | None:
         """Take a step of the contract."""
         step = self._ask(seen, steady_s, take=True)
         self._starved, self._fresh = step.action is None, False
         if step.action is not None:
-            self._points.aim(step.action, self._drive.plan.upcoming())
+            self._points.aim(step.action, self._drive.upcoming())
             self._pace.stepped(steady_s)
             self._chunk = step.action.sequence
             if self._held:
@@ -245,7 +252,7 @@ class Realtime:
             self._points.release()
         return step.request
 
-    def _ask(self, seen: Seen, steady_s: float, *, take: bool) -> Step:
+    def _ask(self, seen: Seen, steady_s: float, *, take: bool) -> Decision:
         # What waits for nothing but the model begins with an image: never with the same one again,
         # and with one that lies there already only where none has come for a whole step.
         awaited = seen.image_ns != self._asked_ns and (self._starved or not take)
@@ -260,7 +267,7 @@ class Realtime:
             self._points.forget()
         return step
 
-    def _next(self, steady_s: float) -> Output | None:
+    def _next(self, steady_s: float) -> Outgoing | None:
         point = self._points.advance()
         if point is None:
             return self._alive()
@@ -269,9 +276,9 @@ class Realtime:
             self._moving = True
             self._pace.moved(steady_s)
             chunk = self._chunk if point.planned else 0
-            return Output(CandidateKind.MOTION, point.data, point.step_s, chunk)
+            return Outgoing(CandidateKind.MOTION, point.data, point.step_s, chunk)
         self._hold()
-        return Output(CandidateKind.HOLD, point.data, point.step_s)
+        return Outgoing(CandidateKind.HOLD, point.data, point.step_s)
 
     def _hold(self) -> None:
         if self._held:
@@ -284,13 +291,13 @@ class Realtime:
         why = self._drive.buffer.empty_reason
         self._drive.note(f"holding: no chunk, {why} (underrun {self.underruns})")
 
-    def _alive(self) -> Output:
+    def _alive(self) -> Outgoing:
         self._talking = True
         return ALIVE
 
-    def _last_word(self, kind: CandidateKind, reason: str = "") -> Output:
+    def _last_word(self, kind: CandidateKind, reason: str = "") -> Outgoing:
         self._silence()
-        return Output(kind, reason=reason)
+        return Outgoing(kind, reason=reason)
 
     def _silence(self) -> None:
         self._talking = self._moving = False

@@ -16,7 +16,7 @@ from roboalign_policy.core import keys
 from roboalign_policy.core.drive.monotone import hermite, slope
 
 if TYPE_CHECKING:
-    from roboalign_policy.core.drive.chunk_buffer import Action
+    from roboalign_policy.core.drive.chunk_buffer import ChunkAction
 
 #: Hz; control rate of joint positions where none is given.
 JOINT_RATE_HZ = 100.0
@@ -72,7 +72,7 @@ class JointSetPoints:
         self._position: np.ndarray | None = None
         self._released = False
 
-    def aim(self, action: Action, following: np.ndarray) -> None:
+    def aim(self, action: ChunkAction, following: np.ndarray) -> None:
         """Begin the step towards ``action``; ``following``: (R, A), the actions after it."""
         target = self._dims.within(action.values)
         if self._position is None:
@@ -131,7 +131,7 @@ class StepSetPoints:
         self._value: np.ndarray | None = None
         self._released = False
 
-    def aim(self, action: Action, following: np.ndarray) -> None:
+    def aim(self, action: ChunkAction, following: np.ndarray) -> None:
         """Take ``action`` as the step; ``following`` does not matter here."""
         self._value, self._released = self._dims.within(action.values), False
 
@@ -167,7 +167,7 @@ class ChunkSetPoints:
         self._next: np.ndarray | None = None
         self._sequence, self._released = -1, False
 
-    def aim(self, action: Action, following: np.ndarray) -> None:
+    def aim(self, action: ChunkAction, following: np.ndarray) -> None:
         """Note ``action`` as the present one; send it with ``following`` where it is a new chunk.
 
         Args:

@@ -7,7 +7,7 @@ from enum import Enum
 
 import numpy as np
 
-from roboalign_policy.core.drive.chunk_buffer import Action
+from roboalign_policy.core.drive.chunk_buffer import ChunkAction
 
 SYNC, ASYNC_BLEND = "sync", "async_blend"
 MODES = (SYNC, ASYNC_BLEND)
@@ -80,7 +80,7 @@ class DriveSettings:
 
 
 @dataclass(frozen=True)
-class Request:
+class ModelRequest:
     """One question to the model.
 
     Attributes:
@@ -103,11 +103,11 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Step:
+class Decision:
     """What to do now: command ``action`` and ask the model ``request``; None: neither."""
 
-    action: Action | None = None
-    request: Request | None = None
+    action: ChunkAction | None = None
+    request: ModelRequest | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class End:
 
 
 @dataclass
-class Counters:
+class DriveCounters:
     """What happened since activation."""
 
     chunks: int = 0

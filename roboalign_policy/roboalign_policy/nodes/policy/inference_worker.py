@@ -7,19 +7,19 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
 
-from roboalign_policy.core.drive.types import Request
+from roboalign_policy.core.drive.types import ModelRequest
 from roboalign_policy.core.policy.prediction import Prediction
 from roboalign_policy.core.policy.protocol import Policy
 
 
 @dataclass(frozen=True)
-class Answer:
+class WorkerAnswer:
     """What came of a request: ``prediction``, or ``error``, the traceback of what was raised."""
 
-    request: Request
+    request: ModelRequest
     prediction: Prediction | None
     error: str
     elapsed_s: float
@@ -37,7 +37,7 @@ class InferenceWorker:
         """Start the thread, a daemon: a model that hangs cannot keep the process alive."""
         self._notify = notify
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[WorkerAnswer] = queue.SimpleQueue()
         self._policy: Policy | None = None
         self._busy = False
         self._closed = threading.Event()
@@ -58,25 +58,20 @@ class InferenceWorker:
         Raises:
             Exception: whatever ``factory`` raised.
         """
-        done = threading.Event()
-        outcome: list[Any] = [None, None]
+        loaded: Future[Policy] = Future()
 
         def job() -> None:
             try:
-                outcome[0] = factory()
+                loaded.set_result(factory())
             except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
-                outcome[1] = error
-            done.set()
+                loaded.set_exception(error)
 
         self._jobs.put(job)
-        done.wait()
-        if outcome[1] is not None:
-            raise outcome[1]
-        self._policy = outcome[0]
+        self._policy = loaded.result()
         return self._policy
 
-    def submit(self, request: Request) -> None:
-        """Ask the policy for the values, instruction and ``remaining`` of a `drive_types.Request`.
+    def submit(self, request: ModelRequest) -> None:
+        """Ask the policy for the values, instruction and ``remaining`` of a `ModelRequest`.
 
         Raises:
             RuntimeError: while another request is being answered, or before `load`.
@@ -87,7 +82,7 @@ class InferenceWorker:
         self._busy = True
         self._jobs.put(lambda: self._ask(request))
 
-    def poll(self) -> Answer | None:
+    def poll(self) -> WorkerAnswer | None:
         """Fetch the answer if there is one."""
         try:
             answer = self._answers.get_nowait()
@@ -109,7 +104,7 @@ class InferenceWorker:
         if hasattr(self._policy, "close"):  # one on another machine
             self._policy.close()
 
-    def _ask(self, request: Request) -> None:
+    def _ask(self, request: ModelRequest) -> None:
         started_s = time.monotonic()
         prediction, error = None, ""
         try:
@@ -118,6 +113,6 @@ class InferenceWorker:
             )
         except Exception:  # noqa: BLE001 - foreign code: all it raises is reported as a fault
             error = traceback.format_exc()
-        self._answers.put(Answer(request, prediction, error, time.monotonic() - started_s))
+        self._answers.put(WorkerAnswer(request, prediction, error, time.monotonic() - started_s))
         if not self._closed.is_set():
             self._notify()

@@ -25,7 +25,7 @@ _PLANNED = ("timeout", "max_chunks")
 
 
 @dataclass
-class _Run:
+class _GoalRun:
     """The goal in force."""
 
     handle: ServerGoalHandle
@@ -54,7 +54,7 @@ class RunPolicyServer:
             begins: called when a goal has been taken.
         """
         self._node, self._session, self._begins = node, session, begins
-        self._run: _Run | None = None
+        self._run: _GoalRun | None = None
         self._server = ActionServer(
             node, RunPolicy, "~/run_policy", self._execute, cancel_callback=self._cancel
         )
@@ -122,7 +122,7 @@ class RunPolicyServer:
         if self._run is not None:
             session.stop("preempted", "a newer goal took over")
             self.check()
-        run = _Run(handle, Future(executor=self._node.executor), self._now_ns())
+        run = _GoalRun(handle, Future(executor=self._node.executor), self._now_ns())
         self._run = run
         session.begin(goal.instruction.strip(), goal.max_chunks)
         self._begins()
@@ -151,7 +151,7 @@ class RunPolicyServer:
     def _now_ns(self) -> int:
         return self._node.get_clock().now().nanoseconds
 
-    def _elapsed_s(self, run: _Run) -> float:
+    def _elapsed_s(self, run: _GoalRun) -> float:
         return max(0.0, (self._now_ns() - run.started_ns) / 1e9)
 
 
