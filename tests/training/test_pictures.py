@@ -25,10 +25,10 @@ from roboalign_training.conversion.build import build_dataset
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.episodes.channels import Sink
 from roboalign_training.episodes.episodes import find_spans
-from roboalign_training.episodes.light import light_frames
 from roboalign_training.episodes.recipe import Recipe
 from roboalign_training.episodes.topics import map_topics
 from roboalign_training.look import inspect_cli
+from roboalign_training.look.samples import show_samples
 
 RECIPE = Recipe(min_frames=1, max_gap_s=9.0)
 
@@ -68,7 +68,7 @@ def shown(bag):
     sink, contract, found = Images(), many_cameras(), read_bag(bag)
     topics = map_topics(found, contract)
     (span,) = find_spans(found, topics)
-    light_frames(found, contract, span, topics, [sink])
+    show_samples(found, contract, span, topics, [sink])
     return sink.found
 
 
