@@ -18,7 +18,7 @@ from roboalign_training.demo.experiment import (
 from roboalign_training.demo.plan import DemoConfig
 from roboalign_training.demo.run import StageFailed, read_state, run_stages
 from roboalign_training.demo.stages import grpo_samples, products_of, record_jobs, stages_of
-from roboalign_training.evaluate import closed_loop
+from roboalign_training.evaluate import closed_loop, open_loop
 from roboalign_training.evaluate.closed_loop import episodes_of_suites
 from roboalign_training.evaluate.seeds import CLOSED_LOOP_SEED
 from roboalign_training.learning.choice import by_driving
@@ -333,6 +333,13 @@ def test_a_policy_that_is_another_one_is_not_driven_again(tmp_path, monkeypatch)
     monkeypatch.setattr(stages, "run_closed_loop", drive)
     for module in (stages, closed_loop):
         monkeypatch.setattr(module, "describe_run", describe)
+    asked = []
+    monkeypatch.setattr(
+        open_loop, "open_loop_of", lambda *of: asked.append(of) or {"n": len(asked)}
+    )
+    (tmp_path / "logs").mkdir()
+    opened = STAGES["open_loop"](DEMO, tmp_path, QUIET)
+    assert (opened, len(asked)) == ({"sft": {"n": 1}, "grpo": {"n": 1}}, 1)
     experiment = demo_experiment(DemoConfig(closed_loop_episodes=2))
     stage = stages_of(experiment)["closed_loop"]
     found = stage(experiment, tmp_path, QUIET)

@@ -56,6 +56,7 @@ def sft_with(**keys):
         (sft_with(stage=None), "arms.sft.stage: found None, expected one of"),
         (sft_with(**{"from": None}), "arms.sft.from: found None, expected another arm or a base"),
         (sft_with(**{"from": "gropo"}), "arms.sft.from: found 'gropo', .*; did you mean grpo\\?"),
+        (sft_with(**{"from": "out/sft/policy"}), "arms.sft.from: found 'out/sft/policy', exp"),
         (sft_with(**{"from": "sft"}), "arms.sft.from: found the circle sft -> sft, expected arms"),
         (
             arms(sft={**SFT, "from": "more"}, more={**SFT, "from": "grpo"}),

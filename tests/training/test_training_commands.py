@@ -22,6 +22,7 @@ from roboalign_training.learning.training_options import make_parser, read_optio
 from roboalign_training.learning.trl_fields import trl_fields
 from roboalign_training.shared.library_log import library_log
 from roboalign_training.shared.outputs import Found, OutputError
+from roboalign_training.shared.progress import ChildFailed
 from roboalign_training.shared.write_errors import write_fault
 
 
@@ -317,6 +318,19 @@ def test_a_full_disk_is_told_with_its_path_and_what_was_written(train, tmp_path,
     assert f"not written: {place}: No space left on device, writing the policy (" in error
     assert "Traceback" not in error
     assert train()[0] == 0, "the same command goes on when there is room"
+
+
+def test_episodes_that_cannot_be_driven_are_told_without_a_traceback(
+    tmp_path, monkeypatch, capsys
+):
+    def fail(words):
+        raise ChildFailed("worker", 1, tmp_path / "worker.log")
+
+    monkeypatch.setattr(grpo, "run", fail)
+    assert grpo_cli.main(["--dataset", "x"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("development episodes: worker ended with status 1; the end of ")
+    assert "the same command goes on from there" in said
 
 
 def test_a_log_without_room_is_told_too_and_without_a_traceback(tmp_path, capsys):

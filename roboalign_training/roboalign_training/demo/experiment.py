@@ -30,6 +30,8 @@ AROUND = ("record", "dataset", "open_loop", "closed_loop", "report")
 _RESERVED = (*AROUND, "bags", "data", "logs", "configs")
 _ARM_KEYS = ("stage", "from", "title", "text", "options", "seeds")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_HUB = re.compile(r"[\w.-]+/[\w.-]+")
+TINY = "roboalign-tiny"
 _OWN = (
     "dataset", "bags", "contract", "base", "output_dir", "seed", "workers", "resume", "overwrite",
     "strict",
@@ -267,12 +269,12 @@ def _check_start(arm: Arm, arms: Mapping[str, Arm]) -> None:
     elif arm.stage == BASE:
         require(where, arm.start, start is None, "a base model")
     if start is None:
-        known = arm.start == "roboalign-tiny" or "/" in arm.start or Path(arm.start).is_dir()
-        near = did_you_mean(arm.start, [*arms, "roboalign-tiny"])
+        known = arm.start == TINY or Path(arm.start).is_dir() or _HUB.fullmatch(arm.start)
+        near = did_you_mean(arm.start, [*arms, TINY])
         if not known:
             raise ValueError(
                 f"{where}: found {arm.start!r}, expected another arm or a base model: "
-                f"roboalign-tiny, a folder, or a name of the hub{near}"
+                f"{TINY}, a folder that is there, or a name of the hub{near}"
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -145,17 +145,19 @@ def grpo_samples(asked: int, start: Path) -> int:
 
 
 def open_loop(experiment: Experiment, out: Path, console: Console) -> dict:
-    """The trained policies against demonstrations of other seeds."""
+    """The trained policies against demonstrations of other seeds; equal ones once."""
     from roboalign_training.evaluate.open_loop import open_loop_of
     from roboalign_training.shared.library_log import library_log
 
-    frames = experiment.settings.open_loop_frames
+    frames, found = experiment.settings.open_loop_frames, {}
+    policies = experiment.trained()
     with library_log() as log:
         log.to_file(out / LOGS / "open_loop.log")
-        return {
-            name: open_loop_of(policy.folder(out), out / "data-eval", frames)
-            for name, policy in experiment.trained().items()
-        }
+        for name, twin in _twins(policies, out).items():
+            folder = policies[name].folder(out)
+            same = name != twin
+            found[name] = found[twin] if same else open_loop_of(folder, out / "data-eval", frames)
+    return found
 
 
 def closed_loop(experiment: Experiment, out: Path, console: Console) -> dict:
@@ -167,10 +169,9 @@ def closed_loop(experiment: Experiment, out: Path, console: Console) -> dict:
     options = DrivingOptions(
         workers=experiment.workers, replan_after_steps=experiment.settings.replan_after_steps
     )
-    found, driven = {}, {}
-    for name, policy in experiment.policies().items():
-        folder, target = policy.folder(out), out / "closed_loop" / name
-        twin = driven.setdefault(describe_run(folder, options)["policy_hash"], name)
+    found, policies = {}, experiment.policies()
+    for name, twin in _twins(policies, out).items():
+        folder, target = policies[name].folder(out), out / "closed_loop" / name
         if twin == name:
             records = run_closed_loop(folder, episodes, target, options, console=console)
         else:
@@ -179,6 +180,15 @@ def closed_loop(experiment: Experiment, out: Path, console: Console) -> dict:
             console.print(f"{name}: the same policy as {twin}, not driven again", highlight=False)
         found[name] = {**summarise(records), **({"same_as": twin} if twin != name else {})}
     return found
+
+
+def _twins(policies: Mapping[str, Policy], out: Path) -> dict[str, str]:
+    """Of each policy the first one that is equal to it, by its hash; mostly itself."""
+    first: dict[str, str] = {}
+    return {
+        name: first.setdefault(describe_run(p.folder(out), DrivingOptions())["policy_hash"], name)
+        for name, p in policies.items()
+    }
 
 
 def driven_episodes(settings: Settings) -> list[DrivenEpisode]:

@@ -11,6 +11,7 @@ from roboalign_training.learning.arguments import Stopped
 from roboalign_training.learning.training_options import OURS, read_options
 from roboalign_training.shared.exit_status import status_of
 from roboalign_training.shared.outputs import OutputError
+from roboalign_training.shared.progress import ChildFailed
 from roboalign_training.shared.run_layout import (
     DATA_FAULT,
     EXIT_FAILED,
@@ -54,6 +55,10 @@ def run_main(kind: str, argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("stopped: the same command begins again, or goes on", file=sys.stderr)
         return EXIT_STOPPED
+    except ChildFailed as error:
+        print(f"development episodes: {error}", file=sys.stderr)
+        print("once that is mended, the same command goes on from there", file=sys.stderr)
+        return EXIT_FAILED
     except OSError as error:
         if (fault := write_fault(error, words)) is None:
             raise
