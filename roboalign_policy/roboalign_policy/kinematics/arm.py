@@ -11,7 +11,7 @@ import numpy as np
 from roboalign_policy.core.keys import EE_DIMS
 from roboalign_policy.kinematics.chain_model import ChainModel
 from roboalign_policy.kinematics.joint_bounds import joint_bounds
-from roboalign_policy.kinematics.pose_search import CONVERGED, Pose, PoseSearch, Search
+from roboalign_policy.kinematics.pose_search import CONVERGED, Pose, PoseSearch, SearchEnd
 from roboalign_policy.kinematics.urdf import UrdfRobot
 
 # What is outside is no arm, or a URDF in millimetres.
@@ -175,7 +175,7 @@ class ArmSolver:
 
     def _slow_enough(
         self, q: np.ndarray, pose: Pose, delta: np.ndarray, period_s: float
-    ) -> tuple[Search, float]:
+    ) -> tuple[SearchEnd, float]:
         """The search for the greatest share of a step that the speeds allow, and the share."""
         most = self.bounds.velocity * period_s
         share, smallest = 1.0, math.inf
@@ -190,7 +190,7 @@ class ArmSolver:
             search = self._search.run(q, guess, pose.moved(share * delta), most)
         return search._replace(smallest=min(smallest, search.smallest)), share
 
-    def _fault(self, search: Search, share: float) -> str:
+    def _fault(self, search: SearchEnd, share: float) -> str:
         """Why the joints of a search must not be commanded; empty if they may."""
         missed = np.abs(search.error).max() > self._tolerance
         singular = search.smallest < self._singular_below

@@ -38,7 +38,7 @@ class Pose(NamedTuple):
         return np.concatenate([other.position - self.position, turn])
 
 
-class Search(NamedTuple):
+class SearchEnd(NamedTuple):
     """Where a search ended.
 
     Attributes:
@@ -86,7 +86,7 @@ class PoseSearch:
         self._chain.forward(q)
         return smallest_singular_value(self._weighted_jacobian())
 
-    def run(self, q: np.ndarray, guess: np.ndarray, target: Pose, most: np.ndarray) -> Search:
+    def run(self, q: np.ndarray, guess: np.ndarray, target: Pose, most: np.ndarray) -> SearchEnd:
         """Look for joints that bring the tip to a pose.
 
         Args:
@@ -119,7 +119,7 @@ class PoseSearch:
             haste = float((np.abs(joints - q) / most).max())
             if haste > 1.0:
                 break
-        return Search(joints, pose, error, held, smallest, haste)
+        return SearchEnd(joints, pose, error, held, smallest, haste)
 
     def _hopeless(self, size: float, before: float, iteration: int) -> bool:
         """Whether more iterations would not bring an error of this size below the tolerance."""
