@@ -147,6 +147,10 @@ def test_kinds_of_what_is_left_out(tmp_path):
     assert twice["frames"]["left_out"] == 20
 
 
+LACKS, CAMERA = "topics of contract lab:", "camera/side (sensor_msgs/msg/Image)"
+OTHER = "does not fit the contract"
+
+
 @pytest.mark.parametrize(
     ("reason", "kind"),
     [
@@ -157,6 +161,15 @@ def test_kinds_of_what_is_left_out(tmp_path):
         ("no instruction: none given", "instruction"),
         ("ee_pose: the clock goes back by 3.000 s after message 10", "clock"),
         ("no readable message of image.front. x", "unreadable"),
+        ("no message of image.side, image.top.", "camera missing"),
+        ("no message of image.side, state.ee.", "does not fit the contract"),
+        (f"{LACKS} {CAMERA} is missing. The bag has /x (y)", "camera missing"),
+        (
+            f"{LACKS} {CAMERA} holds no message; {CAMERA} is missing. The bag has x",
+            "camera missing",
+        ),
+        (f"{LACKS} {CAMERA} is missing; t (a/msg/B) is missing. The bag has /x (y)", OTHER),
+        (f"{LACKS} {CAMERA} is missing; /t has type a/msg/B, expected a/msg/C. The bag", OTHER),
         ("namespaces /a/, /b/ all hold the contract's topics", "does not fit the contract"),
     ],
 )

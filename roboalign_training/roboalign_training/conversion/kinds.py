@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-DUPLICATE, OUTCOME, STREAM_MISSING = "duplicate id", "outcome", "stream missing"
-_MISSING = r"\S+ (\(\S+\) is missing|holds no message)"
+DUPLICATE, OUTCOME, CAMERA_MISSING = "duplicate id", "outcome", "camera missing"
+_NO_CAMERA = r"\S+ \(sensor_msgs/msg/(Compressed)?Image\) (is missing|holds no message)"
 _KINDS = (
     (r"^outcome (failure|discarded|success|unknown)$", OUTCOME),
     (r"^unsafe:", "unsafe"),
@@ -21,9 +21,9 @@ _KINDS = (
     (r"the clock goes back|^clock: |a stamp of another clock|without header stamp", "clock"),
     (r"^late: ", "late"),
     (r"^no readable message", "unreadable"),
-    (r"^no message of ", STREAM_MISSING),
-    # Where that is all: a topic of another type is another fault of the contract.
-    (rf"^topics of contract \w+: ({_MISSING}(; |\. ))+The bag has ", STREAM_MISSING),
+    (r"^no message of image\.\w+(, image\.\w+)*\.", CAMERA_MISSING),
+    # Where that is all: a bag that lacks other topics too is another robot's, or not whole.
+    (rf"^topics of contract \w+: ({_NO_CAMERA}(; |\. ))+The bag has ", CAMERA_MISSING),
 )
 
 

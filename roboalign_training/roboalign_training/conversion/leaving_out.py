@@ -22,7 +22,7 @@ _PHRASES = {
     "late": "older than max_age_s when received",
     "instruction": "instruction missing or changed",
     "unreadable": "no readable message",
-    "stream missing": "a camera or another stream is missing",
+    "camera missing": "a camera is missing",
 }
 
 

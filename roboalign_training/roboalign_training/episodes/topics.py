@@ -66,7 +66,7 @@ def map_topics(bag: Bag, contract: Contract, namespace: str | None = None) -> To
         elif topic.fault:
             faults.append(f"{name}: {topic.fault}")
         elif not topic.count:
-            faults.append(f"{name} holds no message")
+            faults.append(f"{name} ({topic.type}) holds no message")
     if faults:
         there = ", ".join(f"{t.name} ({t.type})" for t in sorted(bag.topics.values(), key=str))
         raise EpisodeError(
