@@ -23,7 +23,7 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from roboalign_training.bags.bags import read_bag
 from roboalign_training.bags.errors import DatasetError
 from roboalign_training.conversion.build import append_bag, build_dataset
-from roboalign_training.conversion.memory import Budget, NoRoomError, parse_bytes
+from roboalign_training.conversion.memory import MemoryBudget, NoRoomError, parse_bytes
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.episodes.recipe import Recipe
 from roboalign_training.images.image_storage import decode_image, reads_alike
@@ -404,14 +404,14 @@ def test_data_sets_of_before_are_read_and_grow(sets, bag, tmp_path):
 def test_memory_is_counted_before_a_bag_is_read(tmp_path, bag):
     with pytest.raises(ValueError, match="max_memory: found 100 MB, expected at least 400 MB"):
         build_dataset([bag], two_cameras(), tmp_path / "set", max_memory=100 * 10**6)
-    budget = Budget(10**9, workers=16)
+    budget = MemoryBudget(10**9, workers=16)
     assert 2 <= budget.processes < 16
     assert budget.share(10**6, "bag").processes == budget.processes
     assert budget.share(60 * 10**6, "bag").processes < budget.processes
     with pytest.raises(NoRoomError, match=r"takes 300 MB: give --max-memory at least \d+MB") as e:
         budget.share(300 * 10**6, "bag")
     least = int(str(e.value).rsplit(" ", 1)[1].removesuffix("MB"))
-    assert Budget(least * 10**6, workers=16).share(300 * 10**6, "bag").processes == 1
+    assert MemoryBudget(least * 10**6, workers=16).share(300 * 10**6, "bag").processes == 1
 
 
 @pytest.mark.parametrize(

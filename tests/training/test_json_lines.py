@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from roboalign_training.evaluate.closed_loop import RESULTS, DrivenEpisode, read_results
-from roboalign_training.evaluate.replay import Answer, read_answers
+from roboalign_training.evaluate.replay import ReplayAnswer, read_answers
 from roboalign_training.evaluate.report import read_metrics
 from roboalign_training.learning.run_record import RunFolder
 from roboalign_training.nodes.training_job import TrainingJob
@@ -65,7 +65,7 @@ def test_readers_of_runs_and_results(tmp_path):
 
 
 def test_reader_of_replayed_answers(tmp_path):
-    answer = Answer(1, "ok", TEXT, None, [], 0.1)
+    answer = ReplayAnswer(1, "ok", TEXT, None, [], 0.1)
     path = tmp_path / "answers.jsonl"
     path.write_text(dump(vars(answer), vars(answer)), "utf-8")
     assert [found.detail for found in read_answers(path)] == [TEXT, TEXT]

@@ -16,7 +16,7 @@ from roboalign_policy.fast.errors import CoefficientRangeError
 from roboalign_training.bags.bags import read_bag
 from roboalign_training.bags.errors import EpisodeError
 from roboalign_training.evaluate.replay import (
-    Answer,
+    ReplayAnswer,
     ReplaySettings,
     compare,
     lockstep_contract,
@@ -42,7 +42,7 @@ RED = (0xD9, 0x30, 0x25)
 def answer(stamp_ns, actions, status=ChunkStatus.OK, tokens=(1, 2, 3), inference_s=0.1):
     array = None if actions is None else np.array(actions, np.float32)
     detail = "" if status == ChunkStatus.OK else "no"
-    return Answer(int(stamp_ns), status, detail, array, list(tokens), inference_s)
+    return ReplayAnswer(int(stamp_ns), status, detail, array, list(tokens), inference_s)
 
 
 def random_answers(count=4, seed=0):

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from roboalign_policy.core.contract.contract import Contract
-from roboalign_training.conversion.parts import TEMPORARY, Part
+from roboalign_training.conversion.parts import TEMPORARY, PartFile
 from roboalign_training.data.content import ContentHash
 from roboalign_training.data.table import EpisodeFile, episode_writer, frame_columns
 from roboalign_training.episodes.episodes import EpisodeFrames
@@ -42,7 +42,7 @@ class _Images:
         return self.places[0], self.where[0], self.digests[0]
 
 
-class Assembly:
+class EpisodeAssembly:
     """Writes one episode from the parts of its images, which come in order."""
 
     def __init__(
@@ -71,8 +71,8 @@ class Assembly:
         # Frames may show an older image than the frame before, after stamps out of order.
         self._upto = {key: np.maximum.accumulate(plan.pictures[key]) for key in self._keys}
         self._limits = dict.fromkeys(self._keys, -1)
-        self._parts: list[Part] = []
-        self._videos: dict[str, list[tuple[Part, list[int]]]] = {key: [] for key in self._keys}
+        self._parts: list[PartFile] = []
+        self._videos: dict[str, list[tuple[PartFile, list[int]]]] = {key: [] for key in self._keys}
         self._row = 0
         self._stack = ExitStack()
         self._file: EpisodeFile | None = None
@@ -83,7 +83,7 @@ class Assembly:
             frames.instruction, frames.outcome, widths, self._keys, storage.lossy
         )
 
-    def __enter__(self) -> Assembly:
+    def __enter__(self) -> EpisodeAssembly:
         self._file = self._stack.enter_context(
             episode_writer(self._path, self._contract, self._storage.choice)
         )
@@ -94,7 +94,7 @@ class Assembly:
             stream.close()
         self._stack.__exit__(*error)
 
-    def add(self, part: Part, limits: dict[str, int]) -> None:
+    def add(self, part: PartFile, limits: dict[str, int]) -> None:
         """Takes the next part; up to `limits`, the greatest place by stream, all images came."""
         number = len(self._parts)
         self._parts.append(part)

@@ -13,7 +13,7 @@ from roboalign_training.bags.bags import Bag, read_bag
 from roboalign_training.bags.errors import HAND_IN, BagError, DataError, EpisodeError
 from roboalign_training.bags.folders import as_text
 from roboalign_training.conversion.balance import leave_out, new_balance, open_topics
-from roboalign_training.conversion.episode import Episode
+from roboalign_training.conversion.episode import EpisodeWork
 from roboalign_training.conversion.episode_job import EpisodeJob
 from roboalign_training.conversion.memory import NoRoomError
 from roboalign_training.conversion.pool import Pool, WorkerLostError
@@ -62,7 +62,7 @@ def convert_bag(path: Path, target: Target, pool: Pool, report: Report | None = 
         WorkerLostError: When a process was killed.
     """
     try:
-        return _Work(path, target, pool, report or (lambda share: None)).run()
+        return _BagWork(path, target, pool, report or (lambda share: None)).run()
     except (NoRoomError, WorkerLostError):  # no fault of the bag
         raise
     except DataError as error:
@@ -94,7 +94,7 @@ class _Hashing:
             self._error = BagError(self._bag.path, f"cannot be read: {error}")
 
 
-class _Work:
+class _BagWork:
     """The conversion of one bag."""
 
     def __init__(self, path: Path, target: Target, pool: Pool, report: Report) -> None:
@@ -178,7 +178,7 @@ class _Work:
         for number, span in enumerate(spans):
             reason = wanted[number]
             if reason is None:
-                episode = Episode(
+                episode = EpisodeWork(
                     bag, place, target, topics, span, number, folder, self._pool, share.processes
                 )
                 report = _part_of(self._report, number, len(spans))

@@ -17,7 +17,7 @@ from roboalign_training.conversion.entering import (
 )
 from roboalign_training.conversion.leaving_out import reasons_of
 from roboalign_training.conversion.leftovers import enter_finished, forget_missing, sources_of
-from roboalign_training.conversion.memory import DEFAULT_BYTES, SEGMENT_BYTES, Budget
+from roboalign_training.conversion.memory import DEFAULT_BYTES, SEGMENT_BYTES, MemoryBudget
 from roboalign_training.conversion.opening import check_images, checked_index, refuse_other_making
 from roboalign_training.conversion.run import converted_bags
 from roboalign_training.conversion.target import Converted, Target
@@ -137,7 +137,7 @@ def build_dataset(
         EpisodeError: When `contract` is None and no bag has one.
         ValueError: When `workers` or `max_memory` is too small.
     """
-    out, budget = Path(out), Budget(max_memory, workers, segment_bytes=segment_bytes)
+    out, budget = Path(out), MemoryBudget(max_memory, workers, segment_bytes=segment_bytes)
     # Before anything is touched: a refused call leaves no trace.
     check_place("--out", out, DATASET, (("bag", bag) for bag in bags))
     check_images(checked_index(out, contract, bags, recipe))
@@ -156,7 +156,7 @@ def _built(
     contract: Contract | None,
     bags: Sequence[str | Path],
     recipe: Recipe | None,
-    budget: Budget,
+    budget: MemoryBudget,
     allow_empty: bool,
     on_bag: Callable[[Converted], None] | None,
     on_progress: Callable[[Path, float], None] | None,

@@ -39,7 +39,7 @@ from roboalign_training.conversion.memory import (
     DEFAULT_BYTES,
     LEAST_BYTES,
     MB,
-    Budget,
+    MemoryBudget,
     parse_bytes,
 )
 from roboalign_training.conversion.target import Converted
@@ -173,7 +173,7 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
         raise OptionError("command line", f"--workers: found {workers}, expected at least 1")
     try:
         max_memory = parse_bytes(args.max_memory)
-        Budget(max_memory, workers)
+        MemoryBudget(max_memory, workers)
     except ValueError as error:
         raise OptionError("command line", f"--max-memory: {error}") from error
     done: list[Converted] = []

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from roboalign_training.bags.bags import Bag
 from roboalign_training.bags.errors import BagError
-from roboalign_training.conversion.parts import Part, read_part
+from roboalign_training.conversion.parts import PartFile, read_part
 from roboalign_training.conversion.pool import Job, Pool
 from roboalign_training.conversion.segments import BagPlace
 from roboalign_training.conversion.target import Target
@@ -27,7 +27,7 @@ class Todo(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Episode:
+class EpisodeWork:
     """One episode on its way.
 
     Attributes:
@@ -66,7 +66,7 @@ class Episode:
         """A path in the data set's folder, as its files name it."""
         return str(path.relative_to(self.target.out))
 
-    def parts(self, todo: Sequence[Todo]) -> Iterator[Part]:
+    def parts(self, todo: Sequence[Todo]) -> Iterator[PartFile]:
         """The parts of jobs, in order; those that are there are not done again.
 
         Raises:

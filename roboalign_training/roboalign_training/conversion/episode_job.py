@@ -11,10 +11,10 @@ from roboalign_training.conversion.balance import (
     add_messages,
     add_off_clock,
 )
-from roboalign_training.conversion.episode import Episode, Todo
+from roboalign_training.conversion.episode import EpisodeWork, Todo
 from roboalign_training.conversion.scanning import ScanJob, joined_scan
 from roboalign_training.conversion.second_pass import UndecodableError, write_frames
-from roboalign_training.conversion.segments import Segment, cut
+from roboalign_training.conversion.segments import EpisodeSegment, cut
 from roboalign_training.conversion.target import Report
 from roboalign_training.conversion.work_folder import read_json
 from roboalign_training.data.index import write_json
@@ -29,7 +29,7 @@ _NOTE = "episode.json"
 class EpisodeJob:
     """Converts one episode; finished parts are not done again."""
 
-    def __init__(self, episode: Episode, balance: dict) -> None:
+    def __init__(self, episode: EpisodeWork, balance: dict) -> None:
         """Of `episode`; enters it in the sheet of its bag."""
         self._episode, self._balance = episode, balance
         self._scan: Scan | None = None
@@ -65,7 +65,7 @@ class EpisodeJob:
             add_messages(self._balance, self._scan, self._episode.topics)
 
     def _decide(
-        self, segments: Sequence[Segment], base: dict, report: Report
+        self, segments: Sequence[EpisodeSegment], base: dict, report: Report
     ) -> tuple[dict | None, str | None]:
         """Decides about the frames, anew when images turn out to be none; see `run`."""
         episode = self._episode
@@ -99,7 +99,7 @@ class EpisodeJob:
             self._bad[key] = {**self._bad.get(key, {}), **found}
             self._balance["images"]["undecodable"] += len(found)
 
-    def _first_pass(self, segments: Sequence[Segment], report: Report) -> Scan:
+    def _first_pass(self, segments: Sequence[EpisodeSegment], report: Report) -> Scan:
         """Reads all streams.
 
         Raises:

@@ -80,7 +80,7 @@ def _add_sheet(left: LeftOut, sheet: dict) -> None:
 
 
 @dataclass
-class Reason:
+class LeftOutReason:
     """One reason, and the episodes that it stands for.
 
     Attributes:
@@ -99,18 +99,18 @@ class Reason:
         return f"{named}{f' and {more} more' if more > 0 else ''}: {self.text}"
 
 
-def reasons_of(skipped: Sequence[dict]) -> list[Reason]:
+def reasons_of(skipped: Sequence[dict]) -> list[LeftOutReason]:
     """The reasons why episodes were left out, like ones together; the most frequent first.
 
     Args:
         skipped: Entries with id, source and reason.
     """
-    found: dict[str, Reason] = {}
+    found: dict[str, LeftOutReason] = {}
     for entry in skipped:
         key = entry["reason"].split(_THE_BAG_HAS)[0]
         source, name = entry["source"], entry["id"]
         place = (
             source if name in ("", Path(source).name, Path(source).stem) else f"{source}: {name}"
         )
-        found.setdefault(key, Reason(entry["reason"])).places.append(place)
+        found.setdefault(key, LeftOutReason(entry["reason"])).places.append(place)
     return sorted(found.values(), key=lambda reason: -len(reason.places))

@@ -26,7 +26,7 @@ class NoRoomError(DataError):
 
 
 @dataclass(frozen=True)
-class Budget:
+class MemoryBudget:
     """A limit of memory, and what it means for a bag.
 
     Attributes:
@@ -61,7 +61,7 @@ class Budget:
         """Processes that there is room for where each converts a bag of its own."""
         return max(1, min(self.workers, self.total // PARENT_BYTES - 1))
 
-    def share(self, largest: int, source: object, processes: int | None = None) -> Share:
+    def share(self, largest: int, source: object, processes: int | None = None) -> MemoryShare:
         """What the processes may hold of a bag.
 
         Args:
@@ -78,7 +78,7 @@ class Budget:
             own = PARENT_BYTES if count == 1 else PARENT_BYTES + count * WORKER_BYTES
             room = (self.total // self.split - own) // count - _COPIES * largest
             if room >= _LEAST_OPEN:
-                return Share(count, min(OPEN_BYTES, room))
+                return MemoryShare(count, min(OPEN_BYTES, room))
         raise NoRoomError(
             source,
             f"its largest chunk or message takes {largest / MB:.0f} MB: give --max-memory at "
@@ -87,7 +87,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Share:
+class MemoryShare:
     """How many processes may work on a bag, and bytes of overlapping chunks that each holds."""
 
     processes: int

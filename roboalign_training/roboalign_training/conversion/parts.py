@@ -11,6 +11,7 @@ import json
 import os
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 from struct import error as StructError
@@ -77,7 +78,8 @@ class PartWriter:
         self._crc = zlib.crc32(data, self._crc)
 
 
-class Part:
+@dataclass(frozen=True, eq=False)
+class PartFile:
     """A part that was read.
 
     Attributes:
@@ -86,16 +88,12 @@ class Part:
         facts: What its writer said.
     """
 
-    def __init__(self, path: Path, arrays: dict[str, np.ndarray], facts: dict) -> None:
-        self.path, self.arrays, self.facts = path, arrays, facts
-
-    def bytes_at(self, at: int, length: int) -> bytes:
-        """Some of the bytes in it."""
-        with self.path.open("rb", buffering=0) as stream:
-            return os.pread(stream.fileno(), length, at)
+    path: Path
+    arrays: dict[str, np.ndarray]
+    facts: dict
 
 
-def read_part(path: Path, made_with: Mapping[str, object], *, check: bool) -> Part | None:
+def read_part(path: Path, made_with: Mapping[str, object], *, check: bool) -> PartFile | None:
     """Reads a part.
 
     Args:
@@ -131,7 +129,7 @@ def read_part(path: Path, made_with: Mapping[str, object], *, check: bool) -> Pa
         return None
     except (ValueError, KeyError, TypeError, StructError):
         return None  # a file of that name that is no part
-    return Part(path, arrays, document["facts"])
+    return PartFile(path, arrays, document["facts"])
 
 
 def crc_of(stream: BinaryIO, count: int) -> int:

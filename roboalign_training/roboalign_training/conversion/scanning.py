@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from roboalign_policy.core.contract.contract import Contract
-from roboalign_training.conversion.parts import Part, PartWriter
-from roboalign_training.conversion.segments import BagPlace, Segment, open_place
+from roboalign_training.conversion.parts import PartFile, PartWriter
+from roboalign_training.conversion.segments import BagPlace, EpisodeSegment, open_place
 from roboalign_training.episodes.columns import StreamColumns
 from roboalign_training.episodes.pauses import Pauses
 from roboalign_training.episodes.scan import Scan, scan_messages
@@ -39,7 +39,7 @@ class ScanJob:
     place: BagPlace
     contract: Contract
     topics: TopicMap
-    segment: Segment
+    segment: EpisodeSegment
     pauses: Pauses
     path: Path
     made_with: dict
@@ -64,7 +64,7 @@ class ScanJob:
             part.finish(arrays, {**facts, "counts": scan.counts, "paused": scan.paused})
 
 
-def joined_scan(parts: Sequence[Part], contract: Contract, folder: Path) -> Scan:
+def joined_scan(parts: Sequence[PartFile], contract: Contract, folder: Path) -> Scan:
     """The scan of an episode from those of its segments; long columns lie in files of `folder`."""
     counts: Counter[str] = Counter()
     paused: Counter[str] = Counter()

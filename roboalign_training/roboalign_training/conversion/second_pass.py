@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from roboalign_training.conversion.assembly import Assembly
-from roboalign_training.conversion.episode import Episode, Todo
+from roboalign_training.conversion.assembly import EpisodeAssembly
+from roboalign_training.conversion.episode import EpisodeWork, Todo
 from roboalign_training.conversion.pictures import PictureJob, wanted_digest
-from roboalign_training.conversion.segments import Segment
+from roboalign_training.conversion.segments import EpisodeSegment
 from roboalign_training.conversion.target import VIDEOS, Report, safe_name
 from roboalign_training.data.content import CONTENT_VERSION
 from roboalign_training.data.index import DATA
@@ -35,8 +35,8 @@ class UndecodableError(Exception):
 
 
 def write_frames(
-    episode: Episode,
-    segments: Sequence[Segment],
+    episode: EpisodeWork,
+    segments: Sequence[EpisodeSegment],
     scan: Scan,
     plan: FramePlan,
     base: dict,
@@ -85,7 +85,7 @@ def write_frames(
     pending = episode.path("episode.parquet")
     bad: Bad = {}
     done, total = 0, sum(segment.size for segment, _ in chosen) or 1
-    assembly = Assembly(pending, frames, plan, contract, episode.target.storage, videos)
+    assembly = EpisodeAssembly(pending, frames, plan, contract, episode.target.storage, videos)
     with assembly:
         for (segment, _), part in zip(chosen, episode.parts(todo), strict=True):
             for key, found in part.facts["bad"].items():
@@ -107,7 +107,9 @@ def write_frames(
     return {**entry, **moves}, assembly.counts()
 
 
-def _todo(episode: Episode, segment: Segment, found: dict[str, Wanted], bag_sha256: str) -> Todo:
+def _todo(
+    episode: EpisodeWork, segment: EpisodeSegment, found: dict[str, Wanted], bag_sha256: str
+) -> Todo:
     """The job of a segment."""
     digest = wanted_digest(found)
     times = [segment.start_ns, segment.end_ns]
@@ -118,7 +120,7 @@ def _todo(episode: Episode, segment: Segment, found: dict[str, Wanted], bag_sha2
     return Todo(path, made_with, job)
 
 
-def _limits(scan: Scan, wanted: dict[str, Wanted], segment: Segment) -> dict[str, int]:
+def _limits(scan: Scan, wanted: dict[str, Wanted], segment: EpisodeSegment) -> dict[str, int]:
     """By stream, the greatest place of an image that was received up to a segment's end."""
     return {
         key: int(np.searchsorted(scan.observed[key].receive_ns, segment.end_ns, side="right")) - 1
@@ -126,7 +128,7 @@ def _limits(scan: Scan, wanted: dict[str, Wanted], segment: Segment) -> dict[str
     }
 
 
-def _video_names(episode: Episode, bag_sha256: str) -> dict[str, str]:
+def _video_names(episode: EpisodeWork, bag_sha256: str) -> dict[str, str]:
     """Image stream key -> its video in the data set; empty where images are no videos."""
     if episode.target.storage.choice != VIDEO:
         return {}
@@ -136,7 +138,7 @@ def _video_names(episode: Episode, bag_sha256: str) -> dict[str, str]:
     return {s.key: f"{folder}/{safe_name(s.key)}.mp4" for s in images}
 
 
-def _entry(episode: Episode, plan: FramePlan, base: dict, videos: dict[str, str]) -> dict:
+def _entry(episode: EpisodeWork, plan: FramePlan, base: dict, videos: dict[str, str]) -> dict:
     """What is known of the episode, in the order in which it is shown."""
     span, target = episode.span, episode.target
     noted = frames_notes(plan, target.contract, target.recipe)

@@ -13,7 +13,7 @@ from roboalign_training.episodes.episodes import Span
 
 
 @dataclass(frozen=True)
-class Segment:
+class EpisodeSegment:
     """A stretch of a recording, one job.
 
     Attributes:
@@ -28,7 +28,7 @@ class Segment:
     size: int
 
 
-def cut(weights: Weights, span: Span, target: int) -> list[Segment]:
+def cut(weights: Weights, span: Span, target: int) -> list[EpisodeSegment]:
     """Cuts an episode into segments of about `target` bytes, at least one; none overlap."""
     times, sizes = weights.times_ns, weights.sizes
     inside = slice(
@@ -45,7 +45,7 @@ def cut(weights: Weights, span: Span, target: int) -> list[Segment]:
     found.append(held)
     ends = [start - 1 for start in starts[1:]] + [span.end_ns]
     return [
-        Segment(number, start, end, size)
+        EpisodeSegment(number, start, end, size)
         for number, (start, end, size) in enumerate(zip(starts, ends, found, strict=True))
     ]
 

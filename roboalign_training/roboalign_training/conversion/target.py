@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roboalign_policy.core.contract.contract import Contract
-from roboalign_training.conversion.memory import Budget
+from roboalign_training.conversion.memory import MemoryBudget
 from roboalign_training.episodes.recipe import Recipe
 from roboalign_training.images.image_storage import ImageStorage
 
@@ -66,7 +66,7 @@ class Target:
     recipe: Recipe
     known: frozenset[str]
     sources: frozenset[str]
-    budget: Budget
+    budget: MemoryBudget
 
     @property
     def storage(self) -> ImageStorage:

@@ -134,7 +134,7 @@ def lockstep_contract(contract: Contract) -> Contract:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class ReplayAnswer:
     """What the policy answered in one frame; live and offline alike.
 
     Attributes:
@@ -159,18 +159,18 @@ class Answer:
         return json.dumps({**vars(self), "actions": actions})
 
 
-def read_answers(path: Path) -> list[Answer]:
-    """Answers of a file with one `Answer.to_json` a line."""
+def read_answers(path: Path) -> list[ReplayAnswer]:
+    """Answers of a file with one `ReplayAnswer.to_json` a line."""
     answers = []
     for _, data in read_json_lines(path):
         actions = data.pop("actions")
         array = None if actions is None else np.array(actions, np.float32)
-        answers.append(Answer(actions=array, **data))
+        answers.append(ReplayAnswer(actions=array, **data))
     return answers
 
 
 @dataclass(frozen=True)
-class Identity:
+class ReplayIdentity:
     """Whether the live node answers as the offline evaluation does.
 
     Attributes:
@@ -202,8 +202,11 @@ class Identity:
 
 
 def compare(
-    live: Sequence[Answer], offline: Sequence[Answer], rows: Sequence[int], names: Sequence[str]
-) -> Identity:
+    live: Sequence[ReplayAnswer],
+    offline: Sequence[ReplayAnswer],
+    rows: Sequence[int],
+    names: Sequence[str],
+) -> ReplayIdentity:
     """Compare the answers of the live node with those of the offline evaluation.
 
     Args:
@@ -235,4 +238,4 @@ def compare(
             if greatest is None or gaps[step, dim] > greatest:
                 greatest = float(gaps[step, dim])
                 where = f"frame {row}, step {step}, {names[dim]}"
-    return Identity(len(rows), valid, greatest, where, tuple(differing))
+    return ReplayIdentity(len(rows), valid, greatest, where, tuple(differing))

@@ -24,8 +24,8 @@ from roboalign_training.evaluate.replay import (
     ANSWERS,
     JOB,
     REPORT,
-    Answer,
     Recording,
+    ReplayAnswer,
     ReplaySettings,
     compare,
     lockstep_contract,
@@ -211,7 +211,7 @@ def make_job(
     }
 
 
-def drive_live(out: Path, job: dict[str, Any]) -> list[Answer]:
+def drive_live(out: Path, job: dict[str, Any]) -> list[ReplayAnswer]:
     """Feed the frames to a policy node; needs ROS, so it is a process of its own.
 
     Raises:
@@ -224,7 +224,9 @@ def drive_live(out: Path, job: dict[str, Any]) -> list[Answer]:
     return read_answers(out / ANSWERS)
 
 
-def answer_offline(policy: MLLMPolicy, recording: Recording, rows: Sequence[int]) -> list[Answer]:
+def answer_offline(
+    policy: MLLMPolicy, recording: Recording, rows: Sequence[int]
+) -> list[ReplayAnswer]:
     """Ask the policy without nodes, in the frames of the data pipeline."""
     frames, answers = recording.frames, []
     for row in counted(rows, "offline"):
@@ -232,7 +234,7 @@ def answer_offline(policy: MLLMPolicy, recording: Recording, rows: Sequence[int]
         p = policy.act(values, frames.instruction)
         stamp_ns = int(frames.stamps_ns[row])
         answers.append(
-            Answer(stamp_ns, p.status, p.detail, p.actions, list(p.tokens), p.inference_s)
+            ReplayAnswer(stamp_ns, p.status, p.detail, p.actions, list(p.tokens), p.inference_s)
         )
     return answers
 

@@ -22,9 +22,9 @@ from roboalign_policy.fast.errors import CoefficientRangeError
 from roboalign_training.episodes.episodes import EpisodeFrames
 from roboalign_training.evaluate.replay import (
     LIMIT,
-    Answer,
-    Identity,
     Recording,
+    ReplayAnswer,
+    ReplayIdentity,
     ReplaySettings,
 )
 from roboalign_training.learning.rewards import prefix_accuracy
@@ -51,7 +51,7 @@ def has_whole_chunk(indices: np.ndarray, horizon: int) -> np.ndarray:
 
 
 def chunk_errors(
-    answers: Sequence[Answer], rows: Sequence[int], frames: EpisodeFrames, horizon: int
+    answers: Sequence[ReplayAnswer], rows: Sequence[int], frames: EpisodeFrames, horizon: int
 ) -> np.ndarray:
     """Absolute errors against the demonstrator, (M, T, A) float64, action units.
 
@@ -70,8 +70,8 @@ def chunk_errors(
 def make_report(
     recording: Recording,
     rows: Sequence[int],
-    answers: Sequence[Answer],
-    identity: Identity,
+    answers: Sequence[ReplayAnswer],
+    identity: ReplayIdentity,
     encode: Callable[[np.ndarray], list[list[int]]],
     settings: ReplaySettings,
 ) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def _number(value: float | None) -> str:
 
 
 def plot_actions(
-    path: Path, recording: Recording, rows: Sequence[int], answers: Sequence[Answer]
+    path: Path, recording: Recording, rows: Sequence[int], answers: Sequence[ReplayAnswer]
 ) -> None:
     """Draw each dimension over time: what was done, and the first action that was predicted.
 

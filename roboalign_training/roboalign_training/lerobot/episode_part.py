@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from roboalign_policy.core.hashing import sha256_json
 from roboalign_training.conversion.allocation import zeroed_memory
-from roboalign_training.conversion.parts import TEMPORARY, Part, PartWriter, read_part
+from roboalign_training.conversion.parts import TEMPORARY, PartFile, PartWriter, read_part
 from roboalign_training.data.index import DatasetIndex
 from roboalign_training.episodes.episodes import EpisodeFrames
 from roboalign_training.images.image_storage import VIDEO
@@ -73,7 +73,7 @@ class EpisodePart:
         self._made_with = {**made_with(index, storage), "entry": index.episodes[name]}
         self.path = parts / sha256_json(self._made_with)
 
-    def facts(self) -> Part | None:
+    def facts(self) -> PartFile | None:
         """The facts; None where there is no such part, or it is damaged."""
         return read_part(self.path / _FACTS, self._made_with, check=True)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from roboalign_training.conversion.parts import Part
+from roboalign_training.conversion.parts import PartFile
 from roboalign_training.data.index import DatasetIndex, write_json
 from roboalign_training.images.video import CODECS
 from roboalign_training.lerobot import layout
@@ -29,7 +29,7 @@ def write_metadata(
     root: Path,
     index: DatasetIndex,
     storage: dict,
-    facts: Iterator[Part],
+    facts: Iterator[PartFile],
     data: Places,
     videos: dict[str, Places],
 ) -> list[str]:
@@ -122,7 +122,9 @@ def _video_starts(places: Places, counters: Counters) -> list[int]:
     return starts
 
 
-def _stats(part: Part, counters: Counters, number: int, index: DatasetIndex) -> dict[str, Stats]:
+def _stats(
+    part: PartFile, counters: Counters, number: int, index: DatasetIndex
+) -> dict[str, Stats]:
     """Feature -> statistics of one episode: vectors, counters, images."""
 
     def read(feature: str) -> Stats:

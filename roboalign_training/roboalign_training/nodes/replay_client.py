@@ -18,7 +18,7 @@ from roboalign_policy.ros.chunk_msgs import actions_from_msg, status_from_msg
 from roboalign_policy.ros.definitions import message_class
 from roboalign_policy.ros.qos import lossless_qos, reliable_qos
 from roboalign_policy.ros.stamps import ns_to_stamp, stamp_to_ns
-from roboalign_training.evaluate.replay import Answer, Recording
+from roboalign_training.evaluate.replay import Recording, ReplayAnswer
 from roboalign_training.nodes.replay_messages import ReplayError
 
 LOAD_S = 600.0  # a big model may take minutes; a node that died meanwhile is noticed at once
@@ -96,7 +96,7 @@ class ReplayClient:
                 "expected policy_node alone: a replay must not drive anything"
             )
 
-    def ask(self, row: int, messages: dict[str, list[Any]]) -> Answer:
+    def ask(self, row: int, messages: dict[str, list[Any]]) -> ReplayAnswer:
         """Publish the messages of a frame and wait for the chunk that answers it.
 
         Raises:
@@ -140,7 +140,7 @@ class ReplayClient:
             raise ReplayError(f"{at}: policy_node rejected the goal")
         self._ended = sent.result().get_result_async()
 
-    def _answer(self, msg: ActionChunk, at: str) -> Answer:
+    def _answer(self, msg: ActionChunk, at: str) -> ReplayAnswer:
         for what, found, expected in (
             ("policy_hash", msg.policy_hash, self._policy_hash),
             ("instruction", msg.instruction, self._instruction),
@@ -149,7 +149,7 @@ class ReplayClient:
                 raise ReplayError(f"{at}: {what}: found {found!r}, expected {expected!r}")
         status = status_from_msg(msg)
         actions = actions_from_msg(msg) if status is ChunkStatus.OK else None
-        return Answer(
+        return ReplayAnswer(
             stamp_to_ns(msg.observation_stamp),
             status,
             msg.decode_detail,
