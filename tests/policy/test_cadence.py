@@ -65,7 +65,7 @@ def test_a_late_beat_is_told_with_the_load_and_what_helps():
     watch = BeatWatch(0.02)
     assert [watch.tick(t) for t in (0.0, 0.02, 0.11)] == ["", "", ""]
     text = watch.tick(0.265)
-    assert "0.155 s between two signs of life that are due every 0.020 s (load " in text
+    assert "0.155 s between two candidates that are due every 0.020 s (load " in text
     assert "taskset" in text
     watch.restart()
     assert watch.tick(9.0) == ""

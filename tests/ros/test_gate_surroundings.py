@@ -227,7 +227,7 @@ def test_who_publishes_past_the_gate_is_named(start_gate, probe):
     joystick = Node("joystick", context=probe.node.context)
     joystick.create_publisher(TwistStamped, TWIST, reliable_qos(10))
     drive(gate, probe)
-    what = f"somebody else publishes: /joystick on /{TWIST}"
+    what = f"another node publishes: /joystick on /{TWIST}"
     probe.until(lambda: gate.status[-1].detail == what, what=lambda: gate.status[-1].detail)
     goes_on(gate, probe, 0.3)
     joystick.destroy_node()

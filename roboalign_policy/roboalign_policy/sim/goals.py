@@ -32,7 +32,7 @@ class PutOn:
     support: str
 
     def __str__(self) -> str:
-        """What is to be: "red cube on white plate"."""
+        """The goal in words: "red cube on white plate"."""
         if self.support == "drawer":
             return f"{self.cube} in the drawer"
         return f"{self.cube} on {self.support}"

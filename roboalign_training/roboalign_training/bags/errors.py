@@ -41,7 +41,7 @@ class DataError(ValueError):
 
 
 class OptionError(DataError):
-    """An option that cannot be used; in place of the path stands where it was given."""
+    """An invalid option; the text names the option in place of a path."""
 
     refused = True
 

@@ -232,7 +232,7 @@ class McapFile:
         )
 
     def _compare(self, stated: Statistics, counts: Counter[int]) -> None:
-        """Refuses statistics that promise something else than there is."""
+        """Refuses a file whose statistics do not match its content."""
         found = counts.total()
         if (stated.messages, stated.chunks) != (found, len(self._chunks)):
             raise RecordError(

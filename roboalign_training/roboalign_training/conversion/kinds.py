@@ -28,7 +28,7 @@ _KINDS = (
 
 
 def kind_of(reason: str) -> str:
-    """The kind of a reason; `does not fit the contract` for what is none of the others."""
+    """The kind of a reason; `does not fit the contract` if no pattern matches."""
     return next(
         (kind for pattern, kind in _KINDS if re.search(pattern, reason)),
         "does not fit the contract",

@@ -81,7 +81,7 @@ def _add_sheet(left: LeftOut, sheet: dict) -> None:
 
 @dataclass
 class LeftOutReason:
-    """One reason, and the episodes that it stands for.
+    """A reason and the episodes that were left out for it.
 
     Attributes:
         text: The reason; of several the first one's.

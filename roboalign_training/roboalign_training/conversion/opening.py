@@ -58,7 +58,7 @@ def checked_index(
 def refuse_other_making(
     place: Path, held: tuple[str, Mapping[str, Any]], wanted: tuple[str, Mapping[str, Any]]
 ) -> None:
-    """Refuses what was made with another contract or other rules, by the keys that differ.
+    """Refuses a data set with another contract or other rules; lists the keys that differ.
 
     Args:
         place: What is there.

@@ -159,7 +159,7 @@ def fit_dataset(
 
 
 def _write(folder: Path, tokenizer: FastTokenizer, document: dict) -> None:
-    """Puts tokenizer and statistics in their places; what was there stays until they are whole."""
+    """Replaces tokenizer and statistics once the new ones are complete."""
     fresh, old = (folder / f".{TOKENIZER}.{kind}.{os.getpid()}" for kind in ("new", "old"))
     try:
         with writing(folder / TOKENIZER, "the tokenizer"):

@@ -119,7 +119,7 @@ def too_fast(frames: Frames, contract: Contract) -> list[str]:
 
 
 def notes(frames: Frames, contract: Contract) -> list[str]:
-    """What the gate would stop a policy for, and people do; each with its count."""
+    """Motions of people for which the gate would stop a policy; each with its count."""
     if not len(frames):
         return []
     return [

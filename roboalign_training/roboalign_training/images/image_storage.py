@@ -59,7 +59,10 @@ class ImageStorage:
 
     @property
     def lossy(self) -> dict | None:
-        """What the content hash has to know: None where images come out as they went in."""
+        """Settings that change pixels and therefore belong to the content hash.
+
+        None for lossless storage.
+        """
         if self.choice in (AUTO, PNG):
             return None
         return {"images": self.choice, "quality": self.quality}

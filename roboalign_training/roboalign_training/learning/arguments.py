@@ -113,7 +113,7 @@ class RunArguments:
 
 @dataclass
 class SftArguments(RunArguments):
-    """What is learnt from what; the help of each field says what it is."""
+    """Options of the training data; the help of each field describes it."""
 
     weight_act: float = _option(0.05, _LEARNT, "Share of action samples without a thought.")
     weight_think: float = _option(0.7, _LEARNT, "Share of action samples after a thought.")

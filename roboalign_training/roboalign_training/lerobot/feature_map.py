@@ -1,4 +1,4 @@
-"""What of a LeRobot data set becomes what of ours, once it is found."""
+"""Mapping of LeRobot features to streams and actions of the contract."""
 
 from __future__ import annotations
 

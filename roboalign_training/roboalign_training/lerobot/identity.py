@@ -146,7 +146,7 @@ class Identity:
                 )
 
     def _options(self) -> dict:
-        """What was chosen, as an entry has it."""
+        """Options of the import in the form in which an entry stores them."""
         vectors = self._fmap.vectors
         gains = {
             f"{key} {place}": [gain, offset]

@@ -38,7 +38,7 @@ def partial_folder(out: Path) -> Iterator[Path]:
 
 
 def keep_only(folder: Path, names: Collection[str]) -> None:
-    """Throws away all of a folder but what has one of these names, and but its lock."""
+    """Removes everything in a folder except its lock and the entries with these names."""
     for found in folder.iterdir():
         if found.name in names or found.name == _LOCK:
             continue

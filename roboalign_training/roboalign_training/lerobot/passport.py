@@ -1,4 +1,4 @@
-"""What an export carries beside LeRobot's files, so that nothing of ours is lost.
+"""Additional files of an export that keep what LeRobot's format cannot express.
 
 `meta/contract.yaml` is the robot, `meta/roboalign.json` the hashes, rules and episodes of the data
 set, `meta/roboalign_frames.parquet` position and time of every frame.

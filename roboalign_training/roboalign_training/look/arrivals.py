@@ -59,7 +59,7 @@ class Arrivals:
             self.flush()
 
     def flush(self) -> None:
-        """Counts what is pending; everything below is true after it."""
+        """Counts pending arrivals; call it before reading the attributes below."""
         times = np.array(self._pending, np.int64)
         del self._pending[:]
         if not len(times):

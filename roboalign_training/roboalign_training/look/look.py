@@ -92,12 +92,12 @@ def in_pages(ids: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 
 def without_tables(view: View) -> View:
-    """What the pages behind the first one say of the whole."""
+    """The view without tables and faults, for the second and later pages."""
     return replace(view, tables=[], faults=[])
 
 
 def not_all(shown: int, there: int) -> list[str]:
-    """The word about episodes that are not shown."""
+    """A note on how many episodes are not shown."""
     if shown >= there:
         return []
     return [f"{shown} of {there} episodes are shown; choose others with --episode ID"]

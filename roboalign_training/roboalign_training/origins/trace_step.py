@@ -1,4 +1,4 @@
-"""One thing on the way from a policy back to what it was made of, and what looking at it found."""
+"""One source in the tree from a policy back to its bags, and the result of checking it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One name for one thing: what an option was called before still works, and says its new name."""
+"""Old option names: they still work and print the new name."""
 
 from __future__ import annotations
 

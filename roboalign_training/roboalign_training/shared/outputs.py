@@ -228,7 +228,7 @@ def refuse_link(path: Path) -> None:
 
 
 def beside(path: Path) -> Path:
-    """A name beside a path for what is being made, on the same disk."""
+    """Temporary name in the same folder, for a file in progress."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}.new")
 

@@ -47,7 +47,7 @@ _POSE_FIELDS = ("x", "y", "z", "qx", "qy", "qz", "qw")
 
 
 def once(items: list[tuple[str, str]], what: str, fault: Fault) -> None:
-    """Report (value, where) pairs whose value stands more than once."""
+    """Report (value, where) pairs whose value occurs more than once."""
     first: dict[str, str] = {}
     for value, where in items:
         if value and value in first:

@@ -128,7 +128,7 @@ def _plain(value: Any) -> Any:
 
 
 def _leave_out_later_defaults(action: dict[str, Any]) -> None:
-    """Keys that came later stand in the data only where they say something.
+    """Leave out keys of later versions that have their default.
 
     So a contract written before has the hash that its bags, data sets and checkpoints carry.
     """

@@ -112,13 +112,13 @@ class BeatWatch:
         self._ticked_s = None
 
     def tick(self, steady_s: float) -> str:
-        """Note a tick; returns what to tell about it, empty when it came in time."""
+        """Register a tick. Returns a warning for the log, empty if the tick was in time."""
         before_s, self._ticked_s = self._ticked_s, steady_s
         gap_s = 0.0 if before_s is None else steady_s - before_s
         if gap_s <= self._late_s:
             return ""
         return (
-            f"the machine is too slow for the cadence: {gap_s:.3f} s between two signs of life "
-            f"that are due every {self._period_s:.3f} s ({load_note()}); the safety gate stops an "
-            f"arm whose sender is silent. {ADVICE_MACHINE}"
+            f"the machine is too slow: {gap_s:.3f} s between two candidates that are due every "
+            f"{self._period_s:.3f} s ({load_note()}); the safety gate stops the arm when its "
+            f"sender is silent. {ADVICE_MACHINE}"
         )

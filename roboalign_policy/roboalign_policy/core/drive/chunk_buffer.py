@@ -235,7 +235,7 @@ class ChunkBuffer:
         self.empty_reason = reason
 
     def _overtaken(self, index: int, now_ns: int) -> Overtaken:
-        """What was commanded of the last ``index`` steps, and what the present chunk holds."""
+        """The last ``index`` commanded steps, and the rest of the chunk if it is young enough."""
         none = np.empty((0, len(self.space.names)), np.float32)
         sent = np.array([values for _, values in self._sent][-index:]) if index else none
         fresh = self._chunk is not None and not self._age_fault(self._chunk, now_ns)

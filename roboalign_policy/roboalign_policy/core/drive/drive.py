@@ -186,7 +186,7 @@ class Drive:
         return Decision(action, request)
 
     def hold(self, reasons: dict[str, str]) -> None:
-        """Stop commanding because of the observation; ``reasons``: by stream, what is wrong."""
+        """Stop commanding because the observation is not usable. `reasons`: stream to reason."""
         text = "; ".join(f"{key}: {reason}" for key, reason in sorted(reasons.items()))
         self.counters.stale += 1
         self.counters.refused += 1

@@ -1,4 +1,4 @@
-"""When a step of the contract is due, when a control tick, when only a sign of life.
+"""When a step of the contract is due, when a control tick, when only an ALIVE candidate.
 
 Where a step is one control tick (end-effector steps, whole chunks), steps begin with observations:
 two clocks of one rate would else drift past each other, and near their crossing a step is sent
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 #: A step may come this share of a period early, to begin with its observation and not after it.
 EARLY = 0.2
-#: Hz; least rate of signs of life.
+#: Hz; lowest rate at which candidates are sent, of kind ALIVE where nothing else is due.
 LEAST_RATE_HZ = 50.0
 #: Ticks that a step must have for it to wait one of them for an observation.
 FOLLOWING_TICKS = 4

@@ -191,7 +191,7 @@ class Realtime:
         return self._drive.running and self._fresh and self._pace.ready(steady_s)
 
     def heed(self, gate: GateView, steady_s: float) -> None:
-        """Hold or end the run by what the gate does; call `settle` after it."""
+        """Hold or end the run according to the state of the gate; call `settle` afterwards."""
         if self._drive.running:
             self._heed(gate, steady_s)
 

@@ -56,7 +56,7 @@ class StreamTimes:
 
     @property
     def is_stamped(self) -> bool:
-        """Whether there are messages, and the contract goes by their stamps."""
+        """Whether there are messages and the contract aligns this stream by header stamps."""
         return self.clock != "receive" and self.header_ns is not None and len(self.header_ns) > 0
 
     @property

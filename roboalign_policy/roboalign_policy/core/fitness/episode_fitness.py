@@ -177,7 +177,7 @@ def times_fault(
 
 
 def _fresh(stamps: np.ndarray, wrong: np.ndarray, grid: np.ndarray, reach_ns: int) -> np.ndarray:
-    """(N,) bool: whether the newest message at or before each time may stand for it."""
+    """(N,) bool: whether the newest message up to each time is neither too old nor at fault."""
     order = np.argsort(stamps, kind="stable")
     newest = np.searchsorted(stamps[order], grid, side="right") - 1
     place = np.maximum(newest, 0)

@@ -38,7 +38,7 @@ ELSE = "more"
 
 
 class Share(IntEnum):
-    """What a message is to a stream.
+    """How a message relates to the joints of a stream.
 
     OTHERS: of other joints. PART: of a reading that is not complete yet. COMPLETE: a reading, or
     the last part of one. LACKING: it lacks a joint just after a message that had them all. TWICE:

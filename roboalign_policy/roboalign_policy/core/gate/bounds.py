@@ -115,7 +115,9 @@ class GateBounds:
         return data
 
     def check_motion(self, steps: np.ndarray, step_s: float, steady_s: float) -> None:
-        """Hold what is to be sent against what was sent; see `sent`.
+        """Check steps against the limits of speed and acceleration, given the steps sent before.
+
+        See `sent`.
 
         Args:
             steps: (T, A) float64, units of the contract.
@@ -123,7 +125,7 @@ class GateBounds:
             steady_s: s; now, steady clock: the time of the first step.
 
         Raises:
-            GateFault: a step, a way within a second or a change of speed beyond the contract's.
+            GateFault: a step, the path within a second or a change of speed exceeds the contract.
         """
         history = self._until(steady_s)
         for index, values in enumerate(steps):
@@ -142,7 +144,10 @@ class GateBounds:
             self._sent.popleft()
 
     def due(self, steady_s: float) -> np.ndarray | None:
-        """(A,) what the arm is told at this instant, not where its chunk ends; None: nothing."""
+        """(A,) the command in force at this instant, not the end of a running chunk.
+
+        None before the first command.
+        """
         if not self._sent:
             return None
         if self._deltas:
@@ -150,7 +155,7 @@ class GateBounds:
         return self._sent_at(list(self._sent), steady_s)
 
     def _until(self, steady_s: float) -> list[tuple[float, np.ndarray]]:
-        """What was sent, without the rest of a chunk that is still to come."""
+        """The commands up to `steady_s`, without the future steps of a running chunk."""
         return [sent for sent in self._sent if sent[0] <= steady_s]
 
     def check_workspace(self, steps: np.ndarray, position: Mapping[str, float]) -> None:

@@ -6,7 +6,7 @@ from roboalign_policy.core.gate.types import GateFault, Reason
 
 
 class OperatorInputs:
-    """What the operator's buttons say.
+    """State of emergency stop and dead-man switch.
 
     Attributes:
         pressed: who presses the emergency stop; empty when nobody does.

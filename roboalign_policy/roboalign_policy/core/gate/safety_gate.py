@@ -1,4 +1,6 @@
-"""The safety gate between whoever drives and the arm: what passes, when it stops, how it resets.
+"""The safety gate between the sender (policy or person) and the arm.
+
+What passes, what stops it, how it is reset.
 
 No ROS, no threads. Everything that happens is told to it (samples, candidates, buttons, ticks of a
 steady clock); `candidate` answers with what may be sent, and after every call `pop_safe` tells
@@ -125,7 +127,10 @@ class SafetyGate:
         self._no_controller, self._other_gate = missing, other_gate
 
     def doubt(self, fault: GateFault, steady_s: float) -> None:
-        """Stop where candidates may pass: what they would do is not known any more."""
+        """Stop with `fault` if the gate is READY or ACTIVE.
+
+        The gate can no longer judge candidates.
+        """
         if self.state in (GateState.READY, GateState.ACTIVE):
             self.stop(fault, steady_s)
 

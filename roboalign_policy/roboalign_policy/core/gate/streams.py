@@ -1,4 +1,7 @@
-"""What the safety gate knows of the observation streams: fresh, moving, finite, within limits."""
+"""State of the observation streams for the safety gate.
+
+Fresh, not frozen, finite, within limits.
+"""
 
 from __future__ import annotations
 

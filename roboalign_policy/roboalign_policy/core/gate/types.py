@@ -9,7 +9,7 @@ import numpy as np
 
 
 class GateState(Enum):
-    """What the gate lets through; the names are those of GateStatus.STATE_*."""
+    """States of the gate; the names are those of GateStatus.STATE_*."""
 
     DISABLED = "disabled"
     READY = "ready"

@@ -1,4 +1,4 @@
-"""How a policy is to answer, whoever opens it: a node, a server, an evaluation."""
+"""Options of a policy's answers, the same for node, server and evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The seam between nodes and models: what a policy can be asked, here or on another machine."""
+"""The interface between nodes and models: the methods that every policy has, local or remote."""
 
 from __future__ import annotations
 

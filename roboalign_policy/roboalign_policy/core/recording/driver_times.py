@@ -57,7 +57,7 @@ class DriverTimes:
 
 
 def driver_note(seconds: Mapping[str, float]) -> str:
-    """What is worth knowing of who drove; empty where no policy did.
+    """Notes about who drove the arm; empty if no policy did.
 
     Args:
         seconds: s a source.

@@ -70,7 +70,7 @@ _BETWEEN = {
 
 
 def step_for(ask: Ask, recording: bool, paused: bool) -> Deed | None:
-    """What an operator's wish means now; None: nothing.
+    """The action that a key triggers in the current state; None if the key has no effect.
 
     While an episode is recorded the task does not change and the panel does not quit: both would
     be a slip of the finger.

@@ -50,7 +50,7 @@ class ClientNode:
         rclpy.try_shutdown(context=self._context)
 
     def spin(self, seconds: float) -> None:
-        """Take what comes for so long."""
+        """Process incoming messages for `seconds`."""
         until_s = time.monotonic() + seconds
         while (left_s := until_s - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left_s)

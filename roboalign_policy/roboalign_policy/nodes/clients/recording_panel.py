@@ -1,4 +1,4 @@
-"""Carries out what the operator of a recording asks for, and knows how it goes.
+"""Executes the requests of a recording's operator and tracks their state.
 
 No screen and no keyboard here: `roboalign record` shows it and reads them.
 """
@@ -248,7 +248,7 @@ class RecordingPanel:
             self._call("pause", done, starting, data=step is Deed.PAUSE)
 
     def _call_off(self, ask: Ask) -> bool:
-        """Note that what is under way is not wanted any more; False where the wish says nothing.
+        """Cancel the start, retry or resume in progress. False if nothing is in progress.
 
         An episode that begins is then thrown away, one that goes on is ended or paused as asked.
         """

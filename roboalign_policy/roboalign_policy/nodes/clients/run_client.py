@@ -138,7 +138,7 @@ class RunClient(ClientNode):
         sent = self._policy.send_goal_async(goal, lambda msg: self._feedback.append(msg.feedback))
         if not self.until(sent.done, ANSWER_S, lambda: stop() > 1):
             raise RunError(
-                "policy_node has not answered; what was sent counts for 5 s, then no longer"
+                "policy_node has not answered; what was sent expires 5 s after it was sent"
             )
         if not sent.result().accepted:
             raise RunError("policy_node did not take the task")

@@ -65,7 +65,7 @@ class SimClient(ClientNode):
         return self._result(client.call_async(request), f"the answer of {client.srv_name}")
 
     def _result(self, future: Any, what: str) -> Any:
-        """What a future brings.
+        """Result of a future.
 
         Not by `spin_until_future_complete`: in Jazzy each turn of it leaves the executor a task
         that the next call has to work off first, so that every call is slower than the last.

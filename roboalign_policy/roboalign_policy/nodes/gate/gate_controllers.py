@@ -1,4 +1,4 @@
-"""The safety gate's ends at the controllers: what goes out, and who is there to take it."""
+"""Publishers and action clients of the safety gate, and which controllers receive from them."""
 
 from __future__ import annotations
 

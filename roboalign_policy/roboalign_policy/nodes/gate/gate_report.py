@@ -82,7 +82,7 @@ class GateReport:
         self.publish_status()
 
     def publish_status(self) -> None:
-        """Publish the gate's sign of life."""
+        """Publish the status; its silence says that the gate is gone."""
         if self.muted or self.ended:
             return
         gate = self._gate

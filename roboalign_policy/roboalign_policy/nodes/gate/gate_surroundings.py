@@ -30,7 +30,7 @@ _LOOKING = "just started: still looking whether another gate is there; ask again
 
 
 class GateSurroundings:
-    """Looks around, tells the gate, and enables it with what is there.
+    """Watches the graph for controllers and other gates, and enables the gate accordingly.
 
     Attributes:
         beside: another gate lives beside this one.
@@ -74,7 +74,7 @@ class GateSurroundings:
             self._begins or known.speaks_for_own()
         )
         strangers = known.strangers
-        self.note = f"somebody else publishes: {strangers}" if strangers else ""
+        self.note = f"another node publishes: {strangers}" if strangers else ""
         self._warn(rival or self.note)
 
     def enable(self, topics: ControllerTopics | None, now_ns: int, steady_s: float) -> str:

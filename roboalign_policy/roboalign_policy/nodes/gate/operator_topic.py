@@ -51,7 +51,7 @@ class OperatorTopic:
         self._subscribe(reliable_qos(_DEPTH))
 
     def look(self) -> None:
-        """Look whether a publisher keeps what it said; call it ten times a second."""
+        """Check for transient-local publishers; call it ten times a second."""
         if not self._latched:
             return
         publishers = self._node.get_publishers_info_by_topic(self._topic)

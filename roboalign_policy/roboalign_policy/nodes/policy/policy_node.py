@@ -189,7 +189,10 @@ class PolicyNode(LifecycleNode):
         return response
 
     def _on_goal(self) -> None:
-        """A goal begins: what stood on the task topic before does not begin again after it."""
+        """A goal begins.
+
+        An earlier instruction on the task topic does not start again after it.
+        """
         self._task, self._waits = "", _WAITS
         self._on_event()
 

@@ -345,7 +345,7 @@ def _writer(settings: RecorderParameters, node: Node) -> WriterThread | Rosbag2P
         raise ValueError(
             f"storage: found rosbag2 with log_time {settings.log_time} and ring_s "
             f"{settings.ring_s:g}, expected log_time receive and ring_s 0: it files messages "
-            "under their arrival, and what came before it was started it never saw"
+            "by their arrival, and has none from before its start"
         )
     return Rosbag2Process(node)
 

@@ -19,7 +19,7 @@ _END = ("message", "episode_id", "bag_path", "messages", "duration_s", "verdict"
 
 
 def _answers(service: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[Any]]:
-    """Service whose answer says why, where what is asked for cannot be done."""
+    """Service that returns success=false and the reason if the request cannot be carried out."""
 
     @functools.wraps(service)
     async def answer(self: RecorderServices, request: Any, response: Any) -> Any:

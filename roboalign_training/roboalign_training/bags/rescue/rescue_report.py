@@ -73,7 +73,7 @@ def rescued_topics(
 def count_losses(
     left_out: LeftOut, rescued: Sequence[Rescued], losses: Sequence[Loss], missing: int
 ) -> None:
-    """Adds what did not read to what is left out.
+    """Adds unreadable places of the recording to the list of what was left out.
 
     Args:
         left_out: Gets it.

@@ -146,7 +146,10 @@ class McapSalvage:
             self._define(opcode, data.read(at + 9, end - at - 9), sure=at >= self._summary_at)
 
     def _lost_index(self, number: int, index: bytes) -> None:
-        """Takes in what the index behind a lost chunk says of it."""
+        """Reads the message index after a lost chunk.
+
+        Counts and times of the messages that were lost.
+        """
         channel, size = mcap.INDEX_HEAD.unpack_from(index)
         self._missing.setdefault(number, Counter())[channel] += size // 16
         times = [ns for ns, _ in mcap.INDEX_ENTRY.iter_unpack(index[mcap.INDEX_HEAD.size :])]
