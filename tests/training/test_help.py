@@ -158,7 +158,7 @@ def test_numbers_below_zero_are_no_options():
     )
 
 
-ROBOTS = "bimanual_so101 franka_fr3 sim_panda so101 ur5e"
+ROBOTS = "bimanual_so101 franka_fr3 sim_panda sim_panda_wrist so101 ur5e"
 
 
 @pytest.mark.parametrize(
@@ -174,10 +174,10 @@ ROBOTS = "bimanual_so101 franka_fr3 sim_panda so101 ur5e"
         ("roboalign convert bags --contract fr", "franka_fr3 franka.txt"),
         ("roboalign convert bags --contract robots/m", "robots/mine.yaml"),
         ("roboalign sft --contract ur", "ur5e"),
-        ("roboalign up --sim --contract sim", "sim_panda"),
+        ("roboalign up --sim --contract sim", "sim_panda sim_panda_wrist"),
         ("roboalign contract check so", "so101"),
-        ("roboalign contract check ur5e sim", "sim_panda"),
-        ("roboalign doctor sim", "sim_panda"),
+        ("roboalign contract check ur5e sim", "sim_panda sim_panda_wrist"),
+        ("roboalign doctor sim", "sim_panda sim_panda_wrist"),
         ("roboalign doctor sim_panda --sec", "--seconds"),
         ("roboalign demo --redo cl", "closed_loop"),
         ("roboalign demo --redo sft gr", "grpo"),
