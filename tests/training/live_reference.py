@@ -21,7 +21,7 @@ from roboalign_policy.core.frames.joint_readings import (
     joint_lists,
 )
 from roboalign_policy.core.frames.resample import Resampler
-from roboalign_policy.core.messages.images import image_from_msg
+from roboalign_policy.core.messages.images import stream_image
 from roboalign_policy.core.messages.selectors import names_of, stamp_ns_from_msg
 from roboalign_training.bags.errors import EpisodeError
 from roboalign_training.episodes.clocks import age_notes, settled, stream_times
@@ -66,7 +66,7 @@ def _read(bag, contract, topics):
 
             def read(s=stream, e=empty, m=msg, ns=receive_ns):
                 if s.is_image:
-                    return replace(e, value=image_from_msg(m, s.shape))
+                    return replace(e, value=stream_image(m, s))
                 return readers[s.key].read(m, ns)
 
             heard[key].take(stream.topic, empty, read)
@@ -106,7 +106,9 @@ def live_frames(bag, contract) -> Frames:
     samples = dict(zip(heard, good, strict=False))
     if empty := [key for key, there in samples.items() if not there]:
         why = "; ".join(one.fault for one in heard.values() if one.fault)
-        raise EpisodeError(bag.path, f"no readable message of {', '.join(empty)}. {why}".strip())
+        some = why or any(heard[key].rows for key in empty)
+        said = "no readable message" if some else "no message"
+        raise EpisodeError(bag.path, f"{said} of {', '.join(empty)}. {why}".strip())
     clocks = {s.key: s.align.clock for s in contract.observations}
     stamps = {k: [s.time_ns(clocks[k]) for s in there] for k, there in samples.items()}
     first, last = max(map(min, stamps.values())), max(map(max, stamps.values()))
