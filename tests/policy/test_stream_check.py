@@ -160,8 +160,8 @@ def test_an_encoding_that_cannot_be_read_is_found_beside_a_wrong_size():
     stream = panda().stream("image.front")
     finding = check(msg=message(stream, encoding="16UC1", step=256))
     assert "'16UC1'" in finding.found
-    assert "rgb8" in finding.fix
-    both = message(stream, encoding="yuv422", height=64)
+    assert "rgb8" in finding.fix and "range" in finding.fix
+    both = message(stream, encoding="nv21", height=64)
     snapshot = with_record(graph(panda()), panda(), "image.front", msg=both)
     assert [f.check for f in faults(panda(), snapshot)] == ["image", "image"]
 
@@ -169,8 +169,9 @@ def test_an_encoding_that_cannot_be_read_is_found_beside_a_wrong_size():
 @pytest.mark.parametrize(
     ("form", "mode", "words"),
     [
-        ("16UC1; png compressed ", "I;16", "compressed image encoding '16UC1'"),
+        ("16UC1; png compressed ", "I;16", "image.front: range: found none, but compressed"),
         ("bayer_rggb8; jpeg compressed ", "L", "compressed image encoding 'bayer_rggb8'"),
+        ("rgb16; png compressed ", "RGB", "compressed image encoding 'rgb16'"),
         ("png", "I;16", "compressed image is a PNG of 16 bits a channel"),
     ],
 )
@@ -182,6 +183,7 @@ def test_a_compressed_image_that_is_no_8_bit_picture_is_an_error(form, mode, wor
     assert (finding.severity, finding.check) == ("error", "image")
     assert f"50 of 50 messages looked into cannot be read: {words}" in finding.found
     assert "pixel format to rgb8" in finding.fix
+    assert "observations[0].range" in finding.fix
 
 
 def test_a_missing_joint_suggests_the_one_that_comes_near():
