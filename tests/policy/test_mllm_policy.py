@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from roboalign_policy.core.contract.contract import contract_from_dict, load_contract
-from roboalign_policy.core.policy.accept import ChunkError
+from roboalign_policy.core.policy.accept import Bounds, ChunkError, accept
 from roboalign_policy.core.policy.options import PolicyOptions
 from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_policy.fast import FastTokenizer
@@ -113,6 +113,14 @@ def test_well_formed_tokens_of_the_wrong_length_give_no_actions(policy):
     with pytest.raises(ChunkError, match="56") as error:
         policy._decoder.actions_of(tokens + tokens)
     assert error.value.kind is ChunkStatus.UNDECODABLE
+
+
+@pytest.mark.parametrize("shape", [(8, 1), (56,), (0, 7), (1, 8, 7)])
+def test_actions_of_another_shape_are_not_accepted(policy, shape):
+    bounds = Bounds.of(policy.contract)
+    with pytest.raises(ChunkError, match="expected .steps, 7") as error:
+        accept(np.zeros(shape), bounds)
+    assert error.value.kind is ChunkStatus.WRONG_SHAPE
 
 
 @pytest.mark.parametrize("grammar", [True, False])

@@ -158,7 +158,7 @@ def test_numbers_below_zero_are_no_options():
     )
 
 
-ROBOTS = "bimanual_so101 franka_fr3 sim_panda sim_panda_wrist so101 ur5e"
+ROBOTS = " ".join(packaged_contracts())
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ class Decoder(Protocol):
     def answer(self, mllm: MLLM, inputs: BatchFeature, attempt: int) -> Answer:
         """Answer one prompt: at attempt 0 as well as it can, above with this number as seed."""
 
-    def tokens_of(self, chunks: np.ndarray) -> list[list[int]]:
-        """Tokens of chunks (N, T, A) in the contract's units, where actions are tokens."""
+    def tokens_of(self, chunks: np.ndarray) -> list[list[int]] | None:
+        """Tokens of chunks (N, T, A) in the contract's units; None: actions are no tokens here."""
 
 
 FAST = "fast"

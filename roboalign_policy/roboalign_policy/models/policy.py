@@ -123,8 +123,10 @@ class MLLMPolicy:
             time.perf_counter() - started,
         )
 
-    def tokens_of(self, chunks: np.ndarray) -> list[list[int]]:
+    def tokens_of(self, chunks: np.ndarray) -> list[list[int]] | None:
         """Tokens of chunks (N, T, A) in the contract's action units: a perfect answer's.
+
+        None where the decoder has none.
 
         Raises:
             FastError: a chunk cannot be written in the tokens of this policy.

@@ -45,7 +45,9 @@ class OpenLoopResult:
             dict(zip(self.names, errors.mean(axis=0).tolist(), strict=True)) if len(errors) else {}
         )
         return {
-            "prefix_accuracy": float(np.mean(self.prefix_accuracy)) if self.n else None,
+            "prefix_accuracy": float(np.mean(self.prefix_accuracy))
+            if self.prefix_accuracy
+            else None,
             "prefix_accuracy_interval": mean_interval(self.prefix_accuracy),
             "action_l1": float(errors.mean()) if len(errors) else None,
             "action_l1_interval": mean_interval(errors.mean(axis=1)) if len(errors) else None,
@@ -84,8 +86,8 @@ def evaluate_open_loop(
     for index in counted(chosen.tolist(), "open loop"):
         sample = frames[index]
         prediction = policy.act({**sample.images, **sample.states}, sample.instruction)
-        (target,) = policy.tokens_of(sample.action_chunk[None])
-        result.prefix_accuracy.append(prefix_accuracy(prediction.tokens, target))
+        if (targets := policy.tokens_of(sample.action_chunk[None])) is not None:
+            result.prefix_accuracy.append(prefix_accuracy(prediction.tokens, targets[0]))
         result.n += 1
         if prediction.status == ChunkStatus.OK:
             result.valid += 1

@@ -132,10 +132,11 @@ def _prefix_accuracies(
     accuracies = []
     for tokens, chunk in pairs:
         try:
-            (target,) = encode(chunk[None])
+            targets = encode(chunk[None])
         except CoefficientRangeError:
             continue
-        accuracies.append(prefix_accuracy(tokens, target))
+        if targets is not None:  # else actions are no tokens in this policy
+            accuracies.append(prefix_accuracy(tokens, targets[0]))
     return accuracies
 
 

@@ -231,13 +231,19 @@ class WeightedRewards:
             wanted: B.
 
         Raises:
-            ValueError: the reward is no finite number, or the lengths differ.
+            ValueError: the reward is no finite number or fails, or the lengths differ.
         """
         reward = REWARDS[name]
         found = []
         for completion, target in zip(completions, wanted, strict=True):
             answered = self._answered(completion_text(completion))
-            value = float(reward(answered, target))
+            try:
+                value = float(reward(answered, target))
+            except Exception as error:
+                raise ValueError(
+                    f"rewards.{name}: {type(error).__name__}: {error}; the answer: "
+                    f"{answered.text!r}"
+                ) from error
             if not math.isfinite(value):
                 raise ValueError(
                     f"rewards.{name}: found {value}, expected a finite number; the answer: "

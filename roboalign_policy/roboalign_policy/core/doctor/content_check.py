@@ -53,10 +53,20 @@ def _image(content: StreamContent, where: str) -> Iterator[Finding]:
             stream.key,
             f"{count} of {content.read} messages looked into cannot be read: {reason}",
             "images that can be decoded",
-            "set the driver's pixel format to rgb8 (usb_cam: `pixel_format`), choose the camera's "
-            f"colour topic: edit {where}.topic, or say in {where}.range which numbers of a depth "
-            "or thermal image become black and white",
+            _unreadable_fix(reason, where),
         )
+
+
+def _unreadable_fix(reason: str, where: str) -> str:
+    """What to do about images that cannot be read."""
+    ranged = (
+        f"say in {where}.range which numbers of a depth or thermal image become black and white"
+    )
+    colour = (
+        "set the driver's pixel format to rgb8 (usb_cam: `pixel_format`), or choose the camera's "
+        f"colour topic: edit {where}.topic"
+    )
+    return f"{ranged}; or {colour}" if "range: found none" in reason else colour
 
 
 def _fields(content: StreamContent, where: str, publishers: int) -> Finding:

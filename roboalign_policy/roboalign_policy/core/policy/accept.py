@@ -72,8 +72,15 @@ def accept(actions: np.ndarray, bounds: Bounds) -> np.ndarray:
         (T, A) float32; what lay outside by no more than the slack is at the limit.
 
     Raises:
-        ChunkError: a value is not finite, or further outside; names dimension, step and value.
+        ChunkError: another shape, or a value is not finite or further outside; names dimension,
+            step and value.
     """
+    actions, dims = np.asarray(actions), len(bounds.names)
+    if actions.ndim != 2 or actions.shape[1] != dims or not len(actions):
+        # One column would pass for every dimension: numpy repeats it.
+        raise ChunkError(
+            ChunkStatus.WRONG_SHAPE, f"found {actions.shape}, expected (steps, {dims})"
+        )
     finite = np.isfinite(actions)
     if not finite.all():
         step, dim = np.argwhere(~finite)[0]
