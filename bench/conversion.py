@@ -34,8 +34,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
-from conversion_bags import CAMERA_HZ, JPEG, RATE_HZ, RAW, Kind, bench_contract, write_bag
 from intervals import interval, shown
+from large_bags import CAMERA_HZ, JPEG, RATE_HZ, RAW, Kind, bench_contract, write_bag
 
 _SAMPLE_S = 0.05
 _QUIET_CORES = 0.1

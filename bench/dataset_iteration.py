@@ -22,8 +22,8 @@ from pathlib import Path
 
 import datasets
 import numpy as np
-from conversion_bags import JPEG, bench_contract, write_bag
 from intervals import interval, shown
+from large_bags import JPEG, bench_contract, write_bag
 
 from roboalign_training.conversion.build import build_dataset
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames

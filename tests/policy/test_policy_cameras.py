@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import write_checkpoint
+from checkpoints import write_checkpoint
 
 from roboalign_policy.core.contract.contract import contract_from_dict, load_contract
 from roboalign_policy.core.policy.options import PolicyOptions
