@@ -19,6 +19,7 @@ from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from roboalign_policy.core.git_lfs import pointer_fault
+from roboalign_policy.models.checkpoint import images_seen
 from roboalign_policy.models.loading import count_fast_tokens, load_mllm
 from roboalign_training.evaluate.development import check_development, drive_development
 from roboalign_training.learning.arguments import ConfigError, GrpoArguments, Stopped, require
@@ -34,7 +35,7 @@ from roboalign_training.learning.keep_best import KeepBest
 from roboalign_training.learning.mixture import grpo_dataset, split_episodes
 from roboalign_training.learning.rewards import WeightedRewards
 from roboalign_training.learning.run_callback import RunCallback, is_quiet, stop_on_signal
-from roboalign_training.learning.run_record import base_hash, tame, write_json
+from roboalign_training.learning.run_record import tame, write_json
 from roboalign_training.learning.training_options import parse_arguments
 from roboalign_training.learning.training_run import Outcome, TrainingRun, opened
 from roboalign_training.shared.library_log import library_log
@@ -87,7 +88,7 @@ def _train(run: TrainingRun, arguments: GrpoArguments, training: GRPOConfig) -> 
     check_base(arguments.base, data)
     trained = run.folder.trained() if run.found is Found.UNFINISHED else {}
     if trained.get("ends") == _ends(arguments, training):
-        run.folder.check_hashes({**data.hashes, **base_hash(arguments.base)})
+        run.check(data)
         return _keep(run, arguments, trained)
     batch = training.generation_batch_size // training.num_generations
     samples = arguments.samples_of(len(train_frames), batch)
@@ -100,7 +101,7 @@ def _train(run: TrainingRun, arguments: GrpoArguments, training: GRPOConfig) -> 
     found = f"{arguments.base} with {present} FAST tokens"
     require("base", found, present == wanted, f"the {wanted} of {data.folder}: run SFT first")
     training.disable_tqdm = True  # RunCallback shows progress
-    checkpoint, elapsed_s = run.begin(data.hashes, samples=samples)
+    checkpoint, elapsed_s = run.begin(data, samples=samples)
 
     with stop_on_signal() as stop:
         clock = RunCallback(
@@ -204,18 +205,22 @@ def result_lines(result: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def check_base(base: str, data: Demonstrations | None) -> None:
-    """Refuses a base trained with other tokens than the data set's: they mean other motions.
+    """Refuses a base trained with other tokens or cameras than the data set's.
+
+    Other tokens mean other motions, and other pictures another scene.
 
     Raises:
         ConfigError: when the base is no policy folder, its record is damaged, or the hashes
-            differ.
+            or the images that it sees differ.
+        ModelError: its record names images that the contract does not have.
     """
     path = Path(base, "roboalign.json")
     if not path.is_file():
         raise ConfigError(
             f"base: found {base!r}, expected a policy folder of roboalign sft ({path} is missing)"
         )
-    hashes = _hashes(path)
+    record = _record(path)
+    hashes = record["hashes"]
     for name in ("tokenizer", "stats", "contract"):
         if not isinstance(found := hashes.get(name), str):
             raise ConfigError(f"base: {path}: hashes.{name}: found {found!r}, expected a SHA-256")
@@ -224,10 +229,23 @@ def check_base(base: str, data: Demonstrations | None) -> None:
                 f"base: {path}: hash of the {name}: found {found[:12]}, expected "
                 f"{data.hashes[name][:12]} as in {data.folder}: SFT and GRPO need the same {name}"
             )
+    if data is not None:
+        _check_images(path, record, data)
 
 
-def _hashes(path: Path) -> Mapping[str, Any]:
-    """The hashes of a policy's record."""
+def _check_images(path: Path, record: Mapping[str, Any], data: Demonstrations) -> None:
+    """Refuses a base that sees other images than the data set's contract gives."""
+    found = images_seen(path, record, data.contract)
+    if found != (expected := data.image_keys):
+        raise ConfigError(
+            f"base: {path}: found one that sees {', '.join(found)}, expected "
+            f"{', '.join(expected)} as in {data.folder}: train SFT again, or name prompt.images "
+            "in the contract"
+        )
+
+
+def _record(path: Path) -> Mapping[str, Any]:
+    """A policy's record, which has hashes."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -236,7 +254,7 @@ def _hashes(path: Path) -> Mapping[str, Any]:
     hashes = record.get("hashes") if isinstance(record, Mapping) else None
     if not isinstance(hashes, Mapping):
         raise ConfigError(f"base: {path}: hashes: found {hashes!r}, expected an object")
-    return hashes
+    return record
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -112,7 +112,7 @@ def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Ou
         "sources": {name: dict(source.origin) for name, source in mixture.sources.items()},
         "train_frames": len(train_frames),
     }
-    checkpoint, elapsed_s = run.begin(data.hashes, **facts)
+    checkpoint, elapsed_s = run.begin(data, **facts)
 
     training.remove_unused_columns = False  # the columns are the collator's, not the model's
     training.disable_tqdm = True  # RunCallback shows progress

@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from roboalign_policy.core.contract.contract import find_contract, load_contract
 from roboalign_policy.core.hashing import sha256_file
-from roboalign_policy.models.loading import extend_vocabulary, load_mllm
+from roboalign_policy.models.loading import ModelError, extend_vocabulary, load_mllm
 from roboalign_training import grpo
 from roboalign_training.evaluate import development
 from roboalign_training.learning import keep_best
@@ -24,6 +25,7 @@ from roboalign_training.learning.dev_score import DevScore, dev_frames, greedy_t
 from roboalign_training.learning.keep_best import agreeing
 from roboalign_training.learning.run_folder import RunFolder
 from roboalign_training.learning.source import request
+from roboalign_training.shared.outputs import OutputError
 from roboalign_training.shared.progress import ChildFailed
 
 TARGET = [1, 2, 3, 4]
@@ -436,6 +438,51 @@ def test_a_base_of_another_data_set_is_refused(run, policy):
     (policy / "roboalign.json").unlink()
     with pytest.raises(ConfigError, match="expected a policy folder"):
         run()
+
+
+FRONT, WRIST = "image.front", "image.wrist"
+
+
+def two_cameras(data):
+    """The same demonstrations, with a second camera that the model sees."""
+    return replace(data, contract=load_contract(find_contract("sim_panda_wrist")))
+
+
+def test_a_base_that_sees_other_cameras_is_refused(policy, demonstrations):
+    data, record = two_cameras(demonstrations), policy / "roboalign.json"
+    grpo.check_base(str(policy), demonstrations)
+    for images in ({}, {"images": [FRONT]}):
+        record.write_text(json.dumps({"hashes": data.hashes, **images}))
+        said = f"^base: {record}: found one that sees {FRONT}, expected {FRONT}, {WRIST} as in "
+        with pytest.raises(ConfigError, match=said + ".*: train SFT again, or name prompt.images"):
+            grpo.check_base(str(policy), data)
+    record.write_text(json.dumps({"hashes": data.hashes, "images": [FRONT, WRIST]}))
+    grpo.check_base(str(policy), data)
+    with pytest.raises(ModelError, match="images: found .*, expected a list of image.front as in"):
+        grpo.check_base(str(policy), demonstrations)
+
+
+def test_a_run_that_saw_other_cameras_is_not_gone_on_with(
+    run, driver, demonstrations, monkeypatch, tmp_path
+):
+    """Also where it is from before the record said which, and where its training has ended."""
+    driver.fail = "base"
+    monkeypatch.setattr(keep_best, "score_frames", scored(0.1, 0.5))
+    with pytest.raises(ChildFailed):
+        run(*DRIVEN)
+    record = tmp_path / "run" / "run.json"
+    values = json.loads(record.read_text())
+    assert values["images"] == [FRONT]
+    with monkeypatch.context() as patch:
+        patch.setattr(grpo, "load_demonstrations", lambda *given: two_cameras(demonstrations))
+        patch.setattr(grpo, "check_base", lambda base, data: None)
+        with pytest.raises(OutputError, match='images: found ."image.front".,') as refused:
+            run(*DRIVEN)
+        assert f'now ["{FRONT}", "{WRIST}"]' in str(refused.value)
+    del values["images"]
+    record.write_text(json.dumps(values))
+    driver.fail = None
+    assert run(*DRIVEN).is_dir(), "of one camera it goes on as before"
 
 
 @pytest.mark.parametrize(

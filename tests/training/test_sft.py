@@ -3,7 +3,7 @@
 import json
 import shutil
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -12,13 +12,14 @@ import yaml
 from safetensors.torch import load_file
 from trl import GRPOConfig, SFTConfig
 
+from roboalign_policy.core.contract.contract import find_contract, load_contract
 from roboalign_policy.models.loading import load_mllm
 from roboalign_training import sft
 from roboalign_training.bags.errors import DatasetError, RefusedError
 from roboalign_training.learning.arguments import ConfigError, GrpoArguments, SftArguments
 from roboalign_training.learning.run_folder import RunFolder
 from roboalign_training.learning.training_options import parse_arguments
-from roboalign_training.shared.outputs import Found
+from roboalign_training.shared.outputs import Found, OutputError
 from roboalign_training.shared.run_layout import (
     EXIT_FAILED,
     EXIT_INVALID_CONFIG,
@@ -142,6 +143,27 @@ def test_stopped_and_resumed_gives_the_same_weights(run, monkeypatch, tmp_path):
         torch.testing.assert_close(resumed[name], value, rtol=0, atol=0)
     lines = RunFolder(tmp_path / "parts").metrics()
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
+
+
+def test_a_stopped_run_goes_on_with_the_cameras_that_it_saw(
+    run, demonstrations, monkeypatch, tmp_path
+):
+    """Of a run from before the record said which, that is the first one."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sft, "stop_on_signal", stopping_after(2))
+        with pytest.raises(sft.Stopped):
+            run()
+    record = tmp_path / "run" / "run.json"
+    values = json.loads(record.read_text())
+    assert values.pop("images") == ["image.front"]
+    record.write_text(json.dumps(values))
+    two = load_contract(find_contract("sim_panda_wrist"))
+    with monkeypatch.context() as patch:
+        more = replace(demonstrations, contract=two)
+        patch.setattr(sft, "load_demonstrations", lambda *given: more)
+        with pytest.raises(OutputError, match='found ."image.front"., now ."image.front", "image'):
+            run()
+    assert json.loads((run() / "roboalign.json").read_text())["steps"] == 4
 
 
 def test_unfinished_checkpoint_is_passed_over(tmp_path):

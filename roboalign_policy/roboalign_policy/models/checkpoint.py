@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     decoder = DECODERS[name].read(folder, contract)
     _check_hashes(folder, record, {"contract": contract.hash, **decoder.hashes})
     weights = {path.name: sha256_file(path) for path in sorted(folder.glob("*.safetensors"))}
-    images = _images(folder / RECORD, record, contract)
+    images = images_seen(folder / RECORD, record, contract)
     parts = [weights, *decoder.hashes.values(), contract.hash]
     if images != tuple(stream.key for stream in contract.images[:1]):
         parts.append(list(images))  # of the first one alone the hash is what it always was
@@ -121,8 +121,17 @@ def check_same_robot(
         )
 
 
-def _images(path: Path, record: dict[str, Any], contract: Contract) -> tuple[str, ...]:
-    """Which image streams the model sees; a checkpoint that says nothing sees the first one."""
+def images_seen(path: Path, record: Mapping[str, Any], contract: Contract) -> tuple[str, ...]:
+    """Which image streams a policy sees; a record that says nothing means the first one.
+
+    Args:
+        path: of the record, for the error.
+        record: `roboalign.json`.
+        contract: of the policy.
+
+    Raises:
+        ModelError: the record names others than those of the contract.
+    """
     known = [stream.key for stream in contract.images]
     found = record.get("images", known[:1])
     if not isinstance(found, list) or not found or any(key not in known for key in found):

@@ -95,12 +95,17 @@ class Demonstrations:
 
     def images(self, frame: int) -> tuple[np.ndarray, ...]:
         """What the model sees of a frame: an (H, W, 3) uint8 rgb of each of `cameras`."""
-        return tuple(self.read_image(frame, s.key) for s in self.contract.seen_images)
+        return tuple(self.read_image(frame, key) for key in self.image_keys)
+
+    @property
+    def image_keys(self) -> tuple[str, ...]:
+        """Keys of the image streams that the model sees, in order."""
+        return tuple(stream.key for stream in self.contract.seen_images)
 
     @property
     def cameras(self) -> tuple[str, ...]:
         """Names of the cameras that the model sees, in order, as they stand in the prompt."""
-        return camera_names([stream.key for stream in self.contract.seen_images])
+        return camera_names(self.image_keys)
 
     def instruction(self, frame: int) -> str:
         """What the episode was to do."""

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,20 @@ class RunFolder:
         """
         before = self.record().get("hashes", {})
         refuse_differences(self.path, {"hashes": before}, {"hashes": dict(hashes)})
+
+    def check_images(self, images: Sequence[str], first: Sequence[str]) -> None:
+        """Refuse to go on with a run in which the model sees other images.
+
+        Args:
+            images: keys of the image streams that it is to see now, in order.
+            first: key of the contract's first one: what runs see whose record says nothing, as
+                they are from before there could be several.
+
+        Raises:
+            OutputError: names both.
+        """
+        before = self.record().get("images", list(first))
+        refuse_differences(self.path, {"images": before}, {"images": list(images)})
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -134,7 +134,7 @@ def save_policy(
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "prompt_version": PROMPT_VERSION,
         "decoder": FAST,
-        "images": [stream.key for stream in data.contract.seen_images],
+        "images": list(data.image_keys),
         **facts,
     }
     apart = {data.episode(int(frame)).id for frame in held_out}

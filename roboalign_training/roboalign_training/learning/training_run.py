@@ -113,24 +113,41 @@ class TrainingRun:
             f"of {data.contract.name}"
         )
 
-    def begin(self, hashes: Mapping[str, str], **facts: Any) -> tuple[Path | None, float]:
+    def check(self, data: Demonstrations) -> None:
+        """Refuse to go on with what is in the folder on other data.
+
+        Raises:
+            OutputError: the run here is on other data or another base, or sees other images.
+        """
+        self._check(data, self._hashes(data))
+
+    def _check(self, data: Demonstrations, hashes: Mapping[str, str]) -> None:
+        self.folder.check_hashes(hashes)
+        first = [stream.key for stream in data.contract.images[:1]]
+        self.folder.check_images(data.image_keys, first)
+
+    def _hashes(self, data: Demonstrations) -> dict[str, str]:
+        return {**data.hashes, **base_hash(self.arguments.base)}
+
+    def begin(self, data: Demonstrations, **facts: Any) -> tuple[Path | None, float]:
         """Write into the folder for the first time, when all has been checked.
 
         Args:
-            hashes: of the data set.
+            data: what is trained on.
             facts: further entries of `run.json`.
 
         Returns:
             The checkpoint to resume from or None, and the seconds of training behind it.
 
         Raises:
-            OutputError: an unfinished run here is on other data or another base.
+            OutputError: see `check`.
         """
-        hashes = {**hashes, **base_hash(self.arguments.base)}
+        hashes = self._hashes(data)
         if self.found is not Found.NOTHING:
-            self.folder.check_hashes(hashes)
+            self._check(data, hashes)
         self.hold()
         checkpoint, elapsed_s = self.folder.begin(self.found)
+        facts = {"images": list(data.image_keys), **facts}
         write_config(self.folder, self.kind, self.config, hashes, **facts)
         if self.folder.writes:
             self.log.to_file(self.folder.path / LOG)
