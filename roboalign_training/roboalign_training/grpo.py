@@ -23,7 +23,7 @@ from roboalign_policy.models.checkpoint import images_seen
 from roboalign_policy.models.loading import count_fast_tokens, load_mllm
 from roboalign_training.evaluate.development import check_development, drive_development
 from roboalign_training.learning.arguments import ConfigError, GrpoArguments, Stopped, require
-from roboalign_training.learning.choice import DRIVEN, by_driving, by_held_out, choice_of
+from roboalign_training.learning.choice import DRIVEN, by_driving, by_held_out, choice_of, too_few
 from roboalign_training.learning.collate import PromptCollator
 from roboalign_training.learning.demonstrations import (
     Demonstrations,
@@ -39,7 +39,7 @@ from roboalign_training.learning.run_record import tame, write_json
 from roboalign_training.learning.training_options import parse_arguments
 from roboalign_training.learning.training_run import Outcome, TrainingRun, opened
 from roboalign_training.shared.library_log import library_log
-from roboalign_training.shared.outputs import Found
+from roboalign_training.shared.outputs import Found, OutputError
 from roboalign_training.shared.run_layout import TRAINED
 
 KIND = "grpo"
@@ -90,6 +90,7 @@ def _train(run: TrainingRun, arguments: GrpoArguments, training: GRPOConfig) -> 
     if trained.get("ends") == _ends(arguments, training):
         run.check(data)
         return _keep(run, arguments, trained)
+    _check_undecided(run, trained)
     batch = training.generation_batch_size // training.num_generations
     samples = arguments.samples_of(len(train_frames), batch)
     rng = np.random.default_rng(training.seed)
@@ -113,6 +114,9 @@ def _train(run: TrainingRun, arguments: GrpoArguments, training: GRPOConfig) -> 
             quiet=is_quiet(),
         )
         best = KeepBest(run.folder, data, held_out, arguments)
+        best.is_cut_short = lambda: clock.ended_by == "signal"
+        if arguments.choose != DRIVEN and (fault := too_few(best.episodes)):
+            print(f"{KIND}: the base will be kept: held_out_episodes: {fault}", flush=True)
         trainer = GRPOTrainer(
             model=mllm.model,
             reward_funcs=WeightedRewards(arguments.rewards, data.decoder).functions(),
@@ -154,6 +158,22 @@ def _train(run: TrainingRun, arguments: GrpoArguments, training: GRPOConfig) -> 
 def _ends(arguments: GrpoArguments, training: GRPOConfig) -> list[float | None]:
     """When training ends: a run that has ended with others trains on."""
     return [training.max_steps, training.num_train_epochs, arguments.max_seconds]
+
+
+def _check_undecided(run: TrainingRun, trained: Mapping[str, Any]) -> None:
+    """Refuse to train on where the base is about to lose its place, or has lost it.
+
+    Raises:
+        OutputError: the run has chosen its candidate; nothing is lost by ending it as it was.
+    """
+    if kept := trained.get("choice", {}).get("kept"):
+        steps, epochs, seconds = trained["ends"]
+        raise OutputError(
+            f"{run.folder.path}: training has ended here, and step {kept} was chosen over the "
+            "base; nothing was changed: the same command with the ends that it had (max_steps "
+            f"{steps}, num_train_epochs {epochs:g}, max_seconds {seconds}) finishes it; or add "
+            "--overwrite to train anew"
+        )
 
 
 def _keep(run: TrainingRun, arguments: GrpoArguments, trained: dict[str, Any]) -> Outcome:

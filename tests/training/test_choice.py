@@ -39,9 +39,38 @@ def test_noise_is_taken_for_a_gain_no_more_often_than_the_level():
     assert taken / 2000 < 0.04, "half of 5 %: only gains count"
 
 
-def test_a_single_episode_tells_nothing():
+def test_noise_of_few_episodes_and_few_values_is_not_taken_for_a_gain_either():
+    """A token of fifteen more or less right in some episodes: gains that are often equal."""
+    rng, values = np.random.default_rng(0), np.array([-1, 0, 1]) / 30
+    for n in (1, 2, 3, 4):
+        changes = rng.choice(values, p=[0.15, 0.7, 0.15], size=(2000, 3, n))
+        best = [steps[np.argmax(steps.mean(axis=1))] for steps in changes]
+        taken = sum(by_held_out(5, [0.0] * n, list(b), 3).kept > 0 for b in best)
+        assert taken / 2000 < 0.025, n
+
+
+def test_fewer_than_three_episodes_tell_nothing():
     choice = by_held_out(5, [0.1], [0.9], 1)
     assert (choice.kept, choice.interval) == (0, None)
+    assert choice.undecided == "found 1 held-out episode, expected 3 or more"
+    assert "(no interval), not to be told from noise: found 1 held-out" in choice.text("sft", 9)
+    for base, better in (([0.5, 0.625], [0.5078125, 0.6328125]), ([0.5, 0.5], [0.9, 0.9001])):
+        choice = by_held_out(5, base, better, 1)
+        assert choice.kept == 0
+        assert choice.undecided == "found 2 held-out episodes, expected 3 or more"
+
+
+def test_differences_without_spread_tell_nothing():
+    choice = by_held_out(5, [0.3, 0.5, 0.6], [0.4, 0.6, 0.7], 1)  # equal but for rounding
+    assert (choice.kept, choice.interval) == (0, None)
+    assert choice.undecided.startswith("every episode has the same difference")
+    assert choice_of(json.loads(json.dumps(choice.record()))) == choice
+    assert (
+        "step 5 of 9 scores 0.5667, the base 0.4667; difference +0.1000 (no interval), not to"
+        in (choice.text("sft", 9))
+    )
+    spread = by_held_out(5, [0.3, 0.5, 0.6], [0.4, 0.6, 0.701], 1)
+    assert (spread.kept, spread.undecided) == (5, "")
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ STAGES = ("record", "dataset", "base", "sft", "grpo", "open_loop", "closed_loop"
 WINS = {"base": 0, "sft": 3, "grpo": 4}
 DEMO = demo_experiment(DemoConfig())
 ARMS = list(DEMO.policies())
-CHOICE = by_held_out(10, [0.5, 0.6], [0.6, 0.7], 2)
+CHOICE = by_held_out(10, [0.5, 0.6, 0.7], [0.6, 0.7, 0.801], 2)
 THOUGHT = "approach <b>red</b> cube at 40 10 2 : move forward 10"
 
 
@@ -370,7 +370,7 @@ def test_the_terminal_table_has_every_suite_and_arm(finished):
 
 def test_the_page_says_by_which_rule_a_policy_was_kept(finished):
     text = words_of(page_of(finished))
-    assert "grpo: 20 steps; kept step 10 of 20, by 2 held-out episodes: step 10 of 20" in text
+    assert "grpo: 20 steps; kept step 10 of 20, by 3 held-out episodes: step 10 of 20" in text
     assert "sft: 400 steps." in text
 
 

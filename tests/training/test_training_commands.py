@@ -387,7 +387,7 @@ def test_grpo_says_which_policy_it_kept_by_which_rule():
         "scores 0.6200, the base 0.6200; difference +0.0000 (95 % interval -0.0044 to +0.0044), "
         "not beyond noise in its favour"
     )
-    better = by_held_out(5, base, [0.7, 0.72, 0.74], 3)
+    better = by_held_out(5, base, [0.7, 0.72, 0.75], 3)
     assert "kept step 5 of 15, by 3 held-out episodes: step 5 of 15 scores" in said_of(better)[1]
     driven = by_driving(10, [(True, True)] * 20 + [(False, True)] * 8 + [(False, False)] * 20)
     assert said_of(driven)[1] == (
@@ -398,9 +398,9 @@ def test_grpo_says_which_policy_it_kept_by_which_rule():
 
 
 def test_grpo_says_that_a_step_is_of_before_an_interruption():
-    choice = by_held_out(5, [0.5, 0.5], [0.6, 0.6], 2)
+    choice = by_held_out(5, [0.5, 0.5, 0.5], [0.6, 0.6, 0.601], 2)
     said = said_of(choice, steps=4, reward=None)[1]
-    assert said.startswith("grpo: kept step 5 of before an interruption, by 2 held-out episodes")
+    assert said.startswith("grpo: kept step 5 of before an interruption, by 3 held-out episodes")
 
 
 def test_scores_are_means():

@@ -17,6 +17,10 @@ HELD_OUT, DRIVEN = "held_out", "driven"
 RULES = (HELD_OUT, DRIVEN)
 LEVEL = 0.05
 """Two-sided error that a difference from chance alone may have."""
+LEAST_HELD_OUT = 3
+"""Held-out episodes that a spread is known of: two that happen to be alike seem to have none."""
+_ALIKE = 1e-9
+"""Differences of mean scores that are this near each other are the same but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,12 @@ class Choice:
         base, score: means over the pairs, of the base and of the candidate: held-out score, the
             weighted sum of the rewards, or share of successes.
         difference: of the candidate from the base.
-        interval: of the difference, 95 %; None where a single pair tells no spread.
+        interval: of the difference, 95 %; None where the pairs tell no spread.
         only_base, only_candidate, p: of driven episodes, those in which one of the two alone
             succeeded, and the exact McNemar test; None by held-out frames.
         chosen_from: steps that the candidate is the best of. Where the same frames chose it, the
             interval is widened for it (Bonferroni).
+        undecided: why the pairs cannot tell a difference from noise; empty where they can.
     """
 
     rule: str
@@ -50,6 +55,7 @@ class Choice:
     only_candidate: int | None = None
     p: float | None = None
     chosen_from: int = 1
+    undecided: str = ""
 
     def record(self) -> dict[str, Any]:
         """As JSON values."""
@@ -72,12 +78,14 @@ class Choice:
             by = f"{self.n} driven development episodes"
             won, lost = round(self.score * self.n), round(self.base * self.n)
             figures = f"succeeds in {won}, the base in {lost}"
-        known = "a single episode tells no interval"
+        known = "no interval"
         if self.interval is not None:
             known = f"95 % interval {self.interval[0]:+.4f} to {self.interval[1]:+.4f}"
         if self.p is not None:
             known += f", McNemar p = {self.p:.2g}"
         beyond = "beyond noise" if self.kept else "not beyond noise in its favour"
+        if self.undecided:
+            beyond = f"not to be told from noise: {self.undecided}"
         return (
             f"kept {kept}, by {by}: {candidate} {figures}; difference {self.difference:+.4f} "
             f"({known}), {beyond}"
@@ -96,7 +104,8 @@ def by_held_out(
     """Keep the candidate where its score is above the base's beyond the interval.
 
     Frames of one episode are alike, so that episodes are counted: a t interval over the paired
-    differences of their means.
+    differences of their means. Fewer than `LEAST_HELD_OUT`, or differences without any spread,
+    decide nothing: the base is kept.
 
     Args:
         step: of the candidate.
@@ -108,13 +117,26 @@ def by_held_out(
 
     differences = [new - old for old, new in zip(base, candidate, strict=True)]
     n = len(differences)
-    interval = None
-    if n > 1:
+    spread, interval = max(differences) - min(differences) > _ALIKE, None
+    if n > 1 and spread:
         quantile = float(stdtrit(n - 1, 1 - LEVEL / 2 / chosen_from))
         interval = mean_interval(differences, quantile)
-    kept = step if interval is not None and interval[0] > 0 else 0
+    undecided = too_few(n)
+    if not undecided and not spread:
+        undecided = "every episode has the same difference, so that its spread is not known"
+    kept = step if interval is not None and interval[0] > 0 and not undecided else 0
     means = [sum(values) / n for values in (base, candidate, differences)]
-    return Choice(HELD_OUT, kept, step, n, *means, interval, chosen_from=chosen_from)
+    return Choice(
+        HELD_OUT, kept, step, n, *means, interval, chosen_from=chosen_from, undecided=undecided
+    )
+
+
+def too_few(episodes: int) -> str:
+    """Why so many held-out episodes decide nothing; empty where they are enough."""
+    if episodes >= LEAST_HELD_OUT:
+        return ""
+    count = "1 held-out episode" if episodes == 1 else f"{episodes} held-out episodes"
+    return f"found {count}, expected {LEAST_HELD_OUT} or more"
 
 
 def by_driving(step: int, pairs: Sequence[tuple[bool, bool]], chosen_from: int = 1) -> Choice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,8 +45,14 @@ class KeepBest(TrainerCallback):
         self.by_episode = {s: lines[s]["dev_episodes"] for s in self.scores.keys() & lines.keys()}
         if self.scores.keys() - {0}:
             self.by_episode[self.best_step] = candidate["dev_episodes"]
+        self.is_cut_short: Callable[[], bool] = lambda: False
         self.trainer: GRPOTrainer | None = None
         self.collator: PromptCollator | None = None
+
+    @property
+    def episodes(self) -> int:
+        """How many held-out episodes are scored."""
+        return len(set(self._episodes))
 
     @property
     def best_step(self) -> int:
@@ -58,7 +64,8 @@ class KeepBest(TrainerCallback):
         """Score the base, and keep it as the policy until another one has its place.
 
         Raises:
-            OutputError: of an interrupted run the base's score or policy is gone.
+            OutputError: of an interrupted run the base's score or policy is gone, or another
+                policy has its place.
         """
         if state.global_step == 0:
             self._score(0)
@@ -67,6 +74,11 @@ class KeepBest(TrainerCallback):
                 f"{self.run.path}: found no score of step 0, or no {POLICY}/, expected both: the "
                 "base that the steps are compared with; add --overwrite to train anew"
             )
+        elif (steps := self.run.policy_record().get("steps")) != 0:
+            raise OutputError(
+                f"{self.run.path / POLICY}: steps: found {steps}, expected 0, the base that the "
+                "steps are compared with; add --overwrite to train anew"
+            )
 
     def on_step_end(self, args, state, control, **kwargs):
         """Score every `dev_every` steps."""
@@ -74,7 +86,9 @@ class KeepBest(TrainerCallback):
             self._score(state.global_step)
 
     def on_train_end(self, args, state, control, **kwargs):
-        """Score what came out."""
+        """Score what came out; where a signal cut it short, that is no end."""
+        if self.is_cut_short():
+            return  # else an interrupted run would have a candidate more than one in one piece
         if state.global_step not in self.scores:
             self._score(state.global_step)
 

@@ -269,6 +269,10 @@ class RunFolder:
         """`roboalign.json` of the candidate that is here; empty where there is none."""
         return read_record(self.path / CANDIDATE / "roboalign.json") or {}
 
+    def policy_record(self) -> dict[str, Any]:
+        """`roboalign.json` of the policy that is here; empty where there is none."""
+        return read_record(self.path / POLICY / "roboalign.json") or {}
+
     def trained(self) -> dict[str, Any]:
         """`trained.json`; empty where training has not ended."""
         return read_record(self.path / TRAINED) or {}
