@@ -5,7 +5,7 @@ import pytest
 
 from roboalign_policy.core.policy.prompt import build_prompt, parse_answer, state_text
 from roboalign_training.learning.action_source import action_answer, action_prompt
-from roboalign_training.learning.arguments import ConfigError, SftArguments
+from roboalign_training.learning.arguments import MOST_SCENE_QUESTIONS, ConfigError, SftArguments
 from roboalign_training.learning.mixture import (
     grpo_dataset,
     sft_dataset,
@@ -220,6 +220,26 @@ def test_what_cannot_be_a_source_is_refused(with_colours, given, fault):
     with pytest.raises(ConfigError) as refused:
         check_sources(shares_of(given, act=1))
     assert fault in str(refused.value)
+
+
+def untyped(inputs, *, count=3):
+    """A source with an option that does not say what it is."""
+    return Questions()
+
+
+def test_an_option_without_a_type_is_named(monkeypatch):
+    monkeypatch.setitem(SOURCES, "untyped", f"{__name__}:untyped")
+    said = f"^sources.untyped.count: found an option without a type in {__name__}:untyped, expect"
+    with pytest.raises(ConfigError, match=said):
+        check_sources(shares_of({"untyped": {"share": 1, "count": 2}}, act=1))
+    check_sources(shares_of({"untyped": 1}, act=1))
+
+
+def test_there_are_as_many_scene_questions_as_the_arguments_allow():
+    source = grounding_source.GroundingSource(0, MOST_SCENE_QUESTIONS)
+    assert len(source) == MOST_SCENE_QUESTIONS
+    with pytest.raises(ValueError, match="n: found"):
+        grounding_source.GroundingSource(0, MOST_SCENE_QUESTIONS + 1)
 
 
 def test_there_are_no_further_sources_yet():

@@ -61,6 +61,8 @@ def train(demonstrations, tiny_base, tmp_path, monkeypatch, capsys):
         ("--report_to tensorbord", "report_to: found 'tensorbord', expected none, or some of"),
         ("--weight_act inf", "weight_act: found inf, expected a finite number, 0 or more"),
         ("--scene_questions 0", "scene_questions: found 0, expected at least 1, or --weight_sce"),
+        ("--scene_questions 900000", "scene_questions: found 900000, expected 0 to 800000"),
+        ("--max_steps none", "max_steps: found 'none', expected the number of optimiser steps"),
         ("--logging_steps 0", "logging_steps: found 0, expected a number above 0"),
         ("--resume_from_checkpoint nowhere",
          "resume_from_checkpoint: found 'nowhere', expected it to be left out: the same command"),
@@ -95,6 +97,19 @@ def test_values_of_a_file_are_refused_with_its_name(tmp_path):
         ("learning_rate: -2", "mine.yaml: learning_rate: found -2, expected a number above 0"),
         ("dev_frames: many", "mine.yaml: dev_frames: found 'many', expected a whole number"),
         ("freeze_vision: 3", "mine.yaml: freeze_vision: found 3, expected true or false"),
+        ("max_steps: null", "mine.yaml: max_steps: found None, expected the number of optimiser"),
+        ("seed: ", "mine.yaml: seed: found None, expected a whole number, 0 or more"),
+        ("env: [a]", r"mine.yaml: env: found \['a'\], expected names and values as in {NAME: v"),
+        ("env: off", r"mine.yaml: env: found False, expected names and values"),
+        ("env: {A: [1]}", r"mine.yaml: env.A: found \[1\], expected a text or a number"),
+        ("env: {A: }", r"mine.yaml: env.A: found None, expected a text or a number"),
+        ("env: {A=B: 1}", r"mine.yaml: env: found 'A=B', expected the name of a variable"),
+        ("run_name: 2026-12-01", r"mine.yaml: run_name: found '2026-12-01' \(date\), expected"),
+        ("lr_scheduler_kwargs: {1: a}", "mine.yaml: lr_scheduler_kwargs: found the key 1, expec"),
+        ("sources: {a: 2026-10-10}", r"mine.yaml: sources: a: found '2026-10-10' \(date\), exp"),
+        ("sources: {a: {share: 1, b: [.nan]}}", r"sources: a.b\[0\]: found nan \(float\), expe"),
+        ("run_name: 2026-13-45", "mine.yaml: line 1: found '2026-13-45', expected a valid timest"),
+        ("env: !!map foo", "mine.yaml: line 1: expected a mapping node, but found scalar"),
         ("- a", "mine.yaml: found list, expected a mapping"),
         ("resume_from_checkpoint: x", "mine.yaml: resume_from_checkpoint: found 'x', expected it"),
         ("learning_rte: 1", "mine.yaml: unknown key 'learning_rte'; did you mean 'learning_rate'"),
@@ -102,6 +117,32 @@ def test_values_of_a_file_are_refused_with_its_name(tmp_path):
         file.write_text(text)
         with pytest.raises(ConfigError, match=expected):
             read_options("sft", ["--config", str(file), "--dataset", "x"])
+
+
+def test_what_none_can_be_said_of_is_taken_from_a_file(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "max_length: null\nmax_grad_norm: null\nreport_to: null\nenv: {A: 1, B: 'on', C: true}\n"
+        "run_name: '2026-12-01'\nlr_scheduler_kwargs: {a: [1, 0.5, .inf, null, false]}"
+    )
+    given = read_options("sft", ["--config", str(file), "--dataset", "x"])
+    assert given.env == {"A": 1, "B": "on", "C": True}
+    assert given.config["run_name"] == "2026-12-01"
+    file.write_text("max_steps: null")
+    read_options("sft", ["--config", str(file), "--dataset", "x", "--max_steps", "9"])
+    with pytest.raises(ConfigError, match="max_steps: found None, expected -1 or at least 1"):
+        read_options("grpo", ["--config", str(file), "--dataset", "x"])
+
+
+def test_a_date_is_not_taken_for_a_share_on_the_command_line(capsys):
+    for text, said in (
+        ("{a: 2026-10-10}", "sources: a: found '2026-10-10' (date), expected a number, true or"),
+        ("{a: {share: 1, since: 2026-10-10}}", "sources: a.since: found '2026-10-10' (date), ex"),
+        ("{a: 2026-13-45}", "sources: found '2026-13-45', expected a valid timestamp, or quotes"),
+    ):
+        assert sft_cli.main(["--dataset", "x", "--sources", text]) == 2
+        error = capsys.readouterr().err
+        assert said in error, error
 
 
 def test_weights_of_rewards_are_not_taken_and_ignored(tmp_path):

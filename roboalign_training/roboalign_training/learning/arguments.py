@@ -21,6 +21,8 @@ __all__ = ["ConfigError", "GrpoArguments", "RunArguments", "SftArguments", "Stop
 
 HELD_OUT_SHARE, MOST_HELD_OUT = 10, 16
 GRASP_WEIGHT = 0.1
+MOST_SCENE_QUESTIONS = 800_000
+"""Those of all scenes of a seed: `pretraining.grounding_source`."""
 GRPO_PROMPTS = 128
 _DATA, _MODEL, _LEARNT, _RUN = "data", "model", "what is learnt", "the run"
 _KEPT = "which policy is kept"
@@ -138,7 +140,9 @@ class SftArguments(RunArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("scene_questions", self.scene_questions, self.scene_questions >= 0, "at least 0")
+        least, most = 0, MOST_SCENE_QUESTIONS
+        asked = self.scene_questions
+        require("scene_questions", asked, least <= asked <= most, f"{least} to {most}")
         require(
             "muon_learning_rate",
             self.muon_learning_rate,

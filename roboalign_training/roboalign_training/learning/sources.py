@@ -100,6 +100,12 @@ def _options(name: str, share: SourceShare) -> dict[str, Any]:
     for option in missing:
         if option not in share.options:
             raise ConfigError(f"{share.key}.{option}: not given, and there is no default")
+    for option in share.options:
+        if option not in hints:
+            raise ConfigError(
+                f"{share.key}.{option}: found an option without a type in {SOURCES[name]}, "
+                f"expected one, as in `{option}: int`"
+            )
     try:
         return {
             option: value_as(f"{share.key}.{option}", hints[option], value)

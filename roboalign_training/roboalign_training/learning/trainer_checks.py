@@ -72,6 +72,11 @@ BOUNDS: dict[str, tuple] = {
     "dataloader_num_workers": _number(int, lambda v: v >= 0, "a whole number, 0 or more"),
 }  # fmt: skip
 """What TRL takes without a word and then fails on, or learns nothing with."""
+_NEEDED = (
+    "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
+    "seed",
+)  # fmt: skip
+"""What TRL counts or draws with: it takes none, and fails later, or draws anew each time."""
 _MAX_STEPS = {
     "sft": _number(int, lambda v: v > 0, "the number of optimiser steps, above 0"),
     "grpo": _number(int, lambda v: v == -1 or v >= 1, "-1 or at least 1"),
@@ -99,8 +104,11 @@ def check_values(
     for name, value in {**config, **theirs}.items():
         where = "" if name in theirs else f"{source}: "
         values = list(value) if isinstance(value, list | tuple) else [value]
-        if name in bounds and values != [None]:
+        if name in bounds:
             shown = values[0] if len(values) == 1 else " ".join(map(str, values))
+            if _is_none(shown):
+                require(f"{where}{name}", shown, name not in _NEEDED, bounds[name][2])
+                continue
             _check_number(f"{where}{name}", shown, *bounds[name])
         if name == "report_to":
             _check_reporters(f"{where}report_to", [str(v) for v in values if v is not None])
@@ -128,8 +136,6 @@ def _check_useless(
 def _check_number(
     key: str, value: Any, kind: type, holds: Callable[[float], bool], expected: str
 ) -> None:
-    if str(value).lower() in ("none", "null"):
-        return
     try:
         number = float(str(value))
     except ValueError:
@@ -137,6 +143,10 @@ def _check_number(
     shown = int(number) if math.isfinite(number) and number == int(number) else number
     whole = kind is float or (math.isfinite(number) and number == int(number))
     require(key, shown, whole and holds(number), expected)
+
+
+def _is_none(value: Any) -> bool:
+    return str(value).lower() in ("none", "null")
 
 
 def _check_reporters(key: str, names: Sequence[str]) -> None:

@@ -16,10 +16,15 @@ from typing import Any, NoReturn
 
 import yaml
 
-from roboalign_training.learning.arguments import GrpoArguments, RunArguments, SftArguments
+from roboalign_training.learning.arguments import (
+    GrpoArguments,
+    RunArguments,
+    SftArguments,
+    require,
+)
 from roboalign_training.learning.trainer_checks import check_values
 from roboalign_training.learning.trl_fields import TrlField, trl_fields
-from roboalign_training.shared.fields import add_fields, underscored, value_of
+from roboalign_training.shared.fields import add_fields, require_json, underscored, value_of
 from roboalign_training.shared.plain_yaml import load_yaml
 from roboalign_training.shared.run_layout import ConfigError, packaged_config
 from roboalign_training.shared.suggestions import option_fault
@@ -169,14 +174,16 @@ def read_options(kind: str, argv: Sequence[str]) -> Given:
     given = vars(parser.parse_args(words))
     source = given.pop("config") or str(packaged_config(kind))
     keys = _read_config(source)
-    env = keys.pop("env", None) or {}
+    env = _environment(source, keys.pop("env", None))
     own = {item.name for item in fields(OURS[kind])}
     try:
         _check_keys(keys, own | trl_fields(kind).keys())
         ours = {name: value_of(OURS[kind], name, keys[name]) for name in own & keys.keys()}
+        config = {name: value for name, value in keys.items() if name not in own}
+        for name, value in config.items():
+            require_json(name, value)
     except ValueError as error:
         raise ConfigError(f"{source}: {error}") from error
-    config = {name: value for name, value in keys.items() if name not in own}
     ours |= {name: given[name] for name in own & given.keys()}
     theirs = {
         name.removeprefix("trl."): value
@@ -233,6 +240,20 @@ def _read_config(source: str) -> dict[str, Any]:
             f"{source}: found {type(keys).__name__}, expected a mapping of keys to values"
         )
     return keys
+
+
+def _environment(source: str, given: Any) -> dict[str, Any]:
+    """The variables that the file sets."""
+    if given is None:
+        return {}
+    expected = "names and values as in {NAME: value}"
+    require(f"{source}: env", given, isinstance(given, Mapping), expected)
+    for name, value in given.items():
+        is_name = isinstance(name, str) and name and not set(name) & {"=", "\0"}
+        require(f"{source}: env", name, is_name, "the name of a variable, a text without =")
+        is_plain = isinstance(value, str | int | float) and "\0" not in str(value)
+        require(f"{source}: env.{name}", value, is_plain, "a text or a number")
+    return dict(given)
 
 
 def _check_keys(keys: Mapping[str, Any], known: set[str]) -> None:

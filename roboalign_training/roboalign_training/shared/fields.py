@@ -70,6 +70,30 @@ def value_as(name: str, hint: Any, value: Any) -> Any:
     return _converted(name, inner, value)
 
 
+def require_json(name: str, value: Any) -> None:
+    """Refuses what would not come back from JSON as it is: a date, a key that is no text, NaN.
+
+    Raises:
+        ValueError: naming the key within the value, too.
+    """
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ValueError(
+                    f"{name}: found the key {key!r}, expected a text, as {str(key)!r}"
+                )
+            require_json(f"{name}.{key}", item)
+    elif isinstance(value, list):
+        for at, item in enumerate(value):
+            require_json(f"{name}[{at}]", item)
+    elif (value is not None and not isinstance(value, str | int | float)) or value != value:  # NaN
+        shown = value if isinstance(value, float) else str(value)
+        raise ValueError(
+            f"{name}: found {shown!r} ({type(value).__name__}), expected a number, true or false, "
+            "or a text, in quotes where it reads as something else"
+        )
+
+
 def mapping_text(values: Mapping[str, Any]) -> str:
     """A mapping as it stands on the command line, in YAML: `{format: 0.5, prefix: 0.5}`."""
     plain = dict(values)
@@ -183,6 +207,8 @@ def _mapping(where: str, inner: Any, value: Any) -> dict[str, Any]:
     for key, item in value.items():
         if item is None:
             raise ValueError(f"{where}{key}: found nothing, expected {_noun(inner)}")
+        if inner is Any:
+            require_json(f"{where}{key}", item)
         found[key] = item if inner is Any else _converted(f"{where}{key}", inner, item)
     return found
 
