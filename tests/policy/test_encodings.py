@@ -32,6 +32,7 @@ CV_BRIDGE = {
 }
 BY_OPENCV = sorted(name for name, found in ENCODINGS.items() if found.opencv)
 DEEP = sorted(name for name, found in ENCODINGS.items() if found.bits > 8)
+YUV = sorted(name for name in BY_OPENCV if "bayer" not in name)
 HEIGHT, WIDTH = 6, 8
 
 
@@ -47,7 +48,8 @@ def random_pixels(encoding, seed=0):
 def message(encoding, pixels, pad=0, big=False):
     """A raw image message; padding is of bytes that no pixel has."""
     rows = pixels.astype(pixels.dtype.newbyteorder(">" if big else "<"))
-    rows = np.frombuffer(rows.tobytes(), np.uint8).reshape(len(pixels), -1)
+    row = pixels.shape[1] * pixels.shape[2] * pixels.itemsize
+    rows = np.frombuffer(rows.tobytes(), np.uint8).reshape(len(pixels), row)
     rows = np.pad(rows, ((0, 0), (0, pad)), constant_values=0xA5)
     return Msg(encoding=encoding, height=pixels.shape[0], width=pixels.shape[1],
                step=rows.shape[1], is_bigendian=int(big), data=rows.tobytes())  # fmt: skip
@@ -164,6 +166,9 @@ def test_an_encoding_that_is_not_read_names_those_that_are(encoding):
         ("bayer_rggb8", (2, 8, 1), "a mosaic of 8 x 2 pixels, expected at least 3 x 3"),
         ("bayer_grbg8", (8, 2, 1), "a mosaic of 2 x 8 pixels, expected at least 3 x 3"),
         ("yuv422", (4, 5, 2), "yuv422 with an odd width, 5 pixels"),
+        ("rgb8", (0, 0, 3), "an image of 0 x 0 pixels"),
+        *((name, (0, 4, 2), "an image of 4 x 0 pixels") for name in YUV),
+        *((name, (4, 0, 2), "an image of 0 x 4 pixels") for name in YUV),
     ],
 )
 def test_sizes_that_have_no_colours(encoding, shape, words):
@@ -171,6 +176,21 @@ def test_sizes_that_have_no_colours(encoding, shape, words):
     for read in (image_from_msg, check_image_msg):
         with pytest.raises(SelectorError, match=words):
             read(msg, (*shape[:2], 3))
+
+
+def test_a_wrong_size_is_refused_before_the_pixels_are_converted():
+    def never(*_):
+        raise AssertionError("converted")
+
+    msg = message("yuyv", random_pixels("yuyv"))
+    with pytest.raises(SelectorError, match=r"shape \(6, 8, 3\), but the contract says \(6, 9"):
+        image_from_msg(msg, (6, 9, 3), to_colours=never)
+
+
+@pytest.mark.parametrize("encoding", YUV)
+def test_what_opencv_refuses_is_an_unreadable_message(encoding):
+    with pytest.raises(SelectorError, match=f"OpenCV: image encoding '{encoding}': .*cvtColor"):
+        opencv_colours(np.zeros((0, 4, 2), np.uint8), ENCODINGS[encoding])
 
 
 def png(pixels):

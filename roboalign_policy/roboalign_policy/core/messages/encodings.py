@@ -105,6 +105,8 @@ def encoding_of(name: str) -> Encoding:
 
 def size_fault(encoding: Encoding, height: int, width: int) -> str:
     """Return why there are no colours in a picture of this size; empty where there are."""
+    if min(height, width) < 1:
+        return f"an image of {width} x {height} pixels"
     if encoding.opencv.startswith("Bayer") and min(height, width) < 3:
         return f"a mosaic of {width} x {height} pixels, expected at least 3 x 3"
     if encoding.opencv.startswith("YUV") and width % 2:
@@ -124,9 +126,14 @@ def opencv_colours(pixels: np.ndarray, encoding: Encoding) -> np.ndarray:
 
     Raises:
         ImportError: OpenCV is not installed.
+        SelectorError: OpenCV refuses the pixels.
     """
     cv2 = opencv(f"image encoding {encoding.name!r}")
-    return cv2.cvtColor(pixels, getattr(cv2, f"COLOR_{encoding.opencv}"))
+    try:
+        return cv2.cvtColor(pixels, getattr(cv2, f"COLOR_{encoding.opencv}"))
+    except cv2.error as error:
+        text = " ".join(str(error).split())
+        raise SelectorError(f"OpenCV: image encoding {encoding.name!r}: {text}") from error
 
 
 def opencv(purpose: str):

@@ -66,9 +66,9 @@ def image_from_msg(
         SelectorError: encoding, size or data do not fit.
     """
     if hasattr(msg, "encoding"):
-        pixels = _pixels(msg, value_range, where, to_colours)
-    else:
-        pixels = decode_compressed(bytes(msg.data), msg.format, value_range, where)
+        check_image_msg(msg, shape, value_range, where)  # the size, before OpenCV gets the pixels
+        return _pixels(msg, value_range, where, to_colours)
+    pixels = decode_compressed(bytes(msg.data), msg.format, value_range, where)
     _check_shape(pixels.shape, shape)
     return pixels
 
