@@ -18,6 +18,9 @@ from roboalign_policy.core.contract.contract import (
 from roboalign_policy.core.contract.path import SelectorError
 from roboalign_policy.core.messages.images import stream_image
 from roboalign_policy.core.messages.picture_size import cropped_and_resized
+from roboalign_policy.core.messages.value_range import to_8_bits
+
+NO_SPAN = ([1, 1.00000001], [0, 1e-300], [0, 1e-40], [-3e38, 3e38], [0, 1e39], [1e39, 2e39])
 
 
 def contract_with(**keys):
@@ -105,11 +108,19 @@ def test_a_picture_of_another_size_is_refused_before_it_is_cut():
         ({"resize": [32, 32, 3]}, "resize: .* two whole numbers"),
         ({"range": [2, 1]}, r"range: found \[2, 1\], expected two finite numbers, \[low, high\]"),
         ({"range": [0, float("inf")]}, "range: .* two finite numbers"),
+        *(({"range": pair}, r"range: found \[.*expected .* as 32-bit floats") for pair in NO_SPAN),
     ],
 )
 def test_what_cannot_be_is_named(keys, words):
     with pytest.raises(ContractError, match=words):
         contract_with(**keys)
+
+
+@pytest.mark.parametrize("pair", [[0, 2e-36], [1, 1.0000002], [-1e38, 2e38], [16777215, 16777216]])
+def test_a_range_that_is_taken_maps_its_ends_to_black_and_white(pair):
+    pair = contract_with(range=pair).images[0].range
+    with np.errstate(all="raise", under="ignore"):
+        assert to_8_bits(np.array(pair, np.float32), pair).tolist() == [0, 255]
 
 
 @pytest.mark.parametrize("key", ["range", "crop", "resize"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
+
 from roboalign_policy.core import keys
 from roboalign_policy.core.contract.action_rules import (
     Fault,
@@ -18,6 +20,7 @@ from roboalign_policy.core.contract.action_rules import (
 from roboalign_policy.core.contract.faults import WARNING, did_you_mean, shown
 from roboalign_policy.core.contract.message_fields import path_fault, unit_fault
 
+_LEAST_SPAN = 1e-36  # 255 / span, by which numbers become 8 bits, is finite as a float32
 _STREAM_KEY = re.compile(r"(image|state)\.[a-z][a-z0-9_]*\Z")
 
 
@@ -107,9 +110,26 @@ def _image(stream: dict[str, Any], kind: str, at: str, fault: Fault) -> None:
             f"at least max_age_s, {max_age_s:g} s",
             "between two images the pixels cannot change",
         )
+    _range(stream, at, fault)
     _cut(stream, at, fault)
     if "fields" in stream:
         fault(f"{at}.fields", "fields of an image", "no fields", "only state streams have fields")
+
+
+def _range(stream: dict[str, Any], at: str, fault: Fault) -> None:
+    """The range of an image, in the float32 in which its numbers become 8 bits."""
+    if not stream.get("range"):
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        low, high = np.array(stream["range"], np.float64).astype(np.float32)
+        span = high - low
+    if not _LEAST_SPAN <= span < np.inf:
+        fault(
+            f"{at}.range",
+            shown(stream["range"]),
+            f"[low, high] that as 32-bit floats are at least {_LEAST_SPAN:g} and at most "
+            f"{np.finfo(np.float32).max:.3g} apart",
+        )
 
 
 def _cut(stream: dict[str, Any], at: str, fault: Fault) -> None:
