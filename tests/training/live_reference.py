@@ -105,7 +105,7 @@ def live_frames(bag, contract) -> Frames:
         good.append([sample for (sample, read), wrong in rows if read and not wrong])
     samples = dict(zip(heard, good, strict=False))
     if empty := [key for key, there in samples.items() if not there]:
-        why = "; ".join(one.fault for one in heard.values() if one.fault)
+        why = "; ".join(heard[key].fault for key in empty if heard[key].fault)
         some = why or any(heard[key].rows for key in empty)
         said = "no readable message" if some else "no message"
         raise EpisodeError(bag.path, f"{said} of {', '.join(empty)}. {why}".strip())

@@ -162,7 +162,8 @@ OTHER = "does not fit the contract"
         ("ee_pose: the clock goes back by 3.000 s after message 10", "clock"),
         ("no readable message of image.front. x", "unreadable"),
         ("no message of image.side, image.top.", "camera missing"),
-        ("no message of image.side, state.ee.", "does not fit the contract"),
+        ("no message of image.side, state.ee.", "unreadable"),
+        ("no message of state.joints.", "unreadable"),
         (f"{LACKS} {CAMERA} is missing. The bag has /x (y)", "camera missing"),
         (
             f"{LACKS} {CAMERA} holds no message; {CAMERA} is missing. The bag has x",

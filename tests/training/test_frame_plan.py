@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conversion_bags import SHAPE, Trouble, two_cameras, write_bag
@@ -11,6 +13,7 @@ from live_reference import live_frames
 
 from roboalign_training.bags.bags import read_bag
 from roboalign_training.bags.errors import EpisodeError
+from roboalign_training.conversion.kinds import CAMERA_MISSING, kind_of
 from roboalign_training.conversion.parts import read_part
 from roboalign_training.conversion.scanning import ScanJob, joined_scan
 from roboalign_training.conversion.segments import BagPlace, close_last, cut
@@ -144,6 +147,21 @@ def test_a_stream_without_any_readable_message_is_named(tmp_path):
     plan = planned(bag, contract)
     assert plan == reference(bag, contract)
     assert "no readable message of image.front, image.wrist" in plan
+
+
+def test_a_camera_without_a_message_is_missing_whatever_another_sends(tmp_path):
+    bag = read_bag(write_bag(tmp_path / "a.mcap", 1.0, trouble=Trouble(bad_heads=0.3)))
+    contract = two_cameras()
+    scan = scan_messages(bag, contract, map_topics(bag, contract))
+    front, wrist = scan.observed["image.front"], scan.observed["image.wrist"]
+    assert wrist.fault and wrist.readable.any()
+    none = {n: getattr(front, n)[:0] for n in ("receive_ns", "header_ns", "readable")}
+    silent = replace(front, **none, fault="")
+    scan = replace(scan, observed={**scan.observed, "image.front": silent})
+    with pytest.raises(EpisodeError) as error:
+        plan_frames(scan, contract, bag.path)
+    assert error.value.cause == "no message of image.front."
+    assert kind_of(error.value.cause) == CAMERA_MISSING
 
 
 def test_size_other_than_the_contract_says(tmp_path):

@@ -22,6 +22,7 @@ _KINDS = (
     (r"^late: ", "late"),
     (r"^no readable message", "unreadable"),
     (r"^no message of image\.\w+(, image\.\w+)*\.", CAMERA_MISSING),
+    (r"^no message of ", "unreadable"),
     # Where that is all: a bag that lacks other topics too is another robot's, or not whole.
     (rf"^topics of contract \w+: ({_NO_CAMERA}(; |\. ))+The bag has ", CAMERA_MISSING),
 )

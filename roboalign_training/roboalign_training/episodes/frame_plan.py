@@ -105,7 +105,7 @@ def plan_frames(scan: Scan, contract: Contract, source: Path, pauses: Pauses = (
     scan, off_clock, notes = settle_clocks(scan, contract, source)
     empty = {key: found for key, found in scan.observed.items() if not found.readable.any()}
     if empty:
-        faults = [found.fault for found in scan.observed.values() if found.fault]
+        faults = [found.fault for found in empty.values() if found.fault]
         some = faults or any(map(len, empty.values()))
         said = "no readable message" if some else "no message"
         raise EpisodeError(source, f"{said} of {', '.join(empty)}. {'; '.join(faults)}".strip())
