@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from types import SimpleNamespace as Msg
 
 import numpy as np
@@ -17,7 +18,7 @@ from roboalign_policy.core.contract.contract import (
 )
 from roboalign_policy.core.contract.path import SelectorError
 from roboalign_policy.core.messages.images import stream_image
-from roboalign_policy.core.messages.picture_size import cropped_and_resized
+from roboalign_policy.core.messages.picture_size import check_resizes, cropped_and_resized
 from roboalign_policy.core.messages.value_range import to_8_bits
 
 NO_SPAN = ([1, 1.00000001], [0, 1e-300], [0, 1e-40], [-3e38, 3e38], [0, 1e39], [1e39, 2e39])
@@ -48,6 +49,19 @@ def test_a_smaller_picture_is_the_mean_of_areas():
     assert found.shape == (6, 16, 3)
     means = whole[:, 4:].reshape(6, 4, 16, 2, 3).mean(axis=(1, 3))
     assert np.abs(found - means).max() <= 0.5
+
+
+def test_opencv_is_asked_for_where_the_size_changes(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    whole = Msg(encoding="rgb8", height=128, width=128, step=384, data=bytes(128 * 384))
+    for keys in ({}, {"resize": [128, 128]}, {"crop": [0, 8, 100, 60], "resize": [60, 100]}):
+        stream = contract_with(**keys).images[0]
+        check_resizes(stream)
+        stream_image(whole, stream)
+    stream = contract_with(crop=[0, 8, 100, 60], resize=[60, 99]).images[0]
+    words = f"`resize` of {stream.key} takes OpenCV .*pip install opencv-python-headless"
+    with pytest.raises(ImportError, match=words):
+        check_resizes(stream)
 
 
 def test_shape_is_what_is_sent_and_value_shape_what_is_seen():

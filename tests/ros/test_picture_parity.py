@@ -126,5 +126,39 @@ def test_what_cannot_be_read_is_told_and_is_no_sample(probe, change, words):
     io.close()
 
 
+def reader(node, unreadable):
+    """The streams of all cameras, of which only what could not be read is kept."""
+    return RobotIo(
+        node, many_cameras(), lossless=True, commands=False, on_sample=lambda _: None,
+        on_unreadable=lambda *what: unreadable.append(what), on_note=lambda *_: None,
+        on_task=lambda _: None)  # fmt: skip
+
+
+def test_a_stream_to_resize_without_opencv_ends_configure(probe, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    words = r"`resize` of image\.\w+ takes OpenCV .*pip install opencv-python-headless"
+    with pytest.raises(ImportError, match=words):
+        reader(probe.node, [])
+    assert not list(probe.node.subscriptions)
+
+
+def test_a_picture_that_takes_a_missing_library_is_unreadable(probe, monkeypatch):
+    unreadable = []
+    io = reader(probe.node, unreadable)
+    stream = many_cameras().stream("image.drgb8")
+    publisher = probe.node.create_publisher(Image, stream.topic, lossless_qos())
+    probe.until(publisher.get_subscription_count)
+    monkeypatch.setitem(sys.modules, "cv_bridge", None)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    msg = as_ros(sent("drgb8", 0))
+    msg.encoding = "bayer_rggb8"
+    publisher.publish(msg)
+    probe.until(lambda: unreadable)
+    ((key, why),) = unreadable
+    assert key == stream.key
+    assert "image encoding 'bayer_rggb8' takes OpenCV" in why and "pip install" in why
+    io.close()
+
+
 def test_classes_are_those_of_ros():
     assert isinstance(as_ros(sent("jpeg", 0)), CompressedImage)

@@ -73,6 +73,9 @@ class StandIn:
     KINDS = {"yuv422": (np.uint8, 2), "yuv422_yuy2": (np.uint8, 2)}
     asked: list[tuple[str, str]] = []
 
+    def encoding_to_cvtype2(self, encoding):
+        return {"rgb8": 16}[encoding]
+
     def imgmsg_to_cv2(self, msg, desired_encoding):
         self.asked.append((msg.encoding, desired_encoding))
         if msg.encoding not in self.KINDS and not msg.encoding.startswith("bayer_"):
@@ -117,12 +120,34 @@ def test_what_cv_bridge_refuses_is_an_unreadable_message(bridge, monkeypatch):
         picture_from_msg(message("yuyv", 0, False), stream_of("yuyv"))
 
 
-def test_a_cv_bridge_that_lacks_something_is_no_reason_for_another_way(monkeypatch, tmp_path):
+def assert_opencv_stands_in(words, capfd):
+    """The pixels are OpenCV's, and the log says once why."""
+    assert_pixels_are_equal(["yuyv", "bayer_rggb16"])
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "does not load" in line]
+    assert "WARN" in line and words in line
+
+
+def test_opencv_stands_in_for_a_cv_bridge_that_lacks_something(monkeypatch, tmp_path, capfd):
     monkeypatch.delitem(sys.modules, "cv_bridge", raising=False)
     (tmp_path / "cv_bridge.py").write_text("import a_library_that_is_not_here")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="a_library_that_is_not_here"):
-        picture_from_msg(message("yuyv", 0, False), stream_of("yuyv"))
+    assert_opencv_stands_in("No module named 'a_library_that_is_not_here'", capfd)
+
+
+def test_opencv_stands_in_for_a_cv_bridge_whose_cpp_part_does_not_load(bridge, monkeypatch, capfd):
+    def fail(*_):
+        raise ImportError("numpy.core.multiarray failed to import")
+
+    monkeypatch.setattr(bridge, "encoding_to_cvtype2", fail)
+    monkeypatch.setattr(bridge, "imgmsg_to_cv2", fail)
+    assert_opencv_stands_in("ImportError: numpy.core.multiarray failed to import", capfd)
+    assert bridge.asked == []
+
+
+def test_a_cv_bridge_that_is_not_installed_is_worth_no_word(monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "cv_bridge", None)
+    assert_pixels_are_equal(["yuyv"])
+    assert "cv_bridge" not in capfd.readouterr().err
 
 
 def test_plain_colours_take_neither(monkeypatch):

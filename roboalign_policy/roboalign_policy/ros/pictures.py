@@ -1,7 +1,8 @@
 """Image messages to what a policy sees, on a robot: mosaics and YUV go through cv_bridge there.
 
 `core.messages` does the same by OpenCV where ROS has no cv_bridge and offline; the pixels are
-equal, since cv_bridge calls the same functions of OpenCV.
+equal, since cv_bridge calls the same functions of OpenCV. So OpenCV also stands in for a cv_bridge
+that is installed and does not load, as where it was built for another NumPy; the log says so.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from rclpy.logging import get_logger
 
 from roboalign_policy.core.contract.parts import Stream
 from roboalign_policy.core.contract.path import SelectorError
@@ -30,15 +32,19 @@ def _to_colours(pixels: np.ndarray, encoding: Encoding) -> np.ndarray:
 
 @functools.cache
 def _converter() -> ToColours:
-    """cv_bridge where it is installed, else OpenCV."""
+    """cv_bridge where it is installed and loads, else OpenCV."""
     try:
         from cv_bridge import CvBridge, CvBridgeError
-    except ModuleNotFoundError as error:
-        if error.name != "cv_bridge":
-            raise  # it is there, and something that it needs is not
-        return opencv_colours
 
-    bridge = CvBridge()
+        bridge = CvBridge()
+        bridge.encoding_to_cvtype2("rgb8")  # loads its C++ part, which the import does without
+    except (ImportError, AttributeError, SystemError) as error:  # of a library for another NumPy
+        if not (isinstance(error, ModuleNotFoundError) and error.name == "cv_bridge"):
+            get_logger("roboalign_policy").warning(
+                f"cv_bridge is installed and does not load ({type(error).__name__}: {error}): "
+                "OpenCV converts mosaics and YUV, to the same pixels"
+            )
+        return opencv_colours
 
     def convert(pixels: np.ndarray, encoding: Encoding) -> np.ndarray:
         height, width = pixels.shape[:2]

@@ -6,7 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from roboalign_policy.core.contract.parts import Stream
 from roboalign_policy.core.messages.encodings import opencv
+
+
+def check_resizes(stream: Stream) -> None:
+    """Say whether `resize` of an image stream can be done here, before the first picture comes.
+
+    Raises:
+        ImportError: it takes OpenCV, which is not installed; the text says how it is.
+    """
+    unchanged = stream.shape[:2] if stream.crop is None else (stream.crop[3], stream.crop[2])
+    if stream.resize is not None and tuple(stream.resize) != tuple(unchanged):
+        opencv(f"`resize` of {stream.key}")
 
 
 def cropped_and_resized(

@@ -13,6 +13,7 @@ from std_msgs.msg import String
 from roboalign_policy.core.frames.frames import Sample
 from roboalign_policy.core.frames.joint_readings import StateReader
 from roboalign_policy.core.keys import is_image
+from roboalign_policy.core.messages.picture_size import check_resizes
 from roboalign_policy.core.messages.selectors import stamp_ns_from_msg
 from roboalign_policy.ros.chunk_msgs import CommandWriter
 from roboalign_policy.ros.definitions import message_class
@@ -48,7 +49,13 @@ class RobotIo:
             on_note: called with stream key and which messages came that are no reading of it,
                 where that changes: those of other joints are passed over.
             on_task: called with every instruction.
+
+        Raises:
+            ImportError: an image stream takes a library that is not installed.
         """
+        for stream in contract.observations:
+            if is_image(stream.key):
+                check_resizes(stream)
         self._node, self._on_sample, self._on_unreadable = node, on_sample, on_unreadable
         self._on_note = on_note
         self._notes: dict[str, str] = {}
@@ -115,7 +122,8 @@ class RobotIo:
                 sample = read(msg, receive_ns)
                 if sample is not None:
                     sample.time_ns(stream.align.clock)
-            except ValueError as error:  # SelectorError, or no stamp where the contract wants one
+            # SelectorError, no stamp where the contract wants one, or a library is not installed.
+            except (ValueError, ImportError) as error:
                 self._on_unreadable(stream.key, str(error))
                 return
             if sample is not None:
