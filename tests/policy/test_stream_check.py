@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from dataclasses import replace
 from types import SimpleNamespace as Msg
 
@@ -164,6 +165,30 @@ def test_an_encoding_that_cannot_be_read_is_found_beside_a_wrong_size():
     both = message(stream, encoding="nv21", height=64)
     snapshot = with_record(graph(panda()), panda(), "image.front", msg=both)
     assert [f.check for f in faults(panda(), snapshot)] == ["image", "image"]
+
+
+def test_a_range_of_8_bits_is_to_be_left_out():
+    finding = check(contract=edited(range=[0, 255]))
+    assert (finding.severity, finding.check) == ("error", "image")
+    assert "image.front: range: found [0.0, 255.0], but image encoding 'rgb8'" in finding.found
+    assert finding.fix.startswith("leave observations[0].range out, or edit observations[0].topic")
+    assert "pixel format" not in finding.fix
+
+
+@pytest.mark.parametrize("encoding", ["yuyv", "uyvy", "rgb8"])
+def test_images_without_pixels_point_at_the_driver(encoding):
+    empty = message(panda().stream("image.front"), height=0, width=0, step=0, encoding=encoding)
+    finding = check(msg=empty)
+    assert (finding.severity, finding.check) == ("error", "image")
+    assert "50 of 50 messages looked into cannot be read: an image of 0 x 0" in finding.found
+    assert "driver's log" in finding.fix
+
+
+def test_images_that_take_a_missing_library_say_how_it_is_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    finding = check(msg=message(panda().stream("image.front"), encoding="bayer_rggb8"))
+    assert "takes OpenCV" in finding.found and "pip install opencv" in finding.found
+    assert finding.fix.startswith("install what is missing")
 
 
 @pytest.mark.parametrize(

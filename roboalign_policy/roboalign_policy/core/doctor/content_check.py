@@ -59,6 +59,12 @@ def _image(content: StreamContent, where: str) -> Iterator[Finding]:
 
 def _unreadable_fix(reason: str, where: str) -> str:
     """What to do about images that cannot be read."""
+    if ": range: found [" in reason:
+        return f"leave {where}.range out, or edit {where}.topic to the topic of 16 bits or floats"
+    if "pip install" in reason:
+        return "install what is missing, in the environment of policy_node too"
+    if reason.startswith("an image of "):
+        return "look into the driver's log: it runs, and its camera gives no picture"
     ranged = (
         f"say in {where}.range which numbers of a depth or thermal image become black and white"
     )

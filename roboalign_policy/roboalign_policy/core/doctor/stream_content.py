@@ -46,7 +46,7 @@ class StreamContent:
                 self._take_image(msg)
             else:
                 self._take_state(msg)
-        except SelectorError as error:
+        except (SelectorError, ImportError) as error:  # or a library is not installed
             self.unreadable[str(error)] += 1
 
     @property
@@ -67,7 +67,8 @@ class StreamContent:
         value_range, key = self.stream.range, self.stream.key
         if hasattr(msg, "encoding"):
             height, width = int(msg.height), int(msg.width)
-            self.sizes[(height, width)] += 1
+            if min(height, width) > 0:  # else it is no size to go by, and unreadable
+                self.sizes[(height, width)] += 1
             image_from_msg(msg, (height, width, 3), value_range, key)
         else:
             data = bytes(msg.data)
