@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import rclpy
@@ -34,7 +35,11 @@ class ClientNode:
         """
         self._context = rclpy.Context()
         rclpy.init(context=self._context, domain_id=domain_id)
-        self.node = Node(name, namespace=namespace, context=self._context, **options)
+        try:
+            self.node = Node(name, namespace=namespace, context=self._context, **options)
+        except BaseException:
+            rclpy.try_shutdown(context=self._context)
+            raise
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
 
@@ -46,8 +51,18 @@ class ClientNode:
 
     def close(self) -> None:
         """Leave the graph: a participant stays for as long as anything refers to its node."""
+        self._executor.shutdown()
         self.node.destroy_node()
         rclpy.try_shutdown(context=self._context)
+
+    @contextmanager
+    def _closed_on_failure(self) -> Iterator[None]:
+        """For the `__init__` of a client: what fails here leaves nothing running."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def spin(self, seconds: float) -> None:
         """Process incoming messages for `seconds`."""

@@ -85,13 +85,18 @@ class RecordClient(SimClient):
             stall_s: s; no answer or no progress for so long is an error.
         """
         super().__init__("record_client", namespace, domain_id, stall_s, enable_rosout=False)
+        self._health = RecordingHealth()
+        with self._closed_on_failure():
+            self._join(contract)
+
+    def _join(self, contract: Contract) -> None:
+        """Make what listens and what is asked."""
         node = self.node
         self._demonstrate = node.create_client(Trigger, "sim_robot_node/demonstrate")
         self._start = node.create_client(StartEpisode, "recorder_node/start_episode")
         self._stop = node.create_client(StopEpisode, "recorder_node/stop_episode")
         self._report = node.create_client(Trigger, "recorder_node/report")
         self._await(self._demonstrate, self._start, self._stop, self._report)
-        self._health = RecordingHealth()
         node.create_subscription(
             RecordingHealth, "recorder_node/health", self._on_health, reliable_qos(1, latched=True)
         )

@@ -92,22 +92,31 @@ class RolloutClient(SimClient):
         keep_every: int,
         chunk_steps: int,
     ) -> None:
-        """Make clients and subscriptions; arguments as for `run_rollouts`."""
+        """Make clients and subscriptions; arguments as for `run_rollouts`.
+
+        Raises:
+            DefinitionError: the image's type is not installed.
+        """
         super().__init__("rollout_client", namespace, domain_id, stall_s)
         self._contract, self._keep_every = contract, keep_every
         self._chunk_steps = chunk_steps or contract.action.horizon
-        node = self.node
-        self._policy = ActionClient(node, RunPolicy, "policy_node/run_policy")
-        self._servers["policy_node/run_policy"] = self._policy.wait_for_server
         self._begun_ns = 0
         self._scene: dict[str, Any] = {}  # the newest of the episode
         self._places: dict[str, Any] = {}  # objects of its first one
         self._chunks: list[ActionChunk] = []
         self._frames: dict[int, np.ndarray] = {}
+        with self._closed_on_failure():
+            self._join()
+
+    def _join(self) -> None:
+        """Make what listens and what is asked."""
+        node = self.node
+        self._policy = ActionClient(node, RunPolicy, "policy_node/run_policy")
+        self._servers["policy_node/run_policy"] = self._policy.wait_for_server
         node.create_subscription(String, "scene", self._on_scene, reliable_qos(100))
         node.create_subscription(ActionChunk, "action_chunk", self._on_chunk, reliable_qos(100))
-        if keep_every:
-            image = contract.images[0]
+        if self._keep_every:
+            image = self._contract.images[0]
             node.create_subscription(
                 message_class(image.type),
                 image.topic,
@@ -212,7 +221,10 @@ class RolloutClient(SimClient):
     def _on_scene(self, msg: String) -> None:
         scene = json.loads(msg.data)
         if scene["stamp_ns"] >= self._begun_ns:
-            self._scene, self._progress_s = scene, time.monotonic()
+            # The simulator repeats its observation while no command comes: that is no progress.
+            if scene["stamp_ns"] > self._scene.get("stamp_ns", -1):
+                self._progress_s = time.monotonic()
+            self._scene = scene
             if not self._places:
                 self._places = {n: item["position"] for n, item in scene["objects"].items()}
 
