@@ -11,10 +11,11 @@ from roboalign_policy.sim import SUITES, make_env
 from roboalign_training.conversion.build import build_dataset, find_bags
 from roboalign_training.data.fit import fit_dataset
 from roboalign_training.demo import stages
-from roboalign_training.demo.checks import check_options, prompts_of_a_batch, stage_keys
+from roboalign_training.demo.checks import check_options
 from roboalign_training.demo.experiment import demo_experiment
 from roboalign_training.demo.plan import DemoConfig
 from roboalign_training.demo.run import run_stages
+from roboalign_training.demo.stage_keys import prompts_of_a_batch
 from roboalign_training.demo.stages import stages_of
 from roboalign_training.evaluate.seeds import MOST_WORKERS
 
@@ -59,7 +60,7 @@ def test_the_bounds_of_options_are_those_of_what_takes_them():
     assert len(domains.DOMAINS) == MOST_WORKERS
     demo_run = DemoConfig(grpo_samples=16, vocab_size=45, replan_after_steps=8, episodes=2)
     experiment = demo_experiment(demo_run)
-    assert prompts_of_a_batch(stage_keys(experiment.arms["grpo"])) == 16
+    assert prompts_of_a_batch(experiment.arms["grpo"].options) == 16
     check_options(experiment)
     chunks = np.random.default_rng(0).uniform(-1, 1, (50, 8, 7))
     assert FastTokenizer.fit(chunks, vocab_size=45, scale=5.0).vocab_size == 45

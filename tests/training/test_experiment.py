@@ -1,5 +1,6 @@
 """Experiments: what is refused before anything is touched, and what the files say is planned."""
 
+import datetime
 import json
 
 import pytest
@@ -11,6 +12,7 @@ from roboalign_training.demo import run
 from roboalign_training.demo.checks import check_options
 from roboalign_training.demo.experiment import load_experiment, packaged_experiment
 from roboalign_training.demo.run import run_stages
+from roboalign_training.demo.stage_keys import prompts_of_a_batch
 from roboalign_training.demo.stages import options_of, stages_of
 from roboalign_training.shared.outputs import content_hash
 from roboalign_training.shared.run_layout import ConfigError
@@ -68,6 +70,36 @@ def sft_with(**keys):
         (arms(base={**BASE, "seeds": [1]}), "arms.base.seeds: found \\[1\\], expected none"),
         (arms(base={**BASE, "options": {}}), "arms.base.options: found {}, expected none"),
         (sft_with(title=3), "arms.sft.title: found 3, expected a text"),
+        (sft_with(title=" "), "arms.sft.title: found ' ', expected a text, not blank"),
+        ({**arms(), "seeds": [2**32]}, "seeds: found \\[4294967296\\], expected seeds below 2"),
+        (sft_with(**{"from": "out/sft"}), "arms.sft.from: found 'out/sft', expected another arm"),
+        (sft_with(**{"from": "./sft"}), "arms.sft.from: found './sft', expected another arm"),
+        (
+            sft_with(options={"run_name": datetime.date(2026, 12, 1)}),
+            "arms.sft.options.run_name: found datetime.date.*, expected texts, .*; quote a date",
+        ),
+        (
+            sft_with(options={"learning_rate": float("nan")}),
+            "arms.sft.options.learning_rate: found nan, expected texts, finite numbers",
+        ),
+        (sft_with(options={"max_steps": None}), "arms.sft.options.max_steps: found None, expect"),
+        (
+            sft_with(options={"scene_questions": 800_001}),
+            "arms.sft.options.*scene_questions: found 800001, expected .*800000",
+        ),
+        *(
+            (
+                arms(grpo={**GRPO, "options": {key: value}}),
+                f"arms.grpo.options.*{key}: found {value!r}, expected a whole number, at least",
+            )
+            for key, value in (
+                ("per_device_train_batch_size", None),
+                ("per_device_train_batch_size", "many"),
+                ("steps_per_generation", 1.5),
+                ("num_generations", None),
+            )
+        ),
+        ({**arms(), "compare": [["sft", ["grpo"]]]}, "compare\\[0\\]: found \\['grpo'\\], exp"),
         (sft_with(seeds=[2]), "arms.grpo.seeds: found \\[1\\], expected some of those of sft"),
         (sft_with(options=[1]), "arms.sft.options: found \\[1\\], expected keys with values"),
         (
@@ -107,8 +139,10 @@ def test_what_cannot_be_run_is_refused_with_file_key_value_and_what_was_expected
 def test_a_key_that_stands_twice_and_a_text_that_is_no_yaml_are_refused(tmp_path):
     path = tmp_path / "experiment.yaml"
     for text, said in (
-        ("arms:\n  sft: {stage: sft, from: a/b}\n  sft: {}\n", "sft: found the key 2 times"),
+        ("arms:\n  sft: {stage: sft, from: a/b}\n  sft: {}\n", "found the key 'sft' twice"),
         ("arms: [", "while parsing"),
+        ("arms: 2026-13-45", "month must be"),
+        ("arms: !!map foo", ""),
         ("- 3", "found \\[3\\], expected keys with values"),
         ("", "found None, expected keys with values"),
     ):
@@ -128,6 +162,14 @@ def test_what_the_stages_would_refuse_is_refused_too(tmp_path):
         (
             {**arms(grpo={**GRPO, "options": {"samples": 98}}), "episodes": 2},
             "arms.grpo.options.samples: found 98, expected at most 97",
+        ),
+        (
+            {**sft_with(options={"held_out_episodes": "20"}), "episodes": 20},
+            "arms.sft.options.held_out_episodes: found 20, expected 1 to 19",
+        ),
+        (
+            arms(grpo={**GRPO, "options": {"develop_episodes": 1_000_001}}),
+            "arms.grpo.options.develop_episodes: found 1000001, expected at most 1000000",
         ),
     ):
         with pytest.raises(ValueError, match=text):
@@ -159,6 +201,25 @@ def test_an_arm_may_stand_before_the_one_that_it_starts_from(tmp_path):
     assert list(experiment.policies()) == ["sft-4", "sft-5", "grpo"]
     assert experiment.policies()["grpo"].start == "sft-5"
     assert experiment.compare == [("grpo", "sft")], "as they stand in the file"
+
+
+def test_options_count_as_their_type_however_they_are_written(tmp_path):
+    for options, prompts in (
+        ({"samples": "16"}, 16),
+        ({"samples": 16, "held_out_episodes": "3"}, 16),
+        ({"per_device_train_batch_size": "40"}, 8),
+        ({"steps_per_generation": None, "gradient_accumulation_steps": 2}, 32),
+        ({"steps_per_generation": None, "generation_batch_size": 160}, 32),
+    ):
+        keys = arms(grpo={**GRPO, "options": options})
+        check_options(load_experiment(written(tmp_path, **keys)))
+        assert prompts_of_a_batch(options) == prompts
+
+
+def test_arms_without_a_common_training_seed_are_not_paired_unasked(tmp_path):
+    a, b = ({**SFT, "seeds": [seed]} for seed in (1, 2))
+    path = written(tmp_path, arms={"a": a, "b": b, "c": {**SFT, "seeds": [2]}})
+    assert load_experiment(path).compare == [("b", "c")]
 
 
 @pytest.fixture

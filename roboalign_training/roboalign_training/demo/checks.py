@@ -8,18 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import cast
 
 from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.fast.fit import MARGIN, least_vocabulary
 from roboalign_policy.fast.vocabulary import MAX_CODE
 from roboalign_policy.sim import SUITES
-from roboalign_training.demo.experiment import Arm, Experiment
+from roboalign_training.demo.experiment import BASE, Arm, Experiment
+from roboalign_training.demo.stage_keys import prompts_of_a_batch, stage_arguments
+from roboalign_training.evaluate.seeds import MOST_SEEDS
 from roboalign_training.learning.arguments import GrpoArguments
 from roboalign_training.shared.fields import require
-from roboalign_training.shared.run_layout import packaged_config
 
 CONTRACT = "sim_panda"
 _LONGEST = 1 + max(task.max_steps for tasks in SUITES.values() for task in tasks)  # frames
@@ -45,14 +44,19 @@ def check_options(experiment: Experiment) -> None:
         settings.vocab_size >= least,
         f"at least {least}: one token for each coefficient with scale {settings.scale:g}",
     )
-    for arm, keys in _grpo_arms(experiment):
-        name, asked = experiment.key(arm.name, "samples"), keys.get("samples")
+    for arm in experiment.arms.values():
+        if arm.stage != BASE:
+            _check_episodes(experiment, arm)
+    for arm, arguments in _grpo_arms(experiment):
+        count, seeds = arguments.develop_episodes, f"at most {MOST_SEEDS}, the seeds there are"
+        require(experiment.key(arm.name, "develop_episodes"), count, count <= MOST_SEEDS, seeds)
+        name, asked = experiment.key(arm.name, "samples"), arguments.samples
         if asked is None:
             continue
-        least = prompts_of_a_batch(keys)
+        least = prompts_of_a_batch(arm.options)
         expected = f"at least {least}, the prompts of one batch (grpo.yaml)"
         require(name, asked, asked >= least, expected)
-        episodes = settings.episodes - _held_out(keys, settings.episodes)
+        episodes = settings.episodes - arguments.held_out_of(settings.episodes)
         most = episodes * _LONGEST
         require(
             name,
@@ -60,6 +64,15 @@ def check_options(experiment: Experiment) -> None:
             experiment.fewer_prompts or asked <= most,
             f"at most {most}: {episodes} demonstrations to train on have no more frames",
         )
+
+
+def _check_episodes(experiment: Experiment, arm: Arm) -> None:
+    """Some demonstrations are left to train on."""
+    episodes = experiment.settings.episodes
+    held_out = stage_arguments(arm.stage, arm.options).held_out_episodes
+    fits = held_out is None or held_out < episodes
+    expected = f"1 to {episodes - 1}: there are {episodes} demonstrations"
+    require(experiment.key(arm.name, "held_out_episodes"), held_out, fits, expected)
 
 
 def check_prompts(experiment: Experiment, out: Path) -> None:
@@ -73,9 +86,10 @@ def check_prompts(experiment: Experiment, out: Path) -> None:
     from roboalign_training.learning.mixture import split_episodes
 
     data = load_demonstrations(out / "data")
-    for arm, keys in _grpo_arms(experiment):
-        held_out, least = _held_out(keys, len(data.episodes)), prompts_of_a_batch(keys)
-        name, asked = experiment.key(arm.name, "samples"), keys.get("samples")
+    for arm, arguments in _grpo_arms(experiment):
+        held_out = arguments.held_out_of(len(data.episodes))
+        least = prompts_of_a_batch(arm.options)
+        name, asked = experiment.key(arm.name, "samples"), arguments.samples
         for seed in arm.seeds:
             frames = len(split_episodes(data, held_out, seed)[0])
             require(
@@ -87,24 +101,7 @@ def check_prompts(experiment: Experiment, out: Path) -> None:
             require(name, asked, fits, f"at most {frames}, the frames there are to train on")
 
 
-def prompts_of_a_batch(keys: dict[str, Any]) -> int:
-    """Prompts of one batch of generations of GRPO with these options."""
-    batch = keys["per_device_train_batch_size"] * keys["steps_per_generation"]
-    return batch // keys["num_generations"]
-
-
-def stage_keys(arm: Arm) -> dict[str, Any]:
-    """All keys of a trained arm's stage: the packaged ones with the arm's own."""
-    packaged = yaml.safe_load(packaged_config(arm.stage).read_text(encoding="utf-8"))
-    return {**packaged, **arm.options}
-
-
-def _grpo_arms(experiment: Experiment) -> Iterator[tuple[Arm, dict[str, Any]]]:
+def _grpo_arms(experiment: Experiment) -> Iterator[tuple[Arm, GrpoArguments]]:
     for arm in experiment.arms.values():
         if arm.stage == "grpo":
-            yield arm, stage_keys(arm)
-
-
-def _held_out(keys: dict[str, Any], episodes: int) -> int:
-    asked = keys.get("held_out_episodes")
-    return GrpoArguments(dataset="data", held_out_episodes=asked).held_out_of(episodes)
+            yield arm, cast(GrpoArguments, stage_arguments(arm.stage, arm.options))

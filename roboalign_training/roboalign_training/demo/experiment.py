@@ -5,6 +5,7 @@ Everything in the file is looked at when it is read, before anything is touched.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -14,11 +15,14 @@ from typing import Any
 import yaml
 
 from roboalign_training.demo.plan import ARM_OPTIONS, GRPO_SAMPLES, DemoConfig, Settings
-from roboalign_training.learning.arguments import RunArguments
+from roboalign_training.demo.stage_keys import prompts_of_a_batch, stage_arguments, stage_keys
+from roboalign_training.learning.arguments import SftArguments
 from roboalign_training.learning.trainer_checks import check_values
 from roboalign_training.learning.training_options import OURS
 from roboalign_training.learning.trl_fields import trl_fields
+from roboalign_training.pretraining.grounding_source import QUESTIONS_A_SCENE, SCENES_A_SEED
 from roboalign_training.shared.fields import require, value_of
+from roboalign_training.shared.plain_yaml import load_yaml
 from roboalign_training.shared.run_layout import ConfigError, packaged_config
 from roboalign_training.shared.suggestions import did_you_mean
 
@@ -31,6 +35,8 @@ _RESERVED = (*AROUND, "bags", "data", "logs", "configs")
 _ARM_KEYS = ("stage", "from", "title", "text", "options", "seeds")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+")
+_PATHS = ("out/", ".", "/", "~")
+"""Beginnings of what names a folder, never a model of the hub."""
 TINY = "roboalign-tiny"
 _OWN = (
     "dataset", "bags", "contract", "base", "output_dir", "seed", "workers", "resume", "overwrite",
@@ -155,8 +161,8 @@ def load_experiment(path: Path) -> Experiment:
         ConfigError: naming file, key, value and what was expected.
     """
     try:
-        keys = _UniqueKeys(path.read_text(encoding="utf-8")).get_single_data()
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        keys = load_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:  # a date that is none is a ValueError
         raise ConfigError(f"{path}: {error}") from error
     try:
         return _experiment(str(path), keys)
@@ -181,20 +187,6 @@ def demo_experiment(config: DemoConfig) -> Experiment:
         workers=config.workers,
         threads=config.threads,
     )
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that stands twice: the first would be lost."""
-
-    def construct_mapping(self, node, deep=False):
-        names = [key.value for key, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise yaml.YAMLError(
-                    f"{name}: found the key {names.count(name)} times, expected it once"
-                    f" (line {node.start_mark.line + 1})"
-                )
-        return super().construct_mapping(node, deep)
 
 
 def _experiment(source: str, keys: Any) -> Experiment:
@@ -235,6 +227,10 @@ def _arm(name: Any, entry: Any, seeds: tuple[int, ...]) -> Arm:
     require(f"{where}.from", start, isinstance(start, str) and bool(start),
             "another arm or a base model")  # fmt: skip
     options = _mapping(f"{where}.options", entry.get("options", {}))
+    for key, value in options.items():
+        plain = _survives({key: value})
+        expected = "texts, finite numbers, true, false, nothing, and lists and mappings of these"
+        require(f"{where}.options.{key}", value, plain, f"{expected}; quote a date")
     if stage == BASE:
         for key in ("options", "seeds"):
             require(f"{where}.{key}", entry.get(key), key not in entry, "none: nothing is learnt")
@@ -245,12 +241,22 @@ def _arm(name: Any, entry: Any, seeds: tuple[int, ...]) -> Arm:
     for key in ("title", "text"):
         texts[key] = entry.get(key, f"the policy {name}" if key == "title" else "")
         require(f"{where}.{key}", texts[key], isinstance(texts[key], str), "a text")
+    require(f"{where}.title", texts["title"], bool(texts["title"].strip()), "a text, not blank")
     return Arm(name, stage, start, options, seeds, **texts)
+
+
+def _survives(options: Mapping[str, Any]) -> bool:
+    """Whether JSON, in which stages record what they were done with, keeps these as they are."""
+    try:
+        return json.loads(json.dumps(options, allow_nan=False)) == options
+    except (TypeError, ValueError):
+        return False
 
 
 def _seeds(where: str, value: Any) -> tuple[int, ...]:
     whole = isinstance(value, list) and all(type(seed) is int and seed >= 0 for seed in value)
     require(where, value, whole and bool(value), "a list of whole numbers, 0 or more")
+    require(where, value, max(value) < 2**32, "seeds below 2**32, as the trainers take them")
     require(where, value, len(set(value)) == len(value), "each seed once")
     return tuple(value)
 
@@ -269,7 +275,8 @@ def _check_start(arm: Arm, arms: Mapping[str, Arm]) -> None:
     elif arm.stage == BASE:
         require(where, arm.start, start is None, "a base model")
     if start is None:
-        known = arm.start == TINY or Path(arm.start).is_dir() or _HUB.fullmatch(arm.start)
+        hub = _HUB.fullmatch(arm.start) and not arm.start.startswith(_PATHS)
+        known = arm.start == TINY or Path(arm.start).is_dir() or hub
         near = did_you_mean(arm.start, [*arms, TINY])
         if not known:
             raise ValueError(
@@ -317,22 +324,31 @@ def check_stage_options(arm: Arm) -> None:
     for key in arm.options:
         require(where, key, key not in _OWN, "other keys: the experiment sets this one itself")
     _known(where, arm.options, own | trl_fields(arm.stage).keys())
-    packaged = yaml.safe_load(packaged_config(arm.stage).read_text(encoding="utf-8"))
-    keys = {**packaged, **arm.options, "dataset": "data"}
     try:
-        ours: RunArguments = kind(**{n: value_of(kind, n, v) for n, v in keys.items() if n in own})
+        arguments = stage_arguments(arm.stage, arm.options)
+        if isinstance(arguments, SftArguments):
+            _check_scene_questions(arguments)
+        if arm.stage == "grpo":
+            prompts_of_a_batch(arm.options)
     except ValueError as error:
         raise ConfigError(f"{where}.{error}") from error
-    del ours
-    theirs = {name: value for name, value in keys.items() if name not in own}
-    check_values(arm.stage, where, theirs, {})
+    keys = stage_keys(arm.stage, arm.options)
+    steps, expected = keys["max_steps"] if arm.stage == "sft" else "", "a whole number, above 0"
+    named = str(steps).lower() not in ("none", "null")  # which the trainer takes as no end
+    require(f"{where}.max_steps", steps, named, expected)
+    check_values(arm.stage, where, {n: v for n, v in keys.items() if n not in own}, {})
+
+
+def _check_scene_questions(arguments: SftArguments) -> None:
+    asked, most = arguments.scene_questions, SCENES_A_SEED * QUESTIONS_A_SCENE
+    require("scene_questions", asked, asked <= most, f"at most {most}")
 
 
 def _compared(value: Any, arms: Mapping[str, Arm]) -> list[tuple[str, str]]:
     """Pairs of arms: as asked for, else each with the one before it."""
     names = list(arms)
     if value is None:
-        return list(zip(names, names[1:], strict=False))
+        return [pair for pair in zip(names, names[1:], strict=False) if _share(arms, pair)]
     require("compare", value, isinstance(value, list), "a list of pairs of arms")
     pairs = []
     for number, pair in enumerate(value):
@@ -340,14 +356,18 @@ def _compared(value: Any, arms: Mapping[str, Arm]) -> list[tuple[str, str]]:
         two = isinstance(pair, list) and len(pair) == 2 and pair[0] != pair[1]
         require(where, pair, two, "two arms")
         for name in pair:
-            if name not in arms:
+            if not isinstance(name, str) or name not in arms:
                 near = did_you_mean(str(name), names)
                 raise ValueError(f"{where}: found {name!r}, expected one of {names}{near}")
-        seeds = [set(arms[name].seeds) for name in pair]
-        shared = not all(seeds) or bool(seeds[0] & seeds[1])
-        require(where, pair, shared, "arms with a training seed in common")
+        require(where, pair, _share(arms, pair), "arms with a training seed in common")
         pairs.append((pair[0], pair[1]))
     return pairs
+
+
+def _share(arms: Mapping[str, Arm], pair: Sequence[str]) -> bool:
+    """Whether two arms have a training seed in common; a base stands beside each."""
+    first, second = (set(arms[name].seeds) for name in pair)
+    return not first or not second or bool(first & second)
 
 
 def _mapping(where: str, value: Any) -> Mapping[str, Any]:

@@ -13,10 +13,11 @@ from rich.console import Console
 
 from roboalign_policy.sim import SUITES
 from roboalign_training.data.index import load_index
-from roboalign_training.demo.checks import check_prompts, stage_keys
+from roboalign_training.demo.checks import check_prompts
 from roboalign_training.demo.experiment import BASE, Experiment, Policy
 from roboalign_training.demo.plan import Settings
 from roboalign_training.demo.progress import bags_done, steps_done, unknown
+from roboalign_training.demo.stage_keys import stage_keys
 from roboalign_training.evaluate.arms import ReportedArm
 from roboalign_training.evaluate.closed_loop import (
     DrivenEpisode,
@@ -117,7 +118,7 @@ def train(policy: Policy, experiment: Experiment, out: Path, console: Console) -
     if policy.start is None:
         check_prompts(experiment, out)
     arm, folder = policy.arm, out / policy.name
-    keys = {**stage_keys(arm), "seed": policy.seed}
+    keys = {**stage_keys(arm.stage, arm.options), "seed": policy.seed}
     if arm.stage == "grpo":
         keys["workers"] = experiment.workers
         if experiment.fewer_prompts:
