@@ -167,6 +167,29 @@ def test_finished_stages_of_other_options_are_not_taken_for_these(demo):
     assert ran == ["closed_loop", "report"]
 
 
+def test_of_a_demo_of_the_last_release_only_grpo_is_done_again(demo):
+    """It noted fewer options, and kept GRPO's step by another rule."""
+    demo.run()
+    state = read_state(demo.out)
+    noted = {
+        "record": {"episodes": 1000, "open_loop_episodes": 24, "action_noise": 0.05},
+        "dataset": {"vocab_size": 256, "scale": 5.0},
+        "sft": {"sft_seconds": 580.0, "sft_steps": 2100},
+        "grpo": {"grpo_seconds": 120.0, "grpo_samples": 240},
+        "open_loop": {"open_loop_frames": 120},
+        "closed_loop": {"closed_loop_episodes": 25, "replan_after_steps": 0},
+    }
+    for name, entry in state.items():
+        entry["options"] = noted.get(name, {})
+    stages.write_json(demo.out / "stages.json", state)
+    with pytest.raises(ValueError, match="grpo was done with no .*choose, .*: add --redo grpo"):
+        demo.run()
+    with pytest.raises(ValueError, match="record was done with contract sim_panda, expected sim"):
+        demo.run(redo=["grpo"], contract="sim_panda_wrist")
+    assert demo.run(redo=["grpo"]) == ["grpo", "open_loop", "closed_loop", "report"]
+    assert demo.run() == []
+
+
 def test_a_recording_that_was_begun_with_other_options_is_not_gone_on_with(demo, monkeypatch):
     """All bags that are there would be converted, whoever they were recorded for."""
 
@@ -187,17 +210,33 @@ def test_a_recording_that_was_begun_with_other_options_is_not_gone_on_with(demo,
         ({"episodes": 12}, "bags.json: recording was begun with 16 episodes, expected 12"),
         ({"open_loop_episodes": 5}, "bags-eval.json: recording was begun with 4 episodes, exp"),
         ({"action_noise": 0.1}, "bags.json: recording was begun with episode 0 {.*0.05}, exp"),
+        (
+            {"contract": "sim_panda_wrist"},
+            "record.json: recording was begun with contract sim_panda, expected sim_panda_wrist",
+        ),
     ):
         with pytest.raises(ValueError, match=f"{text}.*: add --redo record, or choose another"):
             demo.run(**{**begun, **other})
         assert content_hash(demo.out) == before
+    noted = (demo.out / "record.json").read_text()
+    (demo.out / "record.json").unlink()  # as earlier versions left it
+    with pytest.raises(ValueError, match="begun with contract sim_panda, expected sim_panda_w"):
+        demo.run(**begun, contract="sim_panda_wrist")
+    (demo.out / "record.json").write_text("{")
+    with pytest.raises(ValueError, match="record.json: found no JSON .*: add --redo record"):
+        demo.run(**begun)
+    (demo.out / "record.json").write_text(noted)
     (demo.out / "bags.json").write_text("{")
     with pytest.raises(ValueError, match="begun with 0 episodes, expected 16"):
         demo.run(**begun)
     with pytest.raises(StageFailed):
         demo.run(redo=["record"], episodes=12)
+    with pytest.raises(StageFailed):
+        demo.run(redo=["record"], episodes=12, contract="sim_panda_wrist")
+    with pytest.raises(ValueError, match="begun with contract sim_panda_wrist, expected sim_pan"):
+        demo.run(episodes=12)
     demo.at = "nowhere"
-    assert demo.run(episodes=12) == list(STAGES)[1:]
+    assert demo.run(episodes=12, contract="sim_panda_wrist") == list(STAGES)[1:]
 
 
 def test_episodes_that_were_driven_with_other_options_are_not_reported(demo):
@@ -335,7 +374,7 @@ def test_a_policy_that_is_another_one_is_not_driven_again(tmp_path, monkeypatch)
         monkeypatch.setattr(module, "describe_run", describe)
     asked = []
     monkeypatch.setattr(
-        open_loop, "open_loop_of", lambda *of: asked.append(of) or {"n": len(asked)}
+        open_loop, "open_loop_of", lambda *of, **how: asked.append(of) or {"n": len(asked)}
     )
     (tmp_path / "logs").mkdir()
     opened = STAGES["open_loop"](DEMO, tmp_path, QUIET)
@@ -363,6 +402,30 @@ def test_a_policy_that_is_another_one_is_not_driven_again(tmp_path, monkeypatch)
         closed_loop.copy_closed_loop(folder / "sft", grpo, more, folder / "new", None)
 
 
+def test_a_copy_that_was_killed_is_gone_on_with(tmp_path, monkeypatch):
+    source, out = tmp_path / "sft", tmp_path / "grpo"
+    (source / "frames").mkdir(parents=True)
+    (source / "frames" / "x.npz").touch()
+    run_record = {"policy": {}, "policy_hash": "s", "settings": {}}
+    (source / "run.json").write_text(json.dumps(run_record))
+    monkeypatch.setattr(closed_loop, "describe_run", lambda policy, options: run_record)
+    (episode,) = episodes_of_suites(dict(list(SUITES.items())[:1]), 1, CLOSED_LOOP_SEED)
+    record = {**vars(episode), "success": True}
+    (source / "results.jsonl").write_text(json.dumps(record) + "\n")
+    copy = closed_loop.shutil.copytree
+
+    def killed(*of, **how):
+        copy(*of, **how)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(closed_loop.shutil, "copytree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        closed_loop.copy_closed_loop(source, tmp_path / "p", [episode], out, None)
+    monkeypatch.setattr(closed_loop.shutil, "copytree", copy)
+    assert closed_loop.copy_closed_loop(source, tmp_path / "p", [episode], out, None) == [record]
+    assert (out / "frames" / "x.npz").exists()
+
+
 def test_help_and_a_slip_of_the_pen(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["--help"])
@@ -386,6 +449,8 @@ def test_the_dataset_stage_gives_the_figures_of_the_report(tmp_path, monkeypatch
     from roboalign_training.data import fit_cli
 
     parsers = {"convert": convert_cli.parser, "fit-tokenizer": fit_cli.parser}
+    asked = [words[words.index("--contract") + 1] for words in calls if words[0] == "convert"]
+    assert asked == [DEMO.settings.contract] * 2
     for command, *options in calls:
         parsers[command]().parse_args([str(option) for option in options])
 

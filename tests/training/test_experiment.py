@@ -8,7 +8,7 @@ import yaml
 from rich.console import Console
 
 from roboalign_training.cli import main
-from roboalign_training.demo import run
+from roboalign_training.demo import run, stages
 from roboalign_training.demo.checks import check_options
 from roboalign_training.demo.experiment import load_experiment, packaged_experiment
 from roboalign_training.demo.run import run_stages
@@ -272,3 +272,63 @@ def test_other_options_of_an_arm_are_refused_until_it_is_done_again(tmp_path, ra
     run_stages(other, out, ["sft"], quiet)
     assert ran == ["sft", "grpo", "open_loop", "closed_loop", "report"]
     assert json.loads((out / "stages.json").read_text())["sft"]["options"]["seed"] == 1
+
+
+def test_the_report_is_made_anew_where_it_shall_say_something_else(tmp_path, ran):
+    quiet, out = Console(quiet=True), tmp_path / "out"
+    run_stages(load_experiment(written(tmp_path, **arms())), out, [], quiet)
+    swapped = {"arms": {"grpo": GRPO, "sft": SFT}}
+    for keys in (
+        {**arms(), "compare": []},
+        sft_with(title="supervised"),
+        sft_with(title="supervised", text="what it is"),
+        {"arms": swapped["arms"], "compare": [["sft", "grpo"]]},
+    ):
+        path = tmp_path / "experiment.yaml"
+        path.write_text(yaml.safe_dump(keys, sort_keys=False))
+        ran.clear()
+        run_stages(load_experiment(path), out, [], quiet)
+        assert ran == ["report"]
+        run_stages(load_experiment(path), out, [], quiet)
+        assert ran == ["report"], "once"
+
+
+def test_a_policy_acts_as_it_was_trained_with_a_thought_or_without(tmp_path, monkeypatch):
+    """Driven and open loop; the same weights that act in another way are another policy."""
+    from roboalign_training.evaluate import open_loop
+
+    silent = {"weight_think": "0", "weight_act": 0.75}
+    keys = arms(base=BASE, silent={**SFT, "options": silent})
+    keys["arms"]["quiet"] = {**GRPO, "options": {"think": "false"}}
+    experiment = load_experiment(written(tmp_path, **keys))
+    driven, opened, copied = {}, {}, []
+    monkeypatch.setattr(stages, "describe_run", lambda policy, options: {"policy_hash": "same"})
+    monkeypatch.setattr(stages, "summarise", lambda records: {})
+    monkeypatch.setattr(
+        stages, "run_closed_loop",
+        lambda policy, of, out, how, console: driven.update({out.name: how.think}) or [],
+    )  # fmt: skip
+
+    def copy(source, policy, of, out, how):
+        copied.append((source.name, out.name, how.think))
+        return []
+
+    monkeypatch.setattr(stages, "copy_closed_loop", copy)
+    monkeypatch.setattr(
+        open_loop, "open_loop_of",
+        lambda policy, data, count, think: opened.update({policy.parent.name: think}) or {},
+    )  # fmt: skip
+    (tmp_path / "logs").mkdir()
+    found = stages.closed_loop(experiment, tmp_path, Console(quiet=True))
+    thoughtless = next(name for name in experiment.policies() if name in ("silent", "quiet"))
+    assert driven == {"base": True, thoughtless: False}
+    (other,) = {"silent", "quiet"} - {thoughtless}
+    assert {n: think for _, n, think in copied} == {"sft": True, "grpo": True, other: False}
+    assert {(n, of) for of, n, _ in copied} == {
+        ("sft", "base"), ("grpo", "base"), (other, thoughtless)
+    }  # fmt: skip
+    assert all(found[source].get("same_as") is None for source, _, _ in copied)
+    stages.open_loop(experiment, tmp_path, Console(quiet=True))
+    assert set(opened.values()) == {True, False} and len(opened) == 2
+    for stage in ("open_loop", "closed_loop"):
+        assert sorted(options_of(experiment, stage)["without_thought"]) == ["quiet", "silent"]

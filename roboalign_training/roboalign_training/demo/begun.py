@@ -11,8 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from roboalign_training.demo.earlier import with_what_was_not_noted
 from roboalign_training.demo.experiment import Experiment
-from roboalign_training.demo.stages import driven_episodes, recordings
+from roboalign_training.demo.stages import (
+    RECORDING,
+    driven_episodes,
+    recorded_with,
+    recordings,
+)
 from roboalign_training.evaluate.closed_loop import read_results
 
 
@@ -34,11 +40,34 @@ def check_begun(experiment: Experiment, out: Path, stages: Iterable[str]) -> Non
 
 
 def _recording_fault(experiment: Experiment, out: Path) -> str:
+    path, wanted = out / RECORDING, recorded_with(experiment.settings)
+    if any((out / name).exists() for name in recordings(experiment.settings)):
+        begun = with_what_was_not_noted("record", _recorded_with(path))
+        for key, value in wanted.items():
+            if begun.get(key) != value:
+                return f"{path}: recording was begun with {key} {begun.get(key)}, expected {value}"
     for name, jobs in recordings(experiment.settings).items():
         path = out / f"{name}.json"
         if (out / name).exists() and (found := _read(path)) != jobs:
             return f"{path}: recording was begun with {_differing(found, jobs)}"
     return ""
+
+
+def _recorded_with(path: Path) -> dict[str, Any]:
+    """What was noted when a recording began; nothing by earlier versions.
+
+    Raises:
+        ValueError: the file is damaged: what the bags are of cannot be told.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: found no JSON ({error}): add --redo record") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: found {found!r}, expected keys: add --redo record")
+    return found
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,12 @@ from typing import Any
 import yaml
 
 from roboalign_training.demo.plan import ARM_OPTIONS, GRPO_SAMPLES, DemoConfig, Settings
-from roboalign_training.demo.stage_keys import prompts_of_a_batch, stage_arguments, stage_keys
+from roboalign_training.demo.stage_keys import (
+    prompts_of_a_batch,
+    stage_arguments,
+    stage_keys,
+    thinks,
+)
 from roboalign_training.learning.arguments import SftArguments
 from roboalign_training.learning.trainer_checks import check_values
 from roboalign_training.learning.training_options import OURS
@@ -66,6 +71,11 @@ class Arm:
     seeds: tuple[int, ...] = ()
     title: str = ""
     text: str = ""
+
+    @property
+    def thinks(self) -> bool:
+        """Whether its policies reason before they act: as they were trained."""
+        return thinks(self.stage, self.options)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from roboalign_training.demo.begun import check_begun
 from roboalign_training.demo.checks import check_options
+from roboalign_training.demo.earlier import with_what_was_not_noted
 from roboalign_training.demo.experiment import Experiment
 from roboalign_training.demo.stages import (
     LOGS,
@@ -60,6 +61,8 @@ def run_stages(experiment: Experiment, out: Path, redo: Sequence[str], console: 
     forgotten = _following(experiment, redo)
     _check_options(experiment, out, {k: v for k, v in state.items() if k not in forgotten})
     check_begun(experiment, out, [k for k in stages if k not in state and k not in forgotten])
+    if state.get("report", {}).get("options") != options_of(experiment, "report"):
+        state.pop("report", None)  # it told of other pairs, or in other words
     with writing(out, "the results"):
         out.mkdir(parents=True, exist_ok=True)
     with only_writer(out):
@@ -135,12 +138,16 @@ def _check_options(experiment: Experiment, out: Path, state: dict) -> None:
                 f"{path}: found the stage {name}, expected some of {list(stages)}: it is of "
                 "another experiment; choose another --out"
             )
-        found, wanted = entry.get("options", {}), options_of(experiment, name)
+        if name == "report":
+            continue  # is made anew
+        found = with_what_was_not_noted(name, entry.get("options", {}))
+        wanted = options_of(experiment, name)
         for key in {**wanted, **found}:
             if found.get(key) != wanted.get(key):
+                was = f"{key} {found[key]}" if key in found else f"no {key}"
                 raise ValueError(
-                    f"{path}: {name} was done with {key} {found.get(key)}, expected "
-                    f"{wanted.get(key)}: add --redo {name}, or choose another --out"
+                    f"{path}: {name} was done with {was}, expected {wanted.get(key)}: "
+                    f"add --redo {name}, or choose another --out"
                 )
 
 

@@ -33,11 +33,12 @@ from roboalign_training.shared.progress import Count, run_child
 from roboalign_training.shared.run_layout import RESULT, RUN
 
 Stage = Callable[[Experiment, Path, Console], dict]
-LOGS, CONFIGS = "logs", "configs"
+LOGS, CONFIGS, RECORDING = "logs", "configs", "record.json"
 
 
 def record(experiment: Experiment, out: Path, console: Console) -> dict:
     """Expert demonstrations through the ROS nodes, one bag an episode."""
+    write_json(out / RECORDING, recorded_with(experiment.settings))
     for name, jobs in recordings(experiment.settings).items():
         write_json(out / f"{name}.json", jobs)
         _module(
@@ -53,6 +54,11 @@ def record(experiment: Experiment, out: Path, console: Console) -> dict:
             console=console,
         )
     return {"episodes": len(list((out / "bags").glob("[!.]*")))}
+
+
+def recorded_with(settings: Settings) -> dict[str, object]:
+    """What the bags do not say of themselves by their names."""
+    return {"contract": settings.contract}
 
 
 def recordings(settings: Settings) -> dict[str, list[dict]]:
@@ -80,14 +86,14 @@ def record_jobs(count: int, first_seed: int, action_noise: float) -> list[dict]:
 def dataset(experiment: Experiment, out: Path, console: Console) -> dict:
     """Bags to data sets; statistics and FAST tokenizer fitted on the training one."""
     log, settings = out / LOGS / "dataset.log", experiment.settings
-    workers = ("--workers", experiment.workers)
+    how = ("--contract", settings.contract, "--workers", experiment.workers)
     for command in (
-        ("convert", out / "bags", "--out", out / "data", *workers),
+        ("convert", out / "bags", "--out", out / "data", *how),
         (
             "fit-tokenizer", out / "data", "--vocab-size", settings.vocab_size,
             "--scale", settings.scale,
         ),
-        ("convert", out / "bags-eval", "--out", out / "data-eval", *workers),
+        ("convert", out / "bags-eval", "--out", out / "data-eval", *how),
     ):  # fmt: skip
         _roboalign(*command, log=log, count=unknown, console=console)
     index = load_index(out / "data")
@@ -155,9 +161,13 @@ def open_loop(experiment: Experiment, out: Path, console: Console) -> dict:
     with library_log() as log:
         log.to_file(out / LOGS / "open_loop.log")
         for name, twin in _twins(policies, out).items():
-            folder = policies[name].folder(out)
-            same = name != twin
-            found[name] = found[twin] if same else open_loop_of(folder, out / "data-eval", frames)
+            if name != twin:
+                found[name] = found[twin]
+                continue
+            policy = policies[name]
+            found[name] = open_loop_of(
+                policy.folder(out), out / "data-eval", frames, think=policy.arm.thinks
+            )
     return found
 
 
@@ -167,12 +177,12 @@ def closed_loop(experiment: Experiment, out: Path, console: Console) -> dict:
     What two equal policies do is the same, to the byte but for times: the second is not driven.
     """
     episodes = driven_episodes(experiment.settings)
-    options = DrivingOptions(
-        workers=experiment.workers, replan_after_steps=experiment.settings.replan_after_steps
-    )
+    steps = experiment.settings.replan_after_steps
     found, policies = {}, experiment.policies()
     for name, twin in _twins(policies, out).items():
         folder, target = policies[name].folder(out), out / "closed_loop" / name
+        think = policies[name].arm.thinks
+        options = DrivingOptions(workers=experiment.workers, replan_after_steps=steps, think=think)
         if twin == name:
             records = run_closed_loop(folder, episodes, target, options, console=console)
         else:
@@ -184,12 +194,16 @@ def closed_loop(experiment: Experiment, out: Path, console: Console) -> dict:
 
 
 def _twins(policies: Mapping[str, Policy], out: Path) -> dict[str, str]:
-    """Of each policy the first one that is equal to it, by its hash; mostly itself."""
-    first: dict[str, str] = {}
-    return {
-        name: first.setdefault(describe_run(p.folder(out), DrivingOptions())["policy_hash"], name)
-        for name, p in policies.items()
-    }
+    """Of each policy the first one that is equal to it and acts alike; mostly itself.
+
+    Equal by its hash; alike where both reason before they act, or neither does.
+    """
+    first: dict[tuple[str, bool], str] = {}
+    twins = {}
+    for name, policy in policies.items():
+        weights = describe_run(policy.folder(out), DrivingOptions())["policy_hash"]
+        twins[name] = first.setdefault((weights, policy.arm.thinks), name)
+    return twins
 
 
 def driven_episodes(settings: Settings) -> list[DrivenEpisode]:
@@ -257,13 +271,19 @@ def options_of(experiment: Experiment, stage: str) -> dict[str, object]:
         arm = policy.arm
         options = {experiment.key(arm.name, key): value for key, value in arm.options.items()}
         return {"stage": arm.stage, "from": arm.start, "seed": policy.seed, **options}
+    if stage == "report":
+        told = [[arm.name, arm.title, arm.text] for arm in experiment.arms.values()]
+        return {"arms": told, "compare": [list(pair) for pair in experiment.compare]}
     names = {
         "record": ("contract", "episodes", "open_loop_episodes", "action_noise"),
         "dataset": ("vocab_size", "scale"),
         "open_loop": ("open_loop_frames",),
         "closed_loop": ("closed_loop_episodes", "replan_after_steps"),
     }
-    return {name: getattr(experiment.settings, name) for name in names.get(stage, ())}
+    options = {name: getattr(experiment.settings, name) for name in names.get(stage, ())}
+    if stage in ("open_loop", "closed_loop"):
+        options["without_thought"] = [n for n, p in policies.items() if not p.arm.thinks]
+    return options
 
 
 def _roboalign(

@@ -181,9 +181,9 @@ def copy_closed_loop(
         with writing(out, "results"):
             out.mkdir(parents=True, exist_ok=True)
             with only_writer(out):
+                _write_run(out, run)  # first: frames without it would be a stranger's
                 if (source / FRAMES).is_dir():
                     shutil.copytree(source / FRAMES, out / FRAMES, dirs_exist_ok=True)
-                _write_run(out, run)
                 fresh = out / f"{RESULTS}.new"
                 fresh.write_text("".join(f"{json.dumps(results[e])}\n" for e in wanted), "utf-8")
                 fresh.replace(out / RESULTS)
