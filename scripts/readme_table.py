@@ -22,6 +22,7 @@ BEGIN, END = "<!-- report:begin -->", "<!-- report:end -->"
 REALTIME = ("<!-- realtime:begin -->", "<!-- realtime:end -->")
 ARMS = {"base": "base", "sft": "SFT", "grpo": "SFT + GRPO"}
 TRAINED = ("sft", "grpo")
+MEANINGFUL_P = 0.05
 
 
 class ReportError(ValueError):
@@ -220,8 +221,20 @@ def _kept_line(report: Report) -> str:
     else:
         figures = f"scored {score:.4f} there, its SFT policy {base:.4f}"
     same = "no difference beyond noise, so SFT and SFT + GRPO are the same policy."
+    if score < base and _beyond_noise(report, *place):
+        same = "worse beyond noise, so SFT is kept: SFT and SFT + GRPO are the same policy."
     end = f"step {step} is kept." if kept else same
     return f"Of {steps} GRPO steps, the best on held-out episodes (step {step}) {figures}: {end}"
+
+
+def _beyond_noise(report: Report, *place: str) -> bool:
+    """Whether the best step differs from its base, by the test that decided."""
+    if report.get(*place, "rule") == "driven":
+        return report.number(*place, "p") <= MEANINGFUL_P
+    if report.get(*place, "interval") is None:
+        return False
+    low, high = report.interval(*place, "interval")
+    return low > 0 or high < 0
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -179,6 +179,28 @@ def test_arms_that_are_one_policy_are_named(report, readme):
     assert "so SFT and SFT + GRPO are the same policy." in readme.read_text()
 
 
+@pytest.mark.parametrize(
+    ("changed", "worse"),
+    [
+        ({"base": 0.75, "score": 0.5, "p": 0.0005}, True),
+        ({"base": 0.75, "score": 0.5, "p": 0.051}, False),
+        ({"base": 0.5, "score": 0.75, "p": 0.0005}, False),
+        ({"rule": "held_out", "base": 0.7, "score": 0.5, "interval": [-0.3, -0.1]}, True),
+        ({"rule": "held_out", "base": 0.7, "score": 0.5, "interval": [-0.3, 0.1]}, False),
+        ({"rule": "held_out", "base": 0.7, "score": 0.5, "interval": None}, False),
+    ],
+)
+def test_a_step_that_is_worse_beyond_noise_is_not_called_equal(report, readme, changed, worse):
+    document = json.loads(report.read_text())
+    document["training"]["grpo"]["choice"].update(kept=0, **changed)
+    report.write_text(json.dumps(document))
+    assert run(report, readme) == 0
+    text = readme.read_text()
+    same = "SFT and SFT + GRPO are the same policy."
+    said = f"worse beyond noise, so SFT is kept: {same}", f"no difference beyond noise, so {same}"
+    assert (said[0] in text, said[1] in text) == (worse, not worse)
+
+
 def test_a_choice_by_held_out_frames_is_told_as_such(report, readme):
     change(report, "training.grpo.choice.rule", "held_out")
     assert run(report, readme) == 0

@@ -25,15 +25,24 @@ from roboalign_training.demo.experiment import demo_experiment
 from roboalign_training.demo.plan import DemoConfig
 from roboalign_training.demo.stages import reported_arms
 from roboalign_training.evaluate import report as report_module
-from roboalign_training.evaluate.arms import ReportedArm, compare
+from roboalign_training.evaluate.arms import ReportedArm, compare, rate
 from roboalign_training.evaluate.closed_loop import FRAMES, RESULTS, DrivenEpisode, summarise
 from roboalign_training.evaluate.played import choose
 from roboalign_training.evaluate.report import (
+    compared,
     read_metrics,
     read_policies,
     write_closed_loop_report,
 )
+from roboalign_training.evaluate.report_page import sentences
 from roboalign_training.learning.choice import by_held_out
+from roboalign_training.shared.statistics import (
+    mcnemar_p,
+    paired_interval,
+    paired_mean_interval,
+    sign_flip_p,
+    wilson_interval,
+)
 
 STAGES = ("record", "dataset", "base", "sft", "grpo", "open_loop", "closed_loop")
 WINS = {"base": 0, "sft": 3, "grpo": 4}
@@ -188,12 +197,13 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(finished):
 def test_the_page_says_first_what_came_out(finished):
     text = words_of(page_of(finished))
     first = (
-        "The policy after SFT and GRPO succeeded in 16 of 20 unseen scenes (95 % interval: 58 to "
-        "92 %). On the same scenes the base model in 0 of 20 and SFT alone in 12 of 20."
+        "The policy after SFT and GRPO succeeded in 16 of 20 episodes on unseen scenes (95 % "
+        "interval: 58 to 92 %). On the same scenes the base model in 0 of 20 and SFT alone in 12 "
+        "of 20."
     )
     assert 0 < text.index(first) < text.index("Success in closed loop")
     assert (
-        "4 scenes succeed with grpo alone and 0 with sft alone: no more than chance explains "
+        "4 episodes succeed with grpo alone and 0 with sft alone: no more than chance explains "
         "(McNemar p = 0.12)." in text
     )
 
@@ -292,7 +302,9 @@ def test_one_policys_closed_loop_has_a_page(finished, tmp_path):
     folder = finished / "closed_loop" / "grpo"
     page = Page(write_closed_loop_report(folder, tmp_path / "mine"))
     text = words_of(page)
-    assert f"The policy {tmp_path / 'mine'} succeeded in 16 of 20 unseen scenes" in text
+    assert (
+        f"The policy {tmp_path / 'mine'} succeeded in 16 of 20 episodes on unseen scenes" in text
+    )
     assert "Causes of failure" in text
     assert "Training" not in text
     assert len(page.data["episodes"]) == 8
@@ -374,6 +386,27 @@ def test_the_page_says_by_which_rule_a_policy_was_kept(finished):
     assert "sft: 400 steps." in text
 
 
+def test_chunks_of_a_policy_that_is_another_one_count_once(finished):
+    state = json.loads((finished / "stages.json").read_text())
+    driven = state["closed_loop"]["result"]
+    driven["grpo"] = {**driven["sft"], "same_as": "sft"}
+    (finished / "stages.json").write_text(json.dumps(state))
+    write_report(finished, {})
+    decode = json.loads((finished / "report.json").read_text())["decode"]
+    once = driven["sft"]["decode"]
+    assert {key: decode[key] for key in ("valid", "n")} == once
+    assert decode["by_arm"]["grpo"] == once
+
+
+def test_the_page_names_no_reward_that_a_run_may_not_have(finished):
+    text = words_of(page_of(finished))
+    assert (
+        "Validation is the score of greedy answers on episodes that were held out: the weig"
+        in text
+    )
+    assert "0 to 1" not in text
+
+
 def test_an_arm_that_is_another_policy_is_named(finished):
     state = json.loads((finished / "stages.json").read_text())
     state["closed_loop"]["result"]["grpo"]["same_as"] = "sft"
@@ -406,10 +439,43 @@ def test_arms_are_compared_on_the_same_episodes_and_training_seeds():
     assert counts == (1, 2, 5, 12), "seed 3 has no partner"
     assert pair.by_seed == {"1": pytest.approx(0.2), "2": pytest.approx(0.1)}
     assert pair.difference == pytest.approx(0.15)
+    sums = [sum(r[f"grpo-{s}"][e]["success"] - r[f"sft-{s}"][e]["success"] for s in (1, 2))
+            for r in [results] for e in results["base"]]  # fmt: skip
+    assert (pair.scenes, pair.test) == (10, "sign flip")
+    assert pair.p == sign_flip_p(sums)
+    assert pair.interval == paired_mean_interval([s / 2 for s in sums])
     # mean 0.15, s 0.0707 / sqrt 2, t(0.975, 1) = 12.706
     assert pair.seed_interval == pytest.approx((0.15 - 0.6353, 0.15 + 0.6353), abs=1e-3)
     (against_base,) = compare([BASE, *TWO], [("base", "grpo")], results)
     assert (against_base.only_second, against_base.neither) == (6, 14)
+
+
+def test_one_pair_a_scene_is_compared_by_mcnemar_and_none_has_no_p():
+    one = [ReportedArm(name, "sft", name, "", {name: seed}) for name, seed in
+           (("a", 1), ("b", 1), ("c", 2))]  # fmt: skip
+    results = {"a": won(0), "b": won(*range(1, 8)), "c": won()}
+    (pair,) = compare(one, [("a", "b")], results)
+    assert (pair.test, pair.p, pair.scenes) == ("McNemar", mcnemar_p(1, 7), 10)
+    assert pair.interval == pytest.approx(paired_interval(1, 7, 10))
+    (pair,) = compare(one, [("a", "c")], results)
+    assert (pair.p, pair.difference, pair.interval, pair.scenes) == (None, None, None, 0)
+    report = compared(one, [("a", "c")], {name: {} for name in results})
+    report["paired"] = [vars(pair)]
+    assert sentences(report)[-1] == "c and a have no episode in common."
+
+
+def test_an_arms_interval_counts_scenes_not_the_seeds_that_drove_them():
+    """Three policies that do the same tell as much as one; three that differ tell more."""
+    wide = rate([won(0, 1, 2, 3)] * 3)
+    assert (wide["successes"], wide["n"], wide["scenes"]) == (12, 30, 10)
+    one = rate([won(0, 1, 2, 3)])
+    assert one["interval"] == list(wilson_interval(4, 10))
+    assert wide["interval"][0] < one["interval"][0] and one["interval"][1] < wide["interval"][1]
+    spread = rate([won(0, 1, 2, 3), won(3, 4, 5, 6), won(6, 7, 8, 9)])
+    assert spread["interval"][1] - spread["interval"][0] < one["interval"][1] - one["interval"][0]
+    assert rate([won(*range(10))] * 3)["interval"][0] < 1 - 0.2, "all of them, on ten scenes"
+    assert rate([], "goal") == {"successes": 0, "n": 0, "scenes": 0, "interval": [0.0, 1.0]}
+    assert rate([won(1)], "other")["n"] == 0
 
 
 def test_the_report_of_several_training_seeds(finished, tmp_path):
@@ -435,7 +501,8 @@ def test_the_report_of_several_training_seeds(finished, tmp_path):
     assert report["paired"][0]["by_seed"] == {"1": 0.6, "2": 0.8}
     page = Page(path)
     cells = [" ".join(cell.split()) for cell in page.cells]
-    assert "28/40 (55–82 %)" in cells and "12/20 (39–78 %)" in cells
+    assert "28/40 (49–85 %)" in cells and "12/20 (39–78 %)" in cells
+    assert "counted, not episodes" in words_of(page)
     assert "6400 SFT-1 samples, 6400 SFT-2 samples" in words_of(page)
     table = success_table(report)
     assert list(table.columns[0].cells)[-3:] == ["all", "seed 1", "seed 2"]

@@ -104,6 +104,8 @@ def run_command(
 
 def result_lines(experiment: Experiment, out: Path, report: dict) -> list[str]:
     """Which policy each arm kept, how arms compare, and where everything stands."""
+    from roboalign_training.evaluate.report_page import p_text
+
     said = []
     for name, policy in experiment.trained().items():
         result = json.loads((out / name / "result.json").read_text())
@@ -115,8 +117,8 @@ def result_lines(experiment: Experiment, out: Path, report: dict) -> list[str]:
     for pair in report["paired"]:
         said.append(
             f"{pair['second']} against {pair['first']} on the same seeds: "
-            f"{pair['only_second']} only the one, {pair['only_first']} only the other, McNemar "
-            f"p = {pair['p']:.2g}"
+            f"{pair['only_second']} only the one, {pair['only_first']} only the other, "
+            f"{pair['test']} p {p_text(pair['p'])}"
         )
     return [*said, f"what the stages printed: {out / 'logs'}"]
 

@@ -9,9 +9,11 @@ from scipy.special import stdtrit
 
 from roboalign_training.evaluate.closed_loop import DrivenEpisode
 from roboalign_training.shared.statistics import (
+    clustered_wilson_interval,
     mcnemar_p,
     mean_interval,
-    paired_interval,
+    paired_mean_interval,
+    sign_flip_p,
     wilson_interval,
 )
 
@@ -49,10 +51,15 @@ class Pair:
 
     Attributes:
         first, second: their names.
-        both, only_first, only_second, neither: episodes by who succeeded.
-        p: exact McNemar test, two-sided; of these policies, as a training is drawn but few times.
-        difference: how much more often the second succeeds.
-        interval: of the difference, 95 %, of these policies.
+        both, only_first, only_second, neither: pairs of episodes, of one scene and training seed,
+            by who succeeded.
+        scenes: how many different ones; each is driven with every training seed.
+        p: that they succeed equally often, two-sided; of these policies, as a training is drawn
+            but few times. None where they have no episode in common.
+        test: which test that is: exact McNemar by scene, or with several pairs a scene the exact
+            sign-flip test of their sums.
+        difference: how much more often the second succeeds; None likewise.
+        interval: of the difference, 95 %, over scenes, of these policies; None likewise.
         by_seed: the difference of each training seed; empty where neither arm has one.
         seed_interval: of the mean of these, 95 % by Student's t: of other trainings; None with
             fewer than two.
@@ -64,8 +71,10 @@ class Pair:
     only_first: int
     only_second: int
     neither: int
-    p: float
-    difference: float
+    scenes: int
+    p: float | None
+    test: str
+    difference: float | None
     interval: tuple[float, float] | None
     by_seed: Mapping[str, float]
     seed_interval: tuple[float, float] | None
@@ -89,19 +98,23 @@ def compare(
 
 def _pair(first: ReportedArm, second: ReportedArm, results: Mapping[str, Results]) -> Pair:
     won: list[tuple[bool, bool]] = []
+    scenes: dict[DrivenEpisode, list[int]] = {}
     by_seed: dict[str, float] = {}
     for seed, one, other in _same_seed(first, second):
         old, new = results[one], results[other]
-        pairs = [(bool(old[e]["success"]), bool(new[e]["success"])) for e in old if e in new]
-        won += pairs
+        pairs = {e: (bool(old[e]["success"]), bool(new[e]["success"])) for e in old if e in new}
+        won += pairs.values()
+        for episode, (before, after) in pairs.items():
+            scenes.setdefault(episode, []).append(after - before)
         if seed is not None and pairs:
-            gained = pairs.count((False, True)) - pairs.count((True, False))
-            by_seed[str(seed)] = gained / len(pairs)
+            by_seed[str(seed)] = sum(b - a for a, b in pairs.values()) / len(pairs)
     both, lost, gained = map(won.count, ((True, True), (True, False), (False, True)))
     n, seeds = len(won), list(by_seed.values())
     spread = None
     if len(seeds) > 1:
         spread = mean_interval(seeds, float(stdtrit(len(seeds) - 1, 0.975)))
+    once = all(len(of) == 1 for of in scenes.values())
+    p = mcnemar_p(lost, gained) if once else sign_flip_p([sum(of) for of in scenes.values()])
     return Pair(
         first.name,
         second.name,
@@ -109,9 +122,13 @@ def _pair(first: ReportedArm, second: ReportedArm, results: Mapping[str, Results
         only_first=lost,
         only_second=gained,
         neither=won.count((False, False)),
-        p=mcnemar_p(lost, gained),
-        difference=(gained - lost) / n if n else 0.0,
-        interval=paired_interval(lost, gained, n) if n else None,
+        scenes=len(scenes),
+        p=p if n else None,
+        test="McNemar" if once else "sign flip",
+        difference=(gained - lost) / n if n else None,
+        interval=paired_mean_interval([sum(of) / len(of) for of in scenes.values()])
+        if n
+        else None,
         by_seed=by_seed,
         seed_interval=spread,
     )
@@ -127,11 +144,31 @@ def _same_seed(first: ReportedArm, second: ReportedArm) -> list[tuple[int | None
     ]
 
 
-def rate(records: Iterable[Mapping]) -> dict:
-    """Successes of records, how many they are, and the Wilson 95 % interval."""
-    won = [bool(record["success"]) for record in records]
-    interval = list(wilson_interval(sum(won), len(won)))
-    return {"successes": sum(won), "n": len(won), "interval": interval}
+def rate(policies: Sequence[Results], suite: str | None = None) -> dict:
+    """Successes of policies of one arm, how many episodes and scenes, and the 95 % interval.
+
+    The interval is Wilson's. With several policies it is of scenes, which each of them drives:
+    what one scene is, easy or hard, it is for all, so that their episodes do not stand alone.
+
+    Args:
+        policies: results of each.
+        suite: of its episodes alone; of all where left out.
+    """
+    scenes: dict[DrivenEpisode, list[bool]] = {}
+    for results in policies:
+        for episode, record in results.items():
+            if suite in (None, record["suite"]):
+                scenes.setdefault(episode, []).append(bool(record["success"]))
+    clusters = [(sum(won), len(won)) for won in scenes.values()]
+    successes, n = (sum(of) for of in zip(*clusters, strict=True)) if clusters else (0, 0)
+    if n == len(scenes):
+        interval = wilson_interval(successes, n)
+    elif len(scenes) > 1:
+        t = float(stdtrit(len(scenes) - 1, 0.975))
+        interval = clustered_wilson_interval(clusters, t)
+    else:
+        interval = clustered_wilson_interval(clusters)
+    return {"successes": successes, "n": n, "scenes": len(scenes), "interval": list(interval)}
 
 
 def episodes_by_suite(policies: Mapping[str, Results]) -> dict[str, Sequence[DrivenEpisode]]:

@@ -29,16 +29,19 @@ def make_report(
         config: its configuration, for the record.
 
     Returns:
-        ``closed_loop.<suite>.<arm>.{successes, n, interval}``, ``total.<arm>`` likewise,
+        ``closed_loop.<suite>.<arm>.{successes, n, scenes, interval}``, ``total.<arm>`` likewise,
         ``by_seed.<arm>.<seed>`` likewise, ``paired``, ``causes.<policy>``,
-        ``decode.{valid, n}`` over the trained policies and by policy, ``same_as.<policy>``,
-        ``open_loop.<policy>``, ``data``, ``samples``, ``training``, ``seconds.<stage>``.
+        ``decode.{valid, n}`` over the trained policies, equal ones once, and by policy,
+        ``same_as.<policy>``, ``open_loop.<policy>``, ``data``, ``samples``, ``training``,
+        ``seconds.<stage>``.
     """
     state = json.loads((out / "stages.json").read_text())
     results = {name: entry["result"] for name, entry in state.items()}
     driven = results["closed_loop"]
     trained = [name for arm in arms if arm.trained for name in arm.policies]
-    decoded = [driven[name]["decode"] for name in trained]
+    # A policy that is another one was not driven again: what that one did counts once.
+    apart = dict.fromkeys(driven[name].get("same_as", name) for name in trained)
+    decoded = [driven[name]["decode"] for name in apart]
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **compared(arms, pairs, read_policies(out, arms)),
@@ -67,11 +70,12 @@ def compared(
         pairs: of arms that are compared on the same episodes.
         results: of each policy, by name.
     """
-    records = {arm.name: [r for name in arm.policies for r in results[name].values()]
-               for arm in arms}  # fmt: skip
-    suites = list(dict.fromkeys(r["suite"] for of in records.values() for r in of))
+    driven = {arm.name: [results[name] for name in arm.policies] for arm in arms}
+    suites = list(
+        dict.fromkeys(r["suite"] for of in driven.values() for one in of for r in one.values())
+    )
     by_seed = {
-        arm.name: {str(seed): rate(results[name].values()) for name, seed in arm.policies.items()}
+        arm.name: {str(seed): rate([results[name]]) for name, seed in arm.policies.items()}
         for arm in arms
         if arm.trained
     }
@@ -82,10 +86,9 @@ def compared(
             for arm in arms
         },
         "closed_loop": {
-            suite: {n: rate(r for r in of if r["suite"] == suite) for n, of in records.items()}
-            for suite in suites
+            suite: {name: rate(of, suite) for name, of in driven.items()} for suite in suites
         },
-        "total": {name: rate(of) for name, of in records.items()},
+        "total": {name: rate(of) for name, of in driven.items()},
         "by_seed": by_seed,
         "paired": [vars(pair) for pair in compare(arms, pairs, results)],
         "causes": {n: dict(count_causes(of.values()).most_common()) for n, of in results.items()},

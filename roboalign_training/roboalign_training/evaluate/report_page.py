@@ -96,8 +96,8 @@ def sentences(report: Mapping) -> list[str]:
     low, high = (100 * bound for bound in totals[last]["interval"])
     title = report["arms"][last]["title"]
     said = [
-        f"{title[0].upper()}{title[1:]} succeeded in {_share(totals[last])} unseen scenes "
-        f"(95 % interval: {low:.0f} to {high:.0f} %)."
+        f"{title[0].upper()}{title[1:]} succeeded in {_share(totals[last])} episodes on unseen "
+        f"scenes (95 % interval: {low:.0f} to {high:.0f} %)."
     ]
     if others:
         titles = [f"{report['arms'][arm]['title']} in {_share(totals[arm])}" for arm in others]
@@ -105,13 +105,16 @@ def sentences(report: Mapping) -> list[str]:
     for name, twin in report.get("same_as", {}).items():
         said.append(f"{name} is the same policy as {twin} and was not driven again.")
     for pair in report["paired"][-1:]:
+        if pair["p"] is None:
+            said.append(f"{pair['second']} and {pair['first']} have no episode in common.")
+            continue
         verdict = "more than chance explains"
         if pair["p"] > MEANINGFUL_P:
             verdict = "no more than chance explains"
         said.append(
-            f"{pair['only_second']} scenes succeed with {pair['second']} alone and "
+            f"{pair['only_second']} episodes succeed with {pair['second']} alone and "
             f"{pair['only_first']} with {pair['first']} alone: {verdict} "
-            f"(McNemar p {p_text(pair['p'])})."
+            f"({pair['test']} p {p_text(pair['p'])})."
         )
     return said
 
@@ -144,8 +147,10 @@ def _trainings(report: Mapping) -> list[str]:
     return said
 
 
-def p_text(p: float) -> str:
-    """A p-value beside its sign."""
+def p_text(p: float | None) -> str:
+    """A p-value beside its sign; a dash where there is none."""
+    if p is None:
+        return "–"
     return f"= {p:.2g}" if p >= 1e-4 else "< 0.0001"
 
 
@@ -229,7 +234,7 @@ def _charts(report: Mapping, metrics: Mapping[str, Sequence[Mapping]]) -> dict[s
                 Series("validation loss", 3, metric_points(of, "eval_loss"))]  # fmt: skip
         reward = [Series("sampled reward", 2, metric_points(of, "reward"))]
         if reward[0].points:
-            rewards += lines(f"{name.upper()} reward", reward, steps, "mean over samples, 0 to 1")
+            rewards += lines(f"{name.upper()} reward", reward, steps, "mean over samples")
         else:
             losses += lines(f"{name.upper()} loss", loss, steps, "loss", log=True)
     return {
@@ -254,5 +259,5 @@ def _validation(name: str, style: int, metrics: Sequence[Mapping]) -> Markup:
         return Markup("")
     return lines(
         f"{name.upper()} validation", found, "optimiser step",
-        "greedy answers on held-out episodes, 0 to 1",
+        "greedy answers on held-out episodes",
     )  # fmt: skip
