@@ -2,18 +2,20 @@
 
 import datetime
 import json
+import os
 
 import pytest
 import yaml
 from rich.console import Console
 
 from roboalign_training.cli import main
-from roboalign_training.demo import run, stages
+from roboalign_training.demo import run, stages, trainer_options
 from roboalign_training.demo.checks import check_options
 from roboalign_training.demo.experiment import load_experiment, packaged_experiment
 from roboalign_training.demo.run import run_stages
 from roboalign_training.demo.stage_keys import prompts_of_a_batch
 from roboalign_training.demo.stages import options_of, stages_of
+from roboalign_training.learning.training_options import OURS
 from roboalign_training.shared.outputs import content_hash
 from roboalign_training.shared.run_layout import ConfigError
 
@@ -176,6 +178,53 @@ def test_what_the_stages_would_refuse_is_refused_too(tmp_path):
             check_options(load_experiment(written(tmp_path, **keys)))
 
 
+@pytest.mark.parametrize(
+    ("stage", "options", "text"),
+    [
+        ("sft", {"lr_scheduler_type": "cosin"}, "cosin is not a valid SchedulerType"),
+        ("sft", {"optim": "adamww"}, "adamww is not a valid OptimizerNames"),
+        ("sft", {"bf16": "maybe"}, "--bf16: .*got maybe"),
+        ("sft", {"learning_rate": None}, "learning_rate: found None, expected a value"),
+        ("grpo", {"max_steps": None}, "max_steps: found None, expected a value"),
+        (
+            "grpo",
+            {"per_device_train_batch_size": 7},
+            "generation_batch_size \\(7\\) must be",
+        ),
+        (
+            "grpo",
+            {"steps_per_generation": None, "generation_batch_size": 40},
+            "generation_batch_size \\(40\\) must be divisible by the global batch",
+        ),
+    ],
+)
+def test_what_a_trainer_would_refuse_is_refused_before_the_first_stage(
+    tmp_path, ran, stage, options, text
+):
+    """GRPO begins hours after the command."""
+    entry = {"sft": SFT, "grpo": GRPO}[stage]
+    path = written(tmp_path, **arms(**{stage: {**entry, "options": options}}))
+    environment = dict(os.environ)
+    with pytest.raises(ConfigError, match=f"^{path}: arms.{stage}.options.*{text}"):
+        run_stages(load_experiment(path), tmp_path / "out", [], Console(quiet=True))
+    assert not ran and not (tmp_path / "out").exists()
+    assert dict(os.environ) == environment
+
+
+def test_finished_trainings_are_not_parsed_again(tmp_path, ran, monkeypatch):
+    """The trainers' library takes seconds to load."""
+    experiment = load_experiment(written(tmp_path, **arms()))
+    parsed = []
+    monkeypatch.setattr(
+        trainer_options, "parse_arguments",
+        lambda kind, types, words: parsed.append(kind) or (OURS[kind](dataset="data"), None),
+    )  # fmt: skip
+    for redo, kinds in (([], ["sft", "grpo"]), ([], []), (["grpo"], ["grpo"])):
+        run_stages(experiment, tmp_path / "out", redo, Console(quiet=True))
+        assert parsed == kinds
+        parsed.clear()
+
+
 def test_alignment_against_continued_training_can_be_written():
     """Three seeds; both start from the SFT policy of their seed and train for the same time."""
     experiment = load_experiment(packaged_experiment("alignment"))
@@ -187,6 +236,11 @@ def test_alignment_against_continued_training_can_be_written():
     assert list(stages_of(experiment)) == list(stages)
     more, grpo = (experiment.arms[name] for name in ("sft_more", "grpo"))
     assert more.options["max_seconds"] == grpo.options["max_seconds"]
+    # The clock ends both, on a machine that does fifty steps a second, too.
+    most = 50 * more.options["max_seconds"]
+    steps = grpo.options["num_train_epochs"] * grpo.options["samples"]
+    assert more.options["max_steps"] >= most
+    assert steps / prompts_of_a_batch(grpo.options) >= most
     assert ("sft_more", "grpo") in experiment.compare
     assert options_of(experiment, "grpo-2")["seed"] == 2
 

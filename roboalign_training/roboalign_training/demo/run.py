@@ -22,6 +22,7 @@ from roboalign_training.demo.stages import (
     stages_of,
     write_json,
 )
+from roboalign_training.demo.trainer_options import check_trainer_options
 from roboalign_training.shared.outputs import OutputError, only_writer
 from roboalign_training.shared.progress import ChildFailed
 from roboalign_training.shared.write_errors import writing
@@ -60,7 +61,9 @@ def run_stages(experiment: Experiment, out: Path, redo: Sequence[str], console: 
         raise ValueError(f"redo: found {unknown_stages}, expected some of {list(stages)}")
     forgotten = _following(experiment, redo)
     _check_options(experiment, out, {k: v for k, v in state.items() if k not in forgotten})
-    check_begun(experiment, out, [k for k in stages if k not in state and k not in forgotten])
+    to_do = [name for name in stages if name not in state or name in forgotten]
+    check_begun(experiment, out, [name for name in to_do if name not in forgotten])
+    check_trainer_options(experiment, to_do)
     if state.get("report", {}).get("options") != options_of(experiment, "report"):
         state.pop("report", None)  # it told of other pairs, or in other words
     with writing(out, "the results"):
