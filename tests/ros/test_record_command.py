@@ -60,7 +60,8 @@ class Terminal:
     def wait(self, text, meanwhile, timeout_s=40.0):
         """Until the screen shows a text, or what matches a pattern, from now on."""
         self._text, end_s = "", time.monotonic() + timeout_s
-        found = re.compile(re.escape(text)) if isinstance(text, str) else text
+        words = text.split() if isinstance(text, str) else ()  # a line may break between them
+        found = re.compile(r"\s+".join(map(re.escape, words))) if words else text
         while not found.search(self._text):
             assert time.monotonic() < end_s, f"no {text!r} in:\n{self._text[-3000:]}"
             ended = self.process.poll() is not None

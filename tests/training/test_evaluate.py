@@ -305,7 +305,7 @@ def test_the_command_leaves_a_page(policy, worker, tmp_path, capsys):
     assert found["suites"]["goal"]["n"] == 2
     assert found["report"] == str(out / "report.html")
     page = (out / "report.html").read_text()
-    assert f"The policy {policy} succeeded in 2 of 2 unseen scenes" in page
+    assert f"The policy {policy} succeeded in 2 of 2 episodes on unseen scenes" in page
 
 
 def test_open_loop_figures_by_hand():

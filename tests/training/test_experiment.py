@@ -143,7 +143,7 @@ def test_a_key_that_stands_twice_and_a_text_that_is_no_yaml_are_refused(tmp_path
     for text, said in (
         ("arms:\n  sft: {stage: sft, from: a/b}\n  sft: {}\n", "found the key 'sft' twice"),
         ("arms: [", "while parsing"),
-        ("arms: 2026-13-45", "month must be"),
+        ("arms: 2026-13-45", "valid timestamp"),
         ("arms: !!map foo", ""),
         ("- 3", "found \\[3\\], expected keys with values"),
         ("", "found None, expected keys with values"),
