@@ -84,7 +84,7 @@ def sft_with(**keys):
             sft_with(options={"learning_rate": float("nan")}),
             "arms.sft.options.learning_rate: found nan, expected texts, finite numbers",
         ),
-        (sft_with(options={"max_steps": None}), "arms.sft.options.max_steps: found None, expect"),
+        (sft_with(options={"max_steps": None}), "arms.sft.options: max_steps: found None, expect"),
         (
             sft_with(options={"scene_questions": 800_001}),
             "arms.sft.options.*scene_questions: found 800001, expected .*800000",
@@ -143,8 +143,8 @@ def test_a_key_that_stands_twice_and_a_text_that_is_no_yaml_are_refused(tmp_path
     for text, said in (
         ("arms:\n  sft: {stage: sft, from: a/b}\n  sft: {}\n", "found the key 'sft' twice"),
         ("arms: [", "while parsing"),
-        ("arms: 2026-13-45", "valid timestamp"),
-        ("arms: !!map foo", ""),
+        ("arms: 2026-13-45", "found '2026-13-45', expected a valid timestamp"),
+        ("arms: !!map foo", "map"),
         ("- 3", "found \\[3\\], expected keys with values"),
         ("", "found None, expected keys with values"),
     ):
@@ -184,8 +184,9 @@ def test_what_the_stages_would_refuse_is_refused_too(tmp_path):
         ("sft", {"lr_scheduler_type": "cosin"}, "cosin is not a valid SchedulerType"),
         ("sft", {"optim": "adamww"}, "adamww is not a valid OptimizerNames"),
         ("sft", {"bf16": "maybe"}, "--bf16: .*got maybe"),
-        ("sft", {"learning_rate": None}, "learning_rate: found None, expected a value"),
-        ("grpo", {"max_steps": None}, "max_steps: found None, expected a value"),
+        ("sft", {"learning_rate": None}, "learning_rate: found None, expected a number above 0"),
+        ("sft", {"optim": None}, "optim: found None, expected a value"),
+        ("grpo", {"max_steps": None}, "max_steps: found None, expected -1 or at least 1"),
         (
             "grpo",
             {"per_device_train_batch_size": 7},

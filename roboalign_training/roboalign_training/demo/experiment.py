@@ -21,11 +21,9 @@ from roboalign_training.demo.stage_keys import (
     stage_keys,
     thinks,
 )
-from roboalign_training.learning.arguments import SftArguments
 from roboalign_training.learning.trainer_checks import check_values
 from roboalign_training.learning.training_options import OURS
 from roboalign_training.learning.trl_fields import trl_fields
-from roboalign_training.pretraining.grounding_source import QUESTIONS_A_SCENE, SCENES_A_SEED
 from roboalign_training.shared.fields import require, value_of
 from roboalign_training.shared.plain_yaml import load_yaml
 from roboalign_training.shared.run_layout import ConfigError, packaged_config
@@ -172,7 +170,7 @@ def load_experiment(path: Path) -> Experiment:
     """
     try:
         keys = load_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:  # a date that is none is a ValueError
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from error
     try:
         return _experiment(str(path), keys)
@@ -335,23 +333,13 @@ def check_stage_options(arm: Arm) -> None:
         require(where, key, key not in _OWN, "other keys: the experiment sets this one itself")
     _known(where, arm.options, own | trl_fields(arm.stage).keys())
     try:
-        arguments = stage_arguments(arm.stage, arm.options)
-        if isinstance(arguments, SftArguments):
-            _check_scene_questions(arguments)
+        stage_arguments(arm.stage, arm.options)
         if arm.stage == "grpo":
             prompts_of_a_batch(arm.options)
     except ValueError as error:
         raise ConfigError(f"{where}.{error}") from error
     keys = stage_keys(arm.stage, arm.options)
-    steps, expected = keys["max_steps"] if arm.stage == "sft" else "", "a whole number, above 0"
-    named = str(steps).lower() not in ("none", "null")  # which the trainer takes as no end
-    require(f"{where}.max_steps", steps, named, expected)
     check_values(arm.stage, where, {n: v for n, v in keys.items() if n not in own}, {})
-
-
-def _check_scene_questions(arguments: SftArguments) -> None:
-    asked, most = arguments.scene_questions, SCENES_A_SEED * QUESTIONS_A_SCENE
-    require("scene_questions", asked, asked <= most, f"at most {most}")
 
 
 def _compared(value: Any, arms: Mapping[str, Arm]) -> list[tuple[str, str]]:
