@@ -49,8 +49,10 @@ NODES_2 := $(call colcon_test,nodes_2,roboalign_policy) --pytest-args \
     --ignore-glob '$(CURDIR)/tests/policy/*' --ignore-glob '$(CURDIR)/tests/launch/*' \
     --ignore-glob '$(CURDIR)/tests/ros/test_[a-p]*' --ignore-glob '$(CURDIR)/tests/ros/test_record_*'
 
+# Tests start hundreds of processes, and where Python may not write bytecode each would compile our modules.
 test: build ## every test, through colcon test; ends with "N passed, N failed, N skipped"
 	@rm -rf log/test && mkdir -p log/test
+	@.venv/bin/python -m compileall -q roboalign_policy/roboalign_policy roboalign_training/roboalign_training
 	@$(WITH_ENV) { \
 	    $(LEARNING) > log/test/learning_lane.txt 2>&1 & learning=$$!; \
 	    $(UNITS) > log/test/units_lane.txt 2>&1 & units=$$!; \
