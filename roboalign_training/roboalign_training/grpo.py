@@ -40,7 +40,7 @@ from roboalign_training.learning.training_options import parse_arguments
 from roboalign_training.learning.training_run import Outcome, TrainingRun, opened
 from roboalign_training.shared.library_log import library_log
 from roboalign_training.shared.outputs import Found, OutputError
-from roboalign_training.shared.run_layout import TRAINED
+from roboalign_training.shared.run_layout import CANDIDATE, TRAINED
 
 KIND = "grpo"
 
@@ -210,17 +210,19 @@ def _keep(run: TrainingRun, arguments: GrpoArguments, trained: dict[str, Any]) -
     )
     result = {**result, "best_step": choice.kept, "choice": choice.record()}
     outcome = run.finish(result, result_lines(result))
-    folder.drop_candidate()
+    folder.drop_trained()
     return outcome
 
 
 def result_lines(result: Mapping[str, Any]) -> tuple[str, ...]:
     """What to tell of a finished run: what it did, and which policy was kept by which rule."""
     reward = "" if result["reward"] is None else f"; sampled reward {result['reward']:.3f}"
+    choice = choice_of(result["choice"])
+    left = "" if choice.kept else f"; {CANDIDATE}/ has that step"
     return (
         f"{KIND}: {result['steps']:,} steps, {result['samples']:,} prompts in "
         f"{result['seconds']:.0f} s (ended by {result['ended_by']}){reward}",
-        f"{KIND}: {choice_of(result['choice']).text(result['base'], result['steps'])}",
+        f"{KIND}: {choice.text(result['base'], result['steps'])}{left}",
     )
 
 

@@ -17,6 +17,8 @@ def test_a_difference_of_every_episode_is_beyond_noise():
     assert choice.difference == pytest.approx(0.02)
     worse = by_held_out(10, better.tolist(), base.tolist(), 3)
     assert (worse.kept, worse.interval[1] < 0) == (0, True), "beyond noise, not in its favour"
+    assert worse.worse and not choice.worse
+    assert worse.text("sft", 12).endswith("worse beyond noise")
 
 
 def test_the_interval_is_students_over_the_episodes_differences():

@@ -289,6 +289,9 @@ def test_the_base_is_kept_where_the_candidate_is_not_beyond_noise(
     assert result["choice"]["interval"][0] < 0
     text = grpo.result_lines(result)[1]
     assert f"kept the base {policy} as it was, by 3 held-out episodes: step 1 of 1 scores" in text
+    # What was trained is the user's: it stays, beside the policy that is kept.
+    assert same(weights_of(tmp_path / "run" / "candidate"), trained)
+    assert not (tmp_path / "run" / "trained.json").exists()
 
 
 def test_one_held_out_episode_tells_no_interval_and_the_base_is_kept(

@@ -426,8 +426,10 @@ def test_grpo_says_which_policy_it_kept_by_which_rule():
     assert second == (
         "grpo: kept the base out/sft/policy as it was, by 3 held-out episodes: step 5 of 15 "
         "scores 0.6200, the base 0.6200; difference +0.0000 (95 % interval -0.0044 to +0.0044), "
-        "not beyond noise in its favour"
+        "not beyond noise in its favour; candidate/ has that step"
     )
+    worse = by_driving(10, [(True, False)] * 9 + [(True, True)] * 20)
+    assert said_of(worse)[1].endswith("worse beyond noise; candidate/ has that step")
     better = by_held_out(5, base, [0.7, 0.72, 0.75], 3)
     assert "kept step 5 of 15, by 3 held-out episodes: step 5 of 15 scores" in said_of(better)[1]
     driven = by_driving(10, [(True, True)] * 20 + [(False, True)] * 8 + [(False, False)] * 20)

@@ -20,7 +20,6 @@ from roboalign_training.evaluate.seeds import MOST_SEEDS
 from roboalign_training.learning.arguments import GrpoArguments
 from roboalign_training.shared.fields import require
 
-CONTRACT = "sim_panda"
 _LONGEST = 1 + max(task.max_steps for tasks in SUITES.values() for task in tasks)  # frames
 
 
@@ -31,7 +30,7 @@ def check_options(experiment: Experiment) -> None:
         ValueError: naming option, value and what was expected.
     """
     settings = experiment.settings
-    horizon = load_contract(CONTRACT).action.horizon
+    horizon = load_contract(settings.contract).action.horizon
     steps = settings.replan_after_steps
     require("replan_after_steps", steps, steps <= horizon, f"0 to {horizon}, the steps of a chunk")
     most = int(MAX_CODE / 2 / (MARGIN * math.sqrt(horizon)))

@@ -63,6 +63,8 @@ def run_stages(experiment: Experiment, out: Path, redo: Sequence[str], console: 
     _check_options(experiment, out, {k: v for k, v in state.items() if k not in forgotten})
     to_do = [name for name in stages if name not in state or name in forgotten]
     check_begun(experiment, out, [name for name in to_do if name not in forgotten])
+    if to_do:
+        console.print("[dim]options: looked at as every stage takes them[/dim]")
     check_trainer_options(experiment, to_do)
     if state.get("report", {}).get("options") != options_of(experiment, "report"):
         state.pop("report", None)  # it told of other pairs, or in other words

@@ -57,6 +57,15 @@ class Choice:
     chosen_from: int = 1
     undecided: str = ""
 
+    @property
+    def worse(self) -> bool:
+        """Whether the candidate is worse than the base, beyond noise."""
+        if self.undecided or self.difference >= 0:
+            return False
+        if self.p is not None:
+            return self.p <= LEVEL
+        return self.interval is not None and self.interval[1] < 0
+
     def record(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)
@@ -84,6 +93,8 @@ class Choice:
         if self.p is not None:
             known += f", McNemar p = {self.p:.2g}"
         beyond = "beyond noise" if self.kept else "not beyond noise in its favour"
+        if self.worse:
+            beyond = "worse beyond noise"
         if self.undecided:
             beyond = f"not to be told from noise: {self.undecided}"
         return (

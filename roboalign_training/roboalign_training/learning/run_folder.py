@@ -261,9 +261,9 @@ class RunFolder:
             candidate.rename(target)
         remove(self.path, (old.name,))
 
-    def drop_candidate(self) -> None:
-        """Remove the candidate, and how training ended before one was chosen."""
-        remove(self.path, (CANDIDATE, TRAINED))
+    def drop_trained(self) -> None:
+        """Remove how training ended before a policy was chosen: the result has it."""
+        remove(self.path, (TRAINED,))
 
     def candidate_record(self) -> dict[str, Any]:
         """`roboalign.json` of the candidate that is here; empty where there is none."""
