@@ -10,7 +10,7 @@ from lerobot_v30 import VIDEO, make_v30, mark_of, marked_images
 from roboalign_training.bags.errors import DatasetError
 from roboalign_training.data.frame_dataset import load_frames
 from roboalign_training.lerobot.importing import import_dataset
-from roboalign_training.lerobot.spans import Span, find_starts
+from roboalign_training.lerobot.spans import VideoSpan, find_starts
 
 CONTRACT = so101_contract("image.top", SHAPE, rate_hz=10.0)
 LENGTHS = (12, 15, 9)
@@ -23,7 +23,7 @@ def spans(lengths, moved=None, ends=None, said=True):
     for number, count in enumerate(lengths):
         from_s = (start + (moved or {}).get(number, 0)) / FPS
         to_s = (start + count + (ends or {}).get(number, 0)) / FPS
-        found.append(Span(number, count, from_s, to_s if said else None))
+        found.append(VideoSpan(number, count, from_s, to_s if said else None))
         start += count
     return found
 
@@ -70,7 +70,7 @@ def test_where_every_image_is_an_episodes_the_right_ones_are_known(moved, ends, 
 def test_times_that_drift_within_the_video_are_no_fault():
     """Joined from videos that are a little longer than their frames: 0.3 frames each."""
     at = np.concatenate([times(12), times(15, 1.23), times(9, 2.76)])
-    said = [Span(0, 12, 0.0, 1.23), Span(1, 15, 1.23, 2.76), Span(2, 9, 2.76, 3.69)]
+    said = [VideoSpan(0, 12, 0.0, 1.23), VideoSpan(1, 15, 1.23, 2.76), VideoSpan(2, 9, 2.76, 3.69)]
     found = find_starts(said, at, FPS)
     assert [found[n].start_s for n in range(3)] == pytest.approx([0.0, 1.23, 2.76])
     assert not any(start.moved or start.fault for start in found.values())
@@ -95,7 +95,7 @@ def test_where_the_video_has_more_images_what_does_not_fit_is_refused(moved, end
 
 
 def test_a_video_that_lacks_an_image_costs_the_episode_that_lacks_it():
-    said = [Span(0, 12, 0.0, 1.1), Span(1, 15, 1.1, 2.6), Span(2, 9, 2.6, 3.5)]
+    said = [VideoSpan(0, 12, 0.0, 1.1), VideoSpan(1, 15, 1.1, 2.6), VideoSpan(2, 9, 2.6, 3.5)]
     found = find_starts(said, times(35), FPS)
     assert found[0].fault == "its video spans 11 images, and it has 12 frames"
     assert not found[1].fault and not found[2].fault
@@ -104,7 +104,7 @@ def test_a_video_that_lacks_an_image_costs_the_episode_that_lacks_it():
 
 def test_a_video_divided_otherwise_is_not_divided_by_the_lengths():
     """One image too few here, one too many there: the sum agrees by chance."""
-    said = [Span(0, 12, 0.0, 1.1), Span(1, 15, 1.1, 2.7), Span(2, 9, 2.7, 3.6)]
+    said = [VideoSpan(0, 12, 0.0, 1.1), VideoSpan(1, 15, 1.1, 2.7), VideoSpan(2, 9, 2.7, 3.6)]
     found = find_starts(said, times(36), FPS)
     assert found[0].fault == "its video spans 11 images, and it has 12 frames"
     assert starts(found) == {0: 0, 1: 11, 2: 27}

@@ -32,7 +32,7 @@ from roboalign_training.look.inspect_views import View
 from roboalign_training.look.look import Look
 from roboalign_training.look.page import render_page
 from roboalign_training.look.plain import numbers_of
-from roboalign_training.look.scene import Scene
+from roboalign_training.look.scene import ShownEpisode
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 TWIST = "action"  # the first of its groups
@@ -226,7 +226,7 @@ def test_episode_that_is_not_there(tmp_path, fitted, capsys):
 
 
 def test_stamps_of_another_clock_are_drawn_on_one_axis():
-    scene, start = Scene("sim"), 10**18
+    scene, start = ShownEpisode("sim"), 10**18
     stamped, received = (
         Channel(name, name, "state", (Axis("x", "m"),), name) for name in ("header", "receive")
     )
@@ -252,7 +252,7 @@ def test_stamps_of_another_clock_are_drawn_on_one_axis():
 
 
 def test_latency_is_no_other_clock():
-    scene = Scene("robot")
+    scene = ShownEpisode("robot")
     scene.declare(Channel("a", "a", "state", (Axis("x", "m"),)))
     scene.vector("a", Moment(10**18, 10**18 + 30_000_000), np.array([0.0]))
     assert (scene.shift_ns, scene.clock_note) == (0, None)
@@ -419,7 +419,7 @@ def test_a_file_that_is_no_page_is_not_written_over(tmp_path, fitted, monkeypatc
 
 def test_marks_beside_an_episode():
     def badges(**given):
-        return Scene("a", **given).badges
+        return ShownEpisode("a", **given).badges
 
     assert badges(outcome="success", verdict="") == [
         ("good", "outcome: success"), ("good", "fit for training")]  # fmt: skip

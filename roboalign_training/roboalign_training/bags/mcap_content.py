@@ -13,27 +13,27 @@ import numpy as np
 
 from roboalign_training.bags import mcap_records as mcap
 from roboalign_training.bags.errors import RESCUE, BagError
-from roboalign_training.bags.mcap_records import Chunk, FileBytes, RecordError
+from roboalign_training.bags.mcap_records import FileBytes, McapChunk, McapRecordError
 from roboalign_training.bags.storage import ALL_TIMES, Message, Weights
 from roboalign_training.bags.unpacking import UnpackError, unpack_chunk
 
 _BLOCK_BYTES = 1 << 20
 
 
-def content(data: FileBytes, chunk: Chunk) -> bytes:
+def content(data: FileBytes, chunk: McapChunk) -> bytes:
     """A chunk's content, decompressed and compared with its CRC.
 
     Raises:
-        RecordError: When it is damaged.
+        McapRecordError: When it is damaged.
     """
     try:
         raw = unpack_chunk(
             data.read(chunk.data_at, chunk.data_length), chunk.compression, chunk.size
         )
     except UnpackError as error:
-        raise RecordError(str(error)) from error
+        raise McapRecordError(str(error)) from error
     if chunk.crc and crc32(raw) != chunk.crc:
-        raise RecordError("does not fit its CRC")
+        raise McapRecordError("does not fit its CRC")
     return raw
 
 
@@ -41,29 +41,29 @@ def split(raw: bytes) -> Iterator[tuple[int, memoryview]]:
     """Opcode and content of every record within a chunk's content.
 
     Raises:
-        RecordError: When one is cut off.
+        McapRecordError: When one is cut off.
     """
     view, at, end = memoryview(raw), 0, len(raw)
     while at < end:
         if end - at < mcap.PREFIX.size:
-            raise RecordError(f"holds a record that is cut off at byte {at}")
+            raise McapRecordError(f"holds a record that is cut off at byte {at}")
         opcode, length = mcap.PREFIX.unpack_from(raw, at)
         body, at = at + mcap.PREFIX.size, at + mcap.PREFIX.size + length
         if at > end or (opcode == mcap.MESSAGE and length < mcap.MESSAGE_FIELDS):
-            raise RecordError(f"holds a record of a wrong length at byte {body}")
+            raise McapRecordError(f"holds a record of a wrong length at byte {body}")
         yield opcode, view[body:at]
 
 
-def records(data: FileBytes, chunk: Chunk) -> Iterator[tuple[int, memoryview]]:
+def records(data: FileBytes, chunk: McapChunk) -> Iterator[tuple[int, memoryview]]:
     """Opcode and content of every record of a chunk.
 
     Raises:
-        RecordError: When it is damaged.
+        McapRecordError: When it is damaged.
     """
     try:
         yield from split(content(data, chunk))
-    except RecordError as error:
-        raise RecordError(f"the chunk at byte {chunk.at} {error}") from error
+    except McapRecordError as error:
+        raise McapRecordError(f"the chunk at byte {chunk.at} {error}") from error
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class ChunkSegment:
 
     path: Path
     source: Path
-    chunk: Chunk
+    chunk: McapChunk
     names: Mapping[int, str]
     expected: int
     times: tuple[int, int] = ALL_TIMES
@@ -106,7 +106,7 @@ class ChunkSegment:
             with FileBytes(self.path) as data:
                 raw = content(data, self.chunk)
             rows, ordered = _rows(raw, self.names)
-        except (RecordError, OSError, MemoryError) as error:
+        except (McapRecordError, OSError, MemoryError) as error:
             place = f"the chunk at byte {self.chunk.at}"
             raise BagError(self.source, f"is damaged: {place} {error}: {RESCUE}") from error
         if not ordered:
@@ -140,13 +140,15 @@ def _rows(raw: bytes, names: Container[int]) -> tuple[list[tuple[int, int, int, 
         at = begin + length
         if opcode == mcap.MESSAGE:
             if at > end or length < fields:
-                raise RecordError(f"holds a message of {length} bytes at byte {begin} of {end}")
+                raise McapRecordError(
+                    f"holds a message of {length} bytes at byte {begin} of {end}"
+                )
             if channel in names:
                 ordered = ordered and log_ns >= newest
                 newest = log_ns
                 rows.append((log_ns, channel, begin + fields, at))
     if at > end:
-        raise RecordError(f"holds a record that ends at byte {at} of {end}")
+        raise McapRecordError(f"holds a record that ends at byte {at} of {end}")
     for _ in split(raw[at:]):  # what is left is shorter than the shortest message
         pass
     return rows, ordered
@@ -215,11 +217,11 @@ class LooseSegment:
                         block, block_at, offset = data.read(place, ahead), place, 0
                     topic = self._names[loose.channels[number]]
                     yield Message(topic, loose.times[number], block[offset : offset + length])
-        except (RecordError, OSError, MemoryError) as error:
+        except (McapRecordError, OSError, MemoryError) as error:
             raise BagError(self._source, f"is damaged: {error}: {RESCUE}") from error
 
 
-def mcap_weights(chunks: Sequence[Chunk], loose: LooseMessages) -> Weights:
+def mcap_weights(chunks: Sequence[McapChunk], loose: LooseMessages) -> Weights:
     """How the messages of an MCAP file, in chunks and outside, spread over time."""
     chunks = [chunk for chunk in chunks if chunk.size]
     times = np.array([chunk.start_ns for chunk in chunks], np.int64)

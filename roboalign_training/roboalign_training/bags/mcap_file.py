@@ -22,10 +22,10 @@ from roboalign_training.bags.mcap_content import (
     records,
 )
 from roboalign_training.bags.mcap_records import (
-    Channel,
-    Chunk,
     FileBytes,
-    RecordError,
+    McapChannel,
+    McapChunk,
+    McapRecordError,
     Schema,
     Statistics,
 )
@@ -47,16 +47,16 @@ class McapFile:
     def __init__(self, path: Path, source: Path) -> None:
         self.path, self.source = path, source
         self.information = ""
-        self._chunks: list[Chunk] = []
+        self._chunks: list[McapChunk] = []
         self._indexed: list[tuple[tuple[int, int], ...]] = []  # (channel, messages) of each chunk
         self._loose = LooseMessages(array("H"), array("Q"), array("Q"), array("Q"))
         self._schemas: dict[int, Schema] = {}
-        self._channels: dict[int, Channel] = {}
+        self._channels: dict[int, McapChannel] = {}
         self._statistics: Statistics | None = None
         try:
             with FileBytes(path) as data:
                 self._open(data)
-        except (RecordError, OSError, MemoryError) as error:
+        except (McapRecordError, OSError, MemoryError) as error:
             raise BagError(source, f"is no complete MCAP file ({error}): {RESCUE}") from error
         self.topics = self._topics()
 
@@ -83,18 +83,18 @@ class McapFile:
         """Walks the file and compares what it says about itself."""
         footer_at = data.size - len(mcap.MAGIC) - mcap.FOOTER_BYTES
         if data.read(0, min(len(mcap.MAGIC), data.size)) != mcap.MAGIC:
-            raise RecordError("it does not begin as one")
+            raise McapRecordError("it does not begin as one")
         end = data.read(footer_at, data.size - footer_at) if footer_at >= len(mcap.MAGIC) else b""
         if end[: mcap.PREFIX.size] != mcap.PREFIX.pack(mcap.FOOTER, 20) or not end.endswith(
             mcap.MAGIC
         ):
-            raise RecordError("it has no footer: was its recorder stopped?")
+            raise McapRecordError("it has no footer: was its recorder stopped?")
         summary_at, _, crc = mcap.parse_footer(end[mcap.PREFIX.size : mcap.FOOTER_BYTES])
         summary_at = summary_at or footer_at
         if not len(mcap.MAGIC) < summary_at <= footer_at:
-            raise RecordError(f"its footer puts the summary at byte {summary_at}")
+            raise McapRecordError(f"its footer puts the summary at byte {summary_at}")
         if crc and data.crc(summary_at, data.size - len(mcap.MAGIC) - 4) != crc:
-            raise RecordError("its summary does not fit its CRC")
+            raise McapRecordError("its summary does not fit its CRC")
         self._walk(data, summary_at)
         self._summary(data, summary_at, footer_at)
         self._complete(data)
@@ -105,20 +105,20 @@ class McapFile:
         while at < end:
             head = data.peek(at, mcap.HEAD_BYTES)
             if len(head) < mcap.PREFIX.size:
-                raise RecordError(f"the record at byte {at} is cut off")
+                raise McapRecordError(f"the record at byte {at} is cut off")
             opcode, length = mcap.PREFIX.unpack_from(head)
             following = at + mcap.PREFIX.size + length
             if following > end:
-                raise RecordError(f"the record at byte {at} would end at byte {following}")
+                raise McapRecordError(f"the record at byte {at} would end at byte {following}")
             try:
                 if opcode == mcap.DATA_END and length == 4:
                     if following != end:
-                        raise RecordError(f"data end here, and a summary is at byte {end}")
+                        raise McapRecordError(f"data end here, and a summary is at byte {end}")
                     self._check_data(data, at, int.from_bytes(head[9:13], "little"))
                     return
                 self._note(data, head, at, opcode, length, before)
-            except RecordError as error:
-                raise RecordError(f"record at byte {at}: {error}") from error
+            except McapRecordError as error:
+                raise McapRecordError(f"record at byte {at}: {error}") from error
             at, before = following, opcode
 
     def _check_data(self, data: FileBytes, end: int, crc: int) -> None:
@@ -128,34 +128,36 @@ class McapFile:
         # Writers disagree on whether magic and header count.
         header = len(mcap.MAGIC) + mcap.PREFIX.unpack(data.read(len(mcap.MAGIC), 9))[1] + 9
         if all(data.crc(start, end) != crc for start in (0, len(mcap.MAGIC), header)):
-            raise RecordError("its messages do not fit their CRC")
+            raise McapRecordError("its messages do not fit their CRC")
 
     def _note(self, data: FileBytes, head: bytes, at: int, opcode: int, length: int, before: int):
         """Takes in one record of the data section."""
         if before == 0:
             if opcode != mcap.HEADER:
-                raise RecordError(f"opcode {opcode}, expected a header")
+                raise McapRecordError(f"opcode {opcode}, expected a header")
         elif opcode == mcap.MESSAGE_INDEX:
             channel, size = mcap.INDEX_HEAD.unpack_from(head, mcap.PREFIX.size)
             if before not in (mcap.CHUNK, mcap.MESSAGE_INDEX) or size != length - 6 or size % 16:
-                raise RecordError("a message index that belongs to no chunk or has a wrong length")
+                raise McapRecordError(
+                    "a message index that belongs to no chunk or has a wrong length"
+                )
             self._indexed[-1] += ((channel, size // 16),)
         elif opcode == mcap.CHUNK:
             self._chunks.append(mcap.parse_chunk(head, at, length))
             self._indexed.append(())
         elif opcode == mcap.MESSAGE:
             if length < mcap.MESSAGE_FIELDS:
-                raise RecordError(f"a message of {length} bytes")
+                raise McapRecordError(f"a message of {length} bytes")
             _, _, channel, _, log_ns, _ = mcap.MESSAGE_HEAD.unpack_from(head)
             self._loose.add(
                 channel, log_ns, at + mcap.MESSAGE_HEAD.size, length - mcap.MESSAGE_FIELDS
             )
         elif opcode in (mcap.SCHEMA, mcap.CHANNEL, mcap.METADATA):
             if length > mcap.RECORD_LIMIT:
-                raise RecordError(f"a definition of {length} bytes")
+                raise McapRecordError(f"a definition of {length} bytes")
             self._define(opcode, data.read(at + mcap.PREFIX.size, length))
         elif opcode < 16 and opcode != mcap.ATTACHMENT:  # later kinds are to be passed over
-            raise RecordError(f"opcode {opcode} is out of place")
+            raise McapRecordError(f"opcode {opcode} is out of place")
 
     def _define(self, opcode: int, body: bytes) -> None:
         """Takes in a schema, channel or metadata record; the same one twice says the same."""
@@ -168,7 +170,7 @@ class McapFile:
         record = (mcap.parse_schema if opcode == mcap.SCHEMA else mcap.parse_channel)(body)
         if known.setdefault(record.id, record) != record:
             kind = "schema" if opcode == mcap.SCHEMA else "channel"
-            raise RecordError(f"{kind} {record.id} is defined twice, and not alike")
+            raise McapRecordError(f"{kind} {record.id} is defined twice, and not alike")
 
     def _summary(self, data: FileBytes, at: int, end: int) -> None:
         """Reads the summary and compares it with what the walk found."""
@@ -179,7 +181,7 @@ class McapFile:
             head = data.read(at, min(mcap.PREFIX.size, end - at))
             opcode, length = mcap.PREFIX.unpack(head) if len(head) == mcap.PREFIX.size else (0, 0)
             if not opcode or length > min(mcap.RECORD_LIMIT, end - at - len(head)):
-                raise RecordError(f"record at byte {at} of the summary is cut off or damaged")
+                raise McapRecordError(f"record at byte {at} of the summary is cut off or damaged")
             body = data.read(at + mcap.PREFIX.size, length)
             if opcode in (mcap.SCHEMA, mcap.CHANNEL):
                 self._define(opcode, body)
@@ -187,12 +189,14 @@ class McapFile:
                 index = mcap.parse_chunk_index(body)
                 listed += 1
                 if chunks.get(index[2]) != index:
-                    raise RecordError(f"its index and the chunk at byte {index[2]} do not agree")
+                    raise McapRecordError(
+                        f"its index and the chunk at byte {index[2]} do not agree"
+                    )
             elif opcode == mcap.STATISTICS:
                 self._statistics = mcap.parse_statistics(body)
             at += mcap.PREFIX.size + length
         if listed and listed != len(chunks):
-            raise RecordError(f"its index lists {listed} chunks, it has {len(chunks)}")
+            raise McapRecordError(f"its index lists {listed} chunks, it has {len(chunks)}")
 
     def _complete(self, data: FileBytes) -> None:
         """Counts messages and finds the definitions that only the chunks hold."""
@@ -209,7 +213,7 @@ class McapFile:
                 elif opcode == mcap.MESSAGE:
                     counted[int.from_bytes(body[:2], "little")] += 1
             if self._indexed[number] and counted != Counter(dict(self._indexed[number])):
-                raise RecordError(f"the chunk at byte {chunk.at} and its index do not agree")
+                raise McapRecordError(f"the chunk at byte {chunk.at} and its index do not agree")
             self._indexed[number] = tuple(counted.items())
             used.update(counted)
             lacking = self._lacks_definitions(used)
@@ -235,13 +239,13 @@ class McapFile:
         """Refuses a file whose statistics do not match its content."""
         found = counts.total()
         if (stated.messages, stated.chunks) != (found, len(self._chunks)):
-            raise RecordError(
+            raise McapRecordError(
                 f"its statistics promise {stated.messages} messages in {stated.chunks} chunks, "
                 f"it has {found} in {len(self._chunks)}"
             )
         for channel, count in stated.counts.items():
             if count != counts[channel]:
-                raise RecordError(
+                raise McapRecordError(
                     f"its statistics promise {count} messages of channel {channel}, "
                     f"it has {counts[channel]}"
                 )
@@ -254,7 +258,7 @@ class McapFile:
         }
 
 
-def stored_topic(channel: Channel, schema: Schema | None) -> StoredTopic:
+def stored_topic(channel: McapChannel, schema: Schema | None) -> StoredTopic:
     """A channel and its schema, as a topic."""
     form = _FORMS.get(schema.encoding, "") if schema else ""
     written = bool(form and schema.data.strip())
@@ -270,7 +274,7 @@ def stored_topic(channel: Channel, schema: Schema | None) -> StoredTopic:
     )
 
 
-def _foreign(channel: Channel, schema: Schema | None) -> str:
+def _foreign(channel: McapChannel, schema: Schema | None) -> str:
     """Why ROS 2 cannot decode a channel, or ""."""
     if channel.encoding != "cdr":
         told = f", schema encoding {schema.encoding!r}" if schema and schema.encoding else ""

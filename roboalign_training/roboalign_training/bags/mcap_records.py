@@ -36,7 +36,7 @@ HEAD_BYTES = PREFIX.size + _CHUNK_HEAD.size + _LONGEST_COMPRESSION + 8
 """What has to be read of any record to know its kind and where it ends."""
 
 
-class RecordError(ValueError):
+class McapRecordError(ValueError):
     """A record that is cut off or contradicts itself."""
 
 
@@ -56,7 +56,7 @@ class Schema:
 
 
 @dataclass(frozen=True)
-class Channel:
+class McapChannel:
     """A topic within one file; schema 0 is none."""
 
     id: int
@@ -67,7 +67,7 @@ class Channel:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class McapChunk:
     """Where a chunk stands and what its header says.
 
     Attributes:
@@ -125,19 +125,23 @@ class FileBytes:
         """Exactly `count` bytes.
 
         Raises:
-            RecordError: When the file has less.
+            McapRecordError: When the file has less.
         """
         if at < 0 or count < 0 or at + count > self.size:
-            raise RecordError(f"{count} bytes at byte {at} are expected, the file has {self.size}")
+            raise McapRecordError(
+                f"{count} bytes at byte {at} are expected, the file has {self.size}"
+            )
         try:
             data = os.pread(self._descriptor, count, at)
             while len(data) < count:  # a read returns 2 GiB at most
                 more = os.pread(self._descriptor, count - len(data), at + len(data))
                 if not more:
-                    raise RecordError(f"the file became shorter while it was read, at byte {at}")
+                    raise McapRecordError(
+                        f"the file became shorter while it was read, at byte {at}"
+                    )
                 data += more
         except OSError as error:
-            raise RecordError(f"{count} bytes at byte {at} cannot be read: {error}") from error
+            raise McapRecordError(f"{count} bytes at byte {at} cannot be read: {error}") from error
         return data
 
     def peek(self, at: int, count: int) -> bytes:
@@ -171,7 +175,9 @@ class _Fields:
         """The next `count` bytes."""
         end = self._at + count
         if end > len(self._data):
-            raise RecordError(f"a field of {count} bytes, {len(self._data) - self._at} are left")
+            raise McapRecordError(
+                f"a field of {count} bytes, {len(self._data) - self._at} are left"
+            )
         part, self._at = self._data[self._at : end], end
         return part
 
@@ -188,7 +194,7 @@ class _Fields:
         try:
             return self.bytes().decode("utf-8")
         except UnicodeDecodeError as error:
-            raise RecordError(f"a text is no UTF-8: {error}") from error
+            raise McapRecordError(f"a text is no UTF-8: {error}") from error
 
     def entries(self) -> dict[str, str]:
         """The next map of keys and values; applications put any bytes there."""
@@ -202,7 +208,7 @@ class _Fields:
     def finish(self) -> None:
         """Refuses a record with something behind its last field."""
         if self._at != len(self._data):
-            raise RecordError(f"{len(self._data) - self._at} bytes behind the last field")
+            raise McapRecordError(f"{len(self._data) - self._at} bytes behind the last field")
 
 
 def parse_schema(data: bytes) -> Schema:
@@ -218,13 +224,13 @@ def parse_schema(data: bytes) -> Schema:
     return Schema(number, name, encoding, data)
 
 
-def parse_channel(data: bytes) -> Channel:
+def parse_channel(data: bytes) -> McapChannel:
     """Reads a channel record."""
     fields = _Fields(data)
     number, schema = fields.number(_U16), fields.number(_U16)
     topic, encoding, metadata = fields.text(), fields.text(), fields.entries()
     fields.finish()
-    return Channel(number, schema, topic, encoding, metadata)
+    return McapChannel(number, schema, topic, encoding, metadata)
 
 
 def parse_metadata(data: bytes) -> tuple[str, dict[str, str]]:
@@ -235,7 +241,7 @@ def parse_metadata(data: bytes) -> tuple[str, dict[str, str]]:
     return name, entries
 
 
-def parse_chunk(head: bytes, at: int, length: int) -> Chunk:
+def parse_chunk(head: bytes, at: int, length: int) -> McapChunk:
     """Reads the head of a chunk record.
 
     Args:
@@ -246,18 +252,20 @@ def parse_chunk(head: bytes, at: int, length: int) -> Chunk:
     fields = _Fields(head[PREFIX.size :])
     start, end, size, crc, named = _CHUNK_HEAD.unpack(fields.take(_CHUNK_HEAD.size))
     if named > _LONGEST_COMPRESSION:
-        raise RecordError(f"a chunk's compression has a name of {named} bytes")
+        raise McapRecordError(f"a chunk's compression has a name of {named} bytes")
     try:
         compression = fields.take(named).decode("ascii")
     except UnicodeDecodeError as error:
-        raise RecordError("a chunk's compression is no text") from error
+        raise McapRecordError("a chunk's compression is no text") from error
     data_length = fields.number(_U64)
     before = _CHUNK_HEAD.size + named + 8
     if before + data_length != length:
-        raise RecordError(f"a chunk of {length} bytes says that {data_length} of them are data")
+        raise McapRecordError(
+            f"a chunk of {length} bytes says that {data_length} of them are data"
+        )
     data_at = at + PREFIX.size + before
     following = data_at + data_length
-    return Chunk(at, following, start, end, size, crc, compression, data_at, data_length)
+    return McapChunk(at, following, start, end, size, crc, compression, data_at, data_length)
 
 
 def parse_chunk_index(data: bytes) -> tuple[int, int, int, int, str, int, int]:

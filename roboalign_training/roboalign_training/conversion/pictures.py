@@ -18,7 +18,7 @@ from roboalign_policy.core.messages.images import stream_image
 from roboalign_training.conversion.parts import TEMPORARY, PartWriter
 from roboalign_training.conversion.segments import BagPlace, open_place
 from roboalign_training.data.content import DIGEST_BYTES, image_digest
-from roboalign_training.episodes.pixels import Wanted, wanted_messages
+from roboalign_training.episodes.pixels import WantedImages, wanted_messages
 from roboalign_training.images.image_storage import VIDEO, ImageStorage, video_rate
 
 _COPY = 1 << 20
@@ -39,7 +39,7 @@ class PictureJob:
 
     place: BagPlace
     contract: Contract
-    wanted: dict[str, Wanted]
+    wanted: dict[str, WantedImages]
     storage: ImageStorage
     path: Path
     made_with: dict
@@ -75,7 +75,7 @@ class _Taker:
     """Takes the wanted images of one stream into a part."""
 
     stream: Stream
-    wanted: Wanted
+    wanted: WantedImages
     storage: ImageStorage
     part: PartWriter
     path: Path
@@ -146,7 +146,7 @@ class _Taker:
         self._video[0].add(image)
 
 
-def wanted_digest(wanted: dict[str, Wanted]) -> str:
+def wanted_digest(wanted: dict[str, WantedImages]) -> str:
     """SHA-256 (hex) of which images are wanted: the name of the parts that hold them."""
     digest = hashlib.sha256()
     for key in sorted(wanted):

@@ -15,7 +15,7 @@ from roboalign_training.data.content import CONTENT_VERSION
 from roboalign_training.data.index import DATA
 from roboalign_training.episodes.episodes import EpisodeFrames
 from roboalign_training.episodes.frame_plan import FramePlan
-from roboalign_training.episodes.pixels import Wanted, wanted_images
+from roboalign_training.episodes.pixels import WantedImages, wanted_images
 from roboalign_training.episodes.recipe import frames_notes
 from roboalign_training.episodes.scan import Bad, Scan
 from roboalign_training.images.image_storage import VIDEO
@@ -108,7 +108,7 @@ def write_frames(
 
 
 def _todo(
-    episode: EpisodeWork, segment: EpisodeSegment, found: dict[str, Wanted], bag_sha256: str
+    episode: EpisodeWork, segment: EpisodeSegment, found: dict[str, WantedImages], bag_sha256: str
 ) -> Todo:
     """The job of a segment."""
     digest = wanted_digest(found)
@@ -120,7 +120,9 @@ def _todo(
     return Todo(path, made_with, job)
 
 
-def _limits(scan: Scan, wanted: dict[str, Wanted], segment: EpisodeSegment) -> dict[str, int]:
+def _limits(
+    scan: Scan, wanted: dict[str, WantedImages], segment: EpisodeSegment
+) -> dict[str, int]:
     """By stream, the greatest place of an image that was received up to a segment's end."""
     return {
         key: int(np.searchsorted(scan.observed[key].receive_ns, segment.end_ns, side="right")) - 1

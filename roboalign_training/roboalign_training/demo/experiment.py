@@ -77,7 +77,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Policy:
+class ArmPolicy:
     """An arm with one training seed: a policy that is made and driven.
 
     Attributes:
@@ -126,18 +126,18 @@ class Experiment:
         """What a user calls an option of an arm."""
         return self.names.get((arm, option), f"arms.{arm}.options.{option}")
 
-    def policies(self) -> dict[str, Policy]:
+    def policies(self) -> dict[str, ArmPolicy]:
         """All of them by name; each stands behind the one that it starts from."""
-        found: dict[str, Policy] = {}
+        found: dict[str, ArmPolicy] = {}
         for arm in _ordered(self.arms):
             for seed in arm.seeds or (None,):
                 start = self.arms.get(arm.start)
                 before = _policy_name(start, seed) if start else None
                 name = _policy_name(arm, seed)
-                found[name] = Policy(name, arm, seed, before)
+                found[name] = ArmPolicy(name, arm, seed, before)
         return found
 
-    def trained(self) -> dict[str, Policy]:
+    def trained(self) -> dict[str, ArmPolicy]:
         """Those that learnt something."""
         return {n: p for n, p in self.policies().items() if p.arm.stage != BASE}
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.console import Console
 from roboalign_policy.sim import SUITES
 from roboalign_training.data.index import load_index
 from roboalign_training.demo.checks import check_prompts
-from roboalign_training.demo.experiment import BASE, Experiment, Policy
+from roboalign_training.demo.experiment import BASE, ArmPolicy, Experiment
 from roboalign_training.demo.plan import Settings
 from roboalign_training.demo.progress import bags_done, steps_done, unknown
 from roboalign_training.demo.stage_keys import stage_keys
@@ -108,7 +109,7 @@ def dataset(experiment: Experiment, out: Path, console: Console) -> dict:
     }
 
 
-def make_base(policy: Policy, experiment: Experiment, out: Path, console: Console) -> dict:
+def make_base(policy: ArmPolicy, experiment: Experiment, out: Path, console: Console) -> dict:
     """A base model with the action vocabulary, no action learnt: the comparator."""
     from roboalign_training.learning.base_policy import make_base_policy
     from roboalign_training.shared.library_log import library_log
@@ -119,9 +120,9 @@ def make_base(policy: Policy, experiment: Experiment, out: Path, console: Consol
     return {}
 
 
-def train(policy: Policy, experiment: Experiment, out: Path, console: Console) -> dict:
-    """A run of `roboalign sft` or `roboalign grpo` with the arm's options and the seed."""
-    if policy.start is None:
+def train(policy: ArmPolicy, experiment: Experiment, out: Path, console: Console) -> dict:
+    """A run of `roboalign sft`, `grpo` or `vla` with the arm's options and the seed."""
+    if policy.start not in experiment.trained():
         check_prompts(experiment, out)
     arm, folder = policy.arm, out / policy.name
     keys = {**stage_keys(arm.stage, arm.options), "seed": policy.seed}
@@ -139,6 +140,20 @@ def train(policy: Policy, experiment: Experiment, out: Path, console: Console) -
         threads=experiment.threads,
     )  # fmt: skip
     return json.loads((folder / RESULT).read_text())
+
+def training_keys(policy: ArmPolicy, experiment: Experiment) -> dict[str, Any]:
+    """What a training is told, but for its data, its base and its folder."""
+    keys = {**stage_keys(policy.arm.stage, policy.arm.options), "seed": policy.seed}
+    if policy.arm.stage == "grpo":
+        keys["workers"] = experiment.workers
+        keys["replan_after_steps"] = experiment.settings.replan_after_steps
+    return keys
+
+
+def config_of(policy: ArmPolicy, out: Path) -> Path:
+    """The file that a training is told it by."""
+    return out / CONFIGS / f"{policy.name}.yaml"
+
 
 
 def grpo_samples(asked: int, start: Path) -> int:
@@ -193,7 +208,7 @@ def closed_loop(experiment: Experiment, out: Path, console: Console) -> dict:
     return found
 
 
-def _twins(policies: Mapping[str, Policy], out: Path) -> dict[str, str]:
+def _twins(policies: Mapping[str, ArmPolicy], out: Path) -> dict[str, str]:
     """Of each policy the first one that is equal to it and acts alike; mostly itself.
 
     Equal by its hash; alike where both reason before they act, or neither does.
@@ -244,7 +259,7 @@ def stages_of(experiment: Experiment) -> dict[str, Stage]:
     return {name: {**known, **made}[name] for name in experiment.stages()}
 
 
-def _maker(policy: Policy) -> Stage:
+def _maker(policy: ArmPolicy) -> Stage:
     def stage(experiment: Experiment, out: Path, console: Console) -> dict:
         make = make_base if policy.arm.stage == BASE else train
         return make(policy, experiment, out, console)

@@ -19,7 +19,7 @@ from roboalign_training.episodes.topics import TopicMap
 
 
 @dataclass(frozen=True, eq=False)
-class Wanted:
+class WantedImages:
     """Images of one stream to decode, in order.
 
     Attributes:
@@ -36,17 +36,17 @@ class Wanted:
     turns: np.ndarray
     shown: np.ndarray
 
-    def within(self, start_ns: int, end_ns: int) -> Wanted:
+    def within(self, start_ns: int, end_ns: int) -> WantedImages:
         """Those received from `start_ns` to `end_ns`."""
         rows = slice(
             int(np.searchsorted(self.receive_ns, start_ns)),
             int(np.searchsorted(self.receive_ns, end_ns, side="right")),
         )
         columns = (self.places, self.receive_ns, self.turns, self.shown)
-        return Wanted(self.topic, *(column[rows] for column in columns))
+        return WantedImages(self.topic, *(column[rows] for column in columns))
 
 
-def wanted_images(scan: Scan, plan: FramePlan, topics: TopicMap) -> dict[str, Wanted]:
+def wanted_images(scan: Scan, plan: FramePlan, topics: TopicMap) -> dict[str, WantedImages]:
     """Image stream key -> the images to decode: those that frames show, and the doubtful ones."""
     names = {key: name for name, keys in topics.observations.items() for key in keys}
     wanted = {}
@@ -55,16 +55,18 @@ def wanted_images(scan: Scan, plan: FramePlan, topics: TopicMap) -> dict[str, Wa
         places = np.union1d(shown, plan.doubtful[key])
         times = np.array(received[places])
         turns = places - np.searchsorted(received, times)
-        wanted[key] = Wanted(names[key], places, times, turns, np.isin(places, shown))
+        wanted[key] = WantedImages(names[key], places, times, turns, np.isin(places, shown))
     return wanted
 
 
-def wanted_messages(bag: Bag, wanted: Mapping[str, Wanted]) -> Iterator[tuple[str, int, Any]]:
+def wanted_messages(
+    bag: Bag, wanted: Mapping[str, WantedImages]
+) -> Iterator[tuple[str, int, Any]]:
     """The messages of wanted images, to take pixels from, in the order of the recording.
 
     Yields:
-        Image stream key, row in its `Wanted`, message; without a copy of its pixels where that is
-        possible.
+        Image stream key, row in its `WantedImages`, message; without a copy of its pixels where
+        that is possible.
 
     Raises:
         BagError: When the bag is damaged, or is not the one that was scanned.

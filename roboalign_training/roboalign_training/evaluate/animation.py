@@ -36,7 +36,7 @@ PAPER, INK, FAINT = (255, 255, 255), (28, 31, 36), (106, 113, 122)
 GOOD, BAD = (20, 110, 60), (170, 40, 40)
 
 
-class Moment(NamedTuple):
+class PanelFrame(NamedTuple):
     """What one panel shows for one frame.
 
     Attributes:
@@ -103,7 +103,9 @@ def frames_file(folder: Path, episode: DrivenEpisode) -> Path:
     return folder / f"{episode.name}.npz"
 
 
-def moments_of(episodes: Sequence[DrivenEpisode], results: Results, frames: Path) -> list[Moment]:
+def moments_of(
+    episodes: Sequence[DrivenEpisode], results: Results, frames: Path
+) -> list[PanelFrame]:
     """One panel's moments, one a frame of the animation."""
     shown = []
     for episode in episodes:
@@ -116,7 +118,7 @@ def moments_of(episodes: Sequence[DrivenEpisode], results: Results, frames: Path
             at = max(int(np.searchsorted(steps, step, side="right")) - 1, 0)
             ended = "success" if record["success"] else "failure"
             shown.append(
-                Moment(
+                PanelFrame(
                     episode, images[at], _thought(record, step), ended if step >= last else "",
                     record["instruction"],
                 )
@@ -130,7 +132,7 @@ def _thought(record: Mapping, step: int) -> str:
     return next((text for since, text in reversed(list(said)) if since <= step), "")
 
 
-def draw(panels: Mapping[str, Moment]) -> Image.Image:
+def draw(panels: Mapping[str, PanelFrame]) -> Image.Image:
     """One frame: a panel a suite, side by side."""
     width = GAP + len(panels) * (IMAGE_SIDE + GAP)
     page = Image.new("RGB", (width, HEAD + IMAGE_SIDE + FOOT), PAPER)

@@ -12,7 +12,7 @@ from roboalign_training.evaluate.arms import Results
 from roboalign_training.evaluate.causes import cause_of, detail_of, words
 from roboalign_training.evaluate.closed_loop import FRAMES, DrivenEpisode
 from roboalign_training.look.budget import IMAGE_BYTES, MOST_FRAMES, Budget
-from roboalign_training.look.scene import Scene
+from roboalign_training.look.scene import ShownEpisode
 
 SUCCESSES, FAILURES = 1, 2
 CAMERA = Channel("front", "camera/front/image_raw", IMAGE)
@@ -50,7 +50,7 @@ def choose(
 
 def scenes_of(
     played: Sequence[tuple[str, DrivenEpisode, Path]], arms: Mapping[str, Results], period_ns: int
-) -> list[Scene]:
+) -> list[ShownEpisode]:
     """What the player shows of episodes; their images share the size of one page by length.
 
     Args:
@@ -78,9 +78,9 @@ def name_of(arm: str, episode: DrivenEpisode) -> str:
 
 def _scene(
     arm: str, episode: DrivenEpisode, record: Mapping, budget: Budget, period_ns: int
-) -> Scene:
+) -> ShownEpisode:
     outcome = "success" if record["success"] else "failure"
-    scene = Scene(
+    scene = ShownEpisode(
         name_of(arm, episode), record["instruction"], outcome, budget,
         label=f"seed {episode.seed} · {arm} · {outcome}", group=episode.suite,
     )  # fmt: skip

@@ -19,7 +19,7 @@ _NEAR = 0.25  # of a frame: within an episode, as `images.video.read_frames` rea
 
 
 @dataclass(frozen=True)
-class Span:
+class VideoSpan:
     """An episode in a video, as the metadata has it.
 
     Attributes:
@@ -49,7 +49,7 @@ class Start:
     fault: str = ""
 
 
-def find_starts(spans: Sequence[Span], times_s: np.ndarray, fps: float) -> dict[int, Start]:
+def find_starts(spans: Sequence[VideoSpan], times_s: np.ndarray, fps: float) -> dict[int, Start]:
     """Finds where the episodes of one video begin in it.
 
     Args:
@@ -91,7 +91,7 @@ def _frames_off(off_s: float, fps: float) -> int:
     return 0 if abs(off) < _HALF else round(off) or (1 if off > 0 else -1)
 
 
-def _is_divided_otherwise(spans: Sequence[Span], times_s: np.ndarray, fps: float) -> bool:
+def _is_divided_otherwise(spans: Sequence[VideoSpan], times_s: np.ndarray, fps: float) -> bool:
     """Whether the metadata divides the whole video, and into other numbers of images."""
     if any(span.to_s is None for span in spans):
         return False
@@ -101,7 +101,7 @@ def _is_divided_otherwise(spans: Sequence[Span], times_s: np.ndarray, fps: float
     return meets and any(abs(_width(span, fps) - span.frames) >= _HALF for span in spans)
 
 
-def _count_fault(spans: Sequence[Span], times_s: np.ndarray, fps: float) -> str:
+def _count_fault(spans: Sequence[VideoSpan], times_s: np.ndarray, fps: float) -> str:
     """Why it cannot be told which images are whose in a whole video, by how many it has; or "".
 
     Beyond the last episode's end there may be a whole one that is not listed, of as many frames as
@@ -144,7 +144,7 @@ def _time_fault(start_s: float, frames: int, times_s: np.ndarray, fps: float) ->
     )
 
 
-def _faults(spans: Sequence[Span], times_s: np.ndarray, fps: float) -> dict[int, str]:
+def _faults(spans: Sequence[VideoSpan], times_s: np.ndarray, fps: float) -> dict[int, str]:
     """Episode_index -> why its images cannot be told, where the video has more or fewer."""
     faults = {
         span.number: f"its video spans {_counted(_width(span, fps), 'image')}, and it has "
@@ -182,12 +182,12 @@ def _counted(number: float, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
-def _end_s(span: Span, fps: float) -> float:
+def _end_s(span: VideoSpan, fps: float) -> float:
     """Where an episode ends in its video, by the metadata and by its frames, s."""
     return max(span.from_s + span.frames / fps, span.to_s if span.to_s is not None else 0.0)
 
 
-def _width(span: Span, fps: float) -> float:
+def _width(span: VideoSpan, fps: float) -> float:
     """Images that an episode takes in its video, by the metadata."""
     return (span.to_s - span.from_s) * fps
 

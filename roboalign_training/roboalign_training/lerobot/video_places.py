@@ -13,7 +13,7 @@ from roboalign_training.bags.errors import EpisodeError
 from roboalign_training.lerobot.layout import INFO
 from roboalign_training.lerobot.listing import SourceEpisode
 from roboalign_training.lerobot.source import LeRobotSource
-from roboalign_training.lerobot.spans import Span, Start, find_starts
+from roboalign_training.lerobot.spans import Start, VideoSpan, find_starts
 
 _RATE_SHARE = 0.1  # a video's images a second may differ by so much: each is held to its time too
 
@@ -30,11 +30,11 @@ class VideoPlaces:
         """Of the videos of these features."""
         self._source = source
         self._features = [f for f in features if source.features[f].get("dtype") == "video"]
-        self._in_file: dict[tuple[str, str], list[Span]] = defaultdict(list)
+        self._in_file: dict[tuple[str, str], list[VideoSpan]] = defaultdict(list)
         for episode in (e for e in source.episodes if e.frames):
             for feature in self._features:
                 place = episode.videos[feature]
-                span = Span(episode.number, episode.frames, place.from_s, place.to_s)
+                span = VideoSpan(episode.number, episode.frames, place.from_s, place.to_s)
                 self._in_file[feature, place.file].append(span)
         self._starts: dict[tuple[str, str], dict[int, Start]] = {}
         self._rates: dict[tuple[str, str], float] = {}

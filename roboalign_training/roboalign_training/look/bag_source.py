@@ -15,15 +15,17 @@ from roboalign_training.episodes.recipe import Recipe
 from roboalign_training.look.budget import share
 from roboalign_training.look.inspect import BagReport, inspect_bag
 from roboalign_training.look.inspect_views import bag_view, lost_frames
-from roboalign_training.look.look import Choice, Look, Part, in_pages, not_all, without_tables
+from roboalign_training.look.look import Look, Part, Selection, in_pages, not_all, without_tables
 from roboalign_training.look.plain import MOST_CURVES, feed_plain
-from roboalign_training.look.scene import Scene
+from roboalign_training.look.scene import ShownEpisode
 
 FIRST_REAL_NS = 946_684_800 * 10**9
 """Year 2000: times before it are of a simulator, or of a clock that was never set."""
 
 
-def look_at_bag(bag: Bag, contract: Contract | None, recipe: Recipe, choice: Choice) -> list[Look]:
+def look_at_bag(
+    bag: Bag, contract: Contract | None, recipe: Recipe, choice: Selection
+) -> list[Look]:
     """Reads a recording once more than its report takes, and keeps what is shown, page by page.
 
     Args:
@@ -36,7 +38,7 @@ def look_at_bag(bag: Bag, contract: Contract | None, recipe: Recipe, choice: Cho
         BagError: When the bag is damaged.
         DataError: When an episode is asked for that is not there.
     """
-    scenes: dict[Span, Scene] = {}
+    scenes: dict[Span, ShownEpisode] = {}
     pages: tuple[tuple[str, ...], ...] = ()
     there = 0
 
@@ -52,7 +54,7 @@ def look_at_bag(bag: Bag, contract: Contract | None, recipe: Recipe, choice: Cho
         lengths = [s.end_ns - s.start_ns for s in spans if s.episode_id in page]
         part = (span.end_ns - span.start_ns) / max(sum(lengths), 1)
         budget = share(part, len(contract.images), curves, choice.frames)
-        scenes[span] = Scene(span.episode_id, span.instruction, span.outcome, budget)
+        scenes[span] = ShownEpisode(span.episode_id, span.instruction, span.outcome, budget)
         return [scenes[span], *choice.more(span.episode_id)]
 
     report = inspect_bag(bag, contract, recipe, watch=watch, tell=choice.tell)
@@ -75,7 +77,7 @@ def look_at_bag(bag: Bag, contract: Contract | None, recipe: Recipe, choice: Cho
     return looks
 
 
-def _judge(scenes: dict[Span, Scene], report: BagReport) -> None:
+def _judge(scenes: dict[Span, ShownEpisode], report: BagReport) -> None:
     """Tells each scene what became of its episode."""
     judged = {episode.span: episode for episode in report.episodes}
     for span, scene in scenes.items():
@@ -94,12 +96,12 @@ def _judge(scenes: dict[Span, Scene], report: BagReport) -> None:
         ]
 
 
-def _whole(bag: Bag, choice: Choice) -> tuple[Scene, list[str]]:
+def _whole(bag: Bag, choice: Selection) -> tuple[ShownEpisode, list[str]]:
     """The whole recording as one scene, as recorded."""
     name = bag.path.resolve().name if bag.path.is_dir() else bag.path.stem
     choice.of(bag.path, [name])
     cameras = sum("Image" in topic.type for topic in bag.topics.values())
-    scene = Scene(name, budget=share(1, cameras, MOST_CURVES, choice.frames))
+    scene = ShownEpisode(name, budget=share(1, cameras, MOST_CURVES, choice.frames))
     notes = feed_plain(bag, [scene, *choice.more(name)], choice.tell)
     return scene, ["images and numbers are shown as recorded, without a contract", *notes]
 

@@ -23,14 +23,14 @@ from roboalign_training.episodes.channels import (
 )
 from roboalign_training.look.budget import share
 from roboalign_training.look.inspect_views import dataset_view, lost_frames
-from roboalign_training.look.look import Choice, Look, Part, in_pages, not_all, without_tables
-from roboalign_training.look.scene import ERROR, Scene
+from roboalign_training.look.look import Look, Part, Selection, in_pages, not_all, without_tables
+from roboalign_training.look.scene import ERROR, ShownEpisode
 from roboalign_training.look.tokens import chunk_tokens, overall, token_figures
 
 _IN_SUMMARY = ("id", "instruction", "outcome", "frames", "dropped", "trimmed")
 
 
-def look_at_dataset(folder: Path, choice: Choice) -> Iterator[Look]:
+def look_at_dataset(folder: Path, choice: Selection) -> Iterator[Look]:
     """Reads a data set episode by episode, and yields what is shown, page by page.
 
     What is kept is that of one page: the episodes behind the first page are read when it is done.
@@ -47,7 +47,7 @@ def look_at_dataset(folder: Path, choice: Choice) -> Iterator[Look]:
         fast = (FastTokenizer.load(folder / TOKENIZER), load_action_stats(folder / STATS))
     pages = in_pages(names)
     first = set(pages[0]) if pages else set()
-    scenes: list[Scene] = []
+    scenes: list[ShownEpisode] = []
 
     def visit(part: FrameDataset) -> None:
         if part.episodes[0].id in first:
@@ -79,8 +79,8 @@ def _scene(
     part: FrameDataset,
     page: Sequence[str],
     fast: tuple[FastTokenizer, QuantileStats] | None,
-    choice: Choice,
-) -> Scene:
+    choice: Selection,
+) -> ShownEpisode:
     """One episode as it is shown.
 
     Args:
@@ -94,7 +94,7 @@ def _scene(
     curves = sum(len(s.fields) for s in contract.states) + 3 * len(contract.action.dims)
     share_of_page = len(part) / max(sum(entries[name]["frames"] for name in page), 1)
     budget = share(share_of_page, len(contract.images), curves, choice.frames)
-    scene = Scene(episode.id, episode.instruction, episode.outcome, budget, verdict="")
+    scene = ShownEpisode(episode.id, episode.instruction, episode.outcome, budget, verdict="")
     for sink in (scene, *choice.more(episode.id)):
         _feed(part, sink)
     _frames(part, scene)
@@ -103,7 +103,9 @@ def _scene(
     return scene
 
 
-def _errors(index: DatasetIndex, scenes: Sequence[Scene]) -> list[tuple[str, list[list[str]]]]:
+def _errors(
+    index: DatasetIndex, scenes: Sequence[ShownEpisode]
+) -> list[tuple[str, list[list[str]]]]:
     """The table of what FAST loses in the episodes of a page; none without tokens."""
     found = overall(scene.tokens for scene in scenes if scene.tokens)
     if found is None:
@@ -129,7 +131,7 @@ def _feed(part: FrameDataset, sink: Sink) -> None:
         sink.vector(ACTION, when, part.actions[i])
 
 
-def _frames(part: FrameDataset, scene: Scene) -> None:
+def _frames(part: FrameDataset, scene: ShownEpisode) -> None:
     """Tells a scene about its frames: times, holes, and where they came from."""
     scene.frame_times_ns = part.stamps_ns
     broken = np.flatnonzero(np.diff(part.frame_indices) > 1)
@@ -146,7 +148,7 @@ def _frames(part: FrameDataset, scene: Scene) -> None:
 
 
 def _tokens(
-    part: FrameDataset, scene: Scene, tokenizer: FastTokenizer, stats: QuantileStats
+    part: FrameDataset, scene: ShownEpisode, tokenizer: FastTokenizer, stats: QuantileStats
 ) -> None:
     """Encodes a scene's chunks; the error of each is a curve like any other."""
     found = chunk_tokens(tokenizer, stats, part.chunks(), part.usable)

@@ -11,7 +11,7 @@ import numpy as np
 from roboalign_training.episodes.channels import ACTION, IMAGE, NUMBER, STATE, Channel
 from roboalign_training.look.inspect import TopicReport
 from roboalign_training.look.look import Look
-from roboalign_training.look.scene import ERROR, Scene
+from roboalign_training.look.scene import ERROR, ShownEpisode
 from roboalign_training.look.series import Curve
 from roboalign_training.look.strip import Strip
 
@@ -71,7 +71,7 @@ def _silent(topic: TopicReport) -> dict:
             "faults": list(topic.faults)}  # fmt: skip
 
 
-def _episode(scene: Scene, look: Look) -> dict:
+def _episode(scene: ShownEpisode, look: Look) -> dict:
     """One episode."""
     start_ns, end_ns = scene.range_ns
     curves = scene.curves()
@@ -121,7 +121,7 @@ def _episode(scene: Scene, look: Look) -> dict:
     }
 
 
-def _frames_line(scene: Scene) -> dict:
+def _frames_line(scene: ShownEpisode) -> dict:
     """The line of time of a data set's episode: its frames, and where one is missing."""
     start_ns, end_ns = scene.range_ns
     times = scene.frame_times_ns
@@ -135,11 +135,11 @@ def _frames_line(scene: Scene) -> dict:
     return {"seconds": (end_ns - start_ns) / 1e9, "rows": [row]}
 
 
-def _seconds(scene: Scene, key: str, times_ns: np.ndarray, start_ns: int) -> np.ndarray:
+def _seconds(scene: ShownEpisode, key: str, times_ns: np.ndarray, start_ns: int) -> np.ndarray:
     return (scene.time_ns(key, times_ns) - start_ns) / 1e9
 
 
-def _camera(scene: Scene, channel: Channel, start_ns: int) -> dict:
+def _camera(scene: ShownEpisode, channel: Channel, start_ns: int) -> dict:
     """The images of one camera, and which share of them they are."""
     strip = scene.strips[channel.key]
     times = np.array([picture.time_ns for picture in strip.pictures], np.int64)
@@ -170,7 +170,7 @@ def _th(number: int) -> str:
 
 
 def _group(
-    scene: Scene, channel: Channel, curves: Sequence[Curve], start_ns: int, gap_s: float
+    scene: ShownEpisode, channel: Channel, curves: Sequence[Curve], start_ns: int, gap_s: float
 ) -> dict:
     """The plots of one channel; `gap_s` is what its topic's arrivals say, if it says nothing."""
     plots = []
@@ -212,7 +212,7 @@ def _gap(channel: Channel, curves: Sequence[Curve], usual_s: float) -> float | N
     return gap_s + 2 * run * spacing_s
 
 
-def _errors(scene: Scene, curves: dict[str, list[Curve]], start_ns: int) -> dict | None:
+def _errors(scene: ShownEpisode, curves: dict[str, list[Curve]], start_ns: int) -> dict | None:
     """The plots of the reconstruction's error: of each dimension RMS and greatest."""
     keys = [key for key, channel in scene.channels.items() if channel.kind == ERROR]
     if not keys:
@@ -238,7 +238,7 @@ def _errors(scene: Scene, curves: dict[str, list[Curve]], start_ns: int) -> dict
     }
 
 
-def _line(scene: Scene, key: str, label: str, curve: Curve, start_ns: int) -> dict:
+def _line(scene: ShownEpisode, key: str, label: str, curve: Curve, start_ns: int) -> dict:
     return {
         "label": label,
         "t": packed(_seconds(scene, key, curve.times_ns, start_ns)),
@@ -265,7 +265,7 @@ def _outside(limits: tuple[float, float] | None, curve: Curve) -> str:
     return " and ".join(found)
 
 
-def _fast(scene: Scene, start_ns: int) -> dict:
+def _fast(scene: ShownEpisode, start_ns: int) -> dict:
     """Tokens and reconstruction of an episode's chunks."""
     found = scene.tokens
     times = (scene.frame_times_ns - start_ns) / 1e9

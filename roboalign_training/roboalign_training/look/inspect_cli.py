@@ -152,7 +152,7 @@ def inspect(args: argparse.Namespace, tell: Callable[[str], None]) -> tuple[View
     # Here, because only the page and the viewer need them.
     from roboalign_training.look.bag_source import look_at_bag
     from roboalign_training.look.dataset_source import look_at_dataset
-    from roboalign_training.look.look import Choice
+    from roboalign_training.look.look import Selection
     from roboalign_training.look.page import check_target, page_path, write_page
     from roboalign_training.look.rerun_sink import RerunLog
 
@@ -162,7 +162,7 @@ def inspect(args: argparse.Namespace, tell: Callable[[str], None]) -> tuple[View
     if args.rerun is not None:
         log = RerunLog(args.path, Path(args.rerun) if args.rerun != VIEWER else None)
     more = (lambda name: ()) if log is None else log.sinks
-    choice = Choice(tuple(args.episode), args.max_frames, more, tell)
+    choice = Selection(tuple(args.episode), args.max_frames, more, tell)
     if args.html is not None:
         check_target(args.html)
     if _is_dataset(args.path):

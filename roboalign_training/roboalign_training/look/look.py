@@ -11,7 +11,7 @@ from roboalign_training.episodes.channels import Sink
 from roboalign_training.look.budget import MOST_EPISODES
 from roboalign_training.look.inspect import TopicReport
 from roboalign_training.look.inspect_views import View
-from roboalign_training.look.scene import Scene
+from roboalign_training.look.scene import ShownEpisode
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Look:
     """
 
     view: View
-    scenes: list[Scene] = field(default_factory=list)
+    scenes: list[ShownEpisode] = field(default_factory=list)
     provenance: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     topics: tuple[TopicReport, ...] = ()
@@ -57,7 +57,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """What the user wants to see.
 
     Attributes:

@@ -24,7 +24,7 @@ ERROR = "error"
 
 
 @dataclass
-class Scene(Sink):
+class ShownEpisode(Sink):
     """What is shown of one episode.
 
     Attributes:

@@ -30,9 +30,9 @@ from roboalign_training.origins.trace_step import (
     GONE,
     LEROBOT,
     UNCHECKED,
-    Look,
     Step,
     TraceError,
+    TraceFiles,
 )
 from roboalign_training.shared.run_layout import POLICY, RESULT
 
@@ -57,10 +57,10 @@ def trace(path: Path, verify: bool = True) -> Step:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    return _trace(path, Look(verify))
+    return _trace(path, TraceFiles(verify))
 
 
-def _trace(path: Path, look: Look) -> Step:
+def _trace(path: Path, look: TraceFiles) -> Step:
     folder = path if path.is_dir() else path.parent
     lerobot = lerobot_root(path)
     if path.suffix == ".parquet" and (lerobot is None or (folder.parent / INDEX).is_file()):
@@ -82,7 +82,7 @@ def _trace(path: Path, look: Look) -> Step:
     raise TraceError(path, f"nothing is known of it: {wanted}")
 
 
-def _checkpoint(origin: Origin, look: Look) -> Step:
+def _checkpoint(origin: Origin, look: TraceFiles) -> Step:
     step = Step(
         "checkpoint",
         str(origin.folder),
@@ -94,7 +94,7 @@ def _checkpoint(origin: Origin, look: Look) -> Step:
     return step
 
 
-def _base(folder: Path, base: dict[str, Any], look: Look) -> Step:
+def _base(folder: Path, base: dict[str, Any], look: TraceFiles) -> Step:
     if "path" not in base:
         return Step("base model", base["name"])
     path = folder / base["path"]
@@ -108,7 +108,7 @@ def _base(folder: Path, base: dict[str, Any], look: Look) -> Step:
     return step
 
 
-def _known_dataset(folder: Path, dataset: dict[str, Any], look: Look) -> Step:
+def _known_dataset(folder: Path, dataset: dict[str, Any], look: TraceFiles) -> Step:
     """The data set of a checkpoint, by what the checkpoint remembers of it."""
     path = folder / dataset["path"]
     step = Step(
@@ -128,7 +128,7 @@ def _known_dataset(folder: Path, dataset: dict[str, Any], look: Look) -> Step:
     return step
 
 
-def _dataset(folder: Path, look: Look) -> Step:
+def _dataset(folder: Path, look: TraceFiles) -> Step:
     index = load_index(folder)
     step = Step(
         "data set",
@@ -140,7 +140,7 @@ def _dataset(folder: Path, look: Look) -> Step:
     return step
 
 
-def _episode(dataset: Path, entry: dict[str, Any], look: Look) -> Step:
+def _episode(dataset: Path, entry: dict[str, Any], look: TraceFiles) -> Step:
     facts = {}
     if "start_ns" in entry:
         seconds = (entry["end_ns"] - entry["start_ns"]) / 1e9
@@ -152,7 +152,7 @@ def _episode(dataset: Path, entry: dict[str, Any], look: Look) -> Step:
     return Step("episode", entry["id"], facts, "", [way(source, entry, look)])
 
 
-def _bag(path: Path, entry: dict[str, Any], look: Look) -> Step:
+def _bag(path: Path, entry: dict[str, Any], look: TraceFiles) -> Step:
     """A bag; compared with the hash that is known of it."""
     known, path = entry.get("bag_sha256", ""), there(path)
     step = Step("bag", str(path.resolve()), {"sha256": known[:12]} if known else {}, GONE)
@@ -177,7 +177,7 @@ def _bag(path: Path, entry: dict[str, Any], look: Look) -> Step:
     return step
 
 
-def _report(path: Path, look: Look) -> Step | None:
+def _report(path: Path, look: TraceFiles) -> Step | None:
     """A result file that names a checkpoint; None for any other JSON."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -199,7 +199,7 @@ def _report(path: Path, look: Look) -> Step | None:
     return step
 
 
-def _weights(folder: Path, known: str, look: Look) -> str:
+def _weights(folder: Path, known: str, look: TraceFiles) -> str:
     file = folder / WEIGHTS
     if not file.is_file():
         return GONE

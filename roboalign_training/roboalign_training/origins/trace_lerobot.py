@@ -22,8 +22,8 @@ from roboalign_training.origins.trace_step import (
     LEROBOT,
     OF_ANOTHER,
     UNCHECKED,
-    Look,
     Step,
+    TraceFiles,
 )
 
 _DEPTH = 3  # folders between a LeRobot data set and a video in it
@@ -57,7 +57,7 @@ def lerobot_step(folder: Path) -> Step:
     return step
 
 
-def imported_step(folder: Path, entry: Mapping[str, Any], look: Look) -> Step:
+def imported_step(folder: Path, entry: Mapping[str, Any], look: TraceFiles) -> Step:
     """Where an imported episode comes from; compared file by file with what was imported.
 
     Args:

@@ -45,7 +45,7 @@ class Step:
 
 
 @dataclass
-class Look:
+class TraceFiles:
     """How closely to look; each file is read once, however many episodes are in it.
 
     Attributes:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from roboalign_training.bags import mcap_records as mcap
 from roboalign_training.bags.mcap_content import content
-from roboalign_training.bags.mcap_records import Chunk, FileBytes, RecordError
+from roboalign_training.bags.mcap_records import FileBytes, McapChunk, McapRecordError
 
 # An opcode that is not the header's, and a length below 2^40.
 _CANDIDATE = re.compile(rb"[\x02-\x0f](?=[\s\S]{5}\x00\x00\x00)")
@@ -28,7 +28,7 @@ _PRIVATE = 0x80  # from this opcode on records are an application's own
 _BLOCK_BYTES = 1 << 20
 
 
-def cut_chunk(data: FileBytes, at: int) -> Chunk | None:
+def cut_chunk(data: FileBytes, at: int) -> McapChunk | None:
     """The chunk at a place that the end of the file cuts off; None for anything else."""
     head = data.peek(at, mcap.HEAD_BYTES)
     if len(head) < mcap.PREFIX.size:
@@ -36,7 +36,7 @@ def cut_chunk(data: FileBytes, at: int) -> Chunk | None:
     opcode, length = mcap.PREFIX.unpack_from(head)
     try:
         chunk = mcap.parse_chunk(head, at, length) if opcode == mcap.CHUNK else None
-    except RecordError:
+    except McapRecordError:
         return None
     return chunk if chunk and chunk.data_at < data.size < chunk.end else None
 
@@ -56,7 +56,7 @@ def goes_on(data: FileBytes, at: int) -> bool:
         return True
     try:
         check(data, at)
-    except RecordError:
+    except McapRecordError:
         opcode, length = mcap.PREFIX.unpack(head)
         cut_off = length < 1 << 32 and at + length + mcap.PREFIX.size > data.size
         return mcap.HEADER < opcode <= mcap.DATA_END and cut_off
@@ -67,38 +67,38 @@ def check(data: FileBytes, at: int) -> tuple[int, int]:
     """Opcode and end of the record at a place.
 
     Raises:
-        RecordError: When what stands there is not consistent in itself.
+        McapRecordError: When what stands there is not consistent in itself.
     """
     head = data.peek(at, mcap.HEAD_BYTES)
     if len(head) < mcap.PREFIX.size:
-        raise RecordError("the file ends within a record")
+        raise McapRecordError("the file ends within a record")
     opcode, length = mcap.PREFIX.unpack_from(head)
     end = at + mcap.PREFIX.size + length
     if end > data.size:
-        raise RecordError(f"a record of {length} bytes, {data.size - at} are left")
+        raise McapRecordError(f"a record of {length} bytes, {data.size - at} are left")
     if opcode == mcap.CHUNK:
         mcap.parse_chunk(head, at, length)
     elif opcode == mcap.MESSAGE_INDEX:
         good = length >= mcap.INDEX_HEAD.size
         size = mcap.INDEX_HEAD.unpack_from(head, mcap.PREFIX.size)[1] if good else -1
         if size != length - mcap.INDEX_HEAD.size or size % 16:
-            raise RecordError("a message index of a wrong length")
+            raise McapRecordError("a message index of a wrong length")
     elif opcode in PARSERS:
         if length > mcap.RECORD_LIMIT:
-            raise RecordError(f"a definition of {length} bytes")
+            raise McapRecordError(f"a definition of {length} bytes")
         PARSERS[opcode](data.read(at + mcap.PREFIX.size, length))
     elif opcode in _LENGTHS:
         if length != _LENGTHS[opcode]:
-            raise RecordError(f"opcode {opcode} with {length} bytes")
+            raise McapRecordError(f"opcode {opcode} with {length} bytes")
     elif opcode == mcap.MESSAGE:
         if length < mcap.MESSAGE_FIELDS:
-            raise RecordError(f"a message of {length} bytes")
+            raise McapRecordError(f"a message of {length} bytes")
     elif opcode not in (mcap.HEADER, mcap.ATTACHMENT, mcap.ATTACHMENT_INDEX, mcap.METADATA_INDEX):
         if opcode < _PRIVATE or end + mcap.PREFIX.size > data.size:
-            raise RecordError(f"opcode {opcode}, which is none")
+            raise McapRecordError(f"opcode {opcode}, which is none")
         following = mcap.PREFIX.unpack_from(data.peek(end, mcap.PREFIX.size))[0]
         if not mcap.HEADER < following <= mcap.DATA_END:
-            raise RecordError(f"opcode {opcode}, and nothing that follows it")
+            raise McapRecordError(f"opcode {opcode}, and nothing that follows it")
     return opcode, end
 
 
@@ -115,7 +115,7 @@ def next_record(data: FileBytes, at: int, checked: bool, on_bytes: Callable[[int
         on_bytes(at)
         try:
             block = data.read(at, min(_BLOCK_BYTES, data.size - at))
-        except RecordError:  # a bad sector
+        except McapRecordError:  # a bad sector
             at += _BLOCK_BYTES
             continue
         for match in _CANDIDATE.finditer(block):
@@ -126,7 +126,7 @@ def next_record(data: FileBytes, at: int, checked: bool, on_bytes: Callable[[int
                     continue
                 if goes_on(data, end) or is_checked_chunk(data, opcode, place, end):
                     return place
-            except RecordError:
+            except McapRecordError:
                 continue
         at += max(len(block) - 8, 1)
     return data.size
@@ -143,7 +143,7 @@ def has_checked_chunk(data: FileBytes) -> bool:
             if is_checked_chunk(data, opcode, at, end):
                 return True
             at = end
-        except RecordError:
+        except McapRecordError:
             at, adrift = next_record(data, at + 1, False, lambda _: None), True
     return False
 

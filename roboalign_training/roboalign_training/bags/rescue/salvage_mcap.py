@@ -18,7 +18,13 @@ from roboalign_training.bags import mcap_records as mcap
 from roboalign_training.bags.losses import Loss
 from roboalign_training.bags.mcap_content import content, split
 from roboalign_training.bags.mcap_file import stored_topic
-from roboalign_training.bags.mcap_records import Channel, Chunk, FileBytes, RecordError, Schema
+from roboalign_training.bags.mcap_records import (
+    FileBytes,
+    McapChannel,
+    McapChunk,
+    McapRecordError,
+    Schema,
+)
 from roboalign_training.bags.rescue.mcap_sync import (
     PARSERS,
     UNSURE,
@@ -33,7 +39,7 @@ from roboalign_training.bags.storage import StoredTopic
 from roboalign_training.bags.unpacking import unpack_start
 
 Row = tuple[int, int, int, bytes]
-"""Channel or number of the topic, log time in ns, publish time in ns, data."""
+"""McapChannel or number of the topic, log time in ns, publish time in ns, data."""
 
 
 LEAST_DISORDER_NS = 100_000_000
@@ -70,7 +76,7 @@ class McapSalvage:
         self._path, self._on_bytes = path, on_bytes
         # Definitions, and whether a CRC vouches for them.
         self._schemas: dict[int, tuple[Schema, bool]] = {}
-        self._channels: dict[int, tuple[Channel, bool]] = {}
+        self._channels: dict[int, tuple[McapChannel, bool]] = {}
         self.last: tuple[int, int] | None = None
         self._open: list[int] = []  # losses after which nothing was read yet
         self._missing: dict[int, Counter[int]] = {}  # messages lost by channel, by loss
@@ -103,10 +109,10 @@ class McapSalvage:
                 try:
                     opcode, end = check(data, at)
                     if opcode in UNSURE and not goes_on(data, end):
-                        raise RecordError(f"nothing follows the record of opcode {opcode}")
+                        raise McapRecordError(f"nothing follows the record of opcode {opcode}")
                     if opcode == mcap.MESSAGE and self._adrift and self._checked:
-                        raise RecordError("messages of a chunk that is damaged")
-                except RecordError as error:
+                        raise McapRecordError("messages of a chunk that is damaged")
+                except McapRecordError as error:
                     chunk = cut_chunk(data, at)
                     if chunk is not None:
                         found = self._beginning(data, chunk)
@@ -157,7 +163,7 @@ class McapSalvage:
             first, last = self._indexed.get(number, (times[0], times[0]))
             self._indexed[number] = (min(first, *times), max(last, *times))
 
-    def _chunk(self, data: FileBytes, chunk: Chunk) -> tuple[list[Row], str]:
+    def _chunk(self, data: FileBytes, chunk: McapChunk) -> tuple[list[Row], str]:
         """The messages of a chunk, and what is wrong with it or ""."""
         found: list[Row] = []
         try:
@@ -166,11 +172,11 @@ class McapSalvage:
                     found.append(_message(body))
                 elif opcode in (mcap.SCHEMA, mcap.CHANNEL):
                     self._define(opcode, bytes(body), sure=chunk.crc != 0)
-        except (RecordError, MemoryError) as error:
+        except (McapRecordError, MemoryError) as error:
             return found, f"the chunk {error}"
         return found, ""
 
-    def _beginning(self, data: FileBytes, chunk: Chunk) -> list[Row]:
+    def _beginning(self, data: FileBytes, chunk: McapChunk) -> list[Row]:
         """The messages at the beginning of a chunk that the file's end cuts off."""
         stored = data.read(chunk.data_at, data.size - chunk.data_at)
         found: list[Row] = []
@@ -180,7 +186,7 @@ class McapSalvage:
                     found.append(_message(body))
                 elif opcode in (mcap.SCHEMA, mcap.CHANNEL):
                     self._define(opcode, bytes(body), sure=False)
-        except RecordError:
+        except McapRecordError:
             pass  # the record within which it is cut off
         return found
 
@@ -206,7 +212,7 @@ class McapSalvage:
         """Takes in a definition; one that a CRC vouches for replaces another."""
         try:
             record = PARSERS[opcode](body)
-        except RecordError:
+        except McapRecordError:
             return  # within a chunk without CRC
         if opcode == mcap.METADATA:
             name, entries = record
