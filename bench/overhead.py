@@ -156,6 +156,8 @@ def main() -> int:
     parser.add_argument("--blocks", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("out/bench/overhead"))
     options = parser.parse_args()
+    # In the background of a shell it is ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["ROS_DOMAIN_ID"] = str(*free_domains(range(11, 101), 1))
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     run, blocks = Run(options.out, options.seconds), []

@@ -298,6 +298,8 @@ def main() -> int:
     parser.add_argument("--start", default="", help="command that starts the nodes")
     parser.add_argument("--lockstep", type=Path, help="folder of lock-step results to pair with")
     options = parser.parse_args()
+    # In the background of a shell it is ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     options.out.mkdir(parents=True, exist_ok=True)
     suites = {name: SUITES[name] for name in options.suites}
     episodes = episodes_of_suites(suites, options.per_suite, options.seed)

@@ -191,6 +191,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("out/bench/recording"))
     parser.add_argument("--keep", action="store_true", help="leave the bags (5 GB each)")
     options = parser.parse_args()
+    # In the background of a shell it is ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["ROS_DOMAIN_ID"] = str(*free_domains(range(11, 101), 1))
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     if not os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE"):

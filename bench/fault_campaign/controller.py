@@ -48,7 +48,7 @@ class Controller(Node):
         self._number, self._twist_s = 0, 0.0
         self._topics = command_topics(os.environ[ROBOT_VARIABLE])
         self._plant = self.create_publisher(Float64MultiArray, PLANT_TOPIC, reliable_qos(50))
-        self._ends: list[Any] = []
+        self._ends: list[tuple[str, Any]] = []
         self._listen("right")
         for topic, kind in self._topics.items():
             hear = functools.partial(self._hear, f"dry_run/{topic}")
@@ -85,18 +85,25 @@ class Controller(Node):
 
         Args:
             how: right: as the contract asks; nothing: not at all; other: with a QoS that does not
-                match; both: one of each.
+                match; both: one of each. What is there already stays: for a moment without it the
+                gate stops, and is right to.
         """
-        keep = self._ends if how == "both" else []
-        for end in () if keep else self._ends:
-            self.destroy_subscription(end)
-        self._ends = list(keep)
-        for topic, kind in self._topics.items() if how != "nothing" else ():
-            qos = reliable_qos(100)
-            if how != "right":
-                qos.durability = DurabilityPolicy.TRANSIENT_LOCAL  # the gate's is volatile
-            hear = functools.partial(self._hear, topic)
-            self._ends.append(self.create_subscription(message_class(kind), topic, hear, qos))
+        wanted = {"nothing": (), "both": ("right", "other")}.get(how, (how,))
+        for own, end in self._ends:
+            if own not in wanted:
+                self.destroy_subscription(end)
+        self._ends = [(own, end) for own, end in self._ends if own in wanted]
+        there = {own for own, _ in self._ends}
+        for own in wanted:
+            if own not in there:
+                self._ends += [(own, self._subscribe(own, topic)) for topic in self._topics]
+
+    def _subscribe(self, own: str, topic: str) -> Any:
+        qos = reliable_qos(100)
+        if own == "other":
+            qos.durability = DurabilityPolicy.TRANSIENT_LOCAL  # the gate's is volatile
+        hear = functools.partial(self._hear, topic)
+        return self.create_subscription(message_class(self._topics[topic]), topic, hear, qos)
 
     def _hear(self, topic: str, msg: Any) -> None:
         t_ns = time.monotonic_ns()

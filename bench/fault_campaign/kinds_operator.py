@@ -154,7 +154,7 @@ OPERATOR: tuple[Kind, ...] = (
     ),
     Kind(
         "controller_gone",
-        "the controller listen_ass, then returns",
+        "the controller unsubscribes, then returns",
         functools.partial(listen_as, "nothing"),
         ("NO_CONTROLLER",),
         J,
