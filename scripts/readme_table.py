@@ -221,7 +221,9 @@ def _kept_line(report: Report) -> str:
     else:
         figures = f"scored {score:.4f} there, its SFT policy {base:.4f}"
     same = "no difference beyond noise, so SFT and SFT + GRPO are the same policy."
-    if score < base and _beyond_noise(report, *place):
+    if report.get(*place, "undecided"):
+        same = "too few to tell it from noise, so SFT and SFT + GRPO are the same policy."
+    elif score < base and _beyond_noise(report, *place):
         same = "worse beyond noise, so SFT is kept: SFT and SFT + GRPO are the same policy."
     end = f"step {step} is kept." if kept else same
     return f"Of {steps} GRPO steps, the best on held-out episodes (step {step}) {figures}: {end}"

@@ -8,7 +8,6 @@ held-out frames is only a candidate: it is kept where it differs from the base b
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,15 +17,13 @@ import numpy as np
 from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from roboalign_policy.core.git_lfs import pointer_fault
-from roboalign_policy.models.checkpoint import images_seen
 from roboalign_policy.models.loading import count_fast_tokens, load_mllm
 from roboalign_training.evaluate.development import check_development, drive_development
-from roboalign_training.learning.arguments import ConfigError, GrpoArguments, Stopped, require
+from roboalign_training.learning.arguments import GrpoArguments, Stopped, require
+from roboalign_training.learning.base_check import check_base
 from roboalign_training.learning.choice import DRIVEN, by_driving, by_held_out, choice_of, too_few
 from roboalign_training.learning.collate import PromptCollator
 from roboalign_training.learning.demonstrations import (
-    Demonstrations,
     check_instructions,
     dataset_hashes,
     load_demonstrations,
@@ -65,7 +62,8 @@ def run(argv: Sequence[str]) -> Outcome:
     with library_log() as log, opened(KIND, *_parsed(argv), log) as opened_run:
         if opened_run.found is Found.FINISHED:
             result = opened_run.folder.result()
-            return opened_run.kept(dataset_hashes(opened_run.dataset), result_lines(result))
+            lines = result_lines(result, opened_run.folder.path)
+            return opened_run.kept(dataset_hashes(opened_run.dataset), lines)
         return _train(opened_run, opened_run.arguments, opened_run.training)
 
 
@@ -209,74 +207,22 @@ def _keep(run: TrainingRun, arguments: GrpoArguments, trained: dict[str, Any]) -
         stage="finished", step=result["steps"], elapsed_s=result["seconds"], best_step=choice.kept
     )
     result = {**result, "best_step": choice.kept, "choice": choice.record()}
-    outcome = run.finish(result, result_lines(result))
+    outcome = run.finish(result, result_lines(result, folder.path))
     folder.drop_trained()
     return outcome
 
 
-def result_lines(result: Mapping[str, Any]) -> tuple[str, ...]:
+def result_lines(result: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
     """What to tell of a finished run: what it did, and which policy was kept by which rule."""
     reward = "" if result["reward"] is None else f"; sampled reward {result['reward']:.3f}"
     choice = choice_of(result["choice"])
-    left = "" if choice.kept else f"; {CANDIDATE}/ has that step"
+    is_there = not choice.kept and (folder / CANDIDATE).is_dir()
+    left = f"; {CANDIDATE}/ has that step" if is_there else ""
     return (
         f"{KIND}: {result['steps']:,} steps, {result['samples']:,} prompts in "
         f"{result['seconds']:.0f} s (ended by {result['ended_by']}){reward}",
         f"{KIND}: {choice.text(result['base'], result['steps'])}{left}",
     )
-
-
-def check_base(base: str, data: Demonstrations | None) -> None:
-    """Refuses a base trained with other tokens or cameras than the data set's.
-
-    Other tokens mean other motions, and other pictures another scene.
-
-    Raises:
-        ConfigError: when the base is no policy folder, its record is damaged, or the hashes
-            or the images that it sees differ.
-        ModelError: its record names images that the contract does not have.
-    """
-    path = Path(base, "roboalign.json")
-    if not path.is_file():
-        raise ConfigError(
-            f"base: found {base!r}, expected a policy folder of roboalign sft ({path} is missing)"
-        )
-    record = _record(path)
-    hashes = record["hashes"]
-    for name in ("tokenizer", "stats", "contract"):
-        if not isinstance(found := hashes.get(name), str):
-            raise ConfigError(f"base: {path}: hashes.{name}: found {found!r}, expected a SHA-256")
-        if data is not None and found != data.hashes[name]:
-            raise ConfigError(
-                f"base: {path}: hash of the {name}: found {found[:12]}, expected "
-                f"{data.hashes[name][:12]} as in {data.folder}: SFT and GRPO need the same {name}"
-            )
-    if data is not None:
-        _check_images(path, record, data)
-
-
-def _check_images(path: Path, record: Mapping[str, Any], data: Demonstrations) -> None:
-    """Refuses a base that sees other images than the data set's contract gives."""
-    found = images_seen(path, record, data.contract)
-    if found != (expected := data.image_keys):
-        raise ConfigError(
-            f"base: {path}: found one that sees {', '.join(found)}, expected "
-            f"{', '.join(expected)} as in {data.folder}: train SFT again, or name prompt.images "
-            "in the contract"
-        )
-
-
-def _record(path: Path) -> Mapping[str, Any]:
-    """A policy's record, which has hashes."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        fault = pointer_fault(path) or f"cannot be read: {error}"
-        raise ConfigError(f"base: {path}: {fault}") from error
-    hashes = record.get("hashes") if isinstance(record, Mapping) else None
-    if not isinstance(hashes, Mapping):
-        raise ConfigError(f"base: {path}: hashes: found {hashes!r}, expected an object")
-    return record
 
 
 def main(argv: Sequence[str] | None = None) -> int:

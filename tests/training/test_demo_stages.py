@@ -254,6 +254,20 @@ def test_episodes_that_were_driven_with_other_options_are_not_reported(demo):
     assert demo.run(closed_loop_episodes=3) == ["closed_loop", "report"], "more than there are"
 
 
+def test_driving_that_was_begun_with_other_steps_of_a_chunk_is_refused(demo):
+    demo.fail = "closed_loop"
+    with pytest.raises(StageFailed):
+        demo.run()
+    folder = demo.out / "closed_loop" / "sft"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").write_text(json.dumps({"settings": {"replan_after_steps": 0}}))
+    text = "driving was begun with replan_after_steps 0, expected 4: add --redo closed_loop"
+    with pytest.raises(ValueError, match=text):
+        demo.run(replan_after_steps=4)
+    demo.fail = None
+    assert demo.run() == ["closed_loop", "report"]
+
+
 def test_a_stage_that_cannot_do_with_what_was_recorded_is_no_refusal(demo, monkeypatch, capsys):
     def check(experiment, out, console):
         """As `check_prompts`."""

@@ -12,9 +12,9 @@ from roboalign_training.cli import main
 from roboalign_training.demo import run, stages, trainer_options
 from roboalign_training.demo.checks import check_options
 from roboalign_training.demo.experiment import load_experiment, packaged_experiment
-from roboalign_training.demo.run import run_stages
+from roboalign_training.demo.run import read_state, run_stages
 from roboalign_training.demo.stage_keys import prompts_of_a_batch
-from roboalign_training.demo.stages import options_of, stages_of
+from roboalign_training.demo.stages import config_of, options_of, stages_of, training_keys
 from roboalign_training.learning.training_options import OURS
 from roboalign_training.shared.outputs import content_hash
 from roboalign_training.shared.run_layout import ConfigError
@@ -160,6 +160,10 @@ def test_what_the_stages_would_refuse_is_refused_too(tmp_path):
         (
             arms(grpo={**GRPO, "options": {"samples": 15}}),
             "arms.grpo.options.samples: found 15, expected at least 16",
+        ),
+        (
+            arms(grpo={**GRPO, "options": {"per_device_train_batch_size": 800}}),
+            "arms.grpo.options.samples: found 'none, which is 128', expected at least 160",
         ),
         (
             {**arms(grpo={**GRPO, "options": {"samples": 98}}), "episodes": 2},
@@ -309,6 +313,55 @@ def test_one_seed_again_trains_and_drives_what_needs_it(tmp_path, ran):
     ran.clear()
     run_stages(load_experiment(path), out, [], quiet)
     assert not ran
+
+
+def test_a_further_seed_or_arm_is_trained_and_evaluated_beside_the_others(tmp_path, ran):
+    quiet, out = Console(quiet=True), tmp_path / "out"
+    run_stages(load_experiment(written(tmp_path, **arms(), seeds=[1, 2])), out, [], quiet)
+    kept = out / "closed_loop" / "sft-1" / "frames" / "a.npz"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("driven before\n")
+    seconds = read_state(out)["closed_loop"]["seconds"]
+    ran.clear()
+    run_stages(load_experiment(written(tmp_path, **arms(), seeds=[1, 2, 3])), out, [], quiet)
+    around = ["open_loop", "closed_loop", "report"]
+    assert ran == ["sft-3", "grpo-3", *around]
+    assert kept.read_text() == "driven before\n", "what was driven is not driven again"
+    assert read_state(out)["closed_loop"]["seconds"] >= seconds
+    ran.clear()
+    more = arms(long={"stage": "sft", "from": "roboalign-tiny", "seeds": [1]})
+    run_stages(load_experiment(written(tmp_path, **more, seeds=[1, 2, 3])), out, [], quiet)
+    assert ran == ["long", *around]
+
+
+def test_arms_without_a_thought_may_change_places(tmp_path, ran):
+    quiet, out = Console(quiet=True), tmp_path / "out"
+    first = {"stage": "grpo", "from": "sft", "options": {"think": False}}
+    for names in ("ab", "ba"):
+        keys = arms(**dict.fromkeys(names, first))
+        del keys["arms"]["grpo"]
+        run_stages(load_experiment(written(tmp_path, **keys)), out, [], quiet)
+        assert ran[-1] == "report"
+    assert ran.count("closed_loop") == ran.count("open_loop") == 1
+
+
+def test_a_training_that_was_begun_with_other_options_is_refused_first(tmp_path, ran):
+    quiet, out = Console(quiet=True), tmp_path / "out"
+    path = written(tmp_path, **sft_with(options={"max_steps": 5}))
+    experiment = load_experiment(path)
+    policy = experiment.policies()["sft"]
+    config_of(policy, out).parent.mkdir(parents=True)
+    config_of(policy, out).write_text(yaml.safe_dump(training_keys(policy, experiment)))
+    (out / "sft").mkdir()
+    (out / "sft" / "run.json").write_text("{}")
+    (out / ".sft.seconds").write_text("3.0")
+    other = load_experiment(written(tmp_path, **sft_with(options={"max_steps": 7})))
+    text = "configs/sft.yaml: sft was begun with max_steps 5, expected 7: add --redo sft"
+    with pytest.raises(ValueError, match=text):
+        run_stages(other, out, [], quiet)
+    assert not ran
+    run_stages(other, out, ["sft"], quiet)
+    assert "sft" in ran
 
 
 def test_other_options_of_an_arm_are_refused_until_it_is_done_again(tmp_path, ran):

@@ -287,7 +287,9 @@ def test_the_base_is_kept_where_the_candidate_is_not_beyond_noise(
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert (result["best_step"], result["choice"]["candidate"]) == (0, 1)
     assert result["choice"]["interval"][0] < 0
-    text = grpo.result_lines(result)[1]
+    text = grpo.result_lines(result, tmp_path / "run")[1]
+    assert text.endswith("; candidate/ has that step")
+    assert "candidate/" not in grpo.result_lines(result, tmp_path)[1]
     assert f"kept the base {policy} as it was, by 3 held-out episodes: step 1 of 1 scores" in text
     # What was trained is the user's: it stays, beside the policy that is kept.
     assert same(weights_of(tmp_path / "run" / "candidate"), trained)

@@ -34,7 +34,7 @@ script = load_script()
 CHOICE = {
     "rule": "driven", "kept": 5, "candidate": 5, "n": 48, "base": 0.5, "score": 0.75,
     "difference": 0.25, "interval": [0.12, 0.36], "only_base": 0, "only_candidate": 12,
-    "p": 0.0005, "chosen_from": 2,
+    "p": 0.0005, "chosen_from": 2, "undecided": "",
 }  # fmt: skip
 
 
@@ -199,6 +199,17 @@ def test_a_step_that_is_worse_beyond_noise_is_not_called_equal(report, readme, c
     same = "SFT and SFT + GRPO are the same policy."
     said = f"worse beyond noise, so SFT is kept: {same}", f"no difference beyond noise, so {same}"
     assert (said[0] in text, said[1] in text) == (worse, not worse)
+
+
+def test_a_step_of_which_nothing_can_be_told_is_not_called_worse(report, readme):
+    document = json.loads(report.read_text())
+    document["training"]["grpo"]["choice"].update(
+        kept=0, rule="held_out", base=0.7, score=0.5, interval=[-0.3, -0.1],
+        undecided="found 2 held-out episodes, expected 3 or more",
+    )  # fmt: skip
+    report.write_text(json.dumps(document))
+    assert run(report, readme) == 0
+    assert "too few to tell it from noise, so SFT and SFT + GRPO are" in readme.read_text()
 
 
 def test_a_choice_by_held_out_frames_is_told_as_such(report, readme):

@@ -226,7 +226,7 @@ def test_options_that_nobody_looks_at_are_those_that_transformers_leaves_to_the_
 
     for kind in ("sft", "grpo"):
         unused = {n for n, f in trl_fields(kind).items() if "Not directly used by" in f.help}
-        assert unused == trainer_checks._USELESS.keys() - {"reward_weights"}
+        assert unused == trainer_checks._USELESS.keys() - {"reward_weights", "packing"}
     read_options("sft", ["--dataset", "x"])
     trainer_checks.check_values("sft", "sft.yaml", {"resume_from_checkpoint": None}, {})
 
@@ -254,6 +254,53 @@ def test_what_is_done_anyway_may_be_said(config, theirs, name):
         return trainer_checks.check_values("sft", "sft.yaml", config, theirs)
     with pytest.raises(ConfigError, match=f"^{name}, expected it to be left out"):
         trainer_checks.check_values("sft", "sft.yaml", config, theirs)
+
+
+@pytest.mark.parametrize(
+    ("config", "theirs", "fault"),
+    [
+        ({"loss_type": "dr_grpo"}, {}, ""),
+        ({"loss_type": "grppo"}, {"loss_type": ["dapo"]}, ""),
+        ({"scale_rewards": False}, {}, ""),
+        ({"scale_rewards": "none"}, {}, ""),
+        ({"loss_type": "grppo"}, {}, "grpo.yaml: loss_type: found 'grppo', expected one of grpo,"),
+        ({"loss_type": None}, {}, "grpo.yaml: loss_type: found None, expected one of grpo, dr_"),
+        ({}, {"loss_type": ["GRPO"]}, "loss_type: found 'GRPO', expected one of grpo, dr_grpo"),
+        ({}, {"loss_type": ["grpo", "dapo"]}, "loss_type: found 'grpo dapo', expected one of"),
+        ({}, {"loss_type": []}, "loss_type: found '', expected one of grpo"),
+        ({"importance_sampling_level": "word"}, {}, "found 'word', expected one of token, seq"),
+        (
+            {},
+            {"scale_rewards": ["True"]},
+            "scale_rewards: found 'True', expected one of group, batch, none",
+        ),
+        ({"multi_objective_aggregation": "mean"}, {}, "found 'mean', expected one of sum_then_n"),
+    ],
+)
+def test_words_that_the_trainer_would_fail_on_in_its_first_step(config, theirs, fault):
+    from roboalign_training.learning import trainer_checks
+
+    if not fault:
+        return trainer_checks.check_values("grpo", "grpo.yaml", config, theirs)
+    with pytest.raises(ConfigError, match=fault):
+        trainer_checks.check_values("grpo", "grpo.yaml", config, theirs)
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_the_words_are_those_that_the_trainer_names_in_its_help(kind):
+    import re
+
+    from roboalign_training.learning.trainer_checks import CHOICES
+    from roboalign_training.learning.trl_fields import trl_fields
+
+    for name, choices in CHOICES[kind].items():
+        text = trl_fields(kind)[name].help
+        named = set(re.findall(r"[`'\"]+([a-z_]+)[`'\"]+", text))
+        # chunked_nll is deprecated: still taken, and no longer named.
+        words = {choice for choice in choices if isinstance(choice, str)} - {"chunked_nll"}
+        assert words <= named, (name, words - named)
+    listed = trl_fields("grpo")["loss_type"].help.split("Supported values are ")[1].split(". ")[0]
+    assert set(re.findall(r"'(\w+)'", listed)) == set(CHOICES["grpo"]["loss_type"])
 
 
 def test_one_name_for_one_thing_and_the_old_ones_say_so(capsys):
@@ -414,11 +461,18 @@ RESULT = {
 }  # fmt: skip
 
 
-def said_of(choice, **more):
-    return grpo.result_lines({**RESULT, **more, "choice": choice.record()})
+@pytest.fixture
+def said_of(tmp_path):
+    """What a run tells whose folder still has the candidate."""
+    (tmp_path / "candidate").mkdir()
+
+    def said(choice, folder=tmp_path, **more):
+        return grpo.result_lines({**RESULT, **more, "choice": choice.record()}, folder)
+
+    return said
 
 
-def test_grpo_says_which_policy_it_kept_by_which_rule():
+def test_grpo_says_which_policy_it_kept_by_which_rule(said_of, tmp_path):
     base, shift = [0.6, 0.62, 0.64], [0.001, -0.001, 0.0]
     noise = by_held_out(5, base, [b + s for b, s in zip(base, shift, strict=True)], 3)
     first, second = said_of(noise)
@@ -430,6 +484,7 @@ def test_grpo_says_which_policy_it_kept_by_which_rule():
     )
     worse = by_driving(10, [(True, False)] * 9 + [(True, True)] * 20)
     assert said_of(worse)[1].endswith("worse beyond noise; candidate/ has that step")
+    assert said_of(worse, tmp_path / "elsewhere")[1].endswith("worse beyond noise")
     better = by_held_out(5, base, [0.7, 0.72, 0.75], 3)
     assert "kept step 5 of 15, by 3 held-out episodes: step 5 of 15 scores" in said_of(better)[1]
     driven = by_driving(10, [(True, True)] * 20 + [(False, True)] * 8 + [(False, False)] * 20)
@@ -440,7 +495,7 @@ def test_grpo_says_which_policy_it_kept_by_which_rule():
     )
 
 
-def test_grpo_says_that_a_step_is_of_before_an_interruption():
+def test_grpo_says_that_a_step_is_of_before_an_interruption(said_of):
     choice = by_held_out(5, [0.5, 0.5, 0.5], [0.6, 0.6, 0.601], 2)
     said = said_of(choice, steps=4, reward=None)[1]
     assert said.startswith("grpo: kept step 5 of before an interruption, by 3 held-out episodes")

@@ -11,15 +11,25 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from roboalign_training.demo.earlier import with_what_was_not_noted
-from roboalign_training.demo.experiment import Experiment
+from roboalign_training.demo.experiment import ArmPolicy, Experiment
 from roboalign_training.demo.stages import (
     RECORDING,
+    config_of,
     driven_episodes,
     recorded_with,
     recordings,
+    training_keys,
 )
 from roboalign_training.evaluate.closed_loop import read_results
+from roboalign_training.shared.outputs import read_record
+from roboalign_training.shared.plain_yaml import load_yaml
+from roboalign_training.shared.run_layout import RUN
+
+_NO_MATTER = ("workers", "save_minutes", "logging_steps", "report_to", "dataloader_pin_memory")
+_SINCE = ("replan_after_steps",)
 
 
 def check_begun(experiment: Experiment, out: Path, stages: Iterable[str]) -> None:
@@ -34,7 +44,10 @@ def check_begun(experiment: Experiment, out: Path, stages: Iterable[str]) -> Non
         ValueError: naming the file and what differs.
     """
     checks = {"record": _recording_fault, "closed_loop": _driving_fault}
+    trained = experiment.trained()
     for name in stages:
+        if name in trained and (fault := _training_fault(trained[name], experiment, out)):
+            raise ValueError(f"{fault}: add --redo {name}, or choose another --out")
         if fault := checks.get(name, lambda experiment, out: "")(experiment, out):
             raise ValueError(f"{fault}: add --redo {name}, or choose another --out")
 
@@ -86,10 +99,40 @@ def _differing(found: list[dict[str, Any]], jobs: list[dict[str, Any]]) -> str:
     return f"episode {at} {found[at]}, expected {jobs[at]}"
 
 
+def _training_fault(policy: ArmPolicy, experiment: Experiment, out: Path) -> str:
+    """Whether a training was begun with other options; those that change no policy may differ."""
+    path, run = config_of(policy, out), out / policy.name
+    if not (run / RUN).is_file() or not path.is_file():
+        return ""
+    try:
+        found = load_yaml(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        return f"{path}: found no YAML ({error})"
+    wanted = training_keys(policy, experiment)
+    if experiment.fewer_prompts:
+        found, wanted = ({**keys, "samples": None} for keys in (found, wanted))
+    for key in {**wanted, **found}:
+        # Of an earlier version it has not what came since, which has done nothing then.
+        if key in _NO_MATTER or (key not in found and key in _SINCE):
+            continue
+        if found.get(key) != wanted.get(key):
+            was = f"{key} {found[key]}" if key in found else f"no {key}"
+            return f"{path}: {policy.name} was begun with {was}, expected {wanted.get(key)}"
+    return ""
+
+
 def _driving_fault(experiment: Experiment, out: Path) -> str:
     wanted = set(driven_episodes(experiment.settings))
+    steps = experiment.settings.replan_after_steps
     for name in experiment.policies():
         folder = out / "closed_loop" / name
+        run = read_record(folder / RUN) or {}
+        before = run.get("settings", {}).get("replan_after_steps", steps)
+        if before != steps:
+            return (
+                f"{folder / RUN}: driving was begun with replan_after_steps {before}, expected "
+                f"{steps}"
+            )
         if others := read_results(folder).keys() - wanted:
             return (
                 f"{folder}: driving was begun with {len(others)} episodes that are not among "

@@ -17,7 +17,7 @@ from roboalign_policy.sim import SUITES
 from roboalign_training.demo.experiment import BASE, Arm, Experiment
 from roboalign_training.demo.stage_keys import prompts_of_a_batch, stage_arguments
 from roboalign_training.evaluate.seeds import MOST_SEEDS
-from roboalign_training.learning.arguments import GrpoArguments
+from roboalign_training.learning.arguments import GRPO_PROMPTS, GrpoArguments
 from roboalign_training.shared.fields import require
 
 _LONGEST = 1 + max(task.max_steps for tasks in SUITES.values() for task in tasks)  # frames
@@ -50,11 +50,12 @@ def check_options(experiment: Experiment) -> None:
         count, seeds = arguments.develop_episodes, f"at most {MOST_SEEDS}, the seeds there are"
         require(experiment.key(arm.name, "develop_episodes"), count, count <= MOST_SEEDS, seeds)
         name, asked = experiment.key(arm.name, "samples"), arguments.samples
-        if asked is None:
-            continue
         least = prompts_of_a_batch(arm.options)
         expected = f"at least {least}, the prompts of one batch (grpo.yaml)"
-        require(name, asked, asked >= least, expected)
+        shown = asked if asked is not None else f"none, which is {GRPO_PROMPTS}"
+        require(name, shown, (asked or GRPO_PROMPTS) >= least, expected)
+        if asked is None:
+            continue
         episodes = settings.episodes - arguments.held_out_of(settings.episodes)
         most = episodes * _LONGEST
         require(

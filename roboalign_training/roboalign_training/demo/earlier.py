@@ -24,4 +24,7 @@ def with_what_was_not_noted(stage: str, options: dict[str, Any]) -> dict[str, An
         stage: its name.
         options: as `stages.json` has them.
     """
-    return {**_NOT_NOTED.get(stage, {}), **options}
+    found = {**_NOT_NOTED.get(stage, {}), **options}
+    if "without_thought" in found:  # stood in the order of the arms
+        found["without_thought"] = sorted(found["without_thought"])
+    return found

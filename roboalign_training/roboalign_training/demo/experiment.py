@@ -43,7 +43,7 @@ _PATHS = ("out/", ".", "/", "~")
 TINY = "roboalign-tiny"
 _OWN = (
     "dataset", "bags", "contract", "base", "output_dir", "seed", "workers", "resume", "overwrite",
-    "strict",
+    "strict", "replan_after_steps",
 )  # fmt: skip
 """Options of a stage that the experiment sets itself."""
 

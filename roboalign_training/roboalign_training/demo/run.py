@@ -62,6 +62,8 @@ def run_stages(experiment: Experiment, out: Path, redo: Sequence[str], console: 
     forgotten = _following(experiment, redo)
     _check_options(experiment, out, {k: v for k, v in state.items() if k not in forgotten})
     to_do = [name for name in stages if name not in state or name in forgotten]
+    grown = _to_go_on(experiment, state, to_do)
+    to_do += grown
     check_begun(experiment, out, [name for name in to_do if name not in forgotten])
     if to_do:
         console.print("[dim]options: looked at as every stage takes them[/dim]")
@@ -72,6 +74,10 @@ def run_stages(experiment: Experiment, out: Path, redo: Sequence[str], console: 
         out.mkdir(parents=True, exist_ok=True)
     with only_writer(out):
         _forget(experiment, forgotten, out, state)
+        for name in grown:  # what they have of the others is kept
+            write_json(out / f".{name}.seconds", state.pop(name)["seconds"])
+        if grown:
+            write_json(out / "stages.json", state)
         if forgotten or not (out / "stages.json").exists():
             write_json(out / "stages.json", state)  # from now on the folder is an experiment's
         for name, stage in stages.items():
@@ -122,6 +128,16 @@ def _following(experiment: Experiment, redo: Sequence[str]) -> list[str]:
         if name in redo or set(needed) & set(found):
             found.append(name)
     return found
+
+
+def _to_go_on(experiment: Experiment, state: dict, to_do: Sequence[str]) -> list[str]:
+    """Finished evaluations of policies to which others have come."""
+    needs = experiment.stages()
+    return [
+        name
+        for name in ("open_loop", "closed_loop")
+        if name in state and name not in to_do and set(needs[name]) & set(to_do)
+    ]
 
 
 def _forget(experiment: Experiment, names: Sequence[str], out: Path, state: dict) -> None:

@@ -125,12 +125,10 @@ def train(policy: ArmPolicy, experiment: Experiment, out: Path, console: Console
     if policy.start not in experiment.trained():
         check_prompts(experiment, out)
     arm, folder = policy.arm, out / policy.name
-    keys = {**stage_keys(arm.stage, arm.options), "seed": policy.seed}
-    if arm.stage == "grpo":
-        keys["workers"] = experiment.workers
-        if experiment.fewer_prompts:
-            keys["samples"] = grpo_samples(keys["samples"], out / policy.start)
-    config = out / CONFIGS / f"{policy.name}.yaml"
+    keys = training_keys(policy, experiment)
+    if arm.stage == "grpo" and experiment.fewer_prompts:
+        keys["samples"] = grpo_samples(keys["samples"], out / policy.start)
+    config = config_of(policy, out)
     config.parent.mkdir(exist_ok=True)
     config.write_text(yaml.safe_dump(keys, sort_keys=False), "utf-8")
     base = experiment.policies()[policy.start].folder(out) if policy.start else arm.start
@@ -140,6 +138,7 @@ def train(policy: ArmPolicy, experiment: Experiment, out: Path, console: Console
         threads=experiment.threads,
     )  # fmt: skip
     return json.loads((folder / RESULT).read_text())
+
 
 def training_keys(policy: ArmPolicy, experiment: Experiment) -> dict[str, Any]:
     """What a training is told, but for its data, its base and its folder."""
@@ -153,7 +152,6 @@ def training_keys(policy: ArmPolicy, experiment: Experiment) -> dict[str, Any]:
 def config_of(policy: ArmPolicy, out: Path) -> Path:
     """The file that a training is told it by."""
     return out / CONFIGS / f"{policy.name}.yaml"
-
 
 
 def grpo_samples(asked: int, start: Path) -> int:
@@ -297,7 +295,7 @@ def options_of(experiment: Experiment, stage: str) -> dict[str, object]:
     }
     options = {name: getattr(experiment.settings, name) for name in names.get(stage, ())}
     if stage in ("open_loop", "closed_loop"):
-        options["without_thought"] = [n for n, p in policies.items() if not p.arm.thinks]
+        options["without_thought"] = sorted(n for n, p in policies.items() if not p.arm.thinks)
     return options
 
 

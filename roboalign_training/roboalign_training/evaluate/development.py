@@ -78,4 +78,9 @@ def _episodes(arguments: GrpoArguments) -> list[DrivenEpisode]:
 
 
 def _options(arguments: GrpoArguments) -> DrivingOptions:
-    return DrivingOptions(workers=arguments.workers, think=arguments.think, keep_every=0)
+    return DrivingOptions(
+        workers=arguments.workers,
+        replan_after_steps=arguments.replan_after_steps,
+        think=arguments.think,
+        keep_every=0,
+    )

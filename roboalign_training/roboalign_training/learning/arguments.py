@@ -248,6 +248,10 @@ class GrpoArguments(RunArguments):
         12, _KEPT, "Development episodes a suite, which base and best step both drive (--choose "
         "driven).",
     )  # fmt: skip
+    replan_after_steps: int = _option(
+        0, _KEPT, "Steps of each chunk that both drive before they ask for the next; 0: all "
+        "(--choose driven).",
+    )  # fmt: skip
     workers: int = _option(2, _KEPT, "Simulators side by side (--choose driven).")
 
     def __post_init__(self) -> None:
@@ -255,6 +259,12 @@ class GrpoArguments(RunArguments):
         require("samples", self.samples, self.samples is None or self.samples >= 1, "at least 1")
         for name in ("dev_every", "develop_episodes", "workers"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        require(
+            "replan_after_steps",
+            self.replan_after_steps,
+            self.replan_after_steps >= 0,
+            "0 or more",
+        )
         require("choose", self.choose, self.choose in RULES, f"one of {', '.join(RULES)}")
         check_weights("rewards", self.rewards, REWARDS)
         # In one order: that of the mapping is no other configuration.

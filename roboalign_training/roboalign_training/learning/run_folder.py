@@ -58,7 +58,11 @@ _THEIRS = (
 )  # fmt: skip
 _DONE_BEFORE = {
     "sft": {"sources": mapping_text({})},
-    "grpo": {"rewards": mapping_text(DEFAULT_WEIGHTS), "choose": "the highest held-out score"},
+    "grpo": {
+        "rewards": mapping_text(DEFAULT_WEIGHTS),
+        "choose": "the highest held-out score",
+        "replan_after_steps": 0,
+    },
 }
 """What runs did that are from before an option."""
 _ENDS = ("trainer.max_steps", "trainer.num_train_epochs", "{kind}.max_seconds")

@@ -1,4 +1,4 @@
-"""What of the trainer's options is refused before TRL is loaded: numbers, and reporters."""
+"""What of the trainer's options is refused before TRL is loaded: numbers, words, reporters."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ _USELESS = {
     "do_predict": "`roboalign evaluate` lets a policy act",
     "resume_from_checkpoint": "the same command with the same --out goes on from the newest "
     "checkpoint in it; a finished policy is trained further with --base",
+    "packing": "the batches are made by this suite, which does not pack them",
     "reward_weights": "rewards has each reward's weight, as in {format: 0.5, prefix: 0.5}",
 }
 """Options that Transformers leaves to the script, and what is done here instead."""
@@ -37,6 +38,7 @@ _DONE: dict[str, bool | None] = {
     "do_eval": False,
     "do_predict": False,
     "resume_from_checkpoint": False,
+    "packing": False,
     "reward_weights": None,
 }
 """What of these is done anyway, and may be said."""
@@ -80,17 +82,31 @@ _NEEDED = (
 _MAX_STEPS = {
     "sft": _number(int, lambda v: v > 0, "the number of optimiser steps, above 0"),
     "grpo": _number(int, lambda v: v == -1 or v >= 1, "-1 or at least 1"),
+    "vla": _number(int, lambda v: v > 0, "the number of optimiser steps, above 0"),
 }
 """By stage: SFT's mixture has no epochs to be counted instead."""
+CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
+    "sft": {"loss_type": ("nll", "dft", "chunked_nll")},
+    "grpo": {
+        "loss_type": (
+            "grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo",
+        ),
+        "importance_sampling_level": ("token", "sequence"),
+        "scale_rewards": ("group", "batch", "none", True, False),
+        "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+    },
+    "vla": {},
+}  # fmt: skip
+"""Words of which TRL takes any, and fails in its first step on those that it does not know."""
 
 
 def check_values(
     kind: str, source: str, config: Mapping[str, Any], theirs: Mapping[str, Sequence[str]]
 ) -> None:
-    """Refuse numbers outside of what makes sense, and reporters that are not installed.
+    """Refuse numbers outside of what makes sense, unknown words and reporters not installed.
 
     Args:
-        kind: sft or grpo.
+        kind: sft, grpo or vla.
         source: the YAML file.
         config: its keys.
         theirs: options of the command line, which win.
@@ -110,6 +126,10 @@ def check_values(
                 require(f"{where}{name}", shown, name not in _NEEDED, bounds[name][2])
                 continue
             _check_number(f"{where}{name}", shown, *bounds[name])
+        if name in CHOICES[kind]:
+            shown = " ".join(map(str, values)) if isinstance(value, list | tuple) else value
+            choices = CHOICES[kind][name]
+            require(f"{where}{name}", shown, shown in choices, f"one of {_listed(choices)}")
         if name == "report_to":
             _check_reporters(f"{where}report_to", [str(v) for v in values if v is not None])
 
@@ -143,6 +163,10 @@ def _check_number(
     shown = int(number) if math.isfinite(number) and number == int(number) else number
     whole = kind is float or (math.isfinite(number) and number == int(number))
     require(key, shown, whole and holds(number), expected)
+
+
+def _listed(choices: Sequence[Any]) -> str:
+    return ", ".join(choice for choice in choices if isinstance(choice, str))
 
 
 def _is_none(value: Any) -> bool:
