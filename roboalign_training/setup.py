@@ -44,6 +44,7 @@ setup(
         "console_scripts": [
             f"sft_node = {NAME}.nodes.sft_node:main",
             f"grpo_node = {NAME}.nodes.grpo_node:main",
+            f"vla_node = {NAME}.nodes.vla_node:main",
             f"roboalign = {NAME}.cli:main",
         ],
     },

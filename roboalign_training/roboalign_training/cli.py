@@ -29,6 +29,7 @@ COMMANDS = {
     "pretrain-tiny": ("pretraining.pretrain_cli", "reproduce the embedded base model"),
     "sft": ("sft_cli", "supervised fine-tuning on a data set"),
     "grpo": ("grpo_cli", "GRPO with format and prefix-accuracy rewards on a data set"),
+    "vla": ("vla_cli", "a flow-matching action head on a policy's frozen model"),
     "evaluate": ("evaluate.cli", "open-loop or closed-loop evaluation of a checkpoint"),
     "replay": ("evaluate.replay_cli", "a recorded episode through the live policy node"),
     "up": ("commands.up", "start gate and policy, and simulator or recorder; ctrl-C stops them"),

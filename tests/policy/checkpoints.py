@@ -51,3 +51,60 @@ def write_checkpoint(
     }
     (folder / "roboalign.json").write_text(json.dumps(record))
     return folder
+
+
+def write_flow_checkpoint(
+    folder: Path, base: Path, half_range: float = STILL, robot: str = "sim_panda", **head
+) -> Path:
+    """A checkpoint of `write_checkpoint` with an action head of random weights beside it.
+
+    Args:
+        folder: to write.
+        base: model without action vocabulary.
+        half_range: of the actions.
+        robot: its contract.
+        head: further options of the head's configuration.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    from roboalign_policy.core.contract.contract import load_contract
+    from roboalign_policy.core.hashing import sha256_file, sha256_json
+    from roboalign_policy.core.policy.normalise import QuantileStats
+    from roboalign_policy.core.policy.state_vector import state_fields
+    from roboalign_policy.models.checkpoint import model_weights
+    from roboalign_policy.models.flow_head.config import FlowHeadConfig, RobotShape
+    from roboalign_policy.models.flow_head.network import FlowHead
+    from roboalign_policy.models.loading import load_mllm
+
+    write_checkpoint(folder, base, half_range, robot)
+    contract, random = load_contract(robot), np.random.default_rng(4)
+    document = json.loads((folder / "stats.json").read_text())
+    document["state"] = {
+        s.key: QuantileStats.from_samples(random.uniform(-1, 1, (99, len(s.names)))).to_dict()
+        for s in contract.states
+    }
+    (folder / "stats.json").write_text(json.dumps(document))
+    shape = RobotShape(contract.name, len(state_fields(contract)), len(contract.action.dims))
+    width = load_mllm(folder, device="cpu").model.get_input_embeddings().weight.shape[1]
+    torch.manual_seed(0)
+    config = FlowHeadConfig(
+        (shape,), contract.action.horizon, width,
+        **{"width": 32, "blocks": 1, "heads": 4, **head},
+    )  # fmt: skip
+    model = FlowHead(config)
+    with torch.no_grad():  # else it answers without looking
+        for value in model.parameters():
+            if not value.any():
+                value.normal_(std=0.1)
+    save_file(model.state_dict(), folder / "flow_head.safetensors")
+    (folder / "flow_head.json").write_text(json.dumps(config.to_dict()))
+    record = json.loads((folder / "roboalign.json").read_text())
+    record["hashes"] |= {
+        "stats": sha256_json(document),
+        "head": sha256_json([config.to_dict(), sha256_file(folder / "flow_head.safetensors")]),
+        "backbone": sha256_json(model_weights(folder)),
+    }
+    record |= {"decoder": "flow", "decoders": ["flow", "fast"]}
+    (folder / "roboalign.json").write_text(json.dumps(record))
+    return folder

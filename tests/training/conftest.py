@@ -20,8 +20,10 @@ def ctrl_c_arrives():
 def make_demonstrations(folder: Path, episodes: int = 6, frames: int = 12):
     """Pick-and-place motions with noise images; `folder` gets what a policy is saved with."""
     from roboalign_policy.core.contract.contract import find_contract, load_contract
+    from roboalign_policy.core.hashing import sha256_json
     from roboalign_policy.core.policy.normalise import QuantileStats
     from roboalign_policy.fast import FastTokenizer
+    from roboalign_training.data.fit import SCHEMA, state_stats
     from roboalign_training.data.index import DatasetIndex
     from roboalign_training.episodes.recipe import Recipe
     from roboalign_training.learning.demonstrations import Demonstrations, EpisodeSpan
@@ -55,7 +57,20 @@ def make_demonstrations(folder: Path, episodes: int = 6, frames: int = 12):
     fast = FastTokenizer.fit(normalised, vocab_size=96, scale=4.0)
     folder.mkdir(parents=True, exist_ok=True)
     fast.save(folder / "fast")
-    (folder / "stats.json").write_text(json.dumps(stats.to_dict()))
+    states = {
+        "state.ee": np.concatenate(ee),
+        "state.gripper": np.concatenate(width),
+        "state.joints": np.zeros((len(chunks), 7), np.float32),
+    }
+    document = {
+        "schema": SCHEMA,
+        "action": stats.to_dict(),
+        "state": {
+            stream.key: state_stats(states[stream.key], stream.names)[0].to_dict()
+            for stream in contract.states
+        },
+    }
+    (folder / "stats.json").write_text(json.dumps(document))
     (folder / "contract.yaml").write_text(contract.to_yaml())
     entries = {
         span.id: {
@@ -80,15 +95,11 @@ def make_demonstrations(folder: Path, episodes: int = 6, frames: int = 12):
         hashes={
             "contract": contract.hash,
             "tokenizer": fast.hash,
-            "stats": "s" * 64,
+            "stats": sha256_json(document),
             "dataset": "d" * 64,
         },
         episodes=tuple(spans),
-        states={
-            "state.ee": np.concatenate(ee),
-            "state.gripper": np.concatenate(width),
-            "state.joints": np.zeros((count, 7), np.float32),
-        },
+        states=states,
         stats=stats,
         read_chunk=lambda frame: chunks[frame].copy(),
         read_image=lambda frame, key: images[frame],

@@ -242,7 +242,7 @@ def test_what_another_process_has_driven_meanwhile_is_not_driven_again(
 
 def test_a_policy_of_another_robot_is_refused_in_a_line(policy, tmp_path, monkeypatch):
     parts = SimpleNamespace(contract=load_contract("so101"), hash="h" * 64, images=())
-    monkeypatch.setattr("roboalign_policy.models.checkpoint.read_checkpoint", lambda folder: parts)
+    monkeypatch.setattr("roboalign_policy.models.checkpoint.read_checkpoint", lambda *given: parts)
     with pytest.raises(ValueError, match="was trained for so101, and contract sim_panda is") as it:
         run_closed_loop(policy, [], tmp_path / "out", DrivingOptions())
     assert "rate_hz: found 10.0, expected 30.0" in str(it.value)

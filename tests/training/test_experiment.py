@@ -56,7 +56,7 @@ def sft_with(**keys):
         ({"arms": {"bags": SFT}}, "arms: found 'bags', expected another name than record"),
         ({"arms": {"sft": 3}}, "arms.sft: found 3, expected keys with values"),
         (sft_with(form="x"), "arms.sft: found the unknown key 'form'.*; did you mean from\\?"),
-        (sft_with(stage="stf"), "arms.sft.stage: found 'stf', expected one of base, sft, grpo; d"),
+        (sft_with(stage="stf"), "arms.sft.stage: found 'stf', expected one of base, sft, grpo, v"),
         (sft_with(stage=None), "arms.sft.stage: found None, expected one of"),
         (sft_with(**{"from": None}), "arms.sft.from: found None, expected another arm or a base"),
         (sft_with(**{"from": "gropo"}), "arms.sft.from: found 'gropo', .*; did you mean grpo\\?"),

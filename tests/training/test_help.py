@@ -99,7 +99,7 @@ def test_no_heading_stands_twice():
     for name, parser in parsers():
         headings = [line for line in parser.format_help().splitlines() if line.endswith(":")]
         headings = [line for line in headings if not line.startswith(" ")]
-        assert "options:" in headings or name in ("sft", "grpo"), name
+        assert "options:" in headings or name in ("sft", "grpo", "vla"), name
         assert len(headings) == len(set(headings)), (name, headings)
 
 

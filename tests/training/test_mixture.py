@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from roboalign_policy.core.policy.prompt import build_prompt, parse_answer, state_text
+from roboalign_policy.core.policy.prompt import (
+    build_prompt,
+    build_question,
+    parse_answer,
+    state_text,
+)
 from roboalign_training.learning.action_source import action_answer, action_prompt
 from roboalign_training.learning.arguments import MOST_SCENE_QUESTIONS, ConfigError, SftArguments
 from roboalign_training.learning.mixture import (
@@ -81,6 +86,21 @@ def test_the_draw_is_that_of_earlier_versions(make):
     opened = [(mixture.sources[mixture.names[kind]], item) for kind, item in drawn]
     frames = [int(getattr(s, "frames", np.arange(3))[item]) for s, item in opened]
     assert frames == [36, 27, 24, 2, 28, 1, 0, 53, 41, 38, 2, 1]
+
+
+def test_the_thought_as_an_answer_in_words(make, demonstrations):
+    zero = dict.fromkeys(OWN, 0)
+    mixture = make(size=20, sources={"thought": 1.0}, **zero)
+    assert mixture.counts() == {**zero, "thought": 20}
+    for index in range(20):
+        frame, sample = int(mixture.items[index]), mixture[index]
+        state = state_text(demonstrations.contract, demonstrations.values(frame))
+        words = build_question(demonstrations.instruction(frame), state)
+        assert words.endswith(f"state : {state} . what is next ?")
+        assert sample.prompt == request(words)
+        assert sample.completion == reasoning_text(
+            demonstrations.contract, *demonstrations.episode_states(frame)
+        )
 
 
 def test_every_frame_comes_before_any_repeats(make, demonstrations):
@@ -204,7 +224,7 @@ def test_another_spelling_of_a_source_is_no_other_configuration(with_colours, mo
 @pytest.mark.parametrize(
     ("given", "fault"),
     [
-        ({"color": 1}, "sources: found 'color', expected names of colours; did you mean"),
+        ({"color": 1}, "sources: found 'color', expected names of thought, colours; did you mean"),
         ({"act": 0.3}, "sources: found 'act', expected its share as weight_act"),
         ({"colours": "much"}, "sources.colours: found 'much', expected its share, a number, or"),
         ({"colours": True}, "sources.colours: found True, expected its share, a number, or"),
@@ -242,9 +262,9 @@ def test_there_are_as_many_scene_questions_as_the_arguments_allow():
         grounding_source.GroundingSource(0, MOST_SCENE_QUESTIONS + 1)
 
 
-def test_there_are_no_further_sources_yet():
-    assert tuple(SOURCES) == OWN
-    with pytest.raises(ConfigError, match="sources: found 'x', expected none: there are no othe"):
+def test_the_further_sources_that_come_with_the_suite():
+    assert tuple(SOURCES) == (*OWN, "thought")
+    with pytest.raises(ConfigError, match="sources: found 'x', expected names of thought$"):
         shares_of({"x": 1}, act=1)
 
 

@@ -38,11 +38,12 @@ class Checkpoint:
     images: tuple[str, ...]
 
 
-def read_checkpoint(folder: str | Path) -> Checkpoint:
+def read_checkpoint(folder: str | Path, decoder: str = "auto") -> Checkpoint:
     """Read everything but the model.
 
     Args:
-        folder: written by `roboalign sft`, `roboalign grpo` or `make_base_policy`.
+        folder: written by a training of the suite or `make_base_policy`.
+        decoder: which one to read, where the folder has several; auto: the one that it names.
 
     Raises:
         ModelError: a file is missing, malformed, or not what it was when the folder was written.
@@ -64,22 +65,43 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
         raise ModelError(
             f"{folder / RECORD}: prompt_version: found {version}, expected {PROMPT_VERSION}"
         )
-    name = record.get("decoder", FAST)
-    if name not in DECODERS:
-        expected = ", ".join(DECODERS)
-        raise ModelError(f"{folder / RECORD}: decoder: found {name!r}, expected {expected}")
+    name = _decoder_of(folder / RECORD, record, decoder)
     try:
         contract = load_contract(folder / CONTRACT)
     except ContractError as error:
         raise ModelError(str(error)) from error
-    decoder = DECODERS[name].read(folder, contract)
-    _check_hashes(folder, record, {"contract": contract.hash, **decoder.hashes})
-    weights = {path.name: sha256_file(path) for path in sorted(folder.glob("*.safetensors"))}
+    read = DECODERS[name].read(folder, contract)
+    weights = model_weights(folder)
+    expected = {"contract": contract.hash, **read.hashes}
+    if read.weights:  # trained on hidden states of this model, and of no other
+        expected["backbone"] = sha256_json(weights)
+    _check_hashes(folder, record, expected)
     images = images_seen(folder / RECORD, record, contract)
-    parts = [weights, *decoder.hashes.values(), contract.hash]
+    parts = [weights, *read.hashes.values(), contract.hash]
     if images != tuple(stream.key for stream in contract.images[:1]):
         parts.append(list(images))  # of the first one alone the hash is what it always was
-    return Checkpoint(folder, contract, decoder, sha256_json(parts), images)
+    return Checkpoint(folder, contract, read, sha256_json(parts), images)
+
+
+def model_weights(folder: Path) -> dict[str, str]:
+    """SHA-256 of the weight files of a folder's model, by name, without decoders'."""
+    own = {name for kind in DECODERS.values() for name in kind.weights}
+    files = [path for path in sorted(folder.glob("*.safetensors")) if path.name not in own]
+    return {path.name: sha256_file(path) for path in files}
+
+
+def _decoder_of(path: Path, record: Mapping[str, Any], wanted: str) -> str:
+    """The decoder that is wanted of a checkpoint, or else the one that it names."""
+    name = record.get("decoder", FAST)
+    has = record.get("decoders", [name])
+    if not isinstance(has, list) or name not in has or any(own not in DECODERS for own in has):
+        expected = f"one or some of {', '.join(DECODERS)}"
+        raise ModelError(f"{path}: decoder: found {name!r} of {has!r}, expected {expected}")
+    if wanted == "auto":
+        return name
+    if wanted not in has:
+        raise ModelError(f"{path}: decoder: found {', '.join(has)}, expected {wanted} among them")
+    return wanted
 
 
 def check_same_robot(

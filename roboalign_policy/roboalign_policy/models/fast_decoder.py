@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from transformers import BatchFeature, LogitsProcessor
 
 from roboalign_policy.core.contract.contract import Contract
 from roboalign_policy.core.hashing import sha256_json
@@ -14,9 +13,10 @@ from roboalign_policy.core.policy.accept import Bounds, ChunkError, accept
 from roboalign_policy.core.policy.normalise import QuantileStats
 from roboalign_policy.core.policy.options import PolicyOptions
 from roboalign_policy.core.policy.prediction import ChunkStatus
-from roboalign_policy.core.policy.prompt import parse_answer
+from roboalign_policy.core.policy.prompt import build_prompt, parse_answer
 from roboalign_policy.fast import FastError, FastTokenizer
 from roboalign_policy.fast.dct import quantisation_bound
+from roboalign_policy.fast.grammar import AnswerGrammar
 from roboalign_policy.models.answer import Answer
 from roboalign_policy.models.generation import (
     FiniteLogits,
@@ -27,7 +27,10 @@ from roboalign_policy.models.generation import (
     longest_answer,
     make_answer_grammar,
 )
+from roboalign_policy.models.hidden_states import with_tokens
 from roboalign_policy.models.loading import MLLM, ModelError, count_fast_tokens, read_record
+from roboalign_policy.models.question import Question
+from roboalign_policy.models.thought import generate_thoughts, thought_ids, thought_tokens
 
 FOLDER, STATS = "fast", "stats.json"
 
@@ -38,6 +41,9 @@ class FastDecoder:
     Attributes:
         hashes: SHA-256 of what it was made of, by the names of `roboalign.json`.
     """
+
+    weights: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
 
     def __init__(
         self, contract: Contract, fast: FastTokenizer, stats: QuantileStats, stats_hash: str = ""
@@ -94,31 +100,49 @@ class FastDecoder:
         if found != self._fast.vocab_size:
             found = f"found {found} FAST tokens in the vocabulary"
             raise ModelError(f"{mllm.name}: {found}, expected {self._fast.vocab_size}")
-        self._grammar = make_answer_grammar(
+        self._think, self._most = options.think, options.max_think_tokens
+        grammar = self._grammar_of(mllm, options.think)
+        self._longest = longest_answer(grammar, mllm.tokenizer)
+        self._masks = self._masks_after_thought = None
+        if options.grammar:
+            self._masks = GrammarMasks(grammar)
+            self._masks_after_thought = GrammarMasks(self._grammar_of(mllm, think=False))
+
+    def _grammar_of(self, mllm: MLLM, think: bool) -> AnswerGrammar:
+        return make_answer_grammar(
             mllm.tokenizer,
             self._fast.token_lengths,
             self._horizon,
             self._dims,
-            think=options.think,
-            max_think_tokens=options.max_think_tokens,
+            think=think,
+            max_think_tokens=self._most,
         )
-        self._masks = GrammarMasks(self._grammar) if options.grammar else None
-        self._longest = longest_answer(self._grammar, mllm.tokenizer)
 
-    def answer(self, mllm: MLLM, inputs: BatchFeature, attempt: int) -> Answer:
-        """Generate an answer to a prompt and read it.
+    def answer(self, mllm: MLLM, question: Question, attempt: int) -> Answer:
+        """Generate an answer and read it.
 
         Args:
             mllm: the model of `prepare`.
-            inputs: of one prompt, from the processor, on the model's device.
+            question: what is asked; autoregressive tokens cannot continue half a chunk, so what
+                remains of the running one is ignored.
             attempt: 0: greedy; above: sampled, with this number as seed.
         """
-        rule = self._rule(inputs["input_ids"].shape[1])
+        inputs = question.ask(build_prompt(question.instruction, question.state, self._think))
+        given, masks = [], self._masks
+        if question.thought is not None and self._think:
+            given = thought_tokens(mllm.tokenizer, question.thought, tagged=True)
+            inputs = with_tokens(inputs, [given], mllm.tokenizer.pad_token_id)
+            masks = self._masks_after_thought
+        rule = (
+            FiniteLogits()
+            if masks is None
+            else GrammarLogitsProcessor(masks.grammar, inputs["input_ids"].shape[1], masks)
+        )
         try:
             ids = generate(mllm, inputs, rule, self._longest, attempt)
         except NonFiniteLogitsError as error:
             return Answer(status=ChunkStatus.NON_FINITE, detail=str(error))
-        parsed = parse_answer(mllm.tokenizer.decode(ids, skip_special_tokens=True))
+        parsed = parse_answer(mllm.tokenizer.decode([*given, *ids], skip_special_tokens=True))
         written = {"tokens": tuple(parsed.tokens), "reasoning": parsed.reasoning or ""}
         try:
             if not parsed.well_formed:
@@ -126,6 +150,18 @@ class FastDecoder:
             return Answer(self.actions_of(parsed.tokens), **written)
         except ChunkError as error:
             return Answer(status=error.kind, detail=error.detail, **written)
+
+    def think(self, mllm: MLLM, question: Question) -> str:
+        """The model's thought alone; empty where it answers without one.
+
+        Raises:
+            NonFiniteLogitsError: the model's scores are NaN or infinite.
+        """
+        if not self._think:
+            return ""
+        inputs = question.ask(build_prompt(question.instruction, question.state, think=True))
+        ids = thought_ids(mllm.tokenizer, tagged=True)
+        return generate_thoughts(mllm, inputs, ids, self._most)[0]
 
     def actions_of(self, tokens: list[int]) -> np.ndarray:
         """Actions (T, A) float32, in the contract's units, of a sequence of FAST tokens.
@@ -147,8 +183,3 @@ class FastDecoder:
             FastError: a chunk cannot be written in the tokens of this decoder.
         """
         return self._fast.encode(self._stats.normalise(np.asarray(chunks, np.float64)))
-
-    def _rule(self, prompt_length: int) -> LogitsProcessor:
-        if self._masks is None:
-            return FiniteLogits()
-        return GrammarLogitsProcessor(self._grammar, prompt_length, self._masks)

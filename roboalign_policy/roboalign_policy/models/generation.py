@@ -88,14 +88,24 @@ def longest_answer(grammar: AnswerGrammar, tokenizer) -> int:
 def generate(
     mllm: MLLM, inputs: BatchFeature, rule: LogitsProcessor, longest: int, attempt: int
 ) -> list[int]:
-    """Ids of the answer: greedy at attempt 0, above that sampled with the attempt as seed.
+    """Ids of the answer to one prompt; see `generate_batch`."""
+    return generate_batch(mllm, inputs, rule, longest, attempt)[0].tolist()
+
+
+def generate_batch(
+    mllm: MLLM, inputs: BatchFeature, rule: LogitsProcessor, longest: int, attempt: int
+) -> torch.Tensor:
+    """Ids of answers: greedy at attempt 0, above that sampled with the attempt as seed.
 
     Args:
         mllm: the model.
-        inputs: of one prompt, on the model's device.
+        inputs: of B prompts, padded on the left, on the model's device.
         rule: of the ids that may come.
         longest: most ids of an answer.
         attempt: from 0.
+
+    Returns:
+        (B, n) int64, n <= longest; what follows the end of an answer is padding.
 
     Raises:
         NonFiniteLogitsError: the model's scores are NaN or infinite.
@@ -114,7 +124,7 @@ def generate(
             logits_processor=LogitsProcessorList([rule]),
             use_cache=True,
         )
-    return out[0, inputs["input_ids"].shape[1] :].tolist()
+    return out[:, inputs["input_ids"].shape[1] :]
 
 
 class GrammarMasks:

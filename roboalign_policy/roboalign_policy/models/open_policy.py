@@ -18,7 +18,7 @@ def open_policy(
     contract: Contract | None = None,
     options: PolicyOptions | None = None,
 ) -> MLLMPolicy:
-    """Open a checkpoint folder written by `roboalign sft` or `roboalign grpo`.
+    """Open a checkpoint folder written by a training of the suite.
 
     Args:
         folder: of the checkpoint.
@@ -32,7 +32,7 @@ def open_policy(
     options = options or PolicyOptions()
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
-    parts = read_checkpoint(folder)
+    parts = read_checkpoint(folder, options.decoder)
     if contract is not None:
         check_same_robot(parts.folder, parts.contract, contract, parts.images)
     return MLLMPolicy(

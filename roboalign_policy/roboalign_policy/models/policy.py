@@ -11,16 +11,13 @@ import torch
 from transformers import BatchFeature
 
 from roboalign_policy.core.contract.contract import Contract
+from roboalign_policy.core.instruction import instruction_fault
 from roboalign_policy.core.policy.options import PolicyOptions
 from roboalign_policy.core.policy.prediction import ChunkStatus, Prediction
-from roboalign_policy.core.policy.prompt import (
-    build_prompt,
-    camera_names,
-    state_text,
-    user_content,
-)
+from roboalign_policy.core.policy.prompt import camera_names, state_text, user_content
 from roboalign_policy.models.decoders import Decoder
 from roboalign_policy.models.loading import MLLM, ModelError
+from roboalign_policy.models.question import Question
 
 
 class MLLMPolicy:
@@ -61,14 +58,14 @@ class MLLMPolicy:
         self.contract, self.hash = contract, hash
         self.horizon, self.dims = contract.action.horizon, len(contract.action.dims)
         self._mllm, self._decoder = mllm, decoder
-        self._think, self._attempts = options.think, options.attempts
+        self._attempts = options.attempts
         self.images = tuple(images)
         self._images = [contract.stream(key) for key in images]
         if not self._images:
             raise ModelError(f"contract {contract.name}: found no image stream, expected one")
         self._cameras = camera_names(images)
-        # Of the states, what the prompt shows is all that the model sees.
-        shown = {part.stream for part in contract.prompt_state}
+        # Of the states, what the prompt shows and what the decoder reads is all that counts.
+        shown = {part.stream for part in contract.prompt_state} | set(decoder.streams)
         self._states = [stream for stream in contract.states if stream.key in shown]
         # Qwen-VL models keep the offset of their positions in themselves while they generate.
         self._lock = threading.Lock()
@@ -86,6 +83,7 @@ class MLLMPolicy:
         values: Mapping[str, np.ndarray],
         instruction: str,
         remaining: np.ndarray | None = None,
+        thought: str | None = None,
     ) -> Prediction:
         """Predict the chunk that follows an observation, greedily.
 
@@ -96,7 +94,8 @@ class MLLMPolicy:
             values: images (H, W, 3) uint8 rgb and states (D,) float32 by stream key, as in
                 `Frame.values`.
             instruction: the task in words.
-            remaining: ignored: autoregressive tokens cannot continue half a chunk.
+            remaining: (R, A) float32, the rest of the running chunk; a decoder may ignore it.
+            thought: to act on, such as an earlier one of `think`; None: it thinks for itself.
 
         Raises:
             KeyError: a stream that the model sees is missing.
@@ -104,14 +103,10 @@ class MLLMPolicy:
                 state is not finite, or the instruction is empty or cannot stand in a prompt.
         """
         started = time.perf_counter()
-        self._check_values(values)
-        inputs = self._inputs(
-            [values[stream.key] for stream in self._images],
-            build_prompt(instruction, state_text(self.contract, values), self._think),
-        )
+        question = self._question(values, instruction, remaining, thought)
         for attempt in range(self._attempts):
             with self._lock:
-                answer = self._decoder.answer(self._mllm, inputs, attempt)
+                answer = self._decoder.answer(self._mllm, question, attempt)
             if answer.status in (ChunkStatus.OK, ChunkStatus.NON_FINITE):
                 break
         return Prediction(
@@ -123,6 +118,22 @@ class MLLMPolicy:
             time.perf_counter() - started,
         )
 
+    @torch.inference_mode()
+    def think(self, values: Mapping[str, np.ndarray], instruction: str) -> str:
+        """The thought alone, greedily; empty where the policy acts without one.
+
+        Args:
+            values: as for `act`.
+            instruction: the task in words.
+
+        Raises:
+            KeyError: as `act`.
+            ValueError: as `act`; also where the model's scores are not finite.
+        """
+        question = self._question(values, instruction)
+        with self._lock:
+            return self._decoder.think(self._mllm, question)
+
     def tokens_of(self, chunks: np.ndarray) -> list[list[int]] | None:
         """Tokens of chunks (N, T, A) in the contract's action units: a perfect answer's.
 
@@ -132,6 +143,26 @@ class MLLMPolicy:
             FastError: a chunk cannot be written in the tokens of this policy.
         """
         return self._decoder.tokens_of(chunks)
+
+    def _question(
+        self,
+        values: Mapping[str, np.ndarray],
+        instruction: str,
+        remaining: np.ndarray | None = None,
+        thought: str | None = None,
+    ) -> Question:
+        self._check_values(values)
+        if fault := instruction_fault(instruction):
+            raise ValueError(f"instruction: {fault}")
+        images = [values[stream.key] for stream in self._images]
+        return Question(
+            instruction,
+            state_text(self.contract, values),
+            values,
+            lambda words: self._inputs(images, words),
+            remaining,
+            thought,
+        )
 
     def _check_values(self, values: Mapping[str, np.ndarray]) -> None:
         """Check the streams that the model sees before any of it is computed."""

@@ -69,6 +69,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--num-threads", type=int, default=0, help="torch threads, 0: torch's own choice"
     )
+    p.add_argument(
+        "--decoder",
+        choices=("auto", "fast", "flow"),
+        default="auto",
+        help="tokens or action head, where a policy has both (default: as its folder says)",
+    )
     p.add_argument("--no-think", action="store_true", help="act without reasoning first")
     p.add_argument(
         "--max-think-tokens", type=int, default=48, help="longest reasoning (default: %(default)s)"
@@ -131,6 +137,7 @@ def _serve(args: argparse.Namespace) -> int:
         attempts=args.attempts,
         device=args.device,
         num_threads=args.num_threads,
+        decoder=args.decoder,
     )
     policy = open_policy(args.policy, contract, options)
     server = PolicyServer(

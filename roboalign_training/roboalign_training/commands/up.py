@@ -76,6 +76,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="URL",
         help="address of `roboalign serve` instead of a checkpoint here; takes --contract too",
     )
+    p.add_argument(
+        "--decoder",
+        choices=("auto", "fast", "flow"),
+        default="auto",
+        help="tokens or action head, where the checkpoint has both (default: as it says)",
+    )
     p.add_argument("--sim", action="store_true", help="simulated arm instead of a robot")
     p.add_argument(
         "--enabled",
@@ -112,6 +118,8 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
             known.error("--remote: found no --contract, expected the contract that is served")
         if options.policy:
             known.error("--policy: found beside --remote, expected one of them")
+        if options.decoder != "auto":
+            known.error("--decoder: found beside --remote, expected it with `roboalign serve`")
     else:
         try:
             options.policy = str(find_policy(options.policy))
@@ -178,6 +186,8 @@ def programs_from_options(options: argparse.Namespace) -> list[Program]:
         "autostart": True,
         "enabled": options.enabled,
     }
+    if options.decoder != "auto":  # what a parameter file says is not overwritten unasked
+        policy["decoder"] = options.decoder
     if options.remote:
         policy |= {"inference": "remote", "remote_url": options.remote}
     programs.append(Program("policy_node", policy, options.params))

@@ -272,7 +272,7 @@ def _seeds(where: str, value: Any) -> tuple[int, ...]:
 def _check_start(arm: Arm, arms: Mapping[str, Arm]) -> None:
     """What an arm starts from exists, and is of a kind that its stage can start from."""
     where, start = f"arms.{arm.name}.from", arms.get(arm.start)
-    if arm.stage == "grpo":
+    if arm.stage in ("grpo", "vla"):
         able = [name for name, other in arms.items() if other.stage in OURS and name != arm.name]
         if start is None or start.stage == BASE:
             near = did_you_mean(arm.start, able)

@@ -35,7 +35,7 @@ def thinks(stage: str, options: Mapping[str, Any]) -> bool:
     """Whether a policy of such an arm reasons before it acts: as it was trained.
 
     Args:
-        stage: base, sft or grpo.
+        stage: base, sft, grpo or vla.
         options: of the arm.
     """
     if stage not in OURS:
@@ -43,8 +43,7 @@ def thinks(stage: str, options: Mapping[str, Any]) -> bool:
     arguments = stage_arguments(stage, options)
     if isinstance(arguments, SftArguments):
         return arguments.weight_think > 0
-    assert isinstance(arguments, GrpoArguments)
-    return arguments.think
+    return arguments.think if isinstance(arguments, GrpoArguments) else True
 
 
 def prompts_of_a_batch(options: Mapping[str, Any]) -> int:

@@ -36,12 +36,13 @@ def check_trainer_options(experiment: Experiment, stages: Iterable[str]) -> None
 
 
 def _check(experiment: Experiment, arm: Arm) -> None:
+    from transformers import TrainingArguments
     from trl import GRPOConfig, SFTConfig
 
     from roboalign_training.learning.sources import check_sources
     from roboalign_training.shared.library_log import library_log
 
-    theirs = {"sft": SFTConfig, "grpo": GRPOConfig}[arm.stage]
+    theirs = {"sft": SFTConfig, "grpo": GRPOConfig, "vla": TrainingArguments}[arm.stage]
     where = f"{experiment.source}: arms.{arm.name}.options"
     for item in fields(theirs):
         # The parser takes nothing for any option, and the trainer ends in a fault of its own.

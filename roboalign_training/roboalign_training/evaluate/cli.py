@@ -31,6 +31,12 @@ def parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--policy", metavar="FOLDER", help="checkpoint folder")
     shared.add_argument("--no-think", action="store_true", help="act without reasoning first")
+    shared.add_argument(
+        "--decoder",
+        choices=("auto", "fast", "flow"),
+        default="auto",
+        help="tokens or action head, where a policy has both (default: as its folder says)",
+    )
     add_old_words(shared)
 
     opened = commands.add_parser("open-loop", parents=[shared], help="chunks against a data set")
@@ -103,6 +109,7 @@ def _open_loop(args: argparse.Namespace) -> dict:
         args.frames,
         seed=args.seed,
         think=not args.no_think,
+        decoder=args.decoder,
     )
 
 
@@ -121,6 +128,7 @@ def _closed_loop(args: argparse.Namespace) -> dict:
         workers=args.workers,
         replan_after_steps=args.replan_after_steps,
         think=not args.no_think,
+        decoder=args.decoder,
     )
     from roboalign_training.evaluate.report import write_closed_loop_report
 

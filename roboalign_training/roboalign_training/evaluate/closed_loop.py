@@ -57,6 +57,7 @@ class DrivingOptions:
         grammar: keep answers inside the grammar.
         keep_every: every k-th camera frame is kept for the report; 0 keeps none.
         threads: torch threads of each policy.
+        decoder: `fast` or `flow`, where the policy has both; `auto`: its own choice.
     """
 
     contract: str = ""
@@ -66,6 +67,7 @@ class DrivingOptions:
     grammar: bool = True
     keep_every: int = 1
     threads: int = 1
+    decoder: str = "auto"
 
 
 def episodes_of_suites(
@@ -206,13 +208,15 @@ def describe_run(policy: Path, settings: DrivingOptions) -> dict:
     from roboalign_policy.core.contract.contract import find_contract, load_contract
     from roboalign_policy.models.checkpoint import check_same_robot, read_checkpoint
 
-    parts = read_checkpoint(policy)
+    parts = read_checkpoint(policy, settings.decoder)
     contract = settings.contract or simulated_arm(parts.contract)
     robot = load_contract(find_contract(contract))
     check_same_robot(policy, parts.contract, robot, parts.images)
     record = json.loads((policy / "roboalign.json").read_text())
     how = {key: value for key, value in asdict(settings).items() if key != "workers"}
     how["contract"] = contract
+    if settings.decoder == "auto":  # as results from before there were two
+        del how["decoder"]
     return {"policy": record, "policy_hash": parts.hash, "settings": how}
 
 

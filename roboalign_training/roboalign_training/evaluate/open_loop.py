@@ -96,8 +96,13 @@ def evaluate_open_loop(
 
 
 def open_loop_of(
-    checkpoint: Path, dataset: Path, count: int, seed: int = 0, think: bool = True
+    checkpoint: Path,
+    dataset: Path,
+    count: int,
+    seed: int = 0,
+    think: bool = True,
+    decoder: str = "auto",
 ) -> dict:
     """`evaluate_open_loop` of a checkpoint folder on a data set folder, as a record."""
-    policy = open_policy(checkpoint, options=PolicyOptions(think=think))
+    policy = open_policy(checkpoint, options=PolicyOptions(think=think, decoder=decoder))
     return evaluate_open_loop(policy, load_frames(dataset), count, seed).record()

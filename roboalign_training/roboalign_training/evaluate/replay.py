@@ -46,6 +46,7 @@ class ReplaySettings:
         max_think_tokens: longest thought.
         attempts: answers asked for until one is valid.
         threads: torch threads; the same number on both sides, since sums depend on it.
+        decoder: `fast` or `flow`, where the policy has both; `auto`: its own choice.
         stall_s: s; an answer that is missing for so long is an error.
     """
 
@@ -56,6 +57,7 @@ class ReplaySettings:
     max_think_tokens: int = 48
     attempts: int = 3
     threads: int = 1
+    decoder: str = "auto"
     stall_s: float = 120.0
 
     def __post_init__(self) -> None:
@@ -73,6 +75,7 @@ class ReplaySettings:
             attempts=self.attempts,
             device="cpu",
             num_threads=self.threads,
+            decoder=self.decoder,
         )
 
 

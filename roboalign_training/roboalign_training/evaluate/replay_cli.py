@@ -67,6 +67,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--every", type=int, default=1, help="ask in every N-th frame")
     p.add_argument("--max-frames", type=int, default=0, help="so many frames at most; 0: all")
     p.add_argument("--no-think", action="store_true", help="act without reasoning first")
+    p.add_argument(
+        "--decoder",
+        choices=("auto", "fast", "flow"),
+        default="auto",
+        help="tokens or action head, where a policy has both (default: as its folder says)",
+    )
     add_definitions(p)
     add_overwrite(p)
     return p
@@ -82,7 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         settings = ReplaySettings(
-            every=args.every, max_frames=args.max_frames, think=not args.no_think
+            every=args.every,
+            max_frames=args.max_frames,
+            think=not args.no_think,
+            decoder=args.decoder,
         )
         report, fault = replay(
             args.bag, args.policy, args.out, args.contract, settings, overwrite=args.overwrite
@@ -132,7 +141,7 @@ def replay(
     # Here, so that a wrong option is told without waiting for torch.
     from roboalign_policy.models.checkpoint import check_same_robot, read_checkpoint
 
-    parts, bag = read_checkpoint(checkpoint), read_bag(bag_path)
+    parts, bag = read_checkpoint(checkpoint, settings.decoder), read_bag(bag_path)
     robot = load_contract(contract) if contract else bag_contract(bag)
     robot = robot or parts.contract
     check_same_robot(checkpoint, parts.contract, robot, parts.images)
@@ -207,7 +216,8 @@ def make_job(
         "contract": recording.contract.to_yaml(),
         "policy": str(checkpoint.resolve()),
         "policy_hash": policy_hash,
-        "settings": vars(settings),
+        # Without the default it is as replays from before there were two decoders.
+        "settings": {n: v for n, v in vars(settings).items() if (n, v) != ("decoder", "auto")},
     }
 
 

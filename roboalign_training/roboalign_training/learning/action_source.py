@@ -6,7 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from roboalign_policy.core.policy.prompt import build_prompt, format_answer, state_text
+from roboalign_policy.core.policy.prompt import (
+    build_prompt,
+    build_question,
+    format_answer,
+    state_text,
+)
 from roboalign_training.learning.demonstrations import Demonstrations
 from roboalign_training.learning.reasoning import grasp_place, reasoning_text
 from roboalign_training.learning.rewards import Wanted
@@ -54,6 +59,16 @@ class GraspSource(_FrameSource):
         return self._sample(frame, prompt, grasp_at(self.data, frame))
 
 
+class ThoughtSource(_FrameSource):
+    """The thought alone, as the answer to a question in words."""
+
+    def __getitem__(self, index: int) -> TrainingSample:
+        frame, data = int(self.frames[index]), self.data
+        state = state_text(data.contract, data.values(frame))
+        thought = reasoning_text(data.contract, *data.episode_states(frame))
+        return self._sample(frame, build_question(data.instruction(frame), state), thought)
+
+
 def without_thought(inputs: SourceInputs) -> ActionSource:
     """The source `act`."""
     return ActionSource(inputs.data, inputs.frames, think=False)
@@ -62,6 +77,11 @@ def without_thought(inputs: SourceInputs) -> ActionSource:
 def with_thought(inputs: SourceInputs) -> ActionSource:
     """The source `think`."""
     return ActionSource(inputs.data, inputs.frames, think=True)
+
+
+def thought_questions(inputs: SourceInputs) -> ThoughtSource:
+    """The source `thought`."""
+    return ThoughtSource(inputs.data, inputs.frames)
 
 
 def grasp_questions(inputs: SourceInputs) -> GraspSource:

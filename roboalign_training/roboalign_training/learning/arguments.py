@@ -11,13 +11,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from roboalign_policy.models.flow_head.config import (
+    CONDITIONS,
+    EULER,
+    PAPER_LAYER,
+    SOLVERS,
+    THOUGHT,
+)
 from roboalign_training.learning.choice import HELD_OUT, RULES
 from roboalign_training.learning.rewards import DEFAULT_WEIGHTS, REWARDS
 from roboalign_training.learning.sources import SOURCES, SourceShare
 from roboalign_training.shared.fields import mapping_text
 from roboalign_training.shared.run_layout import ConfigError
 
-__all__ = ["ConfigError", "GrpoArguments", "RunArguments", "SftArguments", "Stopped", "require"]
+__all__ = [
+    "ConfigError", "GrpoArguments", "RunArguments", "SftArguments", "Stopped", "VlaArguments",
+    "require",
+]  # fmt: skip
 
 HELD_OUT_SHARE, MOST_HELD_OUT = 10, 16
 GRASP_WEIGHT = 0.1
@@ -25,6 +35,10 @@ MOST_SCENE_QUESTIONS = 800_000
 """Those of all scenes of a seed: `pretraining.grounding_source`."""
 GRPO_PROMPTS = 128
 _DATA, _MODEL, _LEARNT, _RUN = "data", "model", "what is learnt", "the run"
+_READ, _HEAD = "what the head reads", "the head"
+SIZES = ("auto", "tiny", "large")
+LARGE_FROM = 1024
+"""Hidden size from which a head is large unless it is said."""
 _KEPT = "which policy is kept"
 
 
@@ -292,6 +306,89 @@ class GrpoArguments(RunArguments):
         return count
 
 
+@dataclass
+class VlaArguments(RunArguments):
+    """What the action head is and reads; the help of each field says what it is."""
+
+    base: str = _option(
+        "out/grpo/policy", _MODEL, "Folder of the policy whose model is frozen: of SFT or GRPO."
+    )
+    condition: str = _option(
+        THOUGHT, _READ, "What the head reads behind the picture: the prompt for an action and the "
+        "thought before it, the question for a thought and its answer, or the prompt alone.",
+        choices=CONDITIONS,
+    )  # fmt: skip
+    layer: float = _option(
+        PAPER_LAYER, _READ, "Whose hidden states it reads: up to 1 a fraction of the depth, above "
+        "it a number of layers.",
+        shown="18 of 28 layers, as the paper",
+    )  # fmt: skip
+    own_thoughts: float = _option(
+        0.3, _READ, "Share of the frames that are read with the model's own thought instead of "
+        "the demonstration's.",
+    )  # fmt: skip
+    max_think_tokens: int = _option(48, _READ, "Longest thought of the model's own, tokens.")
+    features: str = _option(
+        "", _READ, "Folder to keep the hidden states in, which other runs may read.",
+        metavar="FOLDER", shown="features in the run's folder",
+    )  # fmt: skip
+    read_batch: int = _option(64, _READ, "Frames that the model reads at once.")
+    size: str = _option(
+        "auto", _HEAD, "Size of the head: tiny (3 blocks of width 128), large (16 of 1,536), or "
+        "by the width of the model.",
+        choices=SIZES,
+    )  # fmt: skip
+    width: int | None = _option(None, _HEAD, "Width of the head's tokens.", shown="by --size")
+    blocks: int | None = _option(None, _HEAD, "Transformer blocks.", shown="by --size")
+    heads: int | None = _option(None, _HEAD, "Attention heads.", shown="by --size")
+    steps: int = _option(4, _HEAD, "Steps from noise to actions when it drives.")
+    solver: str = _option(EULER, _HEAD, "How the steps are taken.", choices=SOLVERS)
+    samples: int | None = _option(
+        None, _LEARNT, "Frames of the training episodes that it is trained on.", shown="all"
+    )
+    noise_draws: int = _option(2, _LEARNT, "Draws of noise on each frame of a batch.")
+    state_dropout: float = _option(0.1, _LEARNT, "Share of the draws that do not see the state.")
+    given_prefix: int = _option(
+        0, _LEARNT, "Most actions at a chunk's beginning that are given, as with training-time "
+        "real-time chunking; 0: none.",
+    )  # fmt: skip
+    ema_decay: float = _option(
+        0.999, _LEARNT, "Decay of the moving average of the weights, which drives."
+    )
+    keep_fast: bool = _option(
+        True, _RUN, "Keep what the policy needs to be driven by FAST tokens, too."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require("condition", self.condition, self.condition in CONDITIONS, _one_of(CONDITIONS))
+        whole = self.layer <= 1 or self.layer == int(self.layer)
+        expected = "from 0 to 1, a fraction of the depth, or a whole number of layers"
+        require("layer", self.layer, 0 <= self.layer < math.inf and whole, expected)
+        require("own_thoughts", self.own_thoughts, 0 <= self.own_thoughts <= 1, "from 0 to 1")
+        require("size", self.size, self.size in SIZES, _one_of(SIZES))
+        require("solver", self.solver, self.solver in SOLVERS, _one_of(SOLVERS))
+        for name in ("max_think_tokens", "read_batch", "steps", "noise_draws"):
+            require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        for name in ("width", "blocks", "heads", "samples"):
+            value = getattr(self, name)
+            require(name, value, value is None or value >= 1, "at least 1")
+        require("given_prefix", self.given_prefix, self.given_prefix >= 0, "at least 0")
+        for name in ("state_dropout", "ema_decay"):
+            value = getattr(self, name)
+            require(name, value, 0 <= value < 1, "from 0 to below 1")
+
+    def is_large(self, hidden_size: int) -> bool:
+        """Whether the head is that of a 7B, for a model of some hidden size."""
+        return self.size == "large" or (self.size == "auto" and hidden_size >= LARGE_FROM)
+
+    def head_options(self) -> dict[str, Any]:
+        """The options of `flow_head.config.FlowHeadConfig` that were given."""
+        names = ("condition", "state_dropout", "steps", "solver", "width", "blocks", "heads")
+        found = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return {**found, "layer": self.layer if self.layer <= 1 else int(self.layer)}
+
+
 def check_weights(key: str, given: Mapping[str, float], known: Iterable[str]) -> None:
     """Refuses weights by name of which nothing can be made.
 
@@ -305,6 +402,10 @@ def check_weights(key: str, given: Mapping[str, float], known: Iterable[str]) ->
         raise ConfigError(
             f"{key}: found {mapping_text(given)}, expected at least one weight above 0"
         )
+
+
+def _one_of(words: Iterable[str]) -> str:
+    return f"one of {', '.join(words)}"
 
 
 def _require_weight(key: str, weight: float) -> None:

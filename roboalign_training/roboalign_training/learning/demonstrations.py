@@ -234,6 +234,20 @@ def load_fast(folder: Path) -> FastTokenizer:
         raise DatasetError(folder / TOKENIZER, f"no valid tokenizer: {error}") from error
 
 
+def load_state_stats(folder: Path) -> dict[str, QuantileStats]:
+    """Statistics of a data set's states by stream key, the fields in the contract's order.
+
+    Raises:
+        DatasetError: they are missing or damaged.
+    """
+    path = folder / STATS
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        return {key: QuantileStats.from_dict(own) for key, own in document["state"].items()}
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DatasetError(path, f"no valid statistics of states: {error}") from error
+
+
 def dataset_hashes(folder: str | Path) -> dict[str, str]:
     """SHA-256 of contract, tokenizer, stats and data set, without reading any frame.
 

@@ -16,13 +16,17 @@ _KINDS = {
     "base": "a base model with the action vocabulary that has learnt no action yet",
     "sft": "a policy after supervised fine-tuning (stage 1)",
     "grpo": "a policy after GRPO on recorded data (stage 2)",
+    "vla": "a flow-matching action head on a frozen policy (stage 3)",
 }
-_COMMANDS = {"sft": "roboalign sft", "grpo": "roboalign grpo", "base": "roboalign"}
+_COMMANDS = {
+    "sft": "roboalign sft", "grpo": "roboalign grpo", "vla": "roboalign vla", "base": "roboalign"
+}  # fmt: skip
 _FIGURES = {
     "dev_format": "format kept, share of held-out frames",
     "dev_prefix_accuracy": "prefix of the demonstrated action tokens, share",
     "dev_action": "exp(-mean error of the actions in shares of their ranges)",
     "dev_score": "score, the weighted sum of the rewards",
+    "dev_action_error": "mean action error, share of the limits' range",
     "dev_frames": "held-out frames scored",
 }
 
@@ -66,8 +70,7 @@ def card_text(record: Mapping[str, Any], origin: Mapping[str, Any], contract_fil
         f"{contract.rate_hz:g} Hz, chunks of {contract.action.horizon} steps of {dims}",
         f"- **Data set**: `{Path(data['path']).name}`{_sha(hashes.get('dataset'))}, "
         f"{kept} episodes trained on, {held} held out",
-        f"- **Action tokens**: FAST tokenizer{_sha(hashes['tokenizer'])}, "
-        f"statistics{_sha(hashes['stats'])}",
+        *_decoders(hashes),
         f"- **Made** {record['created']} by `{_COMMANDS[record['kind']]}` ({origin['tool']})"
         + _amount(record),
         f"- **Weights**: SHA-256 `{origin['weights_sha256']}`",
@@ -82,6 +85,15 @@ def card_text(record: Mapping[str, Any], origin: Mapping[str, Any], contract_fil
         "",
     ]
     return "\n".join(lines)
+
+
+def _decoders(hashes: Mapping[str, str]) -> list[str]:
+    stats, lines = f"statistics{_sha(hashes['stats'])}", []
+    if "head" in hashes:
+        lines.append(f"- **Action head**: flow matching{_sha(hashes['head'])}, {stats}")
+    if "tokenizer" in hashes:
+        lines.append(f"- **Action tokens**: FAST tokenizer{_sha(hashes['tokenizer'])}, {stats}")
+    return lines
 
 
 def _figures(record: Mapping[str, Any]) -> list[str]:

@@ -33,6 +33,7 @@ from roboalign_training.shared.outputs import (
 from roboalign_training.shared.run_layout import (
     CANDIDATE,
     DEVELOPMENT,
+    FEATURES,
     LOG,
     METRICS,
     POLICY,
@@ -45,11 +46,15 @@ from roboalign_training.shared.write_errors import writing
 PRODUCTS = (
     RUN, METRICS, RESULT, LOG, "checkpoint-*", POLICY, f"{POLICY}.new", f"{POLICY}.old",
     f"{METRICS}.new", CANDIDATE, f"{CANDIDATE}.new", f"{CANDIDATE}.old", TRAINED, DEVELOPMENT,
+    FEATURES,
 )  # fmt: skip
 TRAINER_STATE = "trainer_state.json"
 """Written last in a checkpoint. Source: transformers, trainer.py."""
 # What does not change the policy. Data set, bags and a base's folder are compared by content.
-_OURS = ("resume", "overwrite", "strict", "save_minutes", "dataset", "bags", "workers")
+_OURS = (
+    "resume", "overwrite", "strict", "save_minutes", "dataset", "bags", "workers", "features",
+    "read_batch",
+)  # fmt: skip
 _THEIRS = (
     "output_dir", "logging_dir", "run_name", "resume_from_checkpoint", "logging_steps",
     "logging_first_step", "report_to", "disable_tqdm", "save_total_limit", "_n_gpu",

@@ -24,6 +24,7 @@ SOURCES: dict[str, str] = {
     "think": "roboalign_training.learning.action_source:with_thought",
     "scene": "roboalign_training.pretraining.grounding_source:scene_questions",
     "grasp": "roboalign_training.learning.action_source:grasp_questions",
+    "thought": "roboalign_training.learning.action_source:thought_questions",
 }
 """Name -> module:function, imported when it is drawn from. New ones come last: the order is part
 of the draw."""

@@ -1,4 +1,4 @@
-"""The command line of `roboalign sft` and `roboalign grpo`: this suite's options, then TRL's.
+"""The command line of `roboalign sft`, `grpo` and `vla`: this suite's options, then the trainer's.
 
 All that can be refused without TRL is refused without it: importing it takes seconds.
 """
@@ -20,6 +20,7 @@ from roboalign_training.learning.arguments import (
     GrpoArguments,
     RunArguments,
     SftArguments,
+    VlaArguments,
     require,
 )
 from roboalign_training.learning.trainer_checks import check_values
@@ -29,12 +30,15 @@ from roboalign_training.shared.plain_yaml import load_yaml
 from roboalign_training.shared.run_layout import ConfigError, packaged_config
 from roboalign_training.shared.suggestions import option_fault
 
-OURS: dict[str, type[RunArguments]] = {"sft": SftArguments, "grpo": GrpoArguments}
+OURS: dict[str, type[RunArguments]] = {
+    "sft": SftArguments, "grpo": GrpoArguments, "vla": VlaArguments
+}  # fmt: skip
 OUT, OLD_OUT = "--out", "--output_dir"
 _ABOUT = {
     "sft": "Supervised fine-tuning of a vision-language model on a data set.",
     "grpo": "GRPO on recorded data, rewarded by what --rewards names: by default format and the "
     "prefix of the demonstrated action tokens.",
+    "vla": "A flow-matching action head on a policy's frozen model, trained on a data set.",
 }
 
 _SHORT = {
@@ -88,7 +92,7 @@ def make_parser(kind: str, everything: bool = False) -> TrainingParser:
     """The command's options.
 
     Args:
-        kind: sft or grpo.
+        kind: sft, grpo or vla.
         everything: whether the help shows all of TRL's options, too.
     """
     shown = _read_config(str(packaged_config(kind)))
@@ -97,7 +101,7 @@ def make_parser(kind: str, everything: bool = False) -> TrainingParser:
         usage=f"roboalign {kind} --dataset FOLDER [--out FOLDER] [options]",
         description=f"{_ABOUT[kind]} A run that is in the folder already goes on where it ended; "
         "a finished one is not touched.",
-        epilog="Every option can stand in the file of --config, too. TRL takes "
+        epilog="Every option can stand in the file of --config, too. The trainer takes "
         f"{len(trl_fields(kind))} options: --help-all lists them all.",
         allow_abbrev=False,
         add_help=False,
@@ -203,8 +207,8 @@ def parse_arguments(kind: str, types: Sequence[type], argv: Sequence[str]) -> tu
     """Fill the dataclasses from `--config FILE` and the command line.
 
     Args:
-        kind: sft or grpo.
-        types: this suite's dataclass and TRL's.
+        kind: sft, grpo or vla.
+        types: this suite's dataclass and the trainer's.
         argv: the command line.
 
     Raises:

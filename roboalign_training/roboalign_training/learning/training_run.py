@@ -1,4 +1,4 @@
-"""What SFT and GRPO runs do alike: open the run's folder by the rule, begin, and say the end."""
+"""What runs of all stages do alike: open the run's folder by the rule, begin, and say the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from roboalign_training.learning.run_record import (
 from roboalign_training.shared.left_out import LeftOut
 from roboalign_training.shared.library_log import LibraryLog
 from roboalign_training.shared.outputs import Found
-from roboalign_training.shared.places import DATASET, GRPO, SFT, check_place
+from roboalign_training.shared.places import DATASET, TRAININGS, check_place
 from roboalign_training.shared.run_layout import LOG, METRICS, POLICY, RESULT
 
 DATA = "data"
@@ -54,7 +54,7 @@ class TrainingRun:
     """A run that may be written.
 
     Attributes:
-        kind: sft or grpo.
+        kind: sft, grpo or vla.
         arguments: this suite's part of the configuration.
         training: TRL's part.
         folder: the run's folder.
@@ -189,7 +189,7 @@ def opened(
     """Open a run's folder by the rule of `shared.outputs`; changes nothing in it yet.
 
     Args:
-        kind: sft or grpo.
+        kind: sft, grpo or vla.
         arguments: this suite's part of the configuration.
         training: TRL's.
         log: of the libraries; goes to the folder once that is written.
@@ -228,7 +228,7 @@ def _check_places(kind: str, arguments: RunArguments, out: Path, bags: list[Path
         read.append(("--dataset", dataset))
     if Path(arguments.base).is_dir():
         read.append(("--base", Path(arguments.base)))
-    check_place("--out", out, {"sft": SFT, "grpo": GRPO}[kind], read)
+    check_place("--out", out, TRAININGS[kind], read)
 
 
 def _dataset_of(arguments: RunArguments, out: Path) -> Path:
@@ -241,7 +241,7 @@ def same_elsewhere(
     """Keys of the run in a folder that are other paths to the same data.
 
     Args:
-        kind: sft or grpo.
+        kind: sft, grpo or vla.
         arguments: of this call.
         bags: what was found where `--bags` points.
         folder: of the run.

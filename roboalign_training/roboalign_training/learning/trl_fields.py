@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+_TRANSFORMERS = ("transformers", "training_args.py", "TrainingArguments")
+_TRL = ("trl", "trainer/base_config.py", "_BaseConfig")
 _SOURCES = {
-    "sft": ("trl", "trainer/sft_config.py", "SFTConfig"),
-    "grpo": ("trl", "trainer/grpo_config.py", "GRPOConfig"),
+    "sft": (_TRANSFORMERS, _TRL, ("trl", "trainer/sft_config.py", "SFTConfig")),
+    "grpo": (_TRANSFORMERS, _TRL, ("trl", "trainer/grpo_config.py", "GRPOConfig")),
+    "vla": (_TRANSFORMERS,),
 }
-_PARENTS = (
-    ("transformers", "training_args.py", "TrainingArguments"),
-    ("trl", "trainer/base_config.py", "_BaseConfig"),
-)
+"""By stage: the configuration class of its trainer, its parents first."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ def trl_fields(kind: str) -> dict[str, TrlField]:
     """The options by name, those of the parent classes first.
 
     Args:
-        kind: sft or grpo.
+        kind: sft, grpo or vla.
 
     Raises:
         ModuleNotFoundError: TRL or Transformers is not installed.
         ValueError: a class is not where it was.
     """
     found: dict[str, TrlField] = {}
-    for package, file, name in (*_PARENTS, _SOURCES[kind]):
+    for package, file, name in _SOURCES[kind]:
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
             raise ModuleNotFoundError(f"the package {package} is not installed")

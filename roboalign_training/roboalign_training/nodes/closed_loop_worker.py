@@ -128,6 +128,7 @@ def _start_pair(
         "autostart": True,
         "replan_after_steps": settings.replan_after_steps,
         "think": settings.think,
+        "decoder": settings.decoder,
         "grammar": settings.grammar,
         "num_threads": settings.threads,
     }

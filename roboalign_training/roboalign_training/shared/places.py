@@ -13,7 +13,9 @@ from roboalign_training.shared.outputs import OutputError, read_record
 DATASET, LEROBOT, RECORDING = "a data set", "a LeRobot data set", "a recording"
 CHECKPOINT, MODEL = "a checkpoint", "a model"
 REPLAY, DEMO = "a replay", "what `roboalign demo` makes"
-SFT, GRPO = "a run of `roboalign sft`", "a run of `roboalign grpo`"
+SFT, GRPO, VLA = (f"a run of `roboalign {kind}`" for kind in ("sft", "grpo", "vla"))
+TRAININGS = {"sft": SFT, "grpo": GRPO, "vla": VLA}
+"""By kind, as `run.json` has it."""
 PRETRAINING, DRIVEN = "a run of `roboalign pretrain-tiny`", "results of `roboalign evaluate`"
 _MARKS = (
     ("dataset.json", DATASET),
@@ -73,8 +75,8 @@ def result_kind(folder: Path) -> str | None:
     if any(True for pattern in _STORAGES for _ in folder.glob(pattern)):
         return RECORDING
     record = read_record(folder / _RUN) or {}
-    if record.get("kind") in ("sft", "grpo"):
-        return SFT if record["kind"] == "sft" else GRPO
+    if record.get("kind") in TRAININGS:
+        return TRAININGS[record["kind"]]
     if "policy_hash" in record:
         return DRIVEN
     return PRETRAINING if "held_out_scenes" in record else None

@@ -16,6 +16,8 @@ POLICY = "policy"
 CANDIDATE, TRAINED, DEVELOPMENT = "candidate", "trained.json", "development"
 """Of a GRPO run: the policy that may take the base's place, what training came to before one was
 chosen, and the episodes that both have driven for it."""
+FEATURES = "features"
+"""Of a VLA run: the hidden states that the head is trained on."""
 RESULT = "result.json"
 LOG = "log.txt"
 EXIT_FINISHED = 0

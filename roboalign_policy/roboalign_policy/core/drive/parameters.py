@@ -117,6 +117,12 @@ class PolicyParameters:
         low=0,
         high=1024,
     )
+    decoder: str = param(
+        "auto",
+        "how actions come out of the model where a checkpoint has both: fast (tokens) or flow "
+        "(action head); auto: as the checkpoint says",
+        choices=("auto", "fast", "flow"),
+    )
     grammar: bool = param(True, "let the grammar of the tokenizer keep every chunk decodable")
     think: bool = param(True, "ask for the reasoning before the action")
     max_think_tokens: int = param(

@@ -17,6 +17,7 @@ class PolicyOptions:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
         num_threads: torch's threads in this process; 0 leaves them as they are.
+        decoder: `fast` or `flow`, where a checkpoint has both; `auto`: its own choice.
     """
 
     grammar: bool = True
@@ -26,6 +27,7 @@ class PolicyOptions:
     device: str = "auto"
     dtype: str = "auto"
     num_threads: int = 0
+    decoder: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse impossible values; ValueError names option, value and range."""

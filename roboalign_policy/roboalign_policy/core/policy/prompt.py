@@ -89,6 +89,22 @@ def build_prompt(instruction: str, state: str, think: bool) -> str:
     return f"task : {words} . state : {state} . {'think then act' if think else 'act'} ."
 
 
+def build_question(instruction: str, state: str) -> str:
+    """Write the question for the thought alone: what is next, answered in words.
+
+    Args:
+        instruction: the task in words; runs of blanks and line ends become one blank.
+        state: from `state_text`.
+
+    Raises:
+        ValueError: as `build_prompt`.
+    """
+    if fault := instruction_fault(instruction):
+        raise ValueError(f"instruction: {fault}")
+    words = " ".join(instruction.split())
+    return f"task : {words} . state : {state} . what is next ?"
+
+
 def camera_names(keys: Sequence[str]) -> tuple[str, ...]:
     """Names of image streams in a prompt: `image.left_wrist` is `left wrist`."""
     return tuple(key.removeprefix("image.").replace("_", " ") for key in keys)

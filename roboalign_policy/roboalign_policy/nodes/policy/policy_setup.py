@@ -47,6 +47,7 @@ def load_policy(parameters: PolicyParameters) -> Policy:
         attempts=parameters.attempts,
         device=parameters.device,
         num_threads=parameters.num_threads,
+        decoder=parameters.decoder,
     )
     policy = open_policy(folder, contract, options)
     _settle_threads(policy, parameters)

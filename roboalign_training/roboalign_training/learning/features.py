@@ -1,0 +1,211 @@
+"""Hidden states of a frozen model on disk: computed once, and read by every step of training.
+
+A folder holds `features.json`, which says of which model, data and prompts they are, and
+`hidden-<number>.safetensors`, each with some hundred frames. A part is written whole or not at
+all, so that an interrupted computation goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from roboalign_policy.core.hashing import sha256_json
+from roboalign_training.learning.hidden_reader import HiddenReader
+from roboalign_training.learning.run_record import write_json
+from roboalign_training.shared.differences import differences
+from roboalign_training.shared.outputs import OutputError, read_record
+from roboalign_training.shared.write_errors import writing
+
+INDEX, PART = "features.json", "hidden-{:05d}.safetensors"
+FRAMES_A_PART = 256
+SPARE = 0.05
+"""Share of the free disk that stays free."""
+
+
+class Features:
+    """Hidden states of frames, read from disk when they are asked for.
+
+    Attributes:
+        frames: (F,) int64, of the demonstrations.
+        thoughts: of each frame, what was read behind its prompt.
+    """
+
+    def __init__(self, folder: Path, parts: int) -> None:
+        """Open the parts of a folder."""
+        self._files = [safe_open(folder / PART.format(n), "pt") for n in range(parts)]
+        self.frames, self._places, self.thoughts = [], [], []
+        for number, file in enumerate(self._files):
+            lengths = file.get_tensor("lengths").tolist()
+            ends = np.cumsum(lengths)
+            self._places += [
+                (number, int(end) - n, int(end)) for end, n in zip(ends, lengths, strict=True)
+            ]
+            self.frames += file.get_tensor("frames").tolist()
+            self.thoughts += json.loads(file.metadata()["thoughts"])
+        self.frames = np.array(self.frames, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def hidden(self, index: int) -> torch.Tensor:
+        """(L, hidden size) of one frame, as stored."""
+        part, start, end = self._places[index]
+        return self._files[part].get_slice("hidden")[start:end]
+
+
+def stored_dtype(dtype: torch.dtype) -> torch.dtype:
+    """How hidden states of a dtype are stored: float32 as float16, others as they are."""
+    return torch.float16 if dtype == torch.float32 else dtype
+
+
+def size_bytes(reader: HiddenReader, frames: Sequence[int], own: Callable[[int], bool]) -> int:
+    """How large the hidden states of all frames will be, told by a few of them."""
+    some = [frames[int(i)] for i in np.linspace(0, len(frames) - 1, min(len(frames), 16))]
+    read = list(reader.read(some, own))
+    each = sum(found.hidden.numel() for found in read) / len(read)
+    item = torch.empty((), dtype=stored_dtype(read[0].hidden.dtype)).element_size()
+    return int(each * item * len(frames))
+
+
+@dataclass(frozen=True)
+class FeaturePlan:
+    """Hidden states that are wanted in a folder.
+
+    Attributes:
+        folder: where they are, or will be.
+        key: JSON values that tell whose they are: hashes of model and data, layer and so on.
+        frames: (F,) int64, F >= 1, of the demonstrations.
+        own: those that are read with the model's own thought.
+    """
+
+    folder: Path
+    key: Mapping[str, Any]
+    frames: np.ndarray
+    own: frozenset[int]
+
+    @property
+    def parts(self) -> int:
+        """Files that they stand in."""
+        return -(-len(self.frames) // FRAMES_A_PART)
+
+    def part(self, number: int) -> np.ndarray:
+        """The frames of one file."""
+        return self.frames[number * FRAMES_A_PART : (number + 1) * FRAMES_A_PART]
+
+    def missing(self) -> list[int]:
+        """Numbers of the files that are not there yet."""
+        return [n for n in range(self.parts) if not (self.folder / PART.format(n)).is_file()]
+
+    def record(self) -> dict[str, Any]:
+        """The content of `features.json`."""
+        own = [frame for frame in self.frames.tolist() if frame in self.own]
+        digest = sha256_json([self.frames.tolist(), own])
+        return {**self.key, "frames": len(self.frames), "frames_sha256": digest}
+
+
+def check_features(plan: FeaturePlan, reader: HiddenReader) -> None:
+    """Say how much will be written, and refuse what cannot be; changes nothing.
+
+    Raises:
+        OutputError: the folder has those of another model, data set or prompt, or the disk has
+            not enough room.
+    """
+    found = read_record(plan.folder / INDEX)
+    if found is not None and (other := list(differences(found, plan.record()))):
+        raise OutputError(
+            f"{plan.folder}: hidden states of something else are here ({'; '.join(other)}); "
+            "nothing was changed: choose another folder"
+        )
+    if missing := plan.missing():
+        wanted = size_bytes(reader, plan.frames.tolist(), plan.own.__contains__)
+        _check_room(plan.folder, wanted * len(missing) // plan.parts)
+
+
+def make_features(
+    plan: FeaturePlan,
+    reader: HiddenReader,
+    stopped: Callable[[], bool],
+    tell: Callable[[int, int], None],
+) -> Features | None:
+    """Compute what is missing of some frames' hidden states, and open them.
+
+    Args:
+        plan: that was checked.
+        reader: of the model.
+        stopped: whether to stop; asked before every part.
+        tell: is told how many frames are done, and of how many.
+
+    Returns:
+        None when it was stopped; the same call goes on.
+
+    Raises:
+        OSError: the disk is full.
+        ValueError: a hidden state is not finite, or too large for the stored type.
+    """
+    missing, total = plan.missing(), len(plan.frames)
+    if missing:
+        with writing(plan.folder, "hidden states"):
+            plan.folder.mkdir(parents=True, exist_ok=True)
+        write_json(plan.folder / INDEX, plan.record())
+    done = total - sum(len(plan.part(number)) for number in missing)
+    for number in missing:
+        if stopped():
+            return None
+        part = plan.part(number)
+        _write_part(plan.folder / PART.format(number), reader, part, plan.own)
+        done += len(part)
+        tell(done, total)
+    return Features(plan.folder, plan.parts)
+
+
+def _write_part(path: Path, reader: HiddenReader, frames: np.ndarray, own: frozenset[int]) -> None:
+    read = list(reader.read(frames.tolist(), own.__contains__))
+    hidden = torch.cat([found.hidden for found in read])
+    stored = hidden.to(stored_dtype(hidden.dtype))
+    if not bool(torch.isfinite(stored).all()):
+        greatest = float(hidden.abs().max())
+        raise ValueError(
+            f"hidden states: found {greatest:g}, expected finite numbers up to "
+            f"{torch.finfo(stored.dtype).max:g}"
+        )
+    tensors = {
+        "hidden": stored,
+        "lengths": torch.tensor([len(found.hidden) for found in read], dtype=torch.int64),
+        "frames": torch.from_numpy(frames.astype(np.int64)),
+    }
+    thoughts = json.dumps([found.thought for found in read])
+    fresh = path.with_name(f"{path.name}.new")
+    with writing(path, "hidden states"):
+        try:
+            save_file(tensors, fresh, {"thoughts": thoughts})
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+
+def _check_room(folder: Path, wanted: int) -> None:
+    """Say how much will be written, and refuse a disk that is too small."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    print(
+        f"hidden states: about {wanted / 1e6:,.0f} MB in {folder}, {free / 1e9:,.1f} GB are free",
+        flush=True,
+    )
+    if wanted > free * (1 - SPARE):
+        raise OutputError(
+            f"{folder}: hidden states of about {wanted / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB "
+            "are free; nothing was written: choose another disk with --features, or fewer "
+            "--samples"
+        )

@@ -1,0 +1,106 @@
+"""Writes the policy folder of an action head: the frozen model beside it, and what both were."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from roboalign_policy.core.hashing import sha256_file, sha256_json
+from roboalign_policy.core.policy.prompt import PROMPT_VERSION
+from roboalign_policy.models.checkpoint import RECORD, model_weights
+from roboalign_policy.models.decoders import FAST, FLOW
+from roboalign_policy.models.flow_decoder import HEAD, WEIGHTS
+from roboalign_policy.models.flow_head.network import FlowHead
+from roboalign_training.learning.demonstrations import Demonstrations
+from roboalign_training.learning.policy_card import CARD, write_card
+from roboalign_training.learning.run_folder import RunFolder
+from roboalign_training.learning.run_record import git_state, write_json
+from roboalign_training.origins.provenance import FILE, write_origin
+from roboalign_training.shared.run_layout import POLICY
+from roboalign_training.shared.write_errors import writing
+
+_OF_THE_BASE = (RECORD, FILE, CARD, "fast", "stats.json", "contract.yaml")
+
+
+def save_vla(
+    run: RunFolder,
+    base: Path,
+    head: FlowHead,
+    data: Demonstrations,
+    facts: Mapping[str, Any],
+    held_out: Sequence[int],
+    keep_fast: bool,
+) -> Path:
+    """Write `<run>/policy` whole or not at all.
+
+    The base's weights are linked where the file system can, else copied: they are the same file.
+
+    Args:
+        run: the run.
+        base: policy folder whose model is frozen.
+        head: with the weights that drive.
+        data: the demonstrations.
+        facts: further entries of `roboalign.json`.
+        held_out: frames of the episodes that were not trained on.
+        keep_fast: whether the policy can be driven by FAST tokens, too.
+
+    Raises:
+        OSError: the disk is full; an earlier policy is as it was.
+    """
+    target, fresh = run.path / POLICY, run.path / f"{POLICY}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    with writing(fresh, "the policy"):
+        shutil.copytree(
+            base, fresh, copy_function=_link, ignore=shutil.ignore_patterns(*_OF_THE_BASE)
+        )
+        names = ["stats.json", "contract.yaml"]
+        for name in names:
+            shutil.copy2(data.folder / name, fresh / name)
+        if keep_fast:
+            shutil.copytree(data.folder / "fast", fresh / "fast")
+        weights = {n: v.detach().cpu().contiguous() for n, v in head.state_dict().items()}
+        save_file(weights, fresh / WEIGHTS)
+        write_json(fresh / HEAD, head.config.to_dict())
+        hashes = dict(data.hashes) if keep_fast else _without(data.hashes, "tokenizer")
+        hashes["head"] = sha256_json([head.config.to_dict(), sha256_file(fresh / WEIGHTS)])
+        hashes["backbone"] = sha256_json(model_weights(fresh))
+        record = {
+            "horizon": data.horizon,
+            "dims": data.dims,
+            "hashes": hashes,
+            "git": git_state(),
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "prompt_version": PROMPT_VERSION,
+            "decoder": FLOW,
+            "decoders": [FLOW, FAST] if keep_fast else [FLOW],
+            "images": list(data.image_keys),
+            **facts,
+        }
+        write_json(fresh / RECORD, record)
+        apart = {data.episode(int(frame)).id for frame in held_out}
+        write_origin(fresh, facts["kind"], facts["base"], data.folder, apart, git_state())
+        write_card(fresh)
+    old = run.path / f"{POLICY}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    fresh.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _without(values: Mapping[str, str], name: str) -> dict[str, str]:
+    return {key: value for key, value in values.items() if key != name}

@@ -1,0 +1,268 @@
+"""Stage 3 of RoboAlign: a flow-matching action head on the frozen, aligned model.
+
+The model's hidden states are computed once and kept on disk; only the head is trained. Where this
+deviates from the paper: the layer is a parameter (its 18 of 28 is the default), the head also
+reads the thought, and some of the thoughts in training are the model's own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from roboalign_policy.core.policy.normalise import QuantileStats
+from roboalign_policy.core.policy.prompt import PROMPT_VERSION
+from roboalign_policy.core.policy.state_vector import (
+    normalised_state,
+    state_bounds,
+    state_vectors,
+)
+from roboalign_policy.models.checkpoint import check_same_robot, model_weights, read_checkpoint
+from roboalign_policy.models.flow_head.config import FlowHeadConfig, RobotShape
+from roboalign_policy.models.flow_head.network import FlowHead
+from roboalign_policy.models.hidden_states import depth
+from roboalign_policy.models.loading import MLLM, load_mllm
+from roboalign_training.learning.action_error import action_error
+from roboalign_training.learning.arguments import ConfigError, Stopped, VlaArguments, require
+from roboalign_training.learning.base_check import check_base
+from roboalign_training.learning.demonstrations import (
+    Demonstrations,
+    check_instructions,
+    dataset_hashes,
+    load_demonstrations,
+    load_state_stats,
+)
+from roboalign_training.learning.dev_score import dev_frames
+from roboalign_training.learning.features import (
+    FeaturePlan,
+    Features,
+    check_features,
+    make_features,
+)
+from roboalign_training.learning.flow_training import (
+    FlowSamples,
+    HeadInTraining,
+    MovingAverage,
+    flow_batch,
+)
+from roboalign_training.learning.hidden_reader import HiddenReader, own_frames
+from roboalign_training.learning.mixture import split_episodes
+from roboalign_training.learning.run_callback import RunCallback, is_quiet, stop_on_signal
+from roboalign_training.learning.run_record import tame
+from roboalign_training.learning.training_options import parse_arguments
+from roboalign_training.learning.training_run import Outcome, TrainingRun, opened
+from roboalign_training.learning.vla_policy import save_vla
+from roboalign_training.shared.library_log import library_log
+from roboalign_training.shared.outputs import Found
+from roboalign_training.shared.progress import Shown
+from roboalign_training.shared.run_layout import FEATURES
+
+KIND = "vla"
+
+
+def train(argv: Sequence[str]) -> Path:
+    """Train a head and return the folder of the finished policy; see `run`."""
+    return run(argv).policy
+
+
+def run(argv: Sequence[str]) -> Outcome:
+    """Train a head, go on with it, or find it finished.
+
+    Args:
+        argv: the command line, e.g. ["--config", "vla.yaml", "--base", "out/grpo/policy"].
+
+    Raises:
+        ConfigError: a configuration that cannot be run.
+        OutputError: another result is in the run's folder, or the disk is too small.
+        DataError: bags or a data set that cannot be read.
+        Stopped: the run was asked to stop; the same command goes on.
+    """
+    with library_log() as log, opened(KIND, *_parsed(argv), log) as opened_run:
+        if opened_run.found is Found.FINISHED:
+            result = opened_run.folder.result()
+            return opened_run.kept(dataset_hashes(opened_run.dataset), result_lines(result))
+        return _train(opened_run, opened_run.arguments, opened_run.training)
+
+
+def _parsed(argv: Sequence[str]) -> tuple[VlaArguments, TrainingArguments]:
+    return parse_arguments(KIND, (VlaArguments, TrainingArguments), argv)
+
+
+def _train(run: TrainingRun, arguments: VlaArguments, training: TrainingArguments) -> Outcome:
+    # Before anything is loaded, and before bags are converted.
+    check_base(arguments.base, None)
+    data = load_demonstrations(run.dataset, arguments.bags, arguments.contract)
+    run.loaded(data)
+    train_frames, held_out = split_episodes(
+        data, arguments.held_out_of(len(data.episodes)), training.seed
+    )
+    check_base(arguments.base, data)
+    base = read_checkpoint(arguments.base)
+    check_same_robot(base.folder, base.contract, data.contract, base.images)
+    require(
+        "given_prefix", arguments.given_prefix, arguments.given_prefix < data.horizon,
+        f"at most {data.horizon - 1}, less than a chunk's {data.horizon} actions",
+    )  # fmt: skip
+    frames = _drawn(train_frames, arguments.samples, training.seed)
+    mllm = load_mllm(arguments.base)
+    check_instructions(data, mllm.tokenizer.get_added_vocab())
+    config = head_config(arguments, data, mllm)
+    layer = config.layer_of(depth(mllm.model))
+    scored = dev_frames(held_out, arguments.dev_frames)
+    key = {
+        "model": model_weights(Path(arguments.base)),
+        "dataset": data.hashes["dataset"],
+        "contract": data.hashes["contract"],
+        "prompt_version": PROMPT_VERSION,
+        "condition": config.condition,
+        "layer": layer,
+        "own_thoughts": arguments.own_thoughts,
+        "max_think_tokens": arguments.max_think_tokens,
+    }
+    place = Path(arguments.features or run.folder.path / FEATURES)
+    own = own_frames(frames, arguments.own_thoughts, training.seed)
+    plans = (
+        FeaturePlan(place / "training", key, frames, frozenset(own)),
+        # The policy drives with thoughts of its own, so that is what is scored.
+        FeaturePlan(place / "held_out", key, scored, frozenset(scored.tolist())),
+    )
+    reader = HiddenReader(
+        mllm, data, config.condition, layer, arguments.max_think_tokens, arguments.read_batch
+    )
+    for plan in plans:
+        check_features(plan, reader)
+    facts = {"samples": len(frames), "head": config.to_dict(), "layer": layer}
+    checkpoint, elapsed_s = run.begin(data, **facts)
+
+    with stop_on_signal() as stop:
+        found, held = (_features(plan, reader, stop) for plan in plans)
+        if found is None or held is None:
+            raise Stopped(f"while hidden states are read; the same command goes on ({place})")
+        del reader
+        torch.manual_seed(training.seed)
+        model = HeadInTraining(FlowHead(config), arguments.noise_draws, arguments.given_prefix)
+        callback = RunCallback(
+            run.folder,
+            stop,
+            max_seconds=arguments.max_seconds,
+            save_minutes=arguments.save_minutes,
+            elapsed_before_s=elapsed_s,
+            quiet=is_quiet(),
+        )
+        training.remove_unused_columns = False
+        training.disable_tqdm = True
+        trainer = Trainer(
+            model=model,
+            args=training,
+            data_collator=flow_batch,
+            train_dataset=flow_samples(data, found),
+            callbacks=[MovingAverage(model, arguments.ema_decay), callback],
+        )
+        trainer.remove_callback(PrinterCallback)
+        tame(trainer, run.folder)
+        outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    steps = trainer.state.global_step
+    if callback.ended_by == "signal":
+        raise Stopped(f"after step {steps}; the same command goes on ({run.folder.path})")
+
+    head = model.average
+    score = action_error(
+        head,
+        flow_samples(data, held),
+        np.stack([data.chunk(int(frame)) for frame in held.frames]),
+        data.stats.denormalise,
+        dict(zip(data.contract.action.names, data.ranges.tolist(), strict=True)),
+        [data.episode(int(frame)).start for frame in held.frames],
+        training.device,
+    ).record()
+    facts = {
+        "kind": KIND, "base": arguments.base, "steps": steps,
+        "samples": steps * training.train_batch_size * training.gradient_accumulation_steps,
+    }  # fmt: skip
+    save_vla(
+        run.folder, Path(arguments.base), head, data,
+        {**facts, "dev_action_error": score["dev_action_error"]}, held_out, arguments.keep_fast,
+    )  # fmt: skip
+    seconds = round(callback.elapsed_s, 3)
+    run.folder.append(
+        stage="finished", step=steps, total_steps=training.max_steps, elapsed_s=seconds,
+        dev_action_error=score["dev_action_error"],
+    )  # fmt: skip
+    ends = {"ended_by": callback.ended_by, "seconds": seconds, "loss": outcome.training_loss}
+    result = {**facts, **score, **ends, "parameters": sum(p.numel() for p in head.parameters())}
+    return run.finish(result, result_lines(result))
+
+
+def result_lines(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """What to tell of a finished run."""
+    return (
+        f"{KIND}: {result['steps']:,} steps, {result['samples']:,} samples in "
+        f"{result['seconds']:.0f} s (ended by {result['ended_by']}); loss {result['loss']:.3f}",
+        f"{KIND}: {result['dev_frames']} frames of {result['dev_episodes']} held-out episodes: "
+        f"mean action error {100 * result['dev_action_error']:.2f} % of the limits' range",
+    )
+
+
+def head_config(arguments: VlaArguments, data: Demonstrations, mllm: MLLM) -> FlowHeadConfig:
+    """The head that is asked for.
+
+    Raises:
+        ConfigError: it cannot be.
+    """
+    low, _ = state_bounds(data.contract, load_state_stats(data.folder))
+    robot = RobotShape(data.contract.name, len(low), data.dims)
+    width = int(mllm.model.get_input_embeddings().weight.shape[1])
+    given = arguments.head_options()
+    make = FlowHeadConfig.large if arguments.is_large(width) else FlowHeadConfig
+    try:
+        config = make((robot,), data.horizon, width, **given)
+        config.layer_of(depth(mllm.model))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return config
+
+
+def flow_samples(data: Demonstrations, features: Features) -> FlowSamples:
+    """Frames with what the head reads and what it is to do, both normalised."""
+    contract, frames = data.contract, features.frames
+    stats: Mapping[str, QuantileStats] = load_state_stats(data.folder)
+    states = state_vectors(contract, {key: column[frames] for key, column in data.states.items()})
+    actions = np.stack([data.chunk(int(frame)) for frame in frames])
+    return FlowSamples(
+        features,
+        normalised_state(*state_bounds(contract, stats), states),
+        data.stats.normalise(actions).astype(np.float32),
+    )
+
+
+def _drawn(frames: np.ndarray, samples: int | None, seed: int) -> np.ndarray:
+    """The frames to train on: all, or so many of them drawn at random."""
+    if samples is None:
+        return frames
+    require("samples", samples, samples <= len(frames), f"at most {len(frames)}, all there are")
+    return np.sort(np.random.default_rng(seed).choice(frames, size=samples, replace=False))
+
+
+def _features(
+    plan: FeaturePlan, reader: HiddenReader, stop: Callable[[], bool]
+) -> Features | None:
+    with Shown(f"{KIND}: hidden states", Console()) as shown:
+        return make_features(plan, reader, stop, shown.update)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `python -m roboalign_training.vla`; returns the exit status."""
+    from roboalign_training.learning.training_cli import run_main
+
+    return run_main(KIND, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

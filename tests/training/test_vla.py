@@ -1,0 +1,279 @@
+"""Stage 3 with the real trainer on a very small model: learning, records, resuming, refusals."""
+
+import json
+import shutil
+from contextlib import contextmanager
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import TrainingArguments
+
+from roboalign_policy.core.policy.options import PolicyOptions
+from roboalign_policy.core.policy.prediction import ChunkStatus
+from roboalign_policy.models.flow_head.config import FlowHeadConfig, RobotShape
+from roboalign_policy.models.loading import extend_vocabulary, load_mllm
+from roboalign_policy.models.open_policy import open_policy
+from roboalign_training import vla
+from roboalign_training.learning import features
+from roboalign_training.learning.arguments import ConfigError, VlaArguments
+from roboalign_training.learning.hidden_reader import HiddenReader, own_frames
+from roboalign_training.learning.policy_card import write_card
+from roboalign_training.learning.run_folder import RunFolder
+from roboalign_training.learning.run_record import copy_robot
+from roboalign_training.learning.training_options import parse_arguments
+from roboalign_training.origins.provenance import write_origin
+from roboalign_training.shared.outputs import OutputError
+from roboalign_training.shared.run_layout import packaged_config
+
+
+@pytest.fixture(scope="module")
+def base(demonstrations, tiny_base, tmp_path_factory):
+    """An SFT policy folder with random weights; not to be changed."""
+    from roboalign_policy.core.policy.prompt import PROMPT_VERSION
+
+    mllm = load_mllm(tiny_base)
+    extend_vocabulary(mllm, demonstrations.fast.vocab_size)
+    folder = tmp_path_factory.mktemp("base") / "policy"
+    mllm.model.save_pretrained(folder)
+    mllm.processor.save_pretrained(folder)
+    copy_robot(demonstrations.folder, folder)
+    record = {
+        "kind": "sft", "base": str(tiny_base), "hashes": demonstrations.hashes,
+        "horizon": 8, "dims": 7, "prompt_version": PROMPT_VERSION, "decoder": "fast",
+        "images": list(demonstrations.image_keys), "created": "now",
+    }  # fmt: skip
+    (folder / "roboalign.json").write_text(json.dumps(record))
+    write_origin(folder, "sft", str(tiny_base), demonstrations.folder, (), "")
+    write_card(folder)
+    return folder
+
+
+@pytest.fixture
+def run(demonstrations, base, tmp_path, monkeypatch):
+    """Trains a head on the synthetic demonstrations; options as on the command line."""
+    monkeypatch.setattr(vla, "load_demonstrations", lambda *given: demonstrations)
+    monkeypatch.setattr(vla, "dataset_hashes", lambda folder: demonstrations.hashes)
+
+    def start(*options, folder="run"):
+        given = (
+            f"--dataset x --base {base} --out {tmp_path / folder} --width 32 --blocks 1 "
+            "--max_steps 6 --per_device_train_batch_size 8 --logging_steps 1 "
+            "--held_out_episodes 2 --dev_frames 6 --max_think_tokens 6"
+        )
+        return vla.train([*given.split(), *options])
+
+    return start
+
+
+def stopping_after(count):
+    """A stand-in for the signal: asks for a stop when it was asked so often."""
+
+    @contextmanager
+    def stop():
+        asked = iter(range(1, 10**6))
+        yield lambda: next(asked) >= count
+
+    return stop
+
+
+def weights(policy):
+    return load_file(policy / "flow_head.safetensors")
+
+
+def test_a_run_writes_a_policy_that_drives_by_either_decoder(run, demonstrations, base, tmp_path):
+    policy = run()
+    assert policy == tmp_path / "run" / "policy"
+    record = json.loads((policy / "roboalign.json").read_text())
+    assert (record["decoder"], record["decoders"]) == ("flow", ["flow", "fast"])
+    assert (record["kind"], record["horizon"], record["dims"]) == ("vla", 8, 7)
+    assert record["hashes"].keys() == demonstrations.hashes.keys() | {"head", "backbone"}
+    assert (policy / "model.safetensors").read_bytes() == (base / "model.safetensors").read_bytes()
+    assert not [p for p in policy.rglob("*") if p.suffix in (".bin", ".pt", ".pkl", ".pth")]
+    result = RunFolder(tmp_path / "run").result()
+    assert result["steps"] == 6 and result["samples"] == 48 and result["dev_frames"] == 6
+    assert result["dev_episodes"] == 2
+    dimensions = result["dev_action_error_by_dimension"]
+    assert list(dimensions) == list(demonstrations.contract.action.names)
+    for entry in dimensions.values():
+        low, high = entry["interval"]
+        assert low <= entry["mean"] <= high
+    card = (policy / "README.md").read_text()
+    assert "Action head" in card and "stage 3" in card and "mean action error" in card
+    values = {**demonstrations.values(5), "image.front": demonstrations.images(5)[0]}
+    for decoder in ("auto", "flow", "fast"):
+        options = PolicyOptions(device="cpu", max_think_tokens=6, decoder=decoder)
+        answer = open_policy(policy, options=options).act(values, "grasp the red cube")
+        assert answer.status in (ChunkStatus.OK, ChunkStatus.OUT_OF_LIMITS), answer.detail
+        assert bool(answer.tokens) == (decoder == "fast")
+
+
+def test_of_the_head_alone_nothing_of_fast_is_kept(run):
+    policy = run("--keep_fast", "false")
+    assert not (policy / "fast").exists()
+    record = json.loads((policy / "roboalign.json").read_text())
+    assert record["decoders"] == ["flow"] and "tokenizer" not in record["hashes"]
+    assert "Action tokens" not in (policy / "README.md").read_text()
+    open_policy(policy, options=PolicyOptions(device="cpu"))
+
+
+def test_it_learns_the_demonstrations(run, tmp_path):
+    run("--max_steps", "1", folder="short")
+    run("--max_steps", "400", "--learning_rate", "3e-3", "--ema_decay", "0.95", folder="long")
+    lines = RunFolder(tmp_path / "long").metrics()
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:3])
+    errors = [
+        RunFolder(tmp_path / name).result()["dev_action_error"] for name in ("short", "long")
+    ]
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_stopped_and_resumed_gives_the_same_weights(run, monkeypatch, tmp_path):
+    whole = weights(run(folder="whole"))
+    # Asked once before each of the features' two parts, then after every step.
+    for count, text in ((1, "while hidden states are read"), (5, "after step 3")):
+        with monkeypatch.context() as patch:
+            patch.setattr(vla, "stop_on_signal", stopping_after(count))
+            patch.setattr(features, "FRAMES_A_PART", 64)
+            with pytest.raises(vla.Stopped, match=text):
+                run(folder=f"parts{count}")
+        assert not (tmp_path / f"parts{count}" / "policy").exists()
+        resumed = weights(run(folder=f"parts{count}"))
+        assert whole.keys() == resumed.keys()
+        for name, value in whole.items():
+            assert torch.equal(value, resumed[name]), name
+
+
+def test_the_average_drives_and_not_the_last_step(run, tmp_path):
+    trained = run("--save_minutes", "0.000001")
+    (checkpoint,) = sorted((tmp_path / "run").glob("checkpoint-*"))
+    state = load_file(checkpoint / "model.safetensors")
+    exported = weights(trained)
+    for name, value in exported.items():
+        assert torch.equal(value, state[f"average.{name}"]), name
+    changed = [n for n, v in exported.items() if not torch.equal(v, state[f"head.{n}"])]
+    assert changed
+
+
+def test_a_finished_run_is_found_and_another_refused(run, tmp_path, capsys):
+    first = weights(run())
+    run()
+    assert "finished before; nothing was changed" not in capsys.readouterr().err
+    assert all(torch.equal(v, first[n]) for n, v in weights(tmp_path / "run/policy").items())
+    with pytest.raises(OutputError, match="layer"):
+        run("--layer", "1.0")
+    assert (tmp_path / "run" / "policy").is_dir()
+
+
+def test_hidden_states_that_are_kept_are_read_by_other_runs(run, monkeypatch, tmp_path):
+    kept = ("--features", str(tmp_path / "kept"))
+    one = weights(run(*kept, folder="one"))
+    assert not (tmp_path / "one" / "features").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(HiddenReader, "read", None)  # nothing is left to read
+        same = weights(run(*kept, folder="two"))
+        wider = weights(run(*kept, "--width", "48", folder="three"))
+    assert all(torch.equal(value, same[name]) for name, value in one.items())
+    assert wider["places"].shape[1] == 48
+    for options, what in (
+        (("--layer", "1.0"), "layer: found 1, now 2"),
+        (("--own_thoughts", "0.9"), "own_thoughts: found 0.3, now 0.9"),
+        (("--condition", "prompt"), 'condition: found "thought", now "prompt"'),
+    ):
+        with pytest.raises(OutputError, match=f"hidden states of something else.*{what}"):
+            run(*kept, *options, folder="other")
+        assert not (tmp_path / "other").exists()
+
+
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
+    run, monkeypatch, tmp_path, capsys
+):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(OutputError, match="hidden states of about .* are free; nothing was writ"):
+        run()
+    assert not (tmp_path / "run").exists()
+    assert "hidden states: about" in capsys.readouterr().out
+
+
+def test_what_is_read_is_what_the_policy_reads_when_it_drives(demonstrations, base):
+    """The features of a frame, and those of the same frame through `open_policy`'s parts."""
+    from roboalign_policy.models import flow_decoder
+
+    mllm = load_mllm(base, device="cpu")
+    reader = HiddenReader(mllm, demonstrations, "thought", 1, 6, batch=4)
+    frames = [3, 17, 40]
+    read = list(reader.read(frames, lambda frame: frame == 17))
+    assert [found.frame for found in read] == frames
+    assert read[0].thought == reader.demonstrated(3) and read[1].thought != reader.demonstrated(17)
+    policy = open_policy(base, options=PolicyOptions(device="cpu"))
+    for found in read:
+        values = demonstrations.values(found.frame)
+        state = vla_state(demonstrations, values)
+        words = flow_decoder.words_of("thought", demonstrations.instruction(found.frame), state)
+        inputs = policy._inputs(demonstrations.images(found.frame), words)
+        hidden, _ = flow_decoder.read_hidden(policy._mllm, inputs, [found.thought], "thought", 1)
+        torch.testing.assert_close(found.hidden, hidden[0], atol=2e-5, rtol=1e-4)
+
+
+def vla_state(data, values):
+    from roboalign_policy.core.policy.prompt import state_text
+
+    return state_text(data.contract, values)
+
+
+def test_the_share_of_own_thoughts():
+    frames = np.arange(100, 300)
+    own = own_frames(frames, 0.25, seed=3)
+    assert len(own) == 50 and own <= set(frames.tolist())
+    assert own == own_frames(frames, 0.25, seed=3) != own_frames(frames, 0.25, seed=4)
+    assert own_frames(frames, 0.0, 1) == set() and len(own_frames(frames, 1.0, 1)) == 200
+
+
+@pytest.mark.parametrize("condition", ["thought", "language_thought", "prompt"])
+def test_every_condition_trains_and_drives(run, demonstrations, condition):
+    policy = run("--condition", condition, "--max_steps", "2")
+    assert json.loads((policy / "flow_head.json").read_text())["condition"] == condition
+    values = {**demonstrations.values(5), "image.front": demonstrations.images(5)[0]}
+    options = PolicyOptions(device="cpu", max_think_tokens=6)
+    answer = open_policy(policy, options=options).act(values, "grasp the red cube")
+    assert bool(answer.reasoning) == (condition != "prompt")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ("--condition thinking", "condition: found 'thinking', expected one of thought, language"),
+        ("--layer 1.5", "layer: found 1.5, expected from 0 to 1, a fraction of the depth, or"),
+        ("--layer 9", "layer: found 9, expected at most 2, the layers of the model"),
+        ("--width 30", "width: found 30, expected a multiple of 4"),
+        ("--samples 900", "samples: found 900, expected at most 48, all there are"),
+        ("--own_thoughts 2", "own_thoughts: found 2.0, expected from 0 to 1"),
+        ("--given_prefix 8", "given_prefix: found 8, expected at most 7, less than a chunk's 8"),
+        ("--noise_draws 0", "noise_draws: found 0, expected at least 1"),
+        ("--ema_decay 1", "ema_decay: found 1.0, expected from 0 to below 1"),
+        ("--max_steps 0", "max_steps: found 0, expected the number of optimiser steps, above 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(run, tmp_path, options, text):
+    with pytest.raises(ConfigError, match=text):
+        run(*options.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_packaged_file_says_the_defaults():
+    document = yaml.safe_load(packaged_config("vla").read_text())
+    ours, _ = parse_arguments(
+        "vla", (VlaArguments, TrainingArguments), ["--dataset", "x", "--out", "y"]
+    )
+    defaults = VlaArguments(dataset="x")
+    for item in fields(VlaArguments):
+        if item.name in document:
+            assert getattr(ours, item.name) == getattr(defaults, item.name), item.name
+    config = FlowHeadConfig((RobotShape("a", 1, 1),), 8, 128)
+    for name in ("steps", "solver", "condition", "layer", "state_dropout"):
+        assert getattr(config, name) == getattr(defaults, name), name
