@@ -144,3 +144,5 @@ def test_a_thought_is_closed_once_it_is_long_enough(mllm):
         assert allowed() == {token}
         written[0].append(token)
     assert len(allowed()) == vocabulary  # finished: whatever comes is padding
+    written[0].append(mllm.tokenizer.pad_token_id)
+    assert mllm.tokenizer.pad_token_id != ids.eos and len(allowed()) == vocabulary

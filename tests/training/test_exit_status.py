@@ -41,6 +41,10 @@ MISSING = {
         "--dataset {gone} --base policy --out new", "--bags {gone} --base policy --out new",
         "--dataset data --base {gone} --out new", "--dataset data --config {gone} --out new",
     ],
+    "vla": [
+        "--dataset {gone} --base policy --out new", "--bags {gone} --base policy --out new",
+        "--dataset data --base {gone} --out new", "--dataset data --config {gone} --out new",
+    ],
     "pretrain-tiny": ["--config {gone} --out new"],
     "serve": [
         "--policy {gone}", "--policy policy --contract {gone}",
@@ -66,6 +70,7 @@ ANOTHER_THING = {
     "evaluate": ["open-loop --policy data --dataset data", "closed-loop --policy bags --out new"],
     "sft": ["--dataset bags --out new", "--bags data --out new", "--dataset data --base bags"],
     "grpo": ["--dataset data --base base --out new"],
+    "vla": ["--dataset data --base base --out new", "--dataset bags --base policy --out new"],
     "serve": ["--policy data"],
 }
 """Inputs that are there, and are not what the command takes."""

@@ -113,6 +113,24 @@ def grpo(world, out):
     )
 
 
+def vla(world, out):
+    words = (
+        f"vla --dataset {world / 'data'} --base {world / 'policy_run' / 'policy'} --out {out} "
+        "--max_steps 2 --samples 6 --per_device_train_batch_size 3 --dev_frames 2 --width 16 "
+        "--blocks 1 --max_think_tokens 4"
+    ).split()
+    return Case(
+        words,
+        [
+            (["--dataset", str(world / "nowhere")], "nowhere: is no data set"),
+            (["--samples", "5"], "arguments.vla.samples: found 6, now 5"),
+            (["--layer", "2"], "arguments.vla.layer: found 0.64"),
+            (["--condition", "words"], "condition: found 'words', expected one of thought"),
+        ],
+        out,
+    )
+
+
 def pretrain(world, out):
     config = world / "pretrain.yaml"
     size = {"hidden": 48, "layers": 2, "heads": 4, "vision_hidden": 32, "vision_depth": 1,
@@ -235,6 +253,7 @@ def inspect(world, out):
 CASES = {
     "sft": sft,
     "grpo": grpo,
+    "vla": vla,
     "pretrain-tiny": pretrain,
     "evaluate": evaluate,
     "replay": replay,

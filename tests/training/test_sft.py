@@ -10,13 +10,19 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from transformers import TrainingArguments
 from trl import GRPOConfig, SFTConfig
 
 from roboalign_policy.core.contract.contract import find_contract, load_contract
 from roboalign_policy.models.loading import load_mllm
 from roboalign_training import sft
 from roboalign_training.bags.errors import DatasetError, RefusedError
-from roboalign_training.learning.arguments import ConfigError, GrpoArguments, SftArguments
+from roboalign_training.learning.arguments import (
+    ConfigError,
+    GrpoArguments,
+    SftArguments,
+    VlaArguments,
+)
 from roboalign_training.learning.run_folder import RunFolder
 from roboalign_training.learning.training_options import parse_arguments
 from roboalign_training.shared.outputs import Found, OutputError
@@ -280,7 +286,11 @@ def test_main_tells_a_stop_from_an_end(run, monkeypatch, tmp_path, demonstration
 
 @pytest.mark.parametrize(
     ("kind", "ours", "theirs"),
-    [("sft", SftArguments, SFTConfig), ("grpo", GrpoArguments, GRPOConfig)],
+    [
+        ("sft", SftArguments, SFTConfig),
+        ("grpo", GrpoArguments, GRPOConfig),
+        ("vla", VlaArguments, TrainingArguments),
+    ],
 )
 def test_packaged_yaml_agrees_with_the_dataclass(kind, ours, theirs):
     keys = yaml.safe_load(packaged_config(kind).read_text())
@@ -289,7 +299,8 @@ def test_packaged_yaml_agrees_with_the_dataclass(kind, ours, theirs):
     fresh = ours(dataset="x")
     follow_the_data = {"held_out_episodes", "weight_grasp", "samples"}
     this_call = {"dataset", "bags", "contract", "max_seconds", "resume", "overwrite", "strict"}
-    this_call |= {"workers"}  # of this computer
+    this_call |= {"workers", "features"}  # of this computer
+    this_call |= {"width", "blocks", "heads"}  # by the size of the model
     assert own & keys.keys() == own - this_call - follow_the_data
     for name in own & keys.keys():
         assert keys[name] == getattr(fresh, name), name

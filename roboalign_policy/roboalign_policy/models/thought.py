@@ -79,8 +79,8 @@ class ThoughtRule(LogitsProcessor):
         allowed = torch.zeros_like(scores, dtype=torch.bool)
         written = input_ids[:, self._start :].tolist()
         for row, ids in enumerate(written):
-            if ids and ids[-1] == self._ids.eos:
-                allowed[row] = True  # finished: generate() pads it
+            if self._ids.eos in ids:
+                allowed[row] = True  # finished: generate() pads it, maybe with another token
                 continue
             self._allow(allowed[row], ids)
             check_finite(scores[row], allowed[row])
