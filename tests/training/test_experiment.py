@@ -170,6 +170,10 @@ def test_what_the_stages_would_refuse_is_refused_too(tmp_path):
             "arms.grpo.options.samples: found 98, expected at most 97",
         ),
         (
+            arms(head={"stage": "vla", "from": "sft", "options": {"layer": 99}}),
+            "arms.head.options.layer: found 99.0, expected at most 4, the layers of the model",
+        ),
+        (
             {**sft_with(options={"held_out_episodes": "20"}), "episodes": 20},
             "arms.sft.options.held_out_episodes: found 20, expected 1 to 19",
         ),

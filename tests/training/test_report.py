@@ -446,6 +446,8 @@ def test_arms_are_compared_on_the_same_episodes_and_training_seeds():
     assert pair.interval == paired_mean_interval([s / 2 for s in sums])
     # mean 0.15, s 0.0707 / sqrt 2, t(0.975, 1) = 12.706
     assert pair.seed_interval == pytest.approx((0.15 - 0.6353, 0.15 + 0.6353), abs=1e-3)
+    (itself,) = compare(TWO, [("sft", "sft")], results)
+    assert set(itself.by_seed.values()) == {0.0} and itself.seed_interval is None
     (against_base,) = compare([BASE, *TWO], [("base", "grpo")], results)
     assert (against_base.only_second, against_base.neither) == (6, 14)
 

@@ -14,11 +14,12 @@ from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.fast.fit import MARGIN, least_vocabulary
 from roboalign_policy.fast.vocabulary import MAX_CODE
 from roboalign_policy.sim import SUITES
-from roboalign_training.demo.experiment import BASE, Arm, Experiment
+from roboalign_training.demo.experiment import BASE, TINY, Arm, Experiment
 from roboalign_training.demo.stage_keys import prompts_of_a_batch, stage_arguments
 from roboalign_training.evaluate.seeds import MOST_SEEDS
-from roboalign_training.learning.arguments import GRPO_PROMPTS, GrpoArguments
+from roboalign_training.learning.arguments import GRPO_PROMPTS, GrpoArguments, VlaArguments
 from roboalign_training.shared.fields import require
+from roboalign_training.shared.outputs import read_record
 
 _LONGEST = 1 + max(task.max_steps for tasks in SUITES.values() for task in tasks)  # frames
 
@@ -46,6 +47,8 @@ def check_options(experiment: Experiment) -> None:
     for arm in experiment.arms.values():
         if arm.stage != BASE:
             _check_episodes(experiment, arm)
+        if arm.stage == "vla":
+            _check_layer(experiment, arm)
     for arm, arguments in _grpo_arms(experiment):
         count, seeds = arguments.develop_episodes, f"at most {MOST_SEEDS}, the seeds there are"
         require(experiment.key(arm.name, "develop_episodes"), count, count <= MOST_SEEDS, seeds)
@@ -73,6 +76,21 @@ def _check_episodes(experiment: Experiment, arm: Arm) -> None:
     fits = held_out is None or held_out < episodes
     expected = f"1 to {episodes - 1}: there are {episodes} demonstrations"
     require(experiment.key(arm.name, "held_out_episodes"), held_out, fits, expected)
+
+
+def _check_layer(experiment: Experiment, arm: Arm) -> None:
+    """The model that an action head reads has the layer, where its depth is known already."""
+    from roboalign_policy.models.tiny import PACKAGED  # torch takes seconds
+
+    start = arm.start
+    while start in experiment.arms:
+        start = experiment.arms[start].start
+    record = read_record((PACKAGED if start == TINY else Path(start)) / "config.json") or {}
+    depth = (record.get("text_config") or record).get("num_hidden_layers")
+    layer = cast(VlaArguments, stage_arguments(arm.stage, arm.options)).layer
+    if isinstance(depth, int):
+        expected = f"at most {depth}, the layers of the model"
+        require(experiment.key(arm.name, "layer"), layer, layer <= depth, expected)
 
 
 def check_prompts(experiment: Experiment, out: Path) -> None:

@@ -21,6 +21,10 @@ Results = Mapping[DrivenEpisode, Mapping]
 """Records of one policy by episode."""
 
 
+_ALIKE = 1e-9
+"""Differences that are this near each other are the same but for rounding."""
+
+
 @dataclass(frozen=True)
 class ReportedArm:
     """One arm.
@@ -62,7 +66,7 @@ class Pair:
         interval: of the difference, 95 %, over scenes, of these policies; None likewise.
         by_seed: the difference of each training seed; empty where neither arm has one.
         seed_interval: of the mean of these, 95 % by Student's t: of other trainings; None with
-            fewer than two.
+            fewer than two, or with none that differs from another: they tell no spread.
     """
 
     first: str
@@ -111,7 +115,7 @@ def _pair(first: ReportedArm, second: ReportedArm, results: Mapping[str, Results
     both, lost, gained = map(won.count, ((True, True), (True, False), (False, True)))
     n, seeds = len(won), list(by_seed.values())
     spread = None
-    if len(seeds) > 1:
+    if len(seeds) > 1 and max(seeds) - min(seeds) > _ALIKE:
         spread = mean_interval(seeds, float(stdtrit(len(seeds) - 1, 0.975)))
     once = all(len(of) == 1 for of in scenes.values())
     p = mcnemar_p(lost, gained) if once else sign_flip_p([sum(of) for of in scenes.values()])
