@@ -136,8 +136,10 @@ def _train(run: TrainingRun, arguments: VlaArguments, training: TrainingArgument
     reader = HiddenReader(
         mllm, data, config.condition, layer, arguments.max_think_tokens, arguments.read_batch
     )
+    # What is in the run's own folder goes with it where --overwrite gave it up.
+    given_up = run.found is Found.NOTHING and not arguments.features
     for plan in plans:
-        check_features(plan, reader)
+        check_features(plan, reader, given_up)
     facts = {"samples": len(frames), "head": config.to_dict(), "layer": layer}
     checkpoint, elapsed_s = run.begin(data, **facts)
 

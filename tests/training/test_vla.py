@@ -189,6 +189,40 @@ def test_hidden_states_that_are_kept_are_read_by_other_runs(run, monkeypatch, tm
         assert not (tmp_path / "other").exists()
 
 
+def test_hidden_states_of_an_interrupted_run_are_not_computed_again(run, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        patch.setattr(vla, "stop_on_signal", stopping_after(3))  # two parts are asked for
+        patch.setattr(features, "FRAMES_A_PART", 64)
+        with pytest.raises(vla.Stopped, match="after step 1"):
+            run()
+    for checkpoint in (tmp_path / "run").glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    parts = sorted((tmp_path / "run" / "features").rglob("*.safetensors"))
+    before = [part.stat().st_mtime_ns for part in parts]
+    assert len(parts) == 2
+    run()
+    assert [part.stat().st_mtime_ns for part in parts] == before
+
+
+def test_overwrite_gives_up_the_hidden_states_in_the_folder_too(run, tmp_path):
+    run()
+    policy = run("--layer", "1.0", "--overwrite")
+    assert json.loads((policy / "flow_head.json").read_text())["layer"] == 1.0
+    index = json.loads((tmp_path / "run" / "features" / "training" / "features.json").read_text())
+    assert index["layer"] == 2
+
+
+def test_a_head_on_the_policy_of_another_head_leaves_that_as_it_was(run, tmp_path):
+    first = run(folder="first")
+    before = {p.name: p.read_bytes() for p in first.iterdir() if p.is_file()}
+    second = run("--base", str(first), "--learning_rate", "1e-2", folder="second")
+    assert {p.name: p.read_bytes() for p in first.iterdir() if p.is_file()} == before
+    assert (second / "flow_head.safetensors").read_bytes() != before["flow_head.safetensors"]
+    for name in before:
+        shared = (first / name).samefile(second / name)
+        assert shared == (name == "model.safetensors"), name
+
+
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
     run, monkeypatch, tmp_path, capsys
 ):

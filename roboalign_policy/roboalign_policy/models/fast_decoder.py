@@ -101,6 +101,7 @@ class FastDecoder:
             found = f"found {found} FAST tokens in the vocabulary"
             raise ModelError(f"{mllm.name}: {found}, expected {self._fast.vocab_size}")
         self._think, self._most = options.think, options.max_think_tokens
+        self._ids = thought_ids(mllm.tokenizer, tagged=True)
         grammar = self._grammar_of(mllm, options.think)
         self._longest = longest_answer(grammar, mllm.tokenizer)
         self._masks = self._masks_after_thought = None
@@ -160,8 +161,7 @@ class FastDecoder:
         if not self._think:
             return ""
         inputs = question.ask(build_prompt(question.instruction, question.state, think=True))
-        ids = thought_ids(mllm.tokenizer, tagged=True)
-        return generate_thoughts(mllm, inputs, ids, self._most)[0]
+        return generate_thoughts(mllm, inputs, self._ids, self._most)[0]
 
     def actions_of(self, tokens: list[int]) -> np.ndarray:
         """Actions (T, A) float32, in the contract's units, of a sequence of FAST tokens.

@@ -143,6 +143,7 @@ class FlowDecoder:
         except ValueError as error:
             raise ModelError(f"{mllm.name}: {error}") from error
         self._most = options.max_think_tokens
+        self._ids = thought_ids(mllm.tokenizer, config.condition == THOUGHT)
         # The head computes in float32 on any device: it is small, and so are its steps.
         self.head.to(model.device)
 
@@ -180,8 +181,7 @@ class FlowDecoder:
         if condition == PROMPT:
             return ""
         inputs = question.ask(words_of(condition, question.instruction, question.state))
-        ids = thought_ids(mllm.tokenizer, condition == THOUGHT)
-        return generate_thoughts(mllm, inputs, ids, self._most, attempt)[0]
+        return generate_thoughts(mllm, inputs, self._ids, self._most, attempt)[0]
 
     def _act(self, mllm: MLLM, question: Question, thought: str, attempt: int) -> np.ndarray:
         config, device = self.head.config, mllm.model.device

@@ -24,11 +24,11 @@ from roboalign_training.demo.stages import (
     training_keys,
 )
 from roboalign_training.evaluate.closed_loop import read_results
+from roboalign_training.learning.run_folder import NO_OTHER_POLICY
 from roboalign_training.shared.outputs import read_record
 from roboalign_training.shared.plain_yaml import load_yaml
 from roboalign_training.shared.run_layout import RUN
 
-_NO_MATTER = ("workers", "save_minutes", "logging_steps", "report_to", "dataloader_pin_memory")
 _SINCE = ("replan_after_steps",)
 
 
@@ -113,7 +113,7 @@ def _training_fault(policy: ArmPolicy, experiment: Experiment, out: Path) -> str
         found, wanted = ({**keys, "samples": None} for keys in (found, wanted))
     for key in {**wanted, **found}:
         # Of an earlier version it has not what came since, which has done nothing then.
-        if key in _NO_MATTER or (key not in found and key in _SINCE):
+        if key in NO_OTHER_POLICY or (key not in found and key in _SINCE):
             continue
         if found.get(key) != wanted.get(key):
             was = f"{key} {found[key]}" if key in found else f"no {key}"

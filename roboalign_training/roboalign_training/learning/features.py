@@ -113,20 +113,25 @@ class FeaturePlan:
         return {**self.key, "frames": len(self.frames), "frames_sha256": digest}
 
 
-def check_features(plan: FeaturePlan, reader: HiddenReader) -> None:
+def check_features(plan: FeaturePlan, reader: HiddenReader, given_up: bool = False) -> None:
     """Say how much will be written, and refuse what cannot be; changes nothing.
+
+    Args:
+        plan: what is wanted.
+        reader: of the model.
+        given_up: whether what is in the folder will be removed before anything is written.
 
     Raises:
         OutputError: the folder has those of another model, data set or prompt, or the disk has
             not enough room.
     """
     found = read_record(plan.folder / INDEX)
-    if found is not None and (other := list(differences(found, plan.record()))):
+    if not given_up and found is not None and (other := list(differences(found, plan.record()))):
         raise OutputError(
             f"{plan.folder}: hidden states of something else are here ({'; '.join(other)}); "
             "nothing was changed: choose another folder"
         )
-    if missing := plan.missing():
+    if missing := list(range(plan.parts)) if given_up else plan.missing():
         wanted = size_bytes(reader, plan.frames.tolist(), plan.own.__contains__)
         _check_room(plan.folder, wanted * len(missing) // plan.parts)
 

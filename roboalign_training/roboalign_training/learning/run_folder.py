@@ -61,6 +61,7 @@ _THEIRS = (
     "dataloader_pin_memory", "dataloader_num_workers", "remove_unused_columns", "log_level",
     "project", "trackio_space_id",
 )  # fmt: skip
+NO_OTHER_POLICY = (*_OURS, *_THEIRS)
 _DONE_BEFORE = {
     "sft": {"sources": mapping_text({})},
     "grpo": {
@@ -215,7 +216,8 @@ class RunFolder:
         checkpoint = None if found is Found.NOTHING else self.checkpoint()
         if checkpoint is None:
             if self.writes:
-                remove(self.path, PRODUCTS)
+                kept = () if found is Found.NOTHING else (FEATURES,)  # they were checked
+                remove(self.path, [name for name in PRODUCTS if name not in kept])
             return None, 0.0
         step = _step(checkpoint)
         if self.writes:

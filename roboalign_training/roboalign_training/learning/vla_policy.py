@@ -25,7 +25,8 @@ from roboalign_training.origins.provenance import FILE, write_origin
 from roboalign_training.shared.run_layout import POLICY
 from roboalign_training.shared.write_errors import writing
 
-_OF_THE_BASE = (RECORD, FILE, CARD, "fast", "stats.json", "contract.yaml")
+_OF_THE_BASE = (RECORD, FILE, CARD, "fast", "stats.json", "contract.yaml", HEAD, WEIGHTS)
+"""What is not taken from it: written anew, and never into a file that both folders share."""
 
 
 def save_vla(
@@ -39,7 +40,7 @@ def save_vla(
 ) -> Path:
     """Write `<run>/policy` whole or not at all.
 
-    The base's weights are linked where the file system can, else copied: they are the same file.
+    The base's weights are linked where the file system can, else copied as all other files are.
 
     Args:
         run: the run.
@@ -96,6 +97,9 @@ def save_vla(
 
 
 def _link(source: str, target: str) -> None:
+    if not source.endswith(".safetensors"):
+        shutil.copy2(source, target)
+        return
     try:
         os.link(source, target)
     except OSError:
