@@ -1,7 +1,11 @@
 """The demo's stages: done once, resumed, done again with all that follow, failing cleanly."""
 
 import json
+import os
+import signal
 import sys
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -298,6 +302,26 @@ def test_an_interrupted_demo_says_how_to_go_on(demo, monkeypatch, capsys):
     monkeypatch.setitem(demo.stages, "base", interrupt)
     assert cli.main(["--out", str(demo.out)]) == 130
     assert "run the same command again" in capsys.readouterr().out
+    assert list(read_state(demo.out)) == ["record", "dataset"]
+
+
+def test_sigterm_ends_the_program_of_a_stage_too(demo, monkeypatch, capsys):
+    def sleep(experiment, out, console):
+        """A long one."""
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        words = "import os, time; print(os.getpid(), flush=True); time.sleep(300)"
+        (out / "logs").mkdir(exist_ok=True)
+        run_child(
+            [sys.executable, "-c", words], out / "logs" / "a.log", "a", lambda: (0, 0, ""), QUIET
+        )
+
+    monkeypatch.setitem(demo.stages, "base", sleep)
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["--out", str(demo.out)]) == 130
+    assert "run the same command again" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) == before
+    pid = (demo.out / "logs" / "a.log").read_text().strip()
+    assert not pid or not Path(f"/proc/{pid}").exists()
     assert list(read_state(demo.out)) == ["record", "dataset"]
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -58,6 +61,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("demo", prepare, strict, words)
 
 
+class Terminated(Exception):
+    """SIGTERM came, which the program of a stage has not heard: it is ended, and saves."""
+
+
+@contextmanager
+def terminated_by_signal() -> Iterator[None]:
+    """Inside, SIGTERM raises `Terminated`; else it would leave the program of a stage running."""
+
+    def end(number: int, frame: Any) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def run_command(
     name: str,
     prepare: Callable[[], tuple[Experiment, Call]],
@@ -78,7 +99,8 @@ def run_command(
 
     try:
         experiment, call = prepare()
-        out = run_stages(experiment, Path(call.out), call.redo, console)
+        with terminated_by_signal():
+            out = run_stages(experiment, Path(call.out), call.redo, console)
     except (RuntimeError, ValueError) as error:  # a stage's command, model or data set; an option
         goes_on = "\nOnce that is mended, the same command goes on from here."
         said = f"{error}{goes_on if isinstance(error, StageFailed) else ''}"
@@ -89,7 +111,7 @@ def run_command(
             raise
         console.print(f"roboalign {name}: not written: {fault}", markup=False, soft_wrap=True)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         console.print("interrupted; run the same command again to go on from here")
         return 130
     report = json.loads((out / "report.json").read_text())
