@@ -261,6 +261,16 @@ class RunFolder:
             if not target.exists() and fresh.is_dir() and (self.path / f"{name}.old").is_dir():
                 fresh.rename(target)
 
+    def put(self, name: str) -> Path:
+        """Give a whole `<name>.new` its place, where an earlier one may be; returns that."""
+        target, old = self.path / name, self.path / f"{name}.old"
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            target.rename(old)
+        (self.path / f"{name}.new").rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+        return target
+
     def keep_candidate(self) -> None:
         """Give the candidate the policy's place; also where a kill came between the moves."""
         target, old = self.path / POLICY, self.path / f"{POLICY}.old"

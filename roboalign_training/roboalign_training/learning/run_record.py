@@ -145,13 +145,7 @@ def save_policy(
         write_json(fresh / "roboalign.json", meta)
         write_origin(fresh, facts["kind"], facts["base"], data.folder, apart, git_state())
         write_card(fresh)
-    old = run.path / f"{name}.old"
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    fresh.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-    return target
+    return run.put(name)
 
 
 def copy_robot(dataset: Path, folder: Path) -> None:

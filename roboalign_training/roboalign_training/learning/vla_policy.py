@@ -54,7 +54,7 @@ def save_vla(
     Raises:
         OSError: the disk is full; an earlier policy is as it was.
     """
-    target, fresh = run.path / POLICY, run.path / f"{POLICY}.new"
+    fresh = run.path / f"{POLICY}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     with writing(fresh, "the policy"):
         shutil.copytree(
@@ -87,13 +87,7 @@ def save_vla(
         apart = {data.episode(int(frame)).id for frame in held_out}
         write_origin(fresh, facts["kind"], facts["base"], data.folder, apart, git_state())
         write_card(fresh)
-    old = run.path / f"{POLICY}.old"
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    fresh.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-    return target
+    return run.put(POLICY)
 
 
 def _link(source: str, target: str) -> None:
