@@ -50,7 +50,7 @@ def _start(commands: dict[str, list[str]], folder: Path) -> None:
 class Up:
     """A policy that moves the arm up and down, at once."""
 
-    hash = "a" * 64
+    hash, thinks, chunking = "a" * 64, False, "fresh"
 
     def __init__(self, parameters: object) -> None:
         """Of the contract that the node was given."""
@@ -59,7 +59,7 @@ class Up:
         self.contract = load_contract(parameters.contract)
         self.horizon, self.dims = self.contract.action.horizon, len(self.contract.action.dims)
 
-    def act(self, values: dict, instruction: str, remaining: np.ndarray | None = None) -> object:
+    def act(self, values: dict, instruction: str, **asked: object) -> object:
         """Answer by the height alone."""
         height_m = values["state.ee"][2]
         actions = np.zeros((self.horizon, self.dims), np.float32)

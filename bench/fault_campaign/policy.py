@@ -37,6 +37,8 @@ MODES = ("good", "undecodable", "nan", "inf", "out_of_limits", "wrong_shape", "r
 class ScriptedPolicy:
     """Goes round in a circle from wherever the robot is."""
 
+    thinks, chunking = False, "fresh"
+
     def __init__(self, contract_file: str, robot: str) -> None:
         """Be good.
 
@@ -66,9 +68,7 @@ class ScriptedPolicy:
             raise TimeoutError(f"{mode}: the policy was not asked within 5 s")
         return {"t_ns": self._t_ns}
 
-    def act(
-        self, values: dict[str, np.ndarray], instruction: str, remaining: np.ndarray | None = None
-    ) -> Prediction:
+    def act(self, values: dict[str, np.ndarray], instruction: str, **asked: object) -> Prediction:
         """Predict the circle, or what the campaign wants instead."""
         actions = self._circle(values)
         mode = self._mode

@@ -50,6 +50,7 @@ class World:
         self.realtime = Realtime(self.drive, points, self.pace, guarded=guarded)
         self.gate, self.latency_s, self.camera_s = NO_GATE, latency_s, 1.0 / camera_hz
         self.answer_with = lambda request: self.chunk()
+        self.think_s, self.thinking, self.thoughts = 0.2, None, []
         self.missing = ""
         self.transport_s, self.exposures_s = transport_s, []
         self.camera_clock_ns = 0  # ns; how far the camera's own clock is ahead
@@ -107,16 +108,32 @@ class World:
         if self.now_s >= self.next_image_s + self.transport_s - TINY_S / 2:
             self.image_s, self.next_image_s = self.next_image_s, self.next_image_s + self.camera_s
             self.exposures_s.append(self.image_s)
-            self._submit(self.realtime.image(self.gate, self._see, self.now_s))
-            self._send(self.realtime.settle())
+            self._ask_at_once()
             if self.realtime.begins(self.now_s):
                 self.next_tick_s = self.now_s + 1.0 / self.pace.rate_hz
                 self._tick()
         if self.pending and self.now_s >= self.pending[0] - TINY_S / 2:
             self._answer(self.pending[1])
+        if self.thinking and self.now_s >= self.thinking[0] - TINY_S / 2:
+            self._think(self.thinking[1])
         if self.now_s >= self.next_tick_s - TINY_S / 2:
             self.next_tick_s += 1.0 / self.pace.rate_hz
             self._tick()
+
+    def _ask_at_once(self):
+        self._submit(self.realtime.image(self.gate, self._see, self.now_s))
+        self._send(self.realtime.settle())
+
+    def _think(self, request):
+        self.thinking = None
+        self.thoughts.append((self.now_s, request))
+        text = f"thought {len(self.thoughts)}"
+        try:
+            self.realtime.thought(request, text, round(self.now_s * 1e9), self.now_s)
+        except ChunkError:
+            pass
+        self._send(self.realtime.settle())
+        self._ask_at_once()
 
     def _answer(self, request):
         self.pending = None
@@ -139,7 +156,7 @@ class World:
         self.ticks += self.drive.running
         tick = self.realtime.tick(self.gate, self._see, self.now_s)
         self._send(tick.output)
-        self._submit(tick.request)
+        self._submit(tick.asked)
 
     def _see(self):
         now_ns = round(self.now_s * 1e9)
@@ -148,11 +165,14 @@ class World:
         taken_ns = round(self.image_s * 1e9)
         return Seen(Frame(now_ns, {}, {}), taken_ns + self.camera_clock_ns, taken_ns)
 
-    def _submit(self, request):
-        if request is not None:
-            self.requests.append((self.now_s, request))
+    def _submit(self, asked):
+        if asked.chunk is not None:
+            self.requests.append((self.now_s, asked.chunk))
             self.asked_images_s.append(self.image_s)
-            self.pending = (self.now_s + self.latency_s, request)
+            self.pending = (self.now_s + self.latency_s, asked.chunk)
+        if asked.thought is not None:
+            assert self.thinking is None
+            self.thinking = (self.now_s + self.think_s, asked.thought)
 
     def _send(self, output):
         if output is not None:

@@ -18,6 +18,8 @@ VALUES = {"image.front": np.zeros((128, 128, 3), np.uint8), "state.ee": np.ones(
 class CountingPolicy:
     """Every answer differs: all its actions are the number of the call. `gate` holds it up."""
 
+    thinks, chunking = True, "fresh"
+
     def __init__(self, hash="a" * 64):
         self.contract, self.hash = load_contract("sim_panda"), hash
         self.horizon, self.dims = self.contract.action.horizon, len(self.contract.action.dims)
@@ -25,11 +27,17 @@ class CountingPolicy:
         self.gate = threading.Event()
         self.gate.set()
         self.answer = None
+        self.thoughts = []
 
-    def act(self, values, instruction, remaining=None):
+    def think(self, values, instruction):
+        self.thoughts.append((values, instruction, threading.get_ident()))
+        return f"thought {len(self.thoughts)}"
+
+    def act(self, values, instruction, remaining=None, thought=None, frozen=0):
         self.running += 1
         self.most = max(self.most, self.running)
         self.calls.append((values, instruction, remaining))
+        self.given = (thought, frozen)
         self.threads.add(threading.get_ident())
         number = len(self.calls)
         try:

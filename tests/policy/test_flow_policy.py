@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from roboalign_policy.core.hashing import sha256_json
 from roboalign_policy.core.policy.options import PolicyOptions
 from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_policy.models.checkpoint import model_weights, read_checkpoint
-from roboalign_policy.models.flow_head.config import CONDITIONS
+from roboalign_policy.models.flow_head.config import CONDITIONS, FlowHeadConfig
 from roboalign_policy.models.loading import ModelError
 from roboalign_policy.models.open_policy import open_policy
 
@@ -238,3 +240,78 @@ def test_a_thought_may_be_given(folder, decoder):
     if decoder == "flow":  # random tokens of random weights may be alike
         first, *others = found.values()
         assert all(np.abs(other - first).max() > 1e-7 for other in others)
+
+
+def test_a_thought_is_made_while_another_thread_acts(folder):
+    """With the same weights in memory, and the same answers as one after the other."""
+    policy = open_policy(folder, options=CPU)
+    wanted = [policy.act(values(seed), "grasp the red cube") for seed in range(4)]
+    found, failed = [], []
+
+    def think():
+        try:
+            for seed in range(4):
+                found.append(policy.think(values(seed), "grasp the red cube"))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test fails with it
+            failed.append(error)
+
+    thinking = threading.Thread(target=think)
+    thinking.start()
+    acted = []
+    while thinking.is_alive() or len(acted) < 4:
+        seed = len(acted) % 4
+        answer = policy.act(values(seed), "grasp the red cube", thought=wanted[seed].reasoning)
+        acted.append((seed, answer))
+    thinking.join()
+    assert failed == []
+    assert found == [answer.reasoning for answer in wanted]
+    for seed, answer in acted:
+        np.testing.assert_allclose(answer.actions, wanted[seed].actions, atol=1e-6)
+    own = {id(p) for p in policy._mllm.model.parameters()}
+    assert {id(p) for p in policy._thinker.model.parameters()} == own
+
+
+HALF_RANGE = 0.2  # of the actions: far from the limits
+
+
+def rest_of(seed=5):
+    """Six actions that no answer of the policy begins with."""
+    return np.random.default_rng(seed).uniform(-HALF_RANGE, HALF_RANGE, (6, 7)).astype(np.float32)
+
+
+@pytest.mark.parametrize("chunking", ["guided", "constant", "prefix"])
+def test_a_chunk_continues_the_one_that_is_executed(tiny_base, tmp_path, chunking):
+    checkpoint = write_flow_checkpoint(tmp_path / "flow", tiny_base, HALF_RANGE, given_prefix=4)
+    free = open_policy(checkpoint, options=CPU)
+    bound = open_policy(checkpoint, options=replace(CPU, chunking=chunking))
+    assert (free.chunking, bound.chunking) == ("fresh", chunking)
+    rest, task = rest_of(), "grasp the red cube"
+    alone = bound.act(values(), task)
+    np.testing.assert_allclose(
+        alone.actions, free.act(values(), task).actions, atol=1e-6
+    )  # nothing remains
+    plain = free.act(values(), task, remaining=rest, frozen=3).actions
+    found = bound.act(values(), task, remaining=rest, frozen=3)
+    assert found.status is ChunkStatus.OK
+    before = np.abs(plain[:3] - rest[:3]).mean()
+    after = np.abs(found.actions[:3] - rest[:3]).mean()
+    assert after < (1e-5 if chunking == "prefix" else 0.35 * before)
+    assert np.abs(found.actions[6:] - rest.mean()).max() > 1e-3
+    none = np.empty((0, 7), np.float32)
+    np.testing.assert_array_equal(bound.act(values(), task, remaining=none).actions, alone.actions)
+
+
+def test_a_policy_that_cannot_continue_chunks_is_refused(folder):
+    with pytest.raises(ModelError, match="chunking: found prefix, but given_prefix is 0"):
+        open_policy(folder, options=replace(CPU, chunking="prefix"))
+    with pytest.raises(ModelError, match="chunking: found guided, expected fresh: tokens cannot"):
+        open_policy(folder, options=replace(CPU, chunking="guided", decoder="fast"))
+    with pytest.raises(ValueError, match="chunking: found 'half', expected one of fresh, guided"):
+        PolicyOptions(chunking="half")
+
+
+def test_a_head_of_before_the_key_is_given_no_prefix(copy):
+    record = json.loads((copy / "flow_head.json").read_text())
+    assert record["given_prefix"] == 0
+    del record["given_prefix"]
+    assert FlowHeadConfig.from_dict(record).given_prefix == 0

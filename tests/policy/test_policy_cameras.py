@@ -11,6 +11,7 @@ from roboalign_policy.core.policy.options import PolicyOptions
 from roboalign_policy.core.policy.prompt import camera_names, user_content
 from roboalign_policy.models.loading import ModelError
 from roboalign_policy.models.open_policy import open_policy
+from roboalign_policy.models.policy import model_inputs
 
 WRIST = load_contract("sim_panda_wrist")
 BOTH = ["image.front", "image.wrist"]
@@ -82,7 +83,7 @@ def test_every_picture_that_the_model_sees_changes_what_it_reads(trained):
     policy = open_policy(trained(BOTH), options=OPTIONS)
     assert policy.images == tuple(BOTH)
     values = observation()
-    inputs = policy._inputs([values[key] for key in BOTH], "act .")
+    inputs = model_inputs(policy._mllm, policy._cameras, [values[key] for key in BOTH], "act .")
     assert inputs["image_grid_thw"].shape == (2, 3)
     text = policy._mllm.tokenizer.decode(inputs["input_ids"][0])
     assert text.index("front :") < text.index("wrist :") < text.index("act .")

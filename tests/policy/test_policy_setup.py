@@ -9,7 +9,14 @@ import pytest
 from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.core.contract.files import check_policy_folder
 from roboalign_policy.core.drive.parameters import PolicyParameters
-from roboalign_policy.nodes.policy.policy_setup import check_together, load_policy, overtake_steps
+from roboalign_policy.nodes.policy.policy_setup import (
+    check_together,
+    drive_from_policy,
+    drive_mode,
+    load_policy,
+    overtake_steps,
+    thought_settings,
+)
 
 
 def test_a_server_must_be_given_up_before_its_model_counts_as_hung():
@@ -59,3 +66,58 @@ def test_steps_may_be_overtaken_by_one_and_positions_by_all(contract, given, ste
     robot = load_contract(contract)
     policy = SimpleNamespace(contract=robot, horizon=robot.action.horizon)
     assert overtake_steps(policy, PolicyParameters(overtake_steps=given)) == steps
+
+
+@pytest.mark.parametrize(("contract", "horizon"), [("sim_panda", 8), ("so101", 30)])
+def test_a_chunk_that_continues_the_old_one_goes_on_while_the_model_computes(contract, horizon):
+    policy = SimpleNamespace(contract=load_contract(contract), horizon=horizon)
+    parameters = PolicyParameters(chunking="guided")
+    assert drive_mode(policy, parameters) == "async_blend"
+    assert overtake_steps(policy, parameters) == horizon
+    with pytest.raises(ValueError, match="chunking: found guided, expected fresh with mode: sync"):
+        check_together(PolicyParameters(chunking="guided", mode="sync"))
+
+
+def policy_that(thinks=True, contract="sim_panda", chunking="fresh"):
+    robot = load_contract(contract)
+    return SimpleNamespace(
+        contract=robot,
+        horizon=robot.action.horizon,
+        dims=len(robot.action.dims),
+        thinks=thinks,
+        chunking=chunking,
+    )
+
+
+@pytest.mark.parametrize(("given", "age_s"), [({}, 3.2), ({"reasoning_chunks": 5}, 5.6)])
+def test_the_greatest_age_of_a_thought_comes_from_the_contracts_rate(given, age_s):
+    parameters = PolicyParameters(reasoning="every_n", **given)
+    assert thought_settings(policy_that(), parameters).max_age_s == pytest.approx(age_s)
+    named = PolicyParameters(reasoning="every_n", max_thought_age_s=1.5)
+    assert thought_settings(policy_that(), named).max_age_s == 1.5
+
+
+@pytest.mark.parametrize("mode", ["every_n", "when_fulfilled"])
+def test_a_policy_without_thoughts_has_none_to_keep(mode):
+    parameters = PolicyParameters(reasoning=mode)
+    with pytest.raises(ValueError, match=f"reasoning: found {mode}, expected always or never"):
+        thought_settings(policy_that(thinks=False), parameters)
+
+
+def test_a_server_that_thinks_is_not_told_to_stop_it():
+    with pytest.raises(ValueError, match=r"reasoning: found never, .*start it with --no-think"):
+        thought_settings(policy_that(), PolicyParameters(reasoning="never"))
+    thought_settings(policy_that(thinks=False), PolicyParameters(reasoning="never"))
+
+
+def test_without_a_gripper_nothing_tells_when_a_thought_is_fulfilled():
+    policy = policy_that()
+    names = SimpleNamespace(names=("dx", "dy"))
+    policy.contract = SimpleNamespace(name="two_axes", rate_hz=10.0, action=names)
+    with pytest.raises(ValueError, match="when_fulfilled, but no gripper .* two_axes .dx, dy"):
+        thought_settings(policy, PolicyParameters(reasoning="when_fulfilled"))
+
+
+def test_a_server_makes_chunks_as_the_node_expects_them():
+    with pytest.raises(ValueError, match="chunking: found fresh, but the server makes chunks gui"):
+        drive_from_policy(policy_that(chunking="guided"), PolicyParameters())

@@ -122,7 +122,7 @@ def test_the_same_hash_with_another_contract_is_refused_when_connecting_again(po
     policy.horizon = 4
     with (
         PolicyServer(policy, port=port),
-        pytest.raises(RemoteError, match=r"found .* 4, 7\), expected .* 8, 7\)"),
+        pytest.raises(RemoteError, match=r"found .* 4, 7, True, .* expected .* 8, 7, True"),
     ):
         remote.act(VALUES, "x")
 

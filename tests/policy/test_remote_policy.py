@@ -236,7 +236,9 @@ def test_the_server_refuses_what_is_not_the_protocol_and_goes_on(policy, server,
 def test_what_is_no_answer_to_this_request_is_an_error(policy, answer, text):
     def handle(connection):
         connection.recv()
-        connection.send(pack(Welcome("t", policy.hash, policy.contract.to_yaml(), 8, 7)))
+        connection.send(
+            pack(Welcome("t", policy.hash, policy.contract.to_yaml(), 8, 7, True, "fresh"))
+        )
         connection.send(answer(policy, unpack(connection.recv()).id))
 
     with serve(handle, "127.0.0.1", 0) as raw:
@@ -253,3 +255,38 @@ def test_a_page_in_a_browser_may_not_ask(server):
         connect(server.url, origin="https://example.org", proxy=None),
     ):
         pass
+
+
+def test_what_a_chunk_is_to_be_made_with_arrives(policy, remote):
+    assert (remote.thinks, remote.chunking) == (True, "fresh")
+    rest = np.ones((3, 7), np.float32)
+    remote.act(VALUES, "go", remaining=rest, thought="grasp the cube", frozen=2)
+    assert policy.given == ("grasp the cube", 2)
+    remote.act(VALUES, "go")
+    assert policy.given == (None, 0)
+
+
+def test_a_thought_does_not_wait_for_an_action_nor_the_other_way(policy, remote):
+    """Both have a connection and, at the server, a thread of their own."""
+    policy.gate.clear()
+    acting = threading.Thread(target=remote.act, args=(VALUES, "go"))
+    acting.start()
+    try:
+        assert remote.think(VALUES, "go") == "thought 1"
+        assert remote.think(VALUES, "go on") == "thought 2"
+        assert acting.is_alive()
+    finally:
+        policy.gate.set()
+        acting.join(30.0)
+    assert not acting.is_alive()
+    (values, instruction, thread), (_, second, other) = policy.thoughts
+    assert values.keys() == VALUES.keys()
+    assert (instruction, second) == ("go", "go on")
+    assert thread == other and thread not in policy.threads
+
+
+def test_closing_ends_the_thoughts_too(policy, remote):
+    remote.think(VALUES, "go")
+    remote.close()
+    with pytest.raises(RemoteError, match="closed"):
+        remote.think(VALUES, "go")

@@ -19,11 +19,21 @@ SLOW_S, LATE_S = 1.5, 12.0
 class FakePolicy:
     """Answers at once and always the same."""
 
+    thinks, chunking = True, "fresh"
+
     def __init__(self, parameters):
         self.contract = load_contract(parameters.contract or "sim_panda")
         self.hash, self.horizon, self.dims = HASH, 8, 7
+        self.thoughts = 0
 
-    def act(self, values, instruction, remaining=None):
+    def think(self, values, instruction):
+        """A thought, late where the first word says so."""
+        if instruction.split()[0] == "ponder":
+            time.sleep(SLOW_S)
+        self.thoughts += 1
+        return f"thought {self.thoughts} of {instruction}"
+
+    def act(self, values, instruction, remaining=None, thought=None, frozen=0):
         """Chunk, refusal or error, by the first word of ``instruction``."""
         word = instruction.split()[0]
         actions = np.zeros((self.horizon, self.dims), np.float32)
@@ -45,7 +55,8 @@ class FakePolicy:
         return SimpleNamespace(
             actions=actions,
             tokens=[3, 1, 2],
-            reasoning=f"{len(remaining)} left" if word == "rest" else f"thinking of {instruction}",
+            reasoning=thought
+            or (f"{len(remaining)} left" if word == "rest" else f"thinking of {instruction}"),
             status=status,
             detail="no chunk" if status != "ok" else "",
             inference_s=0.0,

@@ -25,11 +25,13 @@ class Decoder(Protocol):
             does not change: they are part of the policy's hash.
         weights: file names of weights of its own, beside the model's.
         streams: keys of the states that it reads itself, beside those of the prompt.
+        thinks: whether the model thinks before it acts; known once prepared.
     """
 
     hashes: Mapping[str, str]
     weights: tuple[str, ...]
     streams: tuple[str, ...]
+    thinks: bool
 
     @classmethod
     def read(cls, folder: Path, contract: Contract) -> Decoder:

@@ -11,7 +11,7 @@ from roboalign_policy.core.contract.contract import Contract
 from roboalign_policy.core.hashing import sha256_json
 from roboalign_policy.core.policy.accept import Bounds, ChunkError, accept
 from roboalign_policy.core.policy.normalise import QuantileStats
-from roboalign_policy.core.policy.options import PolicyOptions
+from roboalign_policy.core.policy.options import FRESH, PolicyOptions
 from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_policy.core.policy.prompt import build_prompt, parse_answer
 from roboalign_policy.fast import FastError, FastTokenizer
@@ -94,13 +94,19 @@ class FastDecoder:
         """Get ready to answer with a model.
 
         Raises:
-            ModelError: its vocabulary is not that of the tokenizer.
+            ModelError: its vocabulary is not that of the tokenizer, or a chunk is to continue
+                another one.
         """
+        if options.chunking != FRESH:
+            raise ModelError(
+                f"{mllm.name}: chunking: found {options.chunking}, expected fresh: tokens cannot "
+                "continue half a chunk, an action head can (decoder flow)"
+            )
         found = count_fast_tokens(mllm.tokenizer)
         if found != self._fast.vocab_size:
             found = f"found {found} FAST tokens in the vocabulary"
             raise ModelError(f"{mllm.name}: {found}, expected {self._fast.vocab_size}")
-        self._think, self._most = options.think, options.max_think_tokens
+        self.thinks, self._most = options.think, options.max_think_tokens
         self._ids = thought_ids(mllm.tokenizer, tagged=True)
         grammar = self._grammar_of(mllm, options.think)
         self._longest = longest_answer(grammar, mllm.tokenizer)
@@ -128,9 +134,9 @@ class FastDecoder:
                 remains of the running one is ignored.
             attempt: 0: greedy; above: sampled, with this number as seed.
         """
-        inputs = question.ask(build_prompt(question.instruction, question.state, self._think))
+        inputs = question.ask(build_prompt(question.instruction, question.state, self.thinks))
         given, masks = [], self._masks
-        if question.thought is not None and self._think:
+        if question.thought is not None and self.thinks:
             given = thought_tokens(mllm.tokenizer, question.thought, tagged=True)
             inputs = with_tokens(inputs, [given], mllm.tokenizer.pad_token_id)
             masks = self._masks_after_thought
@@ -158,7 +164,7 @@ class FastDecoder:
         Raises:
             NonFiniteLogitsError: the model's scores are NaN or infinite.
         """
-        if not self._think:
+        if not self.thinks:
             return ""
         inputs = question.ask(build_prompt(question.instruction, question.state, think=True))
         return generate_thoughts(mllm, inputs, self._ids, self._most)[0]

@@ -15,7 +15,7 @@ from roboalign_policy.core.contract.contract import Contract
 from roboalign_policy.core.hashing import sha256_file, sha256_json
 from roboalign_policy.core.policy.accept import Bounds, ChunkError, accept
 from roboalign_policy.core.policy.normalise import QuantileStats
-from roboalign_policy.core.policy.options import PolicyOptions
+from roboalign_policy.core.policy.options import FRESH, GUIDED, PREFIX, PolicyOptions
 from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_policy.core.policy.prompt import build_prompt, build_question
 from roboalign_policy.core.policy.state_vector import (
@@ -25,8 +25,9 @@ from roboalign_policy.core.policy.state_vector import (
     state_vectors,
 )
 from roboalign_policy.models.answer import Answer
+from roboalign_policy.models.flow_head import chunking
 from roboalign_policy.models.flow_head.config import PROMPT, THOUGHT, FlowHeadConfig
-from roboalign_policy.models.flow_head.flow import solve, velocity_of
+from roboalign_policy.models.flow_head.flow import Velocity, solve, velocity_of
 from roboalign_policy.models.flow_head.network import FlowHead
 from roboalign_policy.models.generation import NonFiniteLogitsError
 from roboalign_policy.models.hidden_states import depth, hidden_states, with_tokens
@@ -123,8 +124,8 @@ class FlowDecoder:
         """Get ready to answer with a model.
 
         Raises:
-            ModelError: its hidden states are not those that the head reads, or it may not think
-                and the head reads thoughts.
+            ModelError: its hidden states are not those that the head reads, it may not think and
+                the head reads thoughts, or it was not taught to continue chunks so.
         """
         config, model = self.head.config, mllm.model
         if not options.think and config.condition != PROMPT:
@@ -142,6 +143,12 @@ class FlowDecoder:
             self._layer = config.layer_of(depth(model))
         except ValueError as error:
             raise ModelError(f"{mllm.name}: {error}") from error
+        if options.chunking == PREFIX and not config.given_prefix:
+            raise ModelError(
+                f"{mllm.name}: chunking: found prefix, but given_prefix is 0 in {HEAD}; expected "
+                "a head trained with it (roboalign vla --given_prefix), guided or constant"
+            )
+        self._chunking, self.thinks = options.chunking, config.condition != PROMPT
         self._most = options.max_think_tokens
         self._ids = thought_ids(mllm.tokenizer, config.condition == THOUGHT)
         # The head computes in float32 on any device: it is small, and so are its steps.
@@ -187,19 +194,48 @@ class FlowDecoder:
         config, device = self.head.config, mllm.model.device
         inputs = question.ask(words_of(config.condition, question.instruction, question.state))
         hidden, mask = read_hidden(mllm, inputs, [thought], config.condition, self._layer)
-        vector = state_vectors(self.contract, question.values)
-        state = torch.from_numpy(normalised_state(self._low, self._high, vector))
-        padded = torch.zeros(1, config.state_dims)
-        padded[0, : len(state)] = state
-        robot = torch.tensor([self._robot], device=device)
-        generator = torch.Generator().manual_seed(attempt)
-        noise = torch.randn(1, 1, config.horizon, config.action_dims, generator=generator)
-        velocity = velocity_of(
-            self.head, self.head.read(hidden.float(), mask), padded.to(device), robot
-        )
-        chunk = solve(velocity, noise.to(device), config.steps, config.solver)[0, 0]
-        normal = chunk[:, : len(self.contract.action.dims)].cpu().numpy()
+        # Out of inference mode: guided chunks ask for the head's Jacobian.
+        with torch.inference_mode(False), torch.no_grad():
+            vector = state_vectors(self.contract, question.values)
+            state = torch.from_numpy(normalised_state(self._low, self._high, vector))
+            padded = torch.zeros(1, config.state_dims)
+            padded[0, : len(state)] = state
+            robot = torch.tensor([self._robot], device=device)
+            generator = torch.Generator().manual_seed(attempt)
+            shape = (1, 1, config.horizon, config.action_dims)
+            noise = torch.randn(*shape, generator=generator).to(device)
+            context = self.head.read(hidden.float().clone(), mask.clone())
+            velocity = velocity_of(self.head, context, padded.to(device), robot)
+            if self._chunking == FRESH or not len(self._remaining(question)):
+                chunk = solve(velocity, noise, config.steps, config.solver)
+            else:
+                chunk = self._continued(velocity, noise, question)
+        normal = chunk[0, 0, :, : len(self.contract.action.dims)].cpu().numpy()
         return accept(self._actions.denormalise(normal), self._bounds)
+
+    def _continued(
+        self, velocity: Velocity, noise: torch.Tensor, question: Question
+    ) -> torch.Tensor:
+        """A chunk (1, 1, T, A) that goes on with what remains of the running one."""
+        config, remaining = self.head.config, self._remaining(question)
+        padded = torch.zeros(len(remaining), config.action_dims, device=noise.device)
+        normal = self._actions.normalise(np.asarray(remaining, np.float64))
+        padded[:, : normal.shape[1]] = torch.from_numpy(normal).to(padded)
+        frozen = min(question.frozen, len(remaining))
+        if self._chunking == PREFIX:
+            # What the head was not taught to be given it is free to choose.
+            given = padded[: min(frozen, config.given_prefix, config.horizon - 1)]
+            return chunking.solve_after(velocity, noise, given, config.steps, config.solver)
+        guidance = chunking.JACOBIAN if self._chunking == GUIDED else chunking.CONSTANT
+        guide = chunking.make_guide(padded, config.horizon, min(frozen, config.horizon))
+        led = chunking.guided(velocity, guide, guidance)
+        return solve(led, noise, config.steps, config.solver)
+
+    def _remaining(self, question: Question) -> np.ndarray:
+        """(R, A) actions, R 0 where nothing remains."""
+        remaining = question.remaining
+        dims = len(self.contract.action.dims)
+        return np.empty((0, dims), np.float32) if remaining is None else np.asarray(remaining)
 
 
 def words_of(condition: str, instruction: str, state: str) -> str:

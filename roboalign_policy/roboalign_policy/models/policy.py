@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,6 +31,9 @@ class MLLMPolicy:
         horizon: steps of a chunk, T.
         dims: dimensions of an action, A.
         images: keys of the image streams that it sees, in order.
+        thinks: whether it has a thought before it acts.
+        chunking: how its chunks continue the running one, one of `core.policy.options.CHUNKING`.
+        threads: torch's threads, of every thread that asks it.
     """
 
     def __init__(
@@ -68,9 +73,12 @@ class MLLMPolicy:
         shown = {part.stream for part in contract.prompt_state} | set(decoder.streams)
         self._states = [stream for stream in contract.states if stream.key in shown]
         # Qwen-VL models keep the offset of their positions in themselves while they generate.
-        self._lock = threading.Lock()
+        self._lock, self._thinking = threading.Lock(), threading.Lock()
+        self._thinker: MLLM | None = None
+        self.threads = torch.get_num_threads()
         mllm.model.eval()
         decoder.prepare(mllm, options)
+        self.thinks, self.chunking = decoder.thinks, options.chunking
 
     @property
     def on_cpu(self) -> bool:
@@ -84,6 +92,7 @@ class MLLMPolicy:
         instruction: str,
         remaining: np.ndarray | None = None,
         thought: str | None = None,
+        frozen: int = 0,
     ) -> Prediction:
         """Predict the chunk that follows an observation, greedily.
 
@@ -96,6 +105,8 @@ class MLLMPolicy:
             instruction: the task in words.
             remaining: (R, A) float32, the rest of the running chunk; a decoder may ignore it.
             thought: to act on, such as an earlier one of `think`; None: it thinks for itself.
+            frozen: how many actions of ``remaining`` will have been executed when the answer is
+                there.
 
         Raises:
             KeyError: a stream that the model sees is missing.
@@ -103,7 +114,7 @@ class MLLMPolicy:
                 state is not finite, or the instruction is empty or cannot stand in a prompt.
         """
         started = time.perf_counter()
-        question = self._question(values, instruction, remaining, thought)
+        question = self._question(self._mllm, values, instruction, remaining, thought, frozen)
         for attempt in range(self._attempts):
             with self._lock:
                 answer = self._decoder.answer(self._mllm, question, attempt)
@@ -122,6 +133,9 @@ class MLLMPolicy:
     def think(self, values: Mapping[str, np.ndarray], instruction: str) -> str:
         """The thought alone, greedily; empty where the policy acts without one.
 
+        It may be called from another thread while `act` runs: it has a model of its own around
+        the same weights.
+
         Args:
             values: as for `act`.
             instruction: the task in words.
@@ -130,9 +144,15 @@ class MLLMPolicy:
             KeyError: as `act`.
             ValueError: as `act`; also where the model's scores are not finite.
         """
-        question = self._question(values, instruction)
-        with self._lock:
-            return self._decoder.think(self._mllm, question)
+        with self._thinking:
+            if self._thinker is None:
+                with self._lock:  # while nobody has a hook in it
+                    self._thinker = _twin(self._mllm)
+            # Each thread of this process has a number of its own.
+            if torch.get_num_threads() != self.threads:
+                torch.set_num_threads(self.threads)
+            question = self._question(self._thinker, values, instruction)
+            return self._decoder.think(self._thinker, question)
 
     def tokens_of(self, chunks: np.ndarray) -> list[list[int]] | None:
         """Tokens of chunks (N, T, A) in the contract's action units: a perfect answer's.
@@ -146,10 +166,12 @@ class MLLMPolicy:
 
     def _question(
         self,
+        mllm: MLLM,
         values: Mapping[str, np.ndarray],
         instruction: str,
         remaining: np.ndarray | None = None,
         thought: str | None = None,
+        frozen: int = 0,
     ) -> Question:
         self._check_values(values)
         if fault := instruction_fault(instruction):
@@ -159,9 +181,10 @@ class MLLMPolicy:
             instruction,
             state_text(self.contract, values),
             values,
-            lambda words: self._inputs(images, words),
+            lambda words: model_inputs(mllm, self._cameras, images, words),
             remaining,
             thought,
+            frozen,
         )
 
     def _check_values(self, values: Mapping[str, np.ndarray]) -> None:
@@ -181,11 +204,21 @@ class MLLMPolicy:
             if not stream.is_image and value.dtype.kind not in "fiu":
                 raise ValueError(f"{stream.key}: found dtype {value.dtype}, expected float32")
 
-    def _inputs(self, images: Sequence[np.ndarray], prompt: str) -> BatchFeature:
-        """What the model sees and reads of a prompt."""
-        processor, model = self._mllm.processor, self._mllm.model
-        message = [{"role": "user", "content": user_content(prompt, self._cameras)}]
-        text = processor.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-        inputs = processor(images=list(images), text=[text], return_tensors="pt").to(model.device)
-        inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
-        return inputs
+
+def model_inputs(
+    mllm: MLLM, cameras: Sequence[str], images: Sequence[np.ndarray], prompt: str
+) -> BatchFeature:
+    """What the model sees and reads of a prompt."""
+    processor, model = mllm.processor, mllm.model
+    message = [{"role": "user", "content": user_content(prompt, cameras)}]
+    text = processor.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+    inputs = processor(images=list(images), text=[text], return_tensors="pt").to(model.device)
+    inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
+    return inputs
+
+
+def _twin(mllm: MLLM) -> MLLM:
+    """The same model with the same weights in memory, and a state of its own."""
+    tensors = (*mllm.model.parameters(), *mllm.model.buffers())
+    model = copy.deepcopy(mllm.model, {id(tensor): tensor for tensor in tensors})
+    return replace(mllm, model=model, processor=copy.deepcopy(mllm.processor))

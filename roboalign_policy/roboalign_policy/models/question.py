@@ -20,6 +20,7 @@ class Question:
         inputs: words of a prompt to what the model takes: the pictures before them.
         remaining: (R, A) float32, the rest of the running chunk in the contract's units, or None.
         thought: to act on, instead of one of the model's own; None: it thinks for itself.
+        frozen: actions of ``remaining`` that will have been executed when the answer is there.
     """
 
     instruction: str
@@ -28,6 +29,7 @@ class Question:
     inputs: Callable[[str], BatchFeature]
     remaining: np.ndarray | None = None
     thought: str | None = None
+    frozen: int = 0
     _asked: dict[str, BatchFeature] = field(default_factory=dict)
 
     def ask(self, words: str) -> BatchFeature:

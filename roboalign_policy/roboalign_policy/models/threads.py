@@ -54,4 +54,5 @@ def measure_threads(policy: MLLMPolicy) -> tuple[int, dict[int, float]]:
 
     threads, measured = choose_threads(usable_cores(), answer_s)
     torch.set_num_threads(threads)
+    policy.threads = threads
     return threads, measured

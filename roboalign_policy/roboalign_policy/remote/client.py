@@ -6,8 +6,9 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from websockets.exceptions import InvalidStatus, WebSocketException
@@ -21,10 +22,21 @@ from roboalign_policy.remote.access import (
     make_client_tls,
 )
 from roboalign_policy.remote.line import Line
-from roboalign_policy.remote.messages import Fault, Hello, Reply, Request, Welcome
+from roboalign_policy.remote.messages import (
+    Fault,
+    Hello,
+    Reply,
+    Request,
+    ThinkRequest,
+    ThoughtReply,
+    Welcome,
+)
 from roboalign_policy.remote.wire import MAX_MESSAGE_BYTES, WireError, pack, tool_name, unpack
 
 log = logging.getLogger(__name__)
+
+_Asked = TypeVar("_Asked", Request, ThinkRequest)
+_Answered = TypeVar("_Answered", Reply, ThoughtReply)
 
 
 class RemoteError(RuntimeError):
@@ -64,6 +76,8 @@ class RemotePolicy:
         hash: SHA-256 of the served policy.
         horizon: steps of a chunk, T.
         dims: dimensions of an action, A.
+        thinks: whether it has a thought before it acts.
+        chunking: how its chunks continue the running one.
         last_timings: of the last answer; None before the first, and after an error.
     """
 
@@ -104,6 +118,16 @@ class RemotePolicy:
             log.warning("%s: without TLS, everybody on the way can read the token", url)
         self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
         self._max_message_bytes = max_message_bytes
+        # A thought is asked for over a connection of its own: an action does not wait behind it.
+        self._more = {
+            "token": token,
+            "timeout_s": timeout_s,
+            "connect_timeout_s": connect_timeout_s,
+            "ca_file": ca_file,
+            "max_message_bytes": max_message_bytes,
+        }
+        self._thinker: RemotePolicy | None = None
+        self._thinking = threading.Lock()
         self._lock = threading.Lock()
         self._line: Line | None = None
         self._closed = False
@@ -124,6 +148,8 @@ class RemotePolicy:
         values: Mapping[str, np.ndarray],
         instruction: str,
         remaining: np.ndarray | None = None,
+        thought: str | None = None,
+        frozen: int = 0,
     ) -> Prediction:
         """Ask for the chunk that follows an observation.
 
@@ -134,42 +160,75 @@ class RemotePolicy:
             values: images (H, W, 3) uint8 rgb and states (D,) float32 by stream key.
             instruction: the task in words.
             remaining: (R, A) float32; what is left of the chunk that is being executed.
+            thought: to act on; None: the policy thinks for itself.
+            frozen: actions of ``remaining`` that will have been executed when the answer is there.
 
         Raises:
             RemoteError: the server is lost, late, refuses, or answers what cannot be.
             WireError: a value cannot be sent; nothing was.
         """
         with self._lock:
-            self.last_timings = None
-            started_s = time.perf_counter()
-            request = Request(self._last_id + 1, values, instruction, remaining)
-            data = pack(request, self._max_message_bytes)
-            if not self.connected:
-                self._connect()
-            passed_s = time.perf_counter() - started_s
-            if passed_s >= self._timeout_s:
-                late = f"{passed_s:.1f} s before it could be, expected {self._timeout_s} s at most"
-                raise self._error(f"not sent: {late}")
-            self._last_id = request.id
-            reply = self._exchange(self._line, data, self._timeout_s - passed_s)
-            if isinstance(reply, Fault) and reply.id == request.id:
-                raise self._error(f"the policy raised {reply.type}: {reply.message}")
-            if not isinstance(reply, Reply) or reply.id != request.id:
-                self._drop()
-                found = f"{type(reply).__name__} {getattr(reply, 'id', '')}"
-                if isinstance(reply, Fault):
-                    found = f"{reply.type}: {reply.message}"
-                raise self._error(f"found {found}, expected the answer to {request.id}")
-            self._check(reply.prediction)
-            times = reply.timings
-            self.last_timings = Timings(
-                time.perf_counter() - started_s, times.queued_s, times.model_s, times.server_s
-            )
+            asked = (values, instruction, remaining, thought, frozen)
+            reply = self._ask(lambda id: Request(id, *asked), Reply)
             return reply.prediction
 
+    def think(self, values: Mapping[str, np.ndarray], instruction: str) -> str:
+        """Ask for a thought alone, also while another thread is in `act`.
+
+        Args:
+            values: as for `act`.
+            instruction: the task in words.
+
+        Raises:
+            RemoteError: as `act`.
+            WireError: as `act`.
+        """
+        with self._thinking:
+            if self._thinker is None:
+                self._thinker = RemotePolicy(self._url, policy_hash=self.hash, **self._more)
+            thinker = self._thinker
+            if self._closed:  # meanwhile, by another thread
+                thinker.close()
+            with thinker._lock:
+                return thinker._ask(
+                    lambda id: ThinkRequest(id, values, instruction), ThoughtReply
+                ).thought
+
+    def _ask(self, make: Callable[[int], _Asked], kind: type[_Answered]) -> _Answered:
+        """Send a request and take its answer; hold the lock."""
+        self.last_timings = None
+        started_s = time.perf_counter()
+        request = make(self._last_id + 1)
+        data = pack(request, self._max_message_bytes)
+        if not self.connected:
+            self._connect()
+        passed_s = time.perf_counter() - started_s
+        if passed_s >= self._timeout_s:
+            late = f"{passed_s:.1f} s before it could be, expected {self._timeout_s} s at most"
+            raise self._error(f"not sent: {late}")
+        self._last_id = request.id
+        reply = self._exchange(self._line, data, self._timeout_s - passed_s)
+        if isinstance(reply, Fault) and reply.id == request.id:
+            raise self._error(f"the policy raised {reply.type}: {reply.message}")
+        if not isinstance(reply, kind) or reply.id != request.id:
+            self._drop()
+            found = f"{type(reply).__name__} {getattr(reply, 'id', '')}"
+            if isinstance(reply, Fault):
+                found = f"{reply.type}: {reply.message}"
+            raise self._error(f"found {found}, expected the answer to {request.id}")
+        if isinstance(reply, Reply):
+            self._check(reply.prediction)
+        times = reply.timings
+        self.last_timings = Timings(
+            time.perf_counter() - started_s, times.queued_s, times.model_s, times.server_s
+        )
+        return reply
+
     def close(self) -> None:
-        """Disconnect; an `act` that waits in another thread ends with an error."""
+        """Disconnect; an `act` or `think` that waits in another thread ends with an error."""
         self._closed = True
+        if (thinker := self._thinker) is not None:
+            thinker.close()
         if (line := self._line) is not None:
             line.close()
 
@@ -246,10 +305,14 @@ class RemotePolicy:
         if min(welcome.horizon, welcome.dims) < 1 or not welcome.policy_hash:
             raise WireError("welcome: found no horizon, dims or hash, expected them")
         contract = contract_from_yaml(welcome.contract, f"contract of {self._url}")
-        known = (contract.hash, welcome.horizon, welcome.dims)
+        known = (
+            contract.hash, welcome.horizon, welcome.dims, welcome.thinks, welcome.chunking
+        )  # fmt: skip
         if self._known not in (None, known):
-            raise WireError(f"contract, horizon, dims: found {known}, expected {self._known}")
+            names = "contract, horizon, dims, thinks, chunking"
+            raise WireError(f"{names}: found {known}, expected {self._known}")
         self._known = known
+        self.thinks, self.chunking = welcome.thinks, welcome.chunking
         self.contract: Contract = contract
         self.hash, self.horizon, self.dims = welcome.policy_hash, welcome.horizon, welcome.dims
 

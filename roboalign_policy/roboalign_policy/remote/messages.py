@@ -11,7 +11,7 @@ from roboalign_policy.core.policy.prediction import Prediction
 
 #: Counts up when a message changes. The layout of `Fault`, and the keys ``kind`` and ``protocol``
 #: of `Hello` and `Welcome`, stay for ever, so that two versions can tell each other so.
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,20 @@ class Hello:
 
 @dataclass(frozen=True)
 class Welcome:
-    """First message of a server: the policy that it runs, and its contract as YAML."""
+    """First message of a server: the policy that it runs, and its contract as YAML.
+
+    Attributes:
+        thinks: see `core.policy.protocol.Policy`.
+        chunking: likewise.
+    """
 
     tool: str
     policy_hash: str
     contract: str
     horizon: int
     dims: int
+    thinks: bool
+    chunking: str
     protocol: int = PROTOCOL
 
 
@@ -44,12 +51,25 @@ class Request:
         values: images (H, W, 3) uint8 and states (D,) float32 by stream key.
         instruction: the task in words.
         remaining: (R, A) float32; what is left of the chunk that is being executed, or None.
+        thought: to act on, or None: the policy thinks for itself.
+        frozen: actions of ``remaining`` that will have been executed when the answer is there.
     """
 
     id: int
     values: Mapping[str, np.ndarray]
     instruction: str
     remaining: np.ndarray | None = None
+    thought: str | None = None
+    frozen: int = 0
+
+
+@dataclass(frozen=True)
+class ThinkRequest:
+    """An observation of which a thought alone is asked; ``id``, ... as of `Request`."""
+
+    id: int
+    values: Mapping[str, np.ndarray]
+    instruction: str
 
 
 @dataclass(frozen=True)
@@ -71,6 +91,15 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class ThoughtReply:
+    """The thought that answers the `ThinkRequest` of the same id."""
+
+    id: int
+    thought: str
+    timings: ServerTimings
+
+
+@dataclass(frozen=True)
 class Fault:
     """Why there is no answer; ``id`` is the request's, None where none could be read."""
 
@@ -79,4 +108,4 @@ class Fault:
     message: str
 
 
-Message = Hello | Welcome | Request | Reply | Fault
+Message = Hello | Welcome | Request | ThinkRequest | Reply | ThoughtReply | Fault

@@ -16,7 +16,16 @@ from websockets.sync.server import ServerConnection, serve
 
 from roboalign_policy.core.policy.protocol import Policy
 from roboalign_policy.remote.access import check_exposure, is_authorised, resolve_address
-from roboalign_policy.remote.messages import Fault, Hello, Reply, Request, ServerTimings, Welcome
+from roboalign_policy.remote.messages import (
+    Fault,
+    Hello,
+    Reply,
+    Request,
+    ServerTimings,
+    ThinkRequest,
+    ThoughtReply,
+    Welcome,
+)
 from roboalign_policy.remote.wire import MAX_MESSAGE_BYTES, WireError, pack, tool_name, unpack
 
 _HELLO_S = 10.0  # time that a client has for its first message
@@ -49,7 +58,8 @@ class PolicyServer:
         """Start to listen.
 
         Args:
-            policy: what answers; its ``act`` is called in one thread only.
+            policy: what answers; its ``act`` is called in one thread only, and its ``think`` in
+                another one.
             host: name or address to listen on; any but this machine's own needs token and TLS.
             port: 0 takes a free one.
             token: what clients must show; empty: nothing.
@@ -65,8 +75,10 @@ class PolicyServer:
         check_exposure(self.address, token, tls is not None, insecure_no_tls)
         self._policy, self._token, self._max_message_bytes = policy, token, max_message_bytes
         # One thread, so that there is one inference at a time, in the order of arrival, and torch
-        # and CUDA see the same thread whoever asks.
+        # and CUDA see the same thread whoever asks. Thoughts, which are made beside actions, have
+        # theirs.
         self._model = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._thinker = ThreadPoolExecutor(1, thread_name_prefix="thought")
         self._connections: set[ServerConnection] = set()
         self._changed = threading.Condition()
         self._closing = False
@@ -101,7 +113,8 @@ class PolicyServer:
         """Stop listening and tell the clients; False where an inference still runs after that."""
         until_s = time.monotonic() + timeout_s
         self._closing = True
-        self._model.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._model, self._thinker):
+            threads.shutdown(wait=False, cancel_futures=True)
         # Up to websockets 16 this only stops to listen; later ones close connections as well and
         # wait for every handler, so also for a model that hangs.
         ending = threading.Thread(target=self._server.shutdown, daemon=True)
@@ -148,16 +161,16 @@ class PolicyServer:
                 data = connection.recv()
                 received_s = time.perf_counter()
                 request = unpack(data, self._max_message_bytes)
-                if not isinstance(request, Request) or request.id <= last_id:
+                asks = isinstance(request, (Request, ThinkRequest))
+                if not asks or request.id <= last_id:
                     found = getattr(request, "id", type(request).__name__)
                     raise WireError(f"act.id: found {found}, expected one above {last_id}")
                 last_id = request.id
-                reply = self._model.submit(
-                    self._answer, connection, name, request, received_s
-                ).result()
+                thread = self._thinker if isinstance(request, ThinkRequest) else self._model
+                reply = thread.submit(self._answer, connection, name, request, received_s).result()
                 if reply is None:
                     return
-                if isinstance(reply, Reply):
+                if isinstance(reply, (Reply, ThoughtReply)):
                     answered, model_s = answered + 1, model_s + reply.timings.model_s
                 connection.send(self._packed(reply))
         except WireError as error:
@@ -179,8 +192,9 @@ class PolicyServer:
         policy = self._policy
         # The client sees it from this, and says so with both hashes.
         welcome = Welcome(
-            tool_name(), policy.hash, policy.contract.to_yaml(), policy.horizon, policy.dims
-        )
+            tool_name(), policy.hash, policy.contract.to_yaml(), policy.horizon, policy.dims,
+            policy.thinks, policy.chunking,
+        )  # fmt: skip
         connection.send(pack(welcome, self._max_message_bytes))
         if hello.policy_hash in ("", policy.hash):
             log.info("%s: connected: %s", name, hello.tool)
@@ -189,16 +203,29 @@ class PolicyServer:
         return False
 
     def _answer(
-        self, connection: ServerConnection, name: str, request: Request, received_s: float
-    ) -> Reply | Fault | None:
+        self,
+        connection: ServerConnection,
+        name: str,
+        request: Request | ThinkRequest,
+        received_s: float,
+    ) -> Reply | ThoughtReply | Fault | None:
         """Ask the policy, in the model's thread; None where the client has gone meanwhile."""
         if connection.state is not State.OPEN:
             return None
         started_s = time.perf_counter()
         try:
-            prediction = self._policy.act(
-                request.values, request.instruction, remaining=request.remaining
-            )
+            if isinstance(request, ThinkRequest):
+                kind = ThoughtReply
+                answer = self._policy.think(request.values, request.instruction)
+            else:
+                kind = Reply
+                answer = self._policy.act(
+                    request.values,
+                    request.instruction,
+                    remaining=request.remaining,
+                    thought=request.thought,
+                    frozen=request.frozen,
+                )
         except Exception as error:
             log.exception("%s: request %d failed", name, request.id)
             return Fault(request.id, type(error).__name__, str(error)[:_MAX_FAULT_TEXT])
@@ -206,9 +233,9 @@ class PolicyServer:
         timings = ServerTimings(
             started_s - received_s, ended_s - started_s, time.perf_counter() - received_s
         )
-        return Reply(request.id, prediction, timings)
+        return kind(request.id, answer, timings)
 
-    def _packed(self, reply: Reply | Fault) -> bytes:
+    def _packed(self, reply: Reply | ThoughtReply | Fault) -> bytes:
         try:
             return pack(reply, self._max_message_bytes)
         except WireError as error:

@@ -25,6 +25,8 @@ from roboalign_policy.remote.messages import (
     Message,
     Reply,
     Request,
+    ThinkRequest,
+    ThoughtReply,
     Welcome,
 )
 
@@ -43,7 +45,15 @@ class VersionError(WireError):
     """The other end speaks another version of the protocol."""
 
 
-_KINDS = {"hello": Hello, "welcome": Welcome, "act": Request, "prediction": Reply, "error": Fault}
+_KINDS = {
+    "hello": Hello,
+    "welcome": Welcome,
+    "act": Request,
+    "think": ThinkRequest,
+    "prediction": Reply,
+    "thought": ThoughtReply,
+    "error": Fault,
+}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
@@ -158,6 +168,12 @@ def _count(value: Any, where: str) -> int:
     return value
 
 
+def _truth(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise WireError(f"{where}: found {_short(value)}, expected true or false")
+    return value
+
+
 def _seconds(value: Any, where: str) -> float:
     if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
         raise WireError(f"{where}: found {_short(value)}, expected finite seconds, 0 or more")
@@ -209,6 +225,7 @@ def _status(value: Any, where: str) -> ChunkStatus:
 _PLAIN: dict[Any, Callable] = {
     str: _text,
     int: _count,
+    bool: _truth,
     float: _seconds,
     bytes: _bytes,
     list[int]: _counts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from typing import Any
 
@@ -81,6 +82,7 @@ def chunk_to_msg(
         decode_detail=outcome.detail if refused else "",
         fast_tokens=[int(token) for token in prediction.tokens],
         reasoning=prediction.reasoning or "",
+        thought_age_s=_thought_age_s(request, prediction),
         inference_s=inference_s,
     )
     msg.header.stamp = ns_to_stamp(stamp_ns)
@@ -88,6 +90,14 @@ def chunk_to_msg(
     if not refused:
         msg.data = array("f", np.ascontiguousarray(outcome, dtype=np.float32).tobytes())
     return msg
+
+
+def _thought_age_s(request: ModelRequest, prediction: Prediction) -> float:
+    if not prediction.reasoning:
+        return math.nan
+    if request.thought is None:
+        return 0.0
+    return (request.observation_ns - request.thought.observation_ns) / 1e9
 
 
 def actions_from_msg(msg: ActionChunk) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from roboalign_policy.core.contract.contract import ContractError, load_contract
 from roboalign_policy.core.contract.files import check_policy_folder
 from roboalign_policy.core.drive.cadence import wait_passively
-from roboalign_policy.core.policy.options import PolicyOptions
+from roboalign_policy.core.policy.options import CHUNKING, FRESH, PolicyOptions
 from roboalign_policy.remote.access import (
     TOKEN_VARIABLE,
     AccessError,
@@ -74,6 +74,13 @@ def parser() -> argparse.ArgumentParser:
         choices=("auto", "fast", "flow"),
         default="auto",
         help="tokens or action head, where a policy has both (default: as its folder says)",
+    )
+    p.add_argument(
+        "--chunking",
+        choices=CHUNKING,
+        default=FRESH,
+        help="how a chunk continues the one that is executed, as the parameter of policy_node "
+        "says (default: %(default)s)",
     )
     p.add_argument("--no-think", action="store_true", help="act without reasoning first")
     p.add_argument(
@@ -138,6 +145,7 @@ def _serve(args: argparse.Namespace) -> int:
         device=args.device,
         num_threads=args.num_threads,
         decoder=args.decoder,
+        chunking=args.chunking,
     )
     policy = open_policy(args.policy, contract, options)
     server = PolicyServer(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from roboalign_policy.core.drive.thoughts import ALWAYS, EVERY_N, WHEN_FULFILLED
 from roboalign_training.evaluate.closed_loop import (
     REPORT,
     RESULTS,
@@ -69,6 +70,18 @@ def parser() -> argparse.ArgumentParser:
     closed.add_argument(
         "--workers", type=int, default=2, help="simulators side by side (default: %(default)s)"
     )
+    closed.add_argument(
+        "--reasoning",
+        choices=(ALWAYS, EVERY_N, WHEN_FULFILLED),
+        default=ALWAYS,
+        help="how long a thought is kept (default: %(default)s: for one chunk)",
+    )
+    closed.add_argument(
+        "--reasoning-chunks",
+        type=int,
+        default=2,
+        help="every_n: chunks that one thought serves (default: %(default)s)",
+    )
     add_overwrite(closed)
     return p
 
@@ -124,11 +137,15 @@ def _closed_loop(args: argparse.Namespace) -> dict:
         if getattr(args, name) < 1:
             raise ValueError(f"--{name}: found {getattr(args, name)}, expected at least 1")
     episodes = episodes_of_suites({s: SUITES[s] for s in chosen}, args.episodes, args.seed)
+    if args.no_think and args.reasoning != ALWAYS:
+        raise ValueError(f"--reasoning: found {args.reasoning}, expected none with --no-think")
     settings = DrivingOptions(
         workers=args.workers,
         replan_after_steps=args.replan_after_steps,
         think=not args.no_think,
         decoder=args.decoder,
+        reasoning=args.reasoning,
+        reasoning_chunks=args.reasoning_chunks,
     )
     from roboalign_training.evaluate.report import write_closed_loop_report
 

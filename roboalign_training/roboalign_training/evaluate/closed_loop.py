@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from roboalign_policy.core.drive.thoughts import ALWAYS, NEVER
 from roboalign_training.evaluate.checks import check_driving, check_ros
 from roboalign_training.evaluate.simulated_arm import simulated_arm
 from roboalign_training.shared.json_lines import read_json_lines
@@ -58,6 +59,9 @@ class DrivingOptions:
         keep_every: every k-th camera frame is kept for the report; 0 keeps none.
         threads: torch threads of each policy.
         decoder: `fast` or `flow`, where the policy has both; `auto`: its own choice.
+        reasoning: how long a thought is kept, as policy_node's parameter; not read where ``think``
+            is False.
+        reasoning_chunks: `every_n`: chunks that one thought serves.
     """
 
     contract: str = ""
@@ -68,6 +72,13 @@ class DrivingOptions:
     keep_every: int = 1
     threads: int = 1
     decoder: str = "auto"
+    reasoning: str = ALWAYS
+    reasoning_chunks: int = 2
+
+    @property
+    def node_reasoning(self) -> str:
+        """What policy_node is told."""
+        return self.reasoning if self.think else NEVER
 
 
 def episodes_of_suites(
@@ -217,6 +228,8 @@ def describe_run(policy: Path, settings: DrivingOptions) -> dict:
     how["contract"] = contract
     if settings.decoder == "auto":  # as results from before there were two
         del how["decoder"]
+    if settings.reasoning == ALWAYS:
+        del how["reasoning"], how["reasoning_chunks"]
     return {"policy": record, "policy_hash": parts.hash, "settings": how}
 
 

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from roboalign_policy.core.contract.contract import contract_from_yaml
+from roboalign_policy.core.drive.thoughts import ALWAYS, NEVER
 from roboalign_policy.nodes.node_process import NodeProcess, NodeProcessError
 from roboalign_policy.ros.definitions import DefinitionError
 from roboalign_training.bags.bags import read_bag
@@ -121,6 +122,7 @@ def _policy_process(
     """The policy node in the domain of ``context``."""
     node_options = asdict(settings.policy_options())
     del node_options["dtype"]  # the node has no parameter of it: auto
+    node_options["reasoning"] = ALWAYS if node_options.pop("think") else NEVER
     parameters = {
         "policy": job["policy"],
         "contract": str((out / "contract.yaml").resolve()),

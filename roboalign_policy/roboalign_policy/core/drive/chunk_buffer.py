@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from roboalign_policy.core import keys
 from roboalign_policy.core.drive.cross_fade import Fade, Overtaken
 from roboalign_policy.core.policy.accept import Bounds, ChunkError, accept
 from roboalign_policy.core.policy.prediction import ChunkStatus
@@ -58,6 +59,12 @@ class ActionSpace:
             raise ValueError(f"horizon: found {self.horizon}, expected at least 1")
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
+
+    def switch_positions(self, action: np.ndarray) -> tuple[bool, ...]:
+        """Whether each gripper of an action (A,) is in the upper half of its range."""
+        switches = np.array([keys.is_gripper(name) for name in self.names])
+        middle = (self.low + self.high) / 2
+        return tuple((action > middle)[switches].tolist())
 
     def checked(self, actions: np.ndarray, names: Sequence[str] | None = None) -> np.ndarray:
         """Return ``actions`` as (T, A) float32 if all of them may be executed.

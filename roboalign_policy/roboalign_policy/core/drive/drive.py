@@ -19,7 +19,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from roboalign_policy.core.drive.chunk_buffer import ActionSpace, Chunk, ChunkAction, ChunkBuffer
+from roboalign_policy.core.drive.thoughts import Thought, ThoughtRequest, Thoughts
 from roboalign_policy.core.drive.types import (
+    Asked,
     Decision,
     DriveCounters,
     DriveSettings,
@@ -50,6 +52,9 @@ class Drive:
         self.space, self.settings = space, settings
         self.buffer = ChunkBuffer(space, settings.max_chunk_age_s, fade)
         self.latency = LatencyWindow()
+        self.thoughts = Thoughts(
+            settings.reasoning, space.switch_positions, beside=not settings.lockstep
+        )
         self._replan_after = min(settings.replan_after_steps or space.horizon, space.horizon)
         self.counters = DriveCounters()
         self.state, self.reason = State.IDLE, "no run was started"
@@ -61,6 +66,8 @@ class Drive:
         self._max_chunks = self._epoch = 0
         self._executed_sequence = self._invalid_in_a_row = 0
         self._in_flight: ModelRequest | None = None
+        self._thinking: ThoughtRequest | None = None
+        self._thinking_s = 0.0
         self._last_good_s = self._asked_s = 0.0
         self._last_frame_ns: int | None = None
         self._commanded_ns: int | None = None
@@ -170,20 +177,22 @@ class Drive:
         if self.state is State.OBSERVATION_HOLD:
             self.state, self.reason = State.RUNNING, ""
         self._drop_after_jump(frame.stamp_ns)
+        if fault := self.thoughts.fault(None, now_ns):
+            self.hold({"thought": fault})
+            return Decision()
         place = self.buffer.place_at(frame.stamp_ns if seen_ns is None else seen_ns)
-        wanted = ask and not self.waiting and self._wanted(self.buffer.commanded - place)
-        request = self._request(frame, place, steady_s) if wanted else None
+        asked = self._ask(frame, place, now_ns, steady_s) if ask else Asked()
         if not take:
-            return Decision(request=request)
-        if self._finished(request):
+            return Decision(asked=asked)
+        if self._finished(asked.chunk):
             self.stop("max_chunks", f"{self.run_chunks} chunks were executed")
             return Decision()
         if (self.settings.sync and self.idle) or self.held_back:
-            return Decision(request=request)
+            return Decision(asked=asked)
         action = self.buffer.take(now_ns)
         if action is not None:
             self._count(action, frame.stamp_ns)
-        return Decision(action, request)
+        return Decision(action, asked)
 
     def hold(self, reasons: dict[str, str]) -> None:
         """Stop commanding because the observation is not usable. `reasons`: stream to reason."""
@@ -256,11 +265,37 @@ class Drive:
         self._invalid_in_a_row = 0
         self.counters.chunks += 1
         self.state, self.reason = State.RUNNING, ""
+        if self.thoughts.before_acting and request.thought is None:
+            made = Thought(prediction.reasoning, request.observation_ns, request.place)
+            self.thoughts.take(made, chunks=1)
         return chunk
+
+    def thought(self, request: ThoughtRequest, text: str, now_ns: int, steady_s: float) -> None:
+        """Take the thought that answers ``request``; one of an earlier run goes.
+
+        Args:
+            request: what was asked.
+            text: the thought.
+            now_ns: present time in the clock of the observations.
+            steady_s: s; steady clock.
+
+        Raises:
+            ChunkError: it is too old already; commanding has stopped (state CHUNK_HOLD).
+        """
+        self._thinking = None
+        self._last_good_s = steady_s
+        if request.epoch != self._epoch or not self.running:
+            return
+        thought = Thought(text, request.observation_ns, request.place)
+        if fault := self.thoughts.fault(thought, now_ns):
+            refused = ChunkError(ChunkStatus.TOO_OLD, f"thought: {fault}")
+            self._refuse(refused)
+            raise refused
+        self.thoughts.take(thought)
 
     def fail(self, message: str) -> None:
         """The model raised an error: end the run and stay in FAULT until configured again."""
-        self._in_flight = None
+        self._in_flight = self._thinking = None
         self.counters.refused += 1
         self.state = State.FAULT
         self.stop("inference_fault", message)
@@ -273,7 +308,12 @@ class Drive:
         if not self.running:
             return
         silent_s, gate = steady_s - self._last_good_s, self.state is State.GATE_HOLD
-        thinks_s = steady_s - self._asked_s if self.waiting and not self.settings.lockstep else 0.0
+        thinks_s = 0.0
+        if not self.settings.lockstep:
+            thinks_s = max(
+                steady_s - self._asked_s if self.waiting else 0.0,
+                steady_s - self._thinking_s if self._thinking is not None else 0.0,
+            )
         if thinks_s > (limit_s := self.settings.inference_timeout_s):
             self.fail(f"the model has not answered for {thinks_s:.1f} s, limit {limit_s:g} s")
         elif self.patient or (self.waiting and not gate):
@@ -309,18 +349,43 @@ class Drive:
             return self.used_up
         # Early enough that the next chunk is there when this one ends, but never so early that
         # steps of this one are given up, or that all of the next one would be overtaken.
-        expected_s = self.latency.percentile(95) if len(self.latency) else 0.0
-        lead = math.ceil(expected_s / settings.step_s) + 1
-        lead = min(lead, horizon // 2, max(1, settings.overtake_steps))
+        lead = min(self._expected_steps + 1, horizon // 2, max(1, settings.overtake_steps))
         return remaining <= lead or self._used >= self._replan_after
 
-    def _request(self, frame: Frame, place: int, steady_s: float) -> ModelRequest | None:
+    @property
+    def _expected_steps(self) -> int:
+        """Steps that pass until an answer is there, by the times that answers have taken."""
+        expected_s = self.latency.percentile(95) if len(self.latency) else 0.0
+        return math.ceil(expected_s / self.settings.step_s)
+
+    def _ask(self, frame: Frame, place: int, now_ns: int, steady_s: float) -> Asked:
+        """Ask what is to be asked with a frame."""
         if self._max_chunks and self.run_chunks >= self._max_chunks:
-            return None
+            return Asked()
+        request, thought = None, self.thoughts.acted_on(now_ns)
+        ready = thought is not None or not self.thoughts.beside
+        if ready and not self.waiting and self._wanted(self.buffer.commanded - place):
+            request = self._request(frame, place, thought, steady_s)
+        if self._thinking is not None or not self.thoughts.wanted(now_ns):
+            return Asked(request)
+        asked = (frame.stamp_ns, frame.values, self.instruction)
+        self._thinking, self._thinking_s = ThoughtRequest(self._epoch, place, *asked), steady_s
+        return Asked(request, self._thinking)
+
+    def _request(
+        self, frame: Frame, place: int, thought: Thought | None, steady_s: float
+    ) -> ModelRequest:
         self._asked_s = steady_s
         rest = self.buffer.rest_from(place)
+        unseen, settings = self.buffer.commanded - place, self.settings
+        ahead = 0 if settings.sync else max(1, self._expected_steps)
+        frozen = max(unseen, min(unseen + ahead, settings.overtake_steps))
         asked = (frame.stamp_ns, frame.values, self.instruction, rest)
-        self._in_flight = ModelRequest(self._epoch, place, *asked)
+        self._in_flight = ModelRequest(
+            self._epoch, place, *asked, frozen=min(frozen, len(rest)), thought=thought
+        )
+        if thought is not None:
+            self.thoughts.asked()
         return self._in_flight
 
     def _finished(self, request: ModelRequest | None) -> bool:
@@ -343,6 +408,7 @@ class Drive:
         self._last_frame_ns = stamp_ns
 
     def _count(self, action: ChunkAction, stamp_ns: int) -> None:
+        self.thoughts.commanded(action.values, self.buffer.commanded - 1)
         self.counters.commands += 1
         self.run_steps += 1
         self._commanded_ns = stamp_ns
@@ -363,3 +429,4 @@ class Drive:
     def _restart(self, reason: str) -> None:
         self._epoch += 1
         self.buffer.clear(reason)
+        self.thoughts.forget()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from roboalign_policy.core.drive.thoughts import ALWAYS, REASONING
 from roboalign_policy.core.drive.types import AUTO, MODES
 from roboalign_policy.core.parameters.declared import param
+from roboalign_policy.core.policy.options import CHUNKING, FRESH
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,15 @@ class PolicyParameters:
     mode: str = param(
         AUTO,
         "sync: the arm holds while the model thinks; async_blend: the next chunk is asked for "
-        "early and faded in; auto: sync for end-effector steps, async_blend for joint positions; "
-        "lock step is always sync",
+        "early and faded in; auto: sync for end-effector steps, async_blend for joint positions "
+        "and with chunking; lock step is always sync",
         choices=(AUTO, *MODES),
     )
     overtake_steps: int = param(
         0,
         "async_blend: steps of the old chunk that may follow the observation of the next one; "
         "then the arm holds until that is there; 0: one for end-effector steps, all for joint "
-        "positions",
+        "positions and with chunking",
         low=0,
         high=1000,
     )
@@ -124,7 +126,31 @@ class PolicyParameters:
         choices=("auto", "fast", "flow"),
     )
     grammar: bool = param(True, "let the grammar of the tokenizer keep every chunk decodable")
-    think: bool = param(True, "ask for the reasoning before the action")
+    reasoning: str = param(
+        ALWAYS,
+        "when the policy thinks: always: before every chunk; every_n: once for reasoning_chunks "
+        "chunks; when_fulfilled: when the gripper has switched, or half of max_thought_age_s is "
+        "over; never: it acts without a thought. In real time the next thought of every_n and "
+        "when_fulfilled is made beside the actions",
+        choices=REASONING,
+    )
+    reasoning_chunks: int = param(2, "every_n: chunks that one thought serves", low=1, high=1000)
+    max_thought_age_s: float = param(
+        0.0,
+        "greatest age of the observation that a thought answers, when it is acted on; older than "
+        "that the arm stops; 0: the time of reasoning_chunks + 2 chunks at the contract's rate",
+        unit="s",
+        low=0.0,
+        high=600.0,
+    )
+    chunking: str = param(
+        FRESH,
+        "how a chunk continues the one that is executed: fresh: not; guided: real-time chunking, "
+        "through the head's Jacobian; constant: the same with a constant velocity; prefix: by a "
+        "head that was trained with given_prefix; all but fresh are for an action head, and the "
+        "arm then goes on while the model computes (mode)",
+        choices=CHUNKING,
+    )
     max_think_tokens: int = param(
         48, "greatest length of the reasoning in tokens", low=1, high=100000
     )

@@ -21,7 +21,7 @@ import numpy as np
 
 from roboalign_policy.core.candidate import CandidateKind
 from roboalign_policy.core.drive.gate_watch import GateView
-from roboalign_policy.core.drive.types import Decision, ModelRequest, State
+from roboalign_policy.core.drive.types import Asked, Decision, ModelRequest, State
 from roboalign_policy.core.policy.accept import ChunkError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from roboalign_policy.core.drive.drive import Drive
     from roboalign_policy.core.drive.pacing import Pace
     from roboalign_policy.core.drive.setpoints import SetPoints
+    from roboalign_policy.core.drive.thoughts import ThoughtRequest
     from roboalign_policy.core.frames.frames import Frame, Missing
 
 _FAULTS = ("observation_fault", "chunk_fault", "inference_fault")
@@ -79,10 +80,10 @@ ALIVE = Outgoing(CandidateKind.ALIVE)
 
 @dataclass(frozen=True, eq=False)
 class Tick:
-    """What to do at a tick: send ``output``, ask ``request``; ``stepped``: with a frame."""
+    """What to do at a tick: send ``output``, ask the model; ``stepped``: with a frame."""
 
     output: Outgoing | None = None
-    request: ModelRequest | None = None
+    asked: Asked = Asked()
     stepped: bool = False
 
 
@@ -131,25 +132,23 @@ class Realtime:
             return Tick(ALIVE if drive.running and gate.taken else None)
         due = self._pace.tick(steady_s)
         seen = see() if due.step else None
-        request = self._step(seen, steady_s) if seen else None
+        asked = self._step(seen, steady_s) if seen else Asked()
         output = self.settle()
         if output is None and drive.running:
             output = self._next(steady_s) if due.control else self._alive()
-        return Tick(output, request, seen is not None and seen.complete)
+        return Tick(output, asked, seen is not None and seen.complete)
 
-    def image(
-        self, gate: GateView, see: Callable[[], Seen], steady_s: float
-    ) -> ModelRequest | None:
-        """Ask at once, where an image has arrived and nothing but a chunk is missing.
+    def image(self, gate: GateView, see: Callable[[], Seen], steady_s: float) -> Asked:
+        """Ask at once, where an image or a thought has come and nothing but a chunk is missing.
 
         Call `settle` after it. The arguments are those of `tick`.
         """
         drive = self._drive
         if not drive.running or drive.waiting or not drive.idle or not self._heed(gate, steady_s):
-            return None
+            return Asked()
         if not self._pace.step_due(steady_s):
-            return None
-        return self._ask(see(), steady_s, take=False).request
+            return Asked()
+        return self._ask(see(), steady_s, take=False).asked
 
     def begins(self, steady_s: float) -> bool:
         """Note that an image has arrived; True where a step begins with it: tick now.
@@ -185,6 +184,14 @@ class Realtime:
             self._pace.restart(steady_s + (0.0 if at_once else self._drive.settings.step_s))
             self._fresh = True
         return chunk
+
+    def thought(self, request: ThoughtRequest, text: str, now_ns: int, steady_s: float) -> None:
+        """Take a thought; see `Drive.thought`. Call `settle` after it, then `image`."""
+        try:
+            self._drive.thought(request, text, now_ns, steady_s)
+        except ChunkError:
+            self._points.forget()
+            raise
 
     def ready(self, steady_s: float) -> bool:
         """Whether a chunk has come for which the arm waits: tick now, count ticks from here."""
@@ -237,7 +244,7 @@ class Realtime:
         self._forget()
         return False
 
-    def _step(self, seen: Seen, steady_s: float) -> ModelRequest | None:
+    def _step(self, seen: Seen, steady_s: float) -> Asked:
         """Take a step of the contract."""
         step = self._ask(seen, steady_s, take=True)
         self._starved, self._fresh = step.action is None, False
@@ -250,7 +257,7 @@ class Realtime:
                 self._drive.note("")
         else:
             self._points.release()
-        return step.request
+        return step.asked
 
     def _ask(self, seen: Seen, steady_s: float, *, take: bool) -> Decision:
         # What waits for nothing but the model begins with an image: never with the same one again,

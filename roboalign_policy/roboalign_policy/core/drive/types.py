@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
 
 from roboalign_policy.core.drive.chunk_buffer import ChunkAction
+from roboalign_policy.core.drive.thoughts import Thought, ThoughtRequest, ThoughtSettings
 
 SYNC, ASYNC_BLEND = "sync", "async_blend"
 MODES = (SYNC, ASYNC_BLEND)
@@ -46,6 +47,7 @@ class DriveSettings:
             and so does one that waits for the safety gate.
         inference_timeout_s: s (steady clock); in real time a model that has not answered after
             this long counts as hung.
+        reasoning: how long a thought is kept.
     """
 
     lockstep: bool
@@ -57,6 +59,7 @@ class DriveSettings:
     max_invalid_chunks: int = 3
     observation_timeout_s: float = 2.0
     inference_timeout_s: float = 5.0
+    reasoning: ThoughtSettings = field(default_factory=ThoughtSettings)
 
     def __post_init__(self) -> None:
         """Refuse impossible values; ValueError names field, value and range."""
@@ -92,6 +95,9 @@ class ModelRequest:
         remaining: (R, A) float32, units of the contract; what the arm does from the observation
             on: what was commanded since it was taken, then the rest of the running chunk. A
             policy may continue it (real-time chunking) or ignore it.
+        frozen: how many actions of these will have been commanded when the answer is there, by
+            the times that answers have taken.
+        thought: to act on; None: the policy thinks for itself, or not at all.
     """
 
     epoch: int
@@ -100,14 +106,33 @@ class ModelRequest:
     values: dict[str, np.ndarray]
     instruction: str
     remaining: np.ndarray
+    frozen: int = 0
+    thought: Thought | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to ask the model now: for a chunk, for a thought; None: not."""
+
+    chunk: ModelRequest | None = None
+    thought: ThoughtRequest | None = None
+
+    def __bool__(self) -> bool:
+        """Whether anything is asked."""
+        return self.chunk is not None or self.thought is not None
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do now: command ``action`` and ask the model ``request``; None: neither."""
+    """What to do now: command ``action``, None: nothing; and ask the model."""
 
     action: ChunkAction | None = None
-    request: ModelRequest | None = None
+    asked: Asked = Asked()
+
+    @property
+    def request(self) -> ModelRequest | None:
+        """The chunk that is asked for."""
+        return self.asked.chunk
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,22 @@ class Policy(Protocol):
         hash: SHA-256 of everything that decides its answers.
         horizon: steps of a chunk, T.
         dims: dimensions of an action, A.
+        thinks: whether it has a thought before it acts.
     """
 
     contract: Contract
     hash: str
     horizon: int
     dims: int
+    thinks: bool
 
     def act(
         self,
         values: Mapping[str, np.ndarray],
         instruction: str,
         remaining: np.ndarray | None = None,
+        thought: str | None = None,
+        frozen: int = 0,
     ) -> Prediction:
         """Predict the chunk that follows an observation.
 
@@ -42,4 +46,13 @@ class Policy(Protocol):
             remaining: (R, A) float32, the rest of the running chunk that is not executed yet, in
                 the contract's action units, which real-time chunking continues; a policy may
                 ignore it.
+            thought: to act on, such as an earlier one of `think`; None: it thinks for itself.
+            frozen: how many actions of ``remaining`` will have been executed when the answer is
+                there.
+        """
+
+    def think(self, values: Mapping[str, np.ndarray], instruction: str) -> str:
+        """The thought alone; empty where the policy acts without one.
+
+        It may be called from another thread while `act` runs. Arguments as for `act`.
         """

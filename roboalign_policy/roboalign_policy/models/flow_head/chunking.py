@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from roboalign_policy.models.flow_head.flow import Velocity
+from roboalign_policy.models.flow_head.flow import Velocity, solve
 
 JACOBIAN, CONSTANT = "jacobian", "constant"
 GUIDANCES = (JACOBIAN, CONSTANT)
@@ -102,6 +102,38 @@ def guided(velocity: Velocity, guide: Guide, guidance: str = JACOBIAN) -> Veloci
         return plain + _weight(time)[..., None, None] * pull
 
     return found
+
+
+def solve_after(
+    velocity: Velocity, noise: torch.Tensor, given: torch.Tensor, steps: int, solver: str
+) -> torch.Tensor:
+    """Follow velocities from noise to actions behind some that are given.
+
+    The head must have been trained so (`flow.draw`, `longest_prefix`): to it, given actions are
+    those whose time is 1. Source: arXiv 2512.05964.
+
+    Args:
+        velocity: of the head.
+        noise: (B, K, T, A).
+        given: (P, A) normalised, P below T; they stay as they are.
+        steps: of equal length, at least 1.
+        solver: one of `config.SOLVERS`.
+
+    Returns:
+        (B, K, T, A).
+    """
+    count = len(given)
+    known = torch.arange(noise.shape[2], device=noise.device) < count
+    whole = torch.zeros_like(noise[0, 0])
+    whole[:count] = given
+
+    def found(noisy: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        times = torch.where(known, torch.ones_like(time).unsqueeze(-1), time.unsqueeze(-1))
+        speed = velocity(torch.where(known[:, None], whole, noisy), times)
+        return speed.masked_fill(known[:, None], 0.0)
+
+    chunk = solve(found, noise, steps, solver)
+    return torch.where(known[:, None], whole, chunk)
 
 
 def _weight(time: torch.Tensor) -> torch.Tensor:

@@ -52,6 +52,7 @@ class FlowHeadConfig:
             `time_scale * (1 - u)`, u ~ Beta(beta_alpha, beta_beta); 0 is noise, 1 the actions.
         steps: of the solver.
         solver: one of `SOLVERS`.
+        given_prefix: most actions at the beginning of a chunk that it was taught to be given.
 
     Source:
         state dropout and four Euler steps: GR00T N1.5 and N1.6 (`flow_matching_action_head`);
@@ -74,6 +75,7 @@ class FlowHeadConfig:
     beta_beta: float = 1.0
     steps: int = 4
     solver: str = EULER
+    given_prefix: int = 0
 
     @classmethod
     def large(
@@ -111,6 +113,8 @@ class FlowHeadConfig:
         _require("layer", self.layer, is_layer, expected)
         _require("condition", self.condition, self.condition in CONDITIONS, _one_of(CONDITIONS))
         _require("solver", self.solver, self.solver in SOLVERS, _one_of(SOLVERS))
+        fits = 0 <= self.given_prefix < self.horizon
+        _require("given_prefix", self.given_prefix, fits, f"0 to {self.horizon - 1}")
 
     @property
     def state_dims(self) -> int:
@@ -144,6 +148,8 @@ class FlowHeadConfig:
             ValueError: a key is missing, unknown, or has an impossible value.
         """
         known = {item.name for item in fields(cls)}
+        # Heads of before this key do not tell, and so are not given a beginning.
+        data = {"given_prefix": 0, **data}
         if data.keys() != known:
             missing, more = sorted(known - data.keys()), sorted(data.keys() - known)
             found = f"no {', '.join(missing)}" if missing else f"unknown {', '.join(more)}"

@@ -15,7 +15,7 @@ from rclpy.node import Node
 from roboalign_policy.core.drive.chunk_buffer import Chunk
 from roboalign_policy.core.drive.drive import Drive
 from roboalign_policy.core.drive.parameters import PolicyParameters
-from roboalign_policy.core.drive.types import ModelRequest
+from roboalign_policy.core.drive.types import Asked, ModelRequest
 from roboalign_policy.core.frames.frames import Sample
 from roboalign_policy.core.frames.live_frames import LiveFrames, Pushed
 from roboalign_policy.core.latency import RateWindow
@@ -42,7 +42,7 @@ class DriveLoop(ABC):
         drive: Drive,
         parameters: PolicyParameters,
         *,
-        ask: Callable[[ModelRequest], None],
+        ask: Callable[[Asked], None],
         on_task: Callable[[str], None],
         on_event: Callable[[], None],
     ) -> None:
@@ -53,7 +53,7 @@ class DriveLoop(ABC):
             policy: its contract and hash.
             drive: decides step by step.
             parameters: of the node.
-            ask: puts a request to the model.
+            ask: puts requests to the model.
             on_task: called with every instruction.
             on_event: called after everything that may have changed the drive.
         """
@@ -87,6 +87,10 @@ class DriveLoop(ABC):
     @abstractmethod
     def answer(self, answer: WorkerAnswer, now_ns: int, steady_s: float) -> Chunk | None:
         """Take an answer of the model; see `Drive.answer`. `go_on` follows."""
+
+    @abstractmethod
+    def thought(self, answer: WorkerAnswer, steady_s: float) -> None:
+        """Take a thought of the model; see `Drive.thought`. `go_on` follows."""
 
     @abstractmethod
     def go_on(self) -> None:

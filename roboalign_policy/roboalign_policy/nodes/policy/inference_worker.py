@@ -1,4 +1,4 @@
-"""The thread in which a policy is loaded and asked, so that no callback waits for a model."""
+"""The threads in which a policy is loaded and asked, so that no callback waits for a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
+from roboalign_policy.core.drive.thoughts import ThoughtRequest
 from roboalign_policy.core.drive.types import ModelRequest
 from roboalign_policy.core.policy.prediction import Prediction
 from roboalign_policy.core.policy.protocol import Policy
@@ -17,12 +19,29 @@ from roboalign_policy.core.policy.protocol import Policy
 
 @dataclass(frozen=True)
 class WorkerAnswer:
-    """What came of a request: ``prediction``, or ``error``, the traceback of what was raised."""
+    """What came of a request: ``result``, or ``error``, the traceback of what was raised."""
 
-    request: ModelRequest
-    prediction: Prediction | None
+    request: Any
+    result: Any
     error: str
     elapsed_s: float
+
+
+def ask_chunk(policy: Policy, request: ModelRequest) -> Prediction:
+    """The chunk that a request asks for."""
+    thought = None if request.thought is None else request.thought.text
+    return policy.act(
+        request.values,
+        request.instruction,
+        remaining=request.remaining,
+        thought=thought,
+        frozen=request.frozen,
+    )
+
+
+def ask_thought(policy: Policy, request: ThoughtRequest) -> str:
+    """The thought that a request asks for."""
+    return policy.think(request.values, request.instruction)
 
 
 class InferenceWorker:
@@ -33,15 +52,27 @@ class InferenceWorker:
     (a guard condition's trigger).
     """
 
-    def __init__(self, notify: Callable[[], None]) -> None:
-        """Start the thread, a daemon: a model that hangs cannot keep the process alive."""
-        self._notify = notify
+    def __init__(
+        self,
+        notify: Callable[[], None],
+        ask: Callable[[Policy, Any], Any] = ask_chunk,
+        name: str = "inference",
+    ) -> None:
+        """Start the thread, a daemon: a model that hangs cannot keep the process alive.
+
+        Args:
+            notify: see above.
+            ask: puts a request to the policy, in the thread.
+            name: of the thread.
+        """
+        self._notify, self._put = notify, ask
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[WorkerAnswer] = queue.SimpleQueue()
         self._policy: Policy | None = None
+        self._owner = True
         self._busy = False
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     @property
@@ -70,8 +101,12 @@ class InferenceWorker:
         self._policy = loaded.result()
         return self._policy
 
-    def submit(self, request: ModelRequest) -> None:
-        """Ask the policy for the values, instruction and ``remaining`` of a `ModelRequest`.
+    def share(self, policy: Policy) -> None:
+        """Ask a policy that another worker has loaded, and closes."""
+        self._policy, self._owner = policy, False
+
+    def submit(self, request: Any) -> None:
+        """Put a request to the policy.
 
         Raises:
             RuntimeError: while another request is being answered, or before `load`.
@@ -101,18 +136,16 @@ class InferenceWorker:
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
-        if hasattr(self._policy, "close"):  # one on another machine
+        if self._owner and hasattr(self._policy, "close"):  # one on another machine
             self._policy.close()
 
-    def _ask(self, request: ModelRequest) -> None:
+    def _ask(self, request: Any) -> None:
         started_s = time.monotonic()
-        prediction, error = None, ""
+        result, error = None, ""
         try:
-            prediction = self._policy.act(
-                request.values, request.instruction, remaining=request.remaining
-            )
+            result = self._put(self._policy, request)
         except Exception:  # noqa: BLE001 - foreign code: all it raises is reported as a fault
             error = traceback.format_exc()
-        self._answers.put(WorkerAnswer(request, prediction, error, time.monotonic() - started_s))
+        self._answers.put(WorkerAnswer(request, result, error, time.monotonic() - started_s))
         if not self._closed.is_set():
             self._notify()

@@ -46,8 +46,12 @@ class LockstepLoop(DriveLoop):
     def answer(self, answer: WorkerAnswer, now_ns: int, steady_s: float) -> Chunk | None:
         """Take an answer of the model."""
         return self._drive.answer(
-            answer.request, answer.prediction, now_ns, answer.elapsed_s, steady_s
+            answer.request, answer.result, now_ns, answer.elapsed_s, steady_s
         )
+
+    def thought(self, answer: WorkerAnswer, steady_s: float) -> None:
+        """The world waits, so the policy thinks before it acts, and no thought comes alone."""
+        raise RuntimeError(f"lock step: found a thought, {answer.result!r}, expected none")
 
     def go_on(self) -> None:
         """Repeat the step that waited for the answer."""
@@ -77,8 +81,8 @@ class LockstepLoop(DriveLoop):
         if isinstance(frame, Frame):
             self.observed.add(steady_s)
         step = self._drive.step(frame, frame.stamp_ns, steady_s)
-        if step.request is not None:
-            self._ask(step.request)
+        if step.asked:
+            self._ask(step.asked)
         if step.action is not None:
             self._io.command(step.action.values, frame.stamp_ns)
             self._commanded_ns = frame.stamp_ns

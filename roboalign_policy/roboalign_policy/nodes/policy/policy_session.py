@@ -6,7 +6,8 @@
       -> request   `core.drive.drive.Drive.step`, asked by the loop: `lockstep_loop` at every
                    complete observation, `realtime_loop` at the ticks of a timer
       -> prompt    `inference_worker`, a thread: `Policy.act`; with a checkpoint here that is
-                   `models.policy`: `core.policy.prompt.build_prompt`, the MLLM, a decoder
+                   `models.policy`: `core.policy.prompt.build_prompt`, the MLLM, a decoder. Where
+                   thoughts are kept a second thread makes them: `Policy.think`
       -> answer    `core.policy.prediction.Prediction`; `_on_answer`, woken by a guard condition
       -> chunk     `Drive.answer`: `core.policy.accept` checks, `ChunkBuffer.offer` fades in; its
                    message says so, also of a refused one
@@ -15,7 +16,7 @@
                    controller's rate, `core.drive.realtime` what goes out at every tick
       -> candidate `gate_link.GateLink.send`; safety_gate_node makes motion of it
 
-Everything but the thread runs in the executor's thread, and nothing waits.
+Everything but these threads runs in the executor's thread, and nothing waits.
 """
 
 from __future__ import annotations
@@ -29,11 +30,16 @@ from rclpy.node import Node
 from roboalign_msgs.msg import ActionChunk
 
 from roboalign_policy.core.drive.parameters import PolicyParameters
+from roboalign_policy.core.drive.types import Asked
 from roboalign_policy.core.latency import RateWindow
 from roboalign_policy.core.policy.accept import ChunkError
 from roboalign_policy.core.policy.protocol import Policy
 from roboalign_policy.nodes.policy.drive_loop import DriveLoop
-from roboalign_policy.nodes.policy.inference_worker import InferenceWorker, WorkerAnswer
+from roboalign_policy.nodes.policy.inference_worker import (
+    InferenceWorker,
+    WorkerAnswer,
+    ask_thought,
+)
 from roboalign_policy.nodes.policy.lockstep_loop import LockstepLoop
 from roboalign_policy.nodes.policy.policy_setup import check_together, drive_from_policy
 from roboalign_policy.nodes.policy.realtime_loop import RealtimeLoop
@@ -84,10 +90,13 @@ class PolicySession:
         self._accepted = RateWindow()
         self._guard = node.create_guard_condition(self._on_answer)
         self._worker = InferenceWorker(self._guard.trigger)
+        self._thought_guard = node.create_guard_condition(self._on_thought)
+        self._thinker = InferenceWorker(self._thought_guard.trigger, ask_thought, "thought")
         self._loop: DriveLoop | None = None
         try:
             check_together(parameters)
             self.policy = self._worker.load(lambda: load(parameters))
+            self._thinker.share(self.policy)
             self.drive = drive_from_policy(self.policy, parameters)
             self._contract = self.policy.contract
             self._thoughts = ThoughtLog(node.get_logger(), self._contract)
@@ -96,7 +105,7 @@ class PolicySession:
                 self.policy,
                 self.drive,
                 parameters,
-                ask=self._worker.submit,
+                ask=self._ask,
                 on_task=on_task,
                 on_event=on_event,
             )
@@ -128,30 +137,60 @@ class PolicySession:
         self._loop.watch()
 
     def close(self) -> bool:
-        """Disconnect and end the thread; False while the thread is still answering."""
+        """Disconnect and end the threads; False while one is still answering."""
         if self._loop is not None:
             self._loop.close()
-        # The thread first: what it notifies must be there until it has ended.
-        ended = self._worker.close()
-        if ended:
-            self._node.destroy_guard_condition(self._guard)
+        # The threads first: what they notify must be there until they have ended.
+        ended = True
+        for worker, guard in (
+            (self._thinker, self._thought_guard),
+            (self._worker, self._guard),
+        ):
+            if worker.close():
+                self._node.destroy_guard_condition(guard)
+            else:
+                ended = False
         return ended
+
+    def _ask(self, asked: Asked) -> None:
+        if asked.chunk is not None:
+            self._worker.submit(asked.chunk)
+        if asked.thought is not None:
+            self._thinker.submit(asked.thought)
 
     def _on_answer(self) -> None:
         """The model has answered, or failed."""
         answer = self._worker.poll()
         if answer is None:
             return
-        if answer.error:
-            self._node.get_logger().error(f"inference failed:\n{answer.error}")
-            self.drive.fail(answer.error.strip().splitlines()[-1])
-        else:
+        if not self._failed(answer):
             self._take(answer)
         self._loop.go_on()
         self._on_event()
 
+    def _on_thought(self) -> None:
+        """The model has thought, or failed."""
+        answer = self._thinker.poll()
+        if answer is None:
+            return
+        if not self._failed(answer):
+            try:
+                self._loop.thought(answer, time.monotonic())
+            except ChunkError as fault:
+                self._node.get_logger().warning(
+                    f"thought refused: {fault.detail}", throttle_duration_sec=_LOG_PERIOD_S
+                )
+        self._loop.go_on()
+        self._on_event()
+
+    def _failed(self, answer: WorkerAnswer) -> bool:
+        if answer.error:
+            self._node.get_logger().error(f"inference failed:\n{answer.error}")
+            self.drive.fail(answer.error.strip().splitlines()[-1])
+        return bool(answer.error)
+
     def _take(self, answer: WorkerAnswer) -> None:
-        request, prediction, steady_s = answer.request, answer.prediction, time.monotonic()
+        request, prediction, steady_s = answer.request, answer.result, time.monotonic()
         now_ns, commanded = self._loop.now_ns(request), self.drive.buffer.commanded
         try:
             chunk = self._loop.answer(answer, now_ns, steady_s)

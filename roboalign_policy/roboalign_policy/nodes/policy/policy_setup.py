@@ -14,8 +14,9 @@ from roboalign_policy.core.drive.chunk_buffer import ActionSpace
 from roboalign_policy.core.drive.cross_fade import make_fade
 from roboalign_policy.core.drive.drive import Drive
 from roboalign_policy.core.drive.parameters import PolicyParameters
+from roboalign_policy.core.drive.thoughts import NEVER, WHEN_FULFILLED, ThoughtSettings
 from roboalign_policy.core.drive.types import ASYNC_BLEND, AUTO, SYNC, DriveSettings
-from roboalign_policy.core.policy.options import PolicyOptions
+from roboalign_policy.core.policy.options import FRESH, PolicyOptions
 from roboalign_policy.core.policy.protocol import Policy
 from roboalign_policy.remote.access import load_token
 from roboalign_policy.remote.client import RemotePolicy
@@ -42,12 +43,13 @@ def load_policy(parameters: PolicyParameters) -> Policy:
 
     options = PolicyOptions(
         grammar=parameters.grammar,
-        think=parameters.think,
+        think=parameters.reasoning != NEVER,
         max_think_tokens=parameters.max_think_tokens,
         attempts=parameters.attempts,
         device=parameters.device,
         num_threads=parameters.num_threads,
         decoder=parameters.decoder,
+        chunking=parameters.chunking,
     )
     policy = open_policy(folder, contract, options)
     _settle_threads(policy, parameters)
@@ -77,6 +79,8 @@ def drive_mode(policy: Policy, parameters: PolicyParameters) -> str:
     """
     if parameters.mode != AUTO:
         return parameters.mode
+    if parameters.chunking != FRESH:
+        return ASYNC_BLEND
     steps = policy.contract.action.control_mode == keys.EE_DELTA
     return SYNC if steps else ASYNC_BLEND
 
@@ -84,10 +88,13 @@ def drive_mode(policy: Policy, parameters: PolicyParameters) -> str:
 def overtake_steps(policy: Policy, parameters: PolicyParameters) -> int:
     """How many steps may follow the observation of the next chunk.
 
-    Steps of an end effector add up, and an old plan leads them astray; positions are absolute.
+    Steps of an end effector add up, and an old plan leads them astray; positions are absolute,
+    and a chunk that continues the old one has its steps.
     """
     if parameters.overtake_steps:
         return parameters.overtake_steps
+    if parameters.chunking != FRESH:
+        return policy.horizon
     return 1 if policy.contract.action.control_mode == keys.EE_DELTA else policy.horizon
 
 
@@ -134,6 +141,41 @@ def check_together(parameters: PolicyParameters) -> None:
             "output: found candidate, expected command with execution: lockstep; the safety gate "
             "works on the steady clock, which means nothing while the world stands still"
         )
+    if parameters.mode == SYNC and parameters.chunking != FRESH:
+        raise ValueError(
+            f"chunking: found {parameters.chunking}, expected fresh with mode: sync; the arm "
+            "rests while the model computes, so there is nothing to continue"
+        )
+
+
+def thought_settings(policy: Policy, parameters: PolicyParameters) -> ThoughtSettings:
+    """How long a thought of the policy is kept.
+
+    Raises:
+        ValueError: the policy has no thoughts, or has them always; or no gripper tells when one
+            is fulfilled.
+    """
+    contract, mode = policy.contract, parameters.reasoning
+    chunks = parameters.reasoning_chunks
+    age_s = parameters.max_thought_age_s or (chunks + 2) * policy.horizon / contract.rate_hz
+    settings = ThoughtSettings(mode, chunks, age_s)
+    if settings.kept and not policy.thinks:
+        raise ValueError(f"reasoning: found {mode}, expected always or never: {_THOUGHTLESS}")
+    if mode == NEVER and policy.thinks:
+        raise ValueError(
+            "reasoning: found never, expected another with this server, whose policy thinks: "
+            "start it with --no-think"
+        )
+    if mode == WHEN_FULFILLED and not any(map(keys.is_gripper, contract.action.names)):
+        raise ValueError(
+            f"reasoning: found when_fulfilled, but no gripper in the actions of contract "
+            f"{contract.name} ({', '.join(contract.action.names)}) tells when a thought is; "
+            "expected always, every_n or never"
+        )
+    return settings
+
+
+_THOUGHTLESS = "this policy acts without a thought, so there is none to keep"
 
 
 def drive_from_policy(policy: Policy, parameters: PolicyParameters) -> Drive:
@@ -149,6 +191,11 @@ def drive_from_policy(policy: Policy, parameters: PolicyParameters) -> Drive:
         raise ValueError(
             f"policy: found actions of {policy.dims} dims, "
             f"contract {contract.name} has {len(action.dims)}"
+        )
+    if policy.chunking != parameters.chunking:
+        raise ValueError(
+            f"chunking: found {parameters.chunking}, but the server makes chunks "
+            f"{policy.chunking}; expected the same: `roboalign serve --chunking`"
         )
     lockstep = parameters.execution == "lockstep"
     unstamped = [s.key for s in contract.observations if s.align.clock != "header"]
@@ -168,6 +215,7 @@ def drive_from_policy(policy: Policy, parameters: PolicyParameters) -> Drive:
         max_invalid_chunks=parameters.max_invalid_chunks,
         observation_timeout_s=parameters.observation_timeout_s,
         inference_timeout_s=parameters.inference_timeout_s,
+        reasoning=thought_settings(policy, parameters),
     )
     mode, steps = action.control_mode, parameters.blend_steps
     fade = make_fade(action.names, mode, steps, action.low, action.high)

@@ -24,7 +24,7 @@ from roboalign_policy.core.drive.pacing import Pace
 from roboalign_policy.core.drive.parameters import PolicyParameters
 from roboalign_policy.core.drive.realtime import Outgoing, Realtime, Seen
 from roboalign_policy.core.drive.setpoints import control_ticks, make_set_points
-from roboalign_policy.core.drive.types import ModelRequest
+from roboalign_policy.core.drive.types import Asked, ModelRequest
 from roboalign_policy.core.frames.frames import Sample
 from roboalign_policy.core.frames.live_frames import Pushed
 from roboalign_policy.core.frames.stages import ImageTimes, Stages
@@ -94,7 +94,7 @@ class RealtimeLoop(DriveLoop):
         """
         try:
             chunk = self._realtime.answer(
-                answer.request, answer.prediction, now_ns, answer.elapsed_s, steady_s
+                answer.request, answer.result, now_ns, answer.elapsed_s, steady_s
             )
         finally:
             self._settle()
@@ -104,6 +104,16 @@ class RealtimeLoop(DriveLoop):
         if self._realtime.ready(steady_s):
             self._tick_now()
         return chunk
+
+    def thought(self, answer: WorkerAnswer, steady_s: float) -> None:
+        """Take a thought of the model; where the arm waits for it, ask for a chunk at once."""
+        try:
+            self._realtime.thought(answer.request, answer.result, self.now_ns(), steady_s)
+        finally:
+            self._settle()
+        if self._drive.running:
+            self._submit(self._realtime.image(self._view(), self._see, steady_s))
+            self._settle()
 
     def go_on(self) -> None:
         """Say the last word where the answer, or its failure, has ended the run."""
@@ -120,10 +130,10 @@ class RealtimeLoop(DriveLoop):
         """Ask or step at once where the arm waits for an image, and this is one."""
         if self._images.push(sample) and self._drive.running:
             steady_s = time.monotonic()
-            request = self._realtime.image(self._view(), self._see, steady_s)
-            self._submit(request)
+            asked = self._realtime.image(self._view(), self._see, steady_s)
+            self._submit(asked)
             self._settle()
-            if request is not None:
+            if asked:
                 self._on_event()
             if self._realtime.begins(steady_s):
                 self._tick_now()
@@ -147,7 +157,7 @@ class RealtimeLoop(DriveLoop):
             self.observed.add(steady_s)
         self._tell_waits(steady_s)
         self._send(tick.output)
-        self._submit(tick.request)
+        self._submit(tick.asked)
         self._on_event()
 
     def _tell_waits(self, steady_s: float) -> None:
@@ -172,10 +182,11 @@ class RealtimeLoop(DriveLoop):
         self._looked = self._images.of(frame)
         return Seen(frame, self._looked.observation_ns, self._images.taken_ns(frame))
 
-    def _submit(self, request: ModelRequest | None) -> None:
-        if request is not None:
+    def _submit(self, asked: Asked) -> None:
+        if asked.chunk is not None:
             self._asked = replace(self._looked, requested_ns=self.now_ns())
-            self._ask(request)
+        if asked:
+            self._ask(asked)
 
     def _send(self, output: Outgoing | None) -> None:
         if output is None:
