@@ -41,7 +41,8 @@ REQUIREMENTS = ROOT / "requirements"
 
 # Every one is imported once, at the end of a set-up.
 MODULES = (
-    *("torch", "transformers", "trl", "accelerate", "datasets", "mujoco", "rosbags", "mcap", "av"),
+    *("torch", "transformers", "trl", "peft", "accelerate", "datasets", "mujoco", "rosbags"),
+    *("mcap", "av"),
     *("numpy", "scipy", "numba", "yaml", "msgpack", "PIL", "cv2", "isal", "matplotlib", "jinja2"),
     *("rich", "pytest", "hypothesis", "colcon_core", "catkin_pkg"),
     *("rclpy", "sensor_msgs.msg", "trajectory_msgs.msg", "lifecycle_msgs.msg"),

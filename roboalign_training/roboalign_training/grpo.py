@@ -20,6 +20,7 @@ from trl import GRPOConfig, GRPOTrainer
 from roboalign_policy.models.loading import count_fast_tokens, load_mllm
 from roboalign_training.evaluate.development import check_development, drive_development
 from roboalign_training.learning.arguments import GrpoArguments, Stopped, require
+from roboalign_training.learning.augmentation import make_augmentation
 from roboalign_training.learning.base_check import check_base
 from roboalign_training.learning.choice import DRIVEN, by_driving, by_held_out, choice_of, too_few
 from roboalign_training.learning.collate import PromptCollator
@@ -31,7 +32,12 @@ from roboalign_training.learning.demonstrations import (
 from roboalign_training.learning.keep_best import KeepBest
 from roboalign_training.learning.mixture import grpo_dataset, split_episodes
 from roboalign_training.learning.rewards import WeightedRewards
-from roboalign_training.learning.run_callback import RunCallback, is_quiet, stop_on_signal
+from roboalign_training.learning.run_callback import (
+    EpochCallback,
+    RunCallback,
+    is_quiet,
+    stop_on_signal,
+)
 from roboalign_training.learning.run_record import tame, write_json
 from roboalign_training.learning.training_options import parse_arguments
 from roboalign_training.learning.training_run import Outcome, TrainingRun, opened
@@ -75,6 +81,7 @@ def _parsed(argv: Sequence[str]) -> tuple[GrpoArguments, GRPOConfig]:
 
 def _train(run: TrainingRun, arguments: GrpoArguments, training: GRPOConfig) -> Outcome:
     # Before anything is loaded, and before bags are converted.
+    augmentation = make_augmentation(arguments, training)
     check_base(arguments.base, None)
     if arguments.choose == DRIVEN:
         check_development(Path(arguments.base), arguments)
@@ -119,9 +126,9 @@ def _train(run: TrainingRun, arguments: GrpoArguments, training: GRPOConfig) -> 
             model=mllm.model,
             reward_funcs=WeightedRewards(arguments.rewards, data.decoder).functions(),
             args=training,
-            train_dataset=grpo_dataset(data, prompts, arguments.think),
+            train_dataset=grpo_dataset(data, prompts, arguments.think, augmentation),
             processing_class=mllm.processor,
-            callbacks=[clock, best],
+            callbacks=[clock, best, *([EpochCallback(augmentation)] if augmentation else [])],
         )
         trainer.remove_callback(PrinterCallback)
         tame(trainer, run.folder)

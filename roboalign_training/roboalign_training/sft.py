@@ -19,6 +19,7 @@ from trl import SFTConfig, SFTTrainer
 from roboalign_policy.models.loading import base_family, extend_vocabulary, load_mllm
 from roboalign_training.learning.action_source import grasp_frames
 from roboalign_training.learning.arguments import SftArguments, Stopped
+from roboalign_training.learning.augmentation import make_augmentation
 from roboalign_training.learning.collate import PromptCollator
 from roboalign_training.learning.demonstrations import (
     check_instructions,
@@ -33,7 +34,12 @@ from roboalign_training.learning.mixture import (
     training_row,
     validation_mixture,
 )
-from roboalign_training.learning.run_callback import RunCallback, is_quiet, stop_on_signal
+from roboalign_training.learning.run_callback import (
+    EpochCallback,
+    RunCallback,
+    is_quiet,
+    stop_on_signal,
+)
 from roboalign_training.learning.run_record import save_policy, tame
 from roboalign_training.learning.source import SourceInputs
 from roboalign_training.learning.sources import check_sources
@@ -78,6 +84,7 @@ def _parsed(argv: Sequence[str]) -> tuple[SftArguments, SFTConfig]:
 
 def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Outcome:
     base_family(arguments.base)  # before bags change the data set
+    augmentation = make_augmentation(arguments, training)
     data = load_demonstrations(run.dataset, arguments.bags, arguments.contract)
     run.loaded(data)
     train_frames, held_out = split_episodes(
@@ -129,10 +136,10 @@ def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Ou
             model=mllm.model,
             args=training,
             data_collator=collator,
-            train_dataset=sft_dataset(mixture),
+            train_dataset=sft_dataset(mixture, augmentation),
             eval_dataset=sft_dataset(validation) if validation else None,
             processing_class=mllm.processor,
-            callbacks=[callback],
+            callbacks=[callback, *([EpochCallback(augmentation)] if augmentation else [])],
             optimizers=(make_optimizer(mllm.model, arguments, training), None),
         )
         trainer.remove_callback(PrinterCallback)

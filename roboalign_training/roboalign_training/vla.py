@@ -1,36 +1,33 @@
-"""Stage 3 of RoboAlign: a flow-matching action head on the frozen, aligned model.
+"""Stage 3 of RoboAlign: a flow-matching action head on the aligned model.
 
-The model's hidden states are computed once and kept on disk; only the head is trained. Where this
-deviates from the paper: the layer is a parameter (its 18 of 28 is the default), the head also
-reads the thought, and some of the thoughts in training are the model's own.
+By default the model is frozen: its hidden states are computed once and kept on disk, and only the
+head is trained (`learning.head_inputs` says when it is otherwise). Where this deviates from the
+paper: the layer is a parameter (its 18 of 28 is the default), the head also reads the thought, and
+some of the thoughts in training are the model's own.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from roboalign_policy.core.policy.normalise import QuantileStats
 from roboalign_policy.core.policy.prompt import PROMPT_VERSION
-from roboalign_policy.core.policy.state_vector import (
-    normalised_state,
-    state_bounds,
-    state_vectors,
-)
+from roboalign_policy.core.policy.state_vector import state_bounds
 from roboalign_policy.models.checkpoint import check_same_robot, model_weights, read_checkpoint
-from roboalign_policy.models.flow_head.config import FlowHeadConfig, RobotShape
+from roboalign_policy.models.flow_head.config import PROMPT, FlowHeadConfig, RobotShape
 from roboalign_policy.models.flow_head.network import FlowHead
 from roboalign_policy.models.hidden_states import depth
 from roboalign_policy.models.loading import MLLM, load_mllm
 from roboalign_training.learning.action_error import action_error
 from roboalign_training.learning.arguments import ConfigError, Stopped, VlaArguments, require
+from roboalign_training.learning.augmentation import Augmentation, make_augmentation
 from roboalign_training.learning.base_check import check_base
 from roboalign_training.learning.demonstrations import (
     Demonstrations,
@@ -40,28 +37,25 @@ from roboalign_training.learning.demonstrations import (
     load_state_stats,
 )
 from roboalign_training.learning.dev_score import dev_frames
-from roboalign_training.learning.features import (
-    FeaturePlan,
-    Features,
-    check_features,
-    make_features,
-)
-from roboalign_training.learning.flow_training import (
-    FlowSamples,
-    HeadInTraining,
-    MovingAverage,
-    flow_batch,
-)
+from roboalign_training.learning.features import FeaturePlan
+from roboalign_training.learning.flow_training import MovingAverage
+from roboalign_training.learning.head_inputs import KeptInputs, LiveInputs, flow_samples
 from roboalign_training.learning.hidden_reader import HiddenReader, own_frames
+from roboalign_training.learning.live_training import LiveTrainer
 from roboalign_training.learning.mixture import split_episodes
-from roboalign_training.learning.run_callback import RunCallback, is_quiet, stop_on_signal
+from roboalign_training.learning.own_thoughts import thought_plan
+from roboalign_training.learning.run_callback import (
+    EpochCallback,
+    RunCallback,
+    is_quiet,
+    stop_on_signal,
+)
 from roboalign_training.learning.run_record import tame
 from roboalign_training.learning.training_options import parse_arguments
 from roboalign_training.learning.training_run import Outcome, TrainingRun, opened
 from roboalign_training.learning.vla_policy import save_vla
 from roboalign_training.shared.library_log import library_log
 from roboalign_training.shared.outputs import Found
-from roboalign_training.shared.progress import Shown
 from roboalign_training.shared.run_layout import FEATURES
 
 KIND = "vla"
@@ -92,11 +86,20 @@ def run(argv: Sequence[str]) -> Outcome:
 
 
 def _parsed(argv: Sequence[str]) -> tuple[VlaArguments, TrainingArguments]:
-    return parse_arguments(KIND, (VlaArguments, TrainingArguments), argv)
+    arguments, training = parse_arguments(KIND, (VlaArguments, TrainingArguments), argv)
+    spares = getattr(training, "activation_checkpointing", False) or getattr(
+        training, "gradient_checkpointing", False
+    )  # one is the newer name of the other
+    require(
+        "gradient_checkpointing", spares, arguments.trains_backbone or not spares,
+        f"false: with backbone {arguments.backbone} no gradients go through the model",
+    )  # fmt: skip
+    return arguments, training
 
 
 def _train(run: TrainingRun, arguments: VlaArguments, training: TrainingArguments) -> Outcome:
     # Before anything is loaded, and before bags are converted.
+    augmentation = make_augmentation(arguments, training)
     check_base(arguments.base, None)
     data = load_demonstrations(run.dataset, arguments.bags, arguments.contract)
     run.loaded(data)
@@ -115,41 +118,24 @@ def _train(run: TrainingRun, arguments: VlaArguments, training: TrainingArgument
     check_instructions(data, mllm.tokenizer.get_added_vocab())
     config = head_config(arguments, data, mllm)
     layer = config.layer_of(depth(mllm.model))
+    require(
+        "layer", arguments.layer, layer >= 1 or not arguments.trains_backbone,
+        f"at least 1 layer with backbone {arguments.backbone}: at 0 there is nothing to train",
+    )  # fmt: skip
     scored = dev_frames(held_out, arguments.dev_frames)
-    key = {
-        "model": model_weights(Path(arguments.base)),
-        "dataset": data.hashes["dataset"],
-        "contract": data.hashes["contract"],
-        "prompt_version": PROMPT_VERSION,
-        "condition": config.condition,
-        "layer": layer,
-        "own_thoughts": arguments.own_thoughts,
-        "max_think_tokens": arguments.max_think_tokens,
-    }
-    place = Path(arguments.features or run.folder.path / FEATURES)
-    own = own_frames(frames, arguments.own_thoughts, training.seed)
-    plans = (
-        FeaturePlan(place / "training", key, frames, frozenset(own)),
-        # The policy drives with thoughts of its own, so that is what is scored.
-        FeaturePlan(place / "held_out", key, scored, frozenset(scored.tolist())),
-    )
-    reader = HiddenReader(
-        mllm, data, config.condition, layer, arguments.max_think_tokens, arguments.read_batch
-    )
+    inputs = _inputs(run, arguments, training.seed, mllm, data, frames, scored, config, layer,
+                     augmentation)  # fmt: skip
     # What is in the run's own folder goes with it where --overwrite gave it up.
-    given_up = run.found is Found.NOTHING and not arguments.features
-    for plan in plans:
-        check_features(plan, reader, given_up)
+    inputs.check(given_up=run.found is Found.NOTHING and not arguments.features)
     facts = {"samples": len(frames), "head": config.to_dict(), "layer": layer}
     checkpoint, elapsed_s = run.begin(data, **facts)
 
     with stop_on_signal() as stop:
-        found, held = (_features(plan, reader, stop) for plan in plans)
-        if found is None or held is None:
+        if not inputs.read(stop):
+            place = _features_folder(run, arguments)
             raise Stopped(f"while hidden states are read; the same command goes on ({place})")
-        del reader
         torch.manual_seed(training.seed)
-        model = HeadInTraining(FlowHead(config), arguments.noise_draws, arguments.given_prefix)
+        model = inputs.model(FlowHead(config), arguments.noise_draws, arguments.given_prefix)
         callback = RunCallback(
             run.folder,
             stop,
@@ -160,12 +146,17 @@ def _train(run: TrainingRun, arguments: VlaArguments, training: TrainingArgument
         )
         training.remove_unused_columns = False
         training.disable_tqdm = True
-        trainer = Trainer(
+        callbacks = [MovingAverage(model, arguments.ema_decay), callback]
+        callbacks += [EpochCallback(augmentation)] if augmentation else []
+        make = Trainer
+        if arguments.trains_backbone:
+            make = partial(LiveTrainer, backbone_rate=arguments.backbone_rate)
+        trainer = make(
             model=model,
             args=training,
-            data_collator=flow_batch,
-            train_dataset=flow_samples(data, found),
-            callbacks=[MovingAverage(model, arguments.ema_decay), callback],
+            data_collator=inputs.collate,
+            train_dataset=inputs.samples(),
+            callbacks=callbacks,
         )
         trainer.remove_callback(PrinterCallback)
         tame(trainer, run.folder)
@@ -174,7 +165,7 @@ def _train(run: TrainingRun, arguments: VlaArguments, training: TrainingArgument
     if callback.ended_by == "signal":
         raise Stopped(f"after step {steps}; the same command goes on ({run.folder.path})")
 
-    head = model.average
+    head, held = model.average, inputs.held_out(model)
     score = action_error(
         head,
         flow_samples(data, held),
@@ -185,12 +176,13 @@ def _train(run: TrainingRun, arguments: VlaArguments, training: TrainingArgument
         training.device,
     ).record()
     facts = {
-        "kind": KIND, "base": arguments.base, "steps": steps,
+        "kind": KIND, "base": arguments.base, "backbone": arguments.backbone, "steps": steps,
         "samples": steps * training.train_batch_size * training.gradient_accumulation_steps,
     }  # fmt: skip
     save_vla(
         run.folder, Path(arguments.base), head, data,
         {**facts, "dev_action_error": score["dev_action_error"]}, held_out, arguments.keep_fast,
+        mllm.model if arguments.trains_backbone else None,
     )  # fmt: skip
     seconds = round(callback.elapsed_s, 3)
     run.folder.append(
@@ -231,17 +223,48 @@ def head_config(arguments: VlaArguments, data: Demonstrations, mllm: MLLM) -> Fl
     return config
 
 
-def flow_samples(data: Demonstrations, features: Features) -> FlowSamples:
-    """Frames with what the head reads and what it is to do, both normalised."""
-    contract, frames = data.contract, features.frames
-    stats: Mapping[str, QuantileStats] = load_state_stats(data.folder)
-    states = state_vectors(contract, {key: column[frames] for key, column in data.states.items()})
-    actions = np.stack([data.chunk(int(frame)) for frame in frames])
-    return FlowSamples(
-        features,
-        normalised_state(*state_bounds(contract, stats), states),
-        data.stats.normalise(actions).astype(np.float32),
+def _inputs(
+    run: TrainingRun,
+    arguments: VlaArguments,
+    seed: int,
+    mllm: MLLM,
+    data: Demonstrations,
+    frames: np.ndarray,
+    scored: np.ndarray,
+    config: FlowHeadConfig,
+    layer: int,
+    augmentation: Augmentation | None,
+) -> KeptInputs | LiveInputs:
+    """Where the hidden states come from; nothing is read yet."""
+    of_model = {
+        "model": model_weights(Path(arguments.base)),
+        "dataset": data.hashes["dataset"],
+        "contract": data.hashes["contract"],
+        "prompt_version": PROMPT_VERSION,
+        "condition": config.condition,
+        "max_think_tokens": arguments.max_think_tokens,
+    }
+    key = {**of_model, "layer": layer, "own_thoughts": arguments.own_thoughts}
+    place = _features_folder(run, arguments)
+    own = own_frames(frames, arguments.own_thoughts, seed)
+    reader = HiddenReader(
+        mllm, data, config.condition, layer, arguments.max_think_tokens, arguments.read_batch
     )
+    # The policy drives with thoughts of its own, so that is what is scored.
+    kept = FeaturePlan(place / "held_out", key, scored, frozenset(scored.tolist()))
+    if not augmentation and not arguments.trains_backbone:
+        training = FeaturePlan(place / "training", key, frames, frozenset(own))
+        return KeptInputs(data, reader, training, kept)
+    thinks = own if config.condition != PROMPT else ()
+    return LiveInputs(
+        data, mllm, reader, frames, scored, layer, arguments, augmentation,
+        thought_plan(place / "thoughts", of_model, thinks),
+        None if arguments.trains_backbone else kept,
+    )  # fmt: skip
+
+
+def _features_folder(run: TrainingRun, arguments: VlaArguments) -> Path:
+    return Path(arguments.features or run.folder.path / FEATURES)
 
 
 def _drawn(frames: np.ndarray, samples: int | None, seed: int) -> np.ndarray:
@@ -250,13 +273,6 @@ def _drawn(frames: np.ndarray, samples: int | None, seed: int) -> np.ndarray:
         return frames
     require("samples", samples, samples <= len(frames), f"at most {len(frames)}, all there are")
     return np.sort(np.random.default_rng(seed).choice(frames, size=samples, replace=False))
-
-
-def _features(
-    plan: FeaturePlan, reader: HiddenReader, stop: Callable[[], bool]
-) -> Features | None:
-    with Shown(f"{KIND}: hidden states", Console()) as shown:
-        return make_features(plan, reader, stop, shown.update)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -24,7 +24,8 @@ KEYS = {
 #: whose versions are too old. Import -> name in docs/install.md.
 BY_PIP = {
     **{name: name for name in ("av", "datasets", "isal", "lz4", "markupsafe", "mcap", "mujoco")},
-    **{name: name for name in ("pyarrow", "rosbags", "safetensors", "tokenizers", "torch")},
+    **{name: name for name in ("peft", "pyarrow", "rosbags", "safetensors", "tokenizers")},
+    "torch": "torch",
     **{name: name for name in ("transformers", "trl", "zstandard")},
     "rerun": "rerun-sdk",
 }

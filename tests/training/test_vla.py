@@ -2,30 +2,28 @@
 
 import json
 import shutil
-from contextlib import contextmanager
 from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from head_runs import make_base, runs_of, stopping_after
 from safetensors.torch import load_file
 from transformers import TrainingArguments
 
 from roboalign_policy.core.policy.options import PolicyOptions
 from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_policy.models.flow_head.config import FlowHeadConfig, RobotShape
-from roboalign_policy.models.loading import extend_vocabulary, load_mllm
+from roboalign_policy.models.loading import load_mllm
 from roboalign_policy.models.open_policy import open_policy
+from roboalign_policy.models.policy import model_inputs
 from roboalign_training import vla
 from roboalign_training.learning import features
 from roboalign_training.learning.arguments import ConfigError, VlaArguments
 from roboalign_training.learning.hidden_reader import HiddenReader, own_frames
-from roboalign_training.learning.policy_card import write_card
 from roboalign_training.learning.run_folder import RunFolder
-from roboalign_training.learning.run_record import copy_robot
 from roboalign_training.learning.training_options import parse_arguments
-from roboalign_training.origins.provenance import write_origin
 from roboalign_training.shared.outputs import OutputError
 from roboalign_training.shared.run_layout import packaged_config
 
@@ -33,51 +31,13 @@ from roboalign_training.shared.run_layout import packaged_config
 @pytest.fixture(scope="module")
 def base(demonstrations, tiny_base, tmp_path_factory):
     """An SFT policy folder with random weights; not to be changed."""
-    from roboalign_policy.core.policy.prompt import PROMPT_VERSION
-
-    mllm = load_mllm(tiny_base)
-    extend_vocabulary(mllm, demonstrations.fast.vocab_size)
-    folder = tmp_path_factory.mktemp("base") / "policy"
-    mllm.model.save_pretrained(folder)
-    mllm.processor.save_pretrained(folder)
-    copy_robot(demonstrations.folder, folder)
-    record = {
-        "kind": "sft", "base": str(tiny_base), "hashes": demonstrations.hashes,
-        "horizon": 8, "dims": 7, "prompt_version": PROMPT_VERSION, "decoder": "fast",
-        "images": list(demonstrations.image_keys), "created": "now",
-    }  # fmt: skip
-    (folder / "roboalign.json").write_text(json.dumps(record))
-    write_origin(folder, "sft", str(tiny_base), demonstrations.folder, (), "")
-    write_card(folder)
-    return folder
+    return make_base(demonstrations, tiny_base, tmp_path_factory.mktemp("base") / "policy")
 
 
 @pytest.fixture
 def run(demonstrations, base, tmp_path, monkeypatch):
     """Trains a head on the synthetic demonstrations; options as on the command line."""
-    monkeypatch.setattr(vla, "load_demonstrations", lambda *given: demonstrations)
-    monkeypatch.setattr(vla, "dataset_hashes", lambda folder: demonstrations.hashes)
-
-    def start(*options, folder="run"):
-        given = (
-            f"--dataset x --base {base} --out {tmp_path / folder} --width 32 --blocks 1 "
-            "--max_steps 6 --per_device_train_batch_size 8 --logging_steps 1 "
-            "--held_out_episodes 2 --dev_frames 6 --max_think_tokens 6"
-        )
-        return vla.train([*given.split(), *options])
-
-    return start
-
-
-def stopping_after(count):
-    """A stand-in for the signal: asks for a stop when it was asked so often."""
-
-    @contextmanager
-    def stop():
-        asked = iter(range(1, 10**6))
-        yield lambda: next(asked) >= count
-
-    return stop
+    return runs_of(demonstrations, base, tmp_path, monkeypatch)
 
 
 def weights(policy):
@@ -249,7 +209,8 @@ def test_what_is_read_is_what_the_policy_reads_when_it_drives(demonstrations, ba
         values = demonstrations.values(found.frame)
         state = vla_state(demonstrations, values)
         words = flow_decoder.words_of("thought", demonstrations.instruction(found.frame), state)
-        inputs = policy._inputs(demonstrations.images(found.frame), words)
+        images = demonstrations.images(found.frame)
+        inputs = model_inputs(policy._mllm, policy._cameras, images, words)
         hidden, _ = flow_decoder.read_hidden(policy._mllm, inputs, [found.thought], "thought", 1)
         torch.testing.assert_close(found.hidden, hidden[0], atol=2e-5, rtol=1e-4)
 

@@ -1,4 +1,4 @@
-"""What SFT and GRPO runs are told: this suite's options, their defaults and their bounds.
+"""What runs of the three stages are told: this suite's options, their defaults and their bounds.
 
 No torch, so that help and refusals come at once.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from roboalign_policy.models.flow_head.config import (
@@ -18,7 +18,10 @@ from roboalign_policy.models.flow_head.config import (
     SOLVERS,
     THOUGHT,
 )
+from roboalign_training.learning.backbone_arguments import BackboneArguments
 from roboalign_training.learning.choice import HELD_OUT, RULES
+from roboalign_training.learning.option import option as _option
+from roboalign_training.learning.option import require
 from roboalign_training.learning.rewards import DEFAULT_WEIGHTS, REWARDS
 from roboalign_training.learning.sources import SOURCES, SourceShare
 from roboalign_training.shared.fields import mapping_text
@@ -31,6 +34,8 @@ __all__ = [
 
 HELD_OUT_SHARE, MOST_HELD_OUT = 10, 16
 GRASP_WEIGHT = 0.1
+MOST_CROP = 0.5
+"""Share of a picture; of one that loses so much at either side nothing is left."""
 MOST_SCENE_QUESTIONS = 800_000
 """Those of all scenes of a seed: `pretraining.grounding_source`."""
 GRPO_PROMPTS = 128
@@ -44,12 +49,6 @@ _KEPT = "which policy is kept"
 
 class Stopped(Exception):
     """The run was asked to stop and can be resumed; what it had is saved."""
-
-
-def _option(default: Any, group: str, text: str, **more: Any) -> Any:
-    if isinstance(default, list | dict):
-        return field(default_factory=default.copy, metadata={"help": text, "group": group, **more})
-    return field(default=default, metadata={"help": text, "group": group, **more})
 
 
 @dataclass
@@ -73,6 +72,14 @@ class RunArguments:
         shown=f"a tenth of them, 1 to {MOST_HELD_OUT}",
     )  # fmt: skip
     dev_frames: int = _option(128, _DATA, "Frames of the held-out episodes that are scored.")
+    augment_crop: float = _option(
+        0.0, _DATA, "Light augmentation of training pictures: greatest share of a picture that is "
+        "cut off each side before it is brought back to its size; 0: none."
+    )  # fmt: skip
+    augment_colour: float = _option(
+        0.0, _DATA, "Light augmentation of training pictures: greatest relative change of "
+        "brightness, contrast and saturation; 0: none."
+    )  # fmt: skip
     max_seconds: float | None = _option(
         None, _RUN, "End of training after this many seconds, s; the learning rate follows."
     )
@@ -96,9 +103,17 @@ class RunArguments:
         for name, bound in least.items():
             value = getattr(self, name)
             require(name, value, value is None or value >= bound, f"at least {bound}")
+        crop, colour = self.augment_crop, self.augment_colour
+        require("augment_crop", crop, 0 <= crop < MOST_CROP, f"from 0 to below {MOST_CROP:g}")
+        require("augment_colour", colour, 0 <= colour < 1, "from 0 to below 1")
         seconds = self.max_seconds
         require("max_seconds", seconds, seconds is None or seconds > 0, "above 0")
         require("save_minutes", self.save_minutes, self.save_minutes > 0, "above 0")
+
+    @property
+    def augments(self) -> bool:
+        """Whether training pictures are changed at random."""
+        return bool(self.augment_crop or self.augment_colour)
 
     def record(self) -> dict[str, Any]:
         """The options as `run.json` has them: a mapping is one text, so that it counts whole."""
@@ -307,12 +322,13 @@ class GrpoArguments(RunArguments):
 
 
 @dataclass
-class VlaArguments(RunArguments):
+class VlaArguments(BackboneArguments, RunArguments):
     """What the action head is and reads; the help of each field says what it is."""
 
     base: str = _option(
-        "out/grpo/policy", _MODEL, "Folder of the policy whose model is frozen: of SFT or GRPO."
-    )
+        "out/grpo/policy", _MODEL, "Folder of the policy whose model the head reads: of SFT or "
+        "GRPO."
+    )  # fmt: skip
     condition: str = _option(
         THOUGHT, _READ, "What the head reads behind the picture: the prompt for an action and the "
         "thought before it, the question for a thought and its answer, or the prompt alone.",
@@ -355,12 +371,10 @@ class VlaArguments(RunArguments):
     ema_decay: float = _option(
         0.999, _LEARNT, "Decay of the moving average of the weights, which drives."
     )
-    keep_fast: bool = _option(
-        True, _RUN, "Keep what the policy needs to be driven by FAST tokens, too."
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_backbone()
         require("condition", self.condition, self.condition in CONDITIONS, _one_of(CONDITIONS))
         whole = self.layer <= 1 or self.layer == int(self.layer)
         expected = "from 0 to 1, a fraction of the depth, or a whole number of layers"
@@ -384,7 +398,8 @@ class VlaArguments(RunArguments):
 
     def head_options(self) -> dict[str, Any]:
         """The options of `flow_head.config.FlowHeadConfig` that were given."""
-        names = ("condition", "state_dropout", "steps", "solver", "width", "blocks", "heads")
+        names = ("condition", "state_dropout", "steps", "solver", "width", "blocks", "heads",
+                 "given_prefix")  # fmt: skip
         found = {name: value for name in names if (value := getattr(self, name)) is not None}
         return {**found, "layer": self.layer if self.layer <= 1 else int(self.layer)}
 
@@ -419,9 +434,3 @@ def _require_name(key: str, name: str, known: Iterable[str]) -> None:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         expected = f"names of {', '.join(known)}" if known else "none: there are no others"
         raise ConfigError(f"{key}: found {name!r}, expected {expected}{hint}")
-
-
-def require(key: str, value: Any, holds: bool, expected: str) -> None:
-    """Raises ConfigError unless `holds`."""
-    if not holds:
-        raise ConfigError(f"{key}: found {value!r}, expected {expected}")

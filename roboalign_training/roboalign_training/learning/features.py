@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from roboalign_policy.core.hashing import sha256_json
-from roboalign_training.learning.hidden_reader import HiddenReader
+from roboalign_training.learning.hidden_reader import HiddenReader, ReadFrame
 from roboalign_training.learning.run_record import write_json
 from roboalign_training.shared.differences import differences
 from roboalign_training.shared.outputs import OutputError, read_record
@@ -63,6 +63,24 @@ class Features:
         return self._files[part].get_slice("hidden")[start:end]
 
 
+class ReadFeatures:
+    """Hidden states of frames that were just read, in memory; otherwise as `Features`."""
+
+    def __init__(self, read: Iterable[ReadFrame]) -> None:
+        """Take them."""
+        found = list(read)
+        self._hidden = [one.hidden for one in found]
+        self.frames = np.array([one.frame for one in found], np.int64)
+        self.thoughts = [one.thought for one in found]
+
+    def __len__(self) -> int:
+        return len(self._hidden)
+
+    def hidden(self, index: int) -> torch.Tensor:
+        """(L, hidden size) of one frame, in the model's dtype."""
+        return self._hidden[index]
+
+
 def stored_dtype(dtype: torch.dtype) -> torch.dtype:
     """How hidden states of a dtype are stored: float32 as float16, others as they are."""
     return torch.float16 if dtype == torch.float32 else dtype
@@ -86,12 +104,18 @@ class FeaturePlan:
         key: JSON values that tell whose they are: hashes of model and data, layer and so on.
         frames: (F,) int64, F >= 1, of the demonstrations.
         own: those that are read with the model's own thought.
+        index: name of the file that says whose they are.
+        part_name: of the others, to be formatted with a number.
+        what: they are, for messages.
     """
 
     folder: Path
     key: Mapping[str, Any]
     frames: np.ndarray
     own: frozenset[int]
+    index: str = INDEX
+    part_name: str = PART
+    what: str = "hidden states"
 
     @property
     def parts(self) -> int:
@@ -102,15 +126,65 @@ class FeaturePlan:
         """The frames of one file."""
         return self.frames[number * FRAMES_A_PART : (number + 1) * FRAMES_A_PART]
 
+    def path(self, number: int) -> Path:
+        """Where one file stands, or will."""
+        return self.folder / self.part_name.format(number)
+
     def missing(self) -> list[int]:
         """Numbers of the files that are not there yet."""
-        return [n for n in range(self.parts) if not (self.folder / PART.format(n)).is_file()]
+        return [n for n in range(self.parts) if not self.path(n).is_file()]
 
     def record(self) -> dict[str, Any]:
         """The content of `features.json`."""
         own = [frame for frame in self.frames.tolist() if frame in self.own]
         digest = sha256_json([self.frames.tolist(), own])
         return {**self.key, "frames": len(self.frames), "frames_sha256": digest}
+
+    def check_owner(self) -> None:
+        """Refuse a folder with those of something else; changes nothing.
+
+        Raises:
+            OutputError: names what differs.
+        """
+        found = read_record(self.folder / self.index)
+        if found is not None and (other := list(differences(found, self.record()))):
+            raise OutputError(
+                f"{self.folder}: {self.what} of something else are here ({'; '.join(other)}); "
+                "nothing was changed: choose another folder"
+            )
+
+    def fill(
+        self,
+        write: Callable[[Path, np.ndarray], None],
+        stopped: Callable[[], bool],
+        tell: Callable[[int, int], None],
+    ) -> bool:
+        """Write the files that are missing.
+
+        Args:
+            write: writes one of them, whole or not at all, from its frames.
+            stopped: whether to stop; asked before every file.
+            tell: is told how many frames are done, and of how many.
+
+        Returns:
+            False when it was stopped; the same call goes on.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        missing, total = self.missing(), len(self.frames)
+        if missing:
+            with writing(self.folder, self.what):
+                self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / self.index, self.record())
+        done = total - sum(len(self.part(number)) for number in missing)
+        for number in missing:
+            if stopped():
+                return False
+            write(self.path(number), self.part(number))
+            done += len(self.part(number))
+            tell(done, total)
+        return True
 
 
 def check_features(plan: FeaturePlan, reader: HiddenReader, given_up: bool = False) -> None:
@@ -125,12 +199,8 @@ def check_features(plan: FeaturePlan, reader: HiddenReader, given_up: bool = Fal
         OutputError: the folder has those of another model, data set or prompt, or the disk has
             not enough room.
     """
-    found = read_record(plan.folder / INDEX)
-    if not given_up and found is not None and (other := list(differences(found, plan.record()))):
-        raise OutputError(
-            f"{plan.folder}: hidden states of something else are here ({'; '.join(other)}); "
-            "nothing was changed: choose another folder"
-        )
+    if not given_up:
+        plan.check_owner()
     if missing := list(range(plan.parts)) if given_up else plan.missing():
         wanted = size_bytes(reader, plan.frames.tolist(), plan.own.__contains__)
         _check_room(plan.folder, wanted * len(missing) // plan.parts)
@@ -157,20 +227,11 @@ def make_features(
         OSError: the disk is full.
         ValueError: a hidden state is not finite, or too large for the stored type.
     """
-    missing, total = plan.missing(), len(plan.frames)
-    if missing:
-        with writing(plan.folder, "hidden states"):
-            plan.folder.mkdir(parents=True, exist_ok=True)
-        write_json(plan.folder / INDEX, plan.record())
-    done = total - sum(len(plan.part(number)) for number in missing)
-    for number in missing:
-        if stopped():
-            return None
-        part = plan.part(number)
-        _write_part(plan.folder / PART.format(number), reader, part, plan.own)
-        done += len(part)
-        tell(done, total)
-    return Features(plan.folder, plan.parts)
+
+    def write(path: Path, frames: np.ndarray) -> None:
+        _write_part(path, reader, frames, plan.own)
+
+    return Features(plan.folder, plan.parts) if plan.fill(write, stopped, tell) else None
 
 
 def _write_part(path: Path, reader: HiddenReader, frames: np.ndarray, own: frozenset[int]) -> None:

@@ -85,9 +85,12 @@ class HiddenReader:
 
     def demonstrated(self, frame: int) -> str:
         """The thought that the demonstration itself would have had."""
-        if self._condition == PROMPT:
-            return ""
-        return reasoning_text(self._data.contract, *self._data.episode_states(frame))
+        return demonstrated_thought(self._data, frame, self._condition)
+
+    def own_thoughts(self, frames: Sequence[int]) -> list[str]:
+        """The model's own thoughts on frames; empty where the head reads the prompt alone."""
+        parts = range(0, len(frames), self._batch)
+        return [text for at in parts for text in self._own(frames[at : at + self._batch])]
 
     def _own(self, frames: Sequence[int]) -> list[str]:
         if self._condition == PROMPT:
@@ -104,15 +107,31 @@ class HiddenReader:
             yield ReadFrame(frame, thought, hidden[row][mask[row]].clone())
 
     def _inputs(self, frames: Sequence[int]) -> dict[str, torch.Tensor]:
-        data, samples = self._data, []
-        for frame in frames:
-            state = state_text(data.contract, data.values(frame))
-            words = words_of(self._condition, data.instruction(frame), state)
-            samples.append({"images": data.images(frame), "prompt": request(words, data.cameras)})
+        samples = [asked(self._data, frame, self._condition) for frame in frames]
         batch, model = self._collator.prompts(samples), self._mllm.model
         moved = {name: value.to(model.device) for name, value in batch.items()}
         moved["pixel_values"] = moved["pixel_values"].to(model.dtype)
         return moved
+
+
+def asked(data: Demonstrations, frame: int, condition: str) -> dict:
+    """A frame's pictures and prompt, as `PromptCollator` takes them.
+
+    Args:
+        data: the demonstrations.
+        frame: of them.
+        condition: one of `flow_head.config.CONDITIONS`.
+    """
+    state = state_text(data.contract, data.values(frame))
+    words = words_of(condition, data.instruction(frame), state)
+    return {"images": data.images(frame), "prompt": request(words, data.cameras)}
+
+
+def demonstrated_thought(data: Demonstrations, frame: int, condition: str) -> str:
+    """The thought that a demonstration would have had; empty where the head reads none."""
+    if condition == PROMPT:
+        return ""
+    return reasoning_text(data.contract, *data.episode_states(frame))
 
 
 def own_frames(frames: np.ndarray, share: float, seed: int) -> set[int]:

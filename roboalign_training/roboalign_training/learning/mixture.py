@@ -16,6 +16,7 @@ from PIL import Image
 
 from roboalign_training.bags.errors import DatasetError
 from roboalign_training.learning.action_source import action_prompt, wanted_of
+from roboalign_training.learning.augmentation import Augmentation
 from roboalign_training.learning.demonstrations import Demonstrations
 from roboalign_training.learning.source import Source, SourceInputs, TrainingSample, request
 from roboalign_training.learning.sources import ACTIONS, SourceShare, open_sources
@@ -163,19 +164,42 @@ def training_row(sample: TrainingSample) -> dict:
     }
 
 
-def sft_dataset(mixture: Mixture) -> Dataset:
-    """The rows of a mixture; see `training_row`."""
-    return as_dataset(len(mixture), lambda index: training_row(mixture[index]))
+def sft_dataset(mixture: Mixture, augment: Augmentation | None = None) -> Dataset:
+    """The rows of a mixture; see `training_row`.
+
+    Args:
+        mixture: the samples.
+        augment: changes the pictures of a sample, each place in the mixture in its own way.
+    """
+
+    def row(index: int) -> dict:
+        made = training_row(mixture[index])
+        return made if augment is None else {**made, "images": augment(made["images"], index)}
+
+    return as_dataset(len(mixture), row)
 
 
-def grpo_dataset(data: Demonstrations, frames: np.ndarray, think: bool) -> Dataset:
-    """Columns `prompt` (chat messages), `images` (PIL) and `wanted`, which the rewards read."""
+def grpo_dataset(
+    data: Demonstrations, frames: np.ndarray, think: bool, augment: Augmentation | None = None
+) -> Dataset:
+    """Columns `prompt` (chat messages), `images` (PIL) and `wanted`, which the rewards read.
+
+    Args:
+        data: the demonstrations.
+        frames: (F,) int, each a prompt.
+        think: whether the prompts ask for a thought.
+        augment: changes the pictures of a frame; all answers to a prompt see the same ones, since
+            the change follows from epoch and frame.
+    """
 
     def row(index: int) -> dict:
         frame = int(frames[index])
+        images = data.images(frame)
+        if augment is not None:
+            images = augment(images, frame)
         return {
             "prompt": request(action_prompt(data, frame, think), data.cameras),
-            "images": [Image.fromarray(image) for image in data.images(frame)],
+            "images": [Image.fromarray(image) for image in images],
             "wanted": wanted_of(data, frame, think),
         }
 

@@ -18,6 +18,12 @@ _KINDS = {
     "grpo": "a policy after GRPO on recorded data (stage 2)",
     "vla": "a flow-matching action head on a frozen policy (stage 3)",
 }
+_TRAINED = {
+    "lora": "a flow-matching action head on a policy that was trained with it by LoRA (stage 3)",
+    "full": "a flow-matching action head on a policy that was trained with it, all language-model "
+    "weights up to the layer that it reads (stage 3)",
+}
+"""Of a stage 3 in which the model is not frozen, by its backbone."""
 _COMMANDS = {
     "sft": "roboalign sft", "grpo": "roboalign grpo", "vla": "roboalign vla", "base": "roboalign"
 }  # fmt: skip
@@ -63,7 +69,7 @@ def card_text(record: Mapping[str, Any], origin: Mapping[str, Any], contract_fil
         "pipeline_tag: robotics",
         "tags: [robotics, vla, ros2, roboalign]",
         "---",
-        f"# {contract.name}: {_KINDS[record['kind']]}",
+        f"# {contract.name}: {_TRAINED.get(record.get('backbone'), _KINDS[record['kind']])}",
         "",
         f"- **Base**: `{base['name']}`{_sha(base.get('weights_sha256'))}",
         f"- **Robot contract**: `{contract.name}`{_sha(hashes['contract'])}, "

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers import TrainerCallback
 
 from roboalign_training.learning.arguments import Stopped
+from roboalign_training.learning.augmentation import Augmentation
 from roboalign_training.learning.run_folder import RunFolder
 
 LINE_EVERY_S = 30.0
@@ -143,6 +144,17 @@ class RunCallback(TrainerCallback):
         return lambda step: rule(
             max(step, max_steps * min(self.elapsed_s / self.max_seconds, 1.0))
         )
+
+
+class EpochCallback(TrainerCallback):
+    """Tells an augmentation the epoch, also that in which a resumed run goes on."""
+
+    def __init__(self, augmentation: Augmentation) -> None:
+        self._augmentation = augmentation
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        """Before the first batch of the epoch is made."""
+        self._augmentation.epoch = int(state.epoch or 0)
 
 
 @contextmanager

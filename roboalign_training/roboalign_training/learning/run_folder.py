@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from roboalign_training.learning.backbone_arguments import FROZEN
 from roboalign_training.learning.rewards import DEFAULT_WEIGHTS
 from roboalign_training.shared.differences import differences
 from roboalign_training.shared.fields import mapping_text
@@ -62,13 +63,16 @@ _THEIRS = (
     "project", "trackio_space_id",
 )  # fmt: skip
 NO_OTHER_POLICY = (*_OURS, *_THEIRS)
+_NO_AUGMENTATION = {"augment_crop": 0.0, "augment_colour": 0.0}
 _DONE_BEFORE = {
-    "sft": {"sources": mapping_text({})},
+    "sft": {"sources": mapping_text({}), **_NO_AUGMENTATION},
     "grpo": {
+        **_NO_AUGMENTATION,
         "rewards": mapping_text(DEFAULT_WEIGHTS),
         "choose": "the highest held-out score",
         "replan_after_steps": 0,
     },
+    "vla": {"backbone": FROZEN, **_NO_AUGMENTATION},
 }
 """What runs did that are from before an option."""
 _ENDS = ("trainer.max_steps", "trainer.num_train_epochs", "{kind}.max_seconds")

@@ -38,7 +38,7 @@ _ABOUT = {
     "sft": "Supervised fine-tuning of a vision-language model on a data set.",
     "grpo": "GRPO on recorded data, rewarded by what --rewards names: by default format and the "
     "prefix of the demonstrated action tokens.",
-    "vla": "A flow-matching action head on a policy's frozen model, trained on a data set.",
+    "vla": "A flow-matching action head on a policy's model, trained on a data set.",
 }
 
 _SHORT = {

@@ -1,4 +1,4 @@
-"""Writes the policy folder of an action head: the frozen model beside it, and what both were."""
+"""Writes the policy folder of an action head: the model beside it, and what both were."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ from roboalign_training.shared.write_errors import writing
 
 _OF_THE_BASE = (RECORD, FILE, CARD, "fast", "stats.json", "contract.yaml", HEAD, WEIGHTS)
 """What is not taken from it: written anew, and never into a file that both folders share."""
+_OF_A_MODEL = ("*.safetensors", "*.safetensors.index.json", "config.json")
+"""Of a model that was trained, as well."""
 
 
 def save_vla(
@@ -37,19 +39,22 @@ def save_vla(
     facts: Mapping[str, Any],
     held_out: Sequence[int],
     keep_fast: bool,
+    trained: Any | None = None,
 ) -> Path:
     """Write `<run>/policy` whole or not at all.
 
-    The base's weights are linked where the file system can, else copied as all other files are.
+    A frozen base's weights are linked where the file system can, else copied as all other files
+    are; those of a model that was trained with the head are written anew.
 
     Args:
         run: the run.
-        base: policy folder whose model is frozen.
+        base: policy folder whose model the head was put on.
         head: with the weights that drive.
         data: the demonstrations.
         facts: further entries of `roboalign.json`.
         held_out: frames of the episodes that were not trained on.
         keep_fast: whether the policy can be driven by FAST tokens, too.
+        trained: the model with what it learnt in its weights; None: it is the base's.
 
     Raises:
         OSError: the disk is full; an earlier policy is as it was.
@@ -57,9 +62,10 @@ def save_vla(
     fresh = run.path / f"{POLICY}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     with writing(fresh, "the policy"):
-        shutil.copytree(
-            base, fresh, copy_function=_link, ignore=shutil.ignore_patterns(*_OF_THE_BASE)
-        )
+        left = (*_OF_THE_BASE, *(() if trained is None else _OF_A_MODEL))
+        shutil.copytree(base, fresh, copy_function=_link, ignore=shutil.ignore_patterns(*left))
+        if trained is not None:
+            trained.save_pretrained(fresh)
         names = ["stats.json", "contract.yaml"]
         for name in names:
             shutil.copy2(data.folder / name, fresh / name)
