@@ -48,6 +48,7 @@ from roboalign_training.shared.statistics import wilson_interval
 
 START_S, ANSWER_S, REPEAT_S, STOP_S = 120.0, 20.0, 1.0, 20.0
 EPISODE_S = 120.0  # an episode that takes longer is none
+STEP_M, RATE_HZ = 0.05, 10.0  # of sim_panda: a step of 1, and how often one is sent
 NOTHING_STEPS = 200  # of the simulator's, without one of the policy's: the episode failed
 
 
@@ -68,6 +69,7 @@ class Robot:
         self._scene: dict = {}
         self._chunks: list[ActionChunk] = []
         self._driven = 0  # steps of chunks that policy_node has sent
+        self._steps: list[list[float]] = []  # of the hand, where they are sent; rests too
         self._gate: GateStatus | None = None
         self._policy: PolicyStatus | None = None
         self.stops: list[str] = []
@@ -119,6 +121,7 @@ class Robot:
         # Time runs from the arm's first chance to move, as in lock step.
         first_step = self._scene.get("step", 0)
         self._driven = 0
+        self._steps.clear()
         self._switch("policy_node/enable", True)
         tasks = {task.name: task for task in SUITES[episode.suite]}
         limit = tasks[episode.task].max_steps
@@ -151,6 +154,7 @@ class Robot:
             "chunks": len(self._chunks),
             "valid_chunks": len(decoded),
             "inference_s": [round(c.inference_s, 4) for c in self._chunks],
+            "jerk_m_s3": jerk_m_s3(self._steps),
             "gate_stops": list(self.stops),
         }
 
@@ -189,6 +193,9 @@ class Robot:
 
     def _on_candidate(self, msg: Candidate) -> None:
         self._driven += msg.kind == Candidate.KIND_MOTION and msg.chunk_id > 0
+        places = [i for i, n in enumerate(msg.dimension_names) if n in ("dx", "dy", "dz")]
+        if len(places) == 3 and msg.kind in (Candidate.KIND_MOTION, Candidate.KIND_HOLD):
+            self._steps.append([msg.data[i] * STEP_M / msg.step_s for i in places])
 
     def _on_gate(self, msg: GateStatus) -> None:
         if self._gate is not None and msg.stops > self._gate.stops:
@@ -197,6 +204,18 @@ class Robot:
 
     def _on_policy(self, msg: PolicyStatus) -> None:
         self._policy = msg
+
+
+def jerk_m_s3(speeds: list[list[float]]) -> float | None:
+    """Root mean square of the jerk of what was commanded, m/s^3; None with too few steps.
+
+    Args:
+        speeds: (steps, 3) m/s, at the contract's rate, 0 where the arm rested.
+    """
+    if len(speeds) < 3:
+        return None
+    second = np.diff(np.array(speeds), n=2, axis=0) * RATE_HZ**2
+    return float(np.sqrt((second**2).sum(axis=1).mean()))
 
 
 class Started:

@@ -268,7 +268,10 @@ class Frames:
 
 
 class Echo:
-    """A policy with known tokens and an error of 0.1 in dx; its answer in frame 3 is broken."""
+    """A policy with known tokens, wrong by 0.1 in dx and by 0.2 in half of the steps of dz.
+
+    Its answer in frame 3 is broken.
+    """
 
     contract, images = CONTRACT, ("image.front",)
 
@@ -285,6 +288,7 @@ class Echo:
             return Prediction(None, [9], "", ChunkStatus.UNDECODABLE, "why", 0.1)
         actions = np.full((8, 7), 0.5, np.float32)
         actions[:, 0] += 0.1
+        actions[:4, 2] += 0.2
         return Prediction(actions, [1, 2, 9, 9], "", ChunkStatus.OK, "", 0.1)
 
 
@@ -315,9 +319,13 @@ def test_open_loop_figures_by_hand():
     assert found["n"] == 4
     assert found["valid"] == 3
     assert found["prefix_accuracy"] == pytest.approx((0.5 * 3 + 0) / 4)
-    assert found["action_l1"] == pytest.approx(0.1 / 7)
+    assert found["action_l1"] == pytest.approx(0.2 / 7)
     assert found["action_l1_by_dimension"]["dx"] == pytest.approx(0.1)
     assert set(found["action_l1_by_dimension"]) == set(CONTRACT.action.names)
+    assert set(found["action_rmse_by_dimension"]) == set(CONTRACT.action.names)
+    assert found["action_rmse_by_dimension"]["dx"] == pytest.approx(0.1)
+    assert found["action_l1_by_dimension"]["dz"] == pytest.approx(0.1)
+    assert found["action_rmse_by_dimension"]["dz"] == pytest.approx(0.02**0.5)
     low, high = found["prefix_accuracy_interval"]
     assert low < found["prefix_accuracy"] < high
 
@@ -336,7 +344,7 @@ def test_open_loop_without_a_valid_chunk_has_no_error_figure():
     policy = Echo()
     found = evaluate_open_loop(policy, Frames([False, False, False, True]), 5).record()
     assert (found["n"], found["valid"], found["action_l1"]) == (1, 0, None)
-    assert found["action_l1_by_dimension"] == {}
+    assert found["action_l1_by_dimension"] == found["action_rmse_by_dimension"] == {}
 
 
 def test_open_loop_without_frames_is_refused():

@@ -27,6 +27,7 @@ class OpenLoopResult:
             0 .. 1.
         action_l1: (n_valid, A) mean absolute error over the chunk by dimension, in action units;
             valid chunks only.
+        action_square: (n_valid, A) mean squared error over the chunk, in action units squared.
         valid: chunks that decoded and were within limits.
         n: frames.
         names: dimension names.
@@ -34,6 +35,7 @@ class OpenLoopResult:
 
     prefix_accuracy: list[float] = field(default_factory=list)
     action_l1: list[np.ndarray] = field(default_factory=list)
+    action_square: list[np.ndarray] = field(default_factory=list)
     valid: int = 0
     n: int = 0
     names: tuple[str, ...] = ()
@@ -41,8 +43,9 @@ class OpenLoopResult:
     def record(self) -> dict:
         """As it stands in reports: means with 95 % intervals (normal theory over frames)."""
         errors = np.array(self.action_l1).reshape(len(self.action_l1), len(self.names))
-        by_dimension = (
-            dict(zip(self.names, errors.mean(axis=0).tolist(), strict=True)) if len(errors) else {}
+        squares = np.array(self.action_square).reshape(errors.shape)
+        l1, rmse = (
+            (errors.mean(axis=0), np.sqrt(squares.mean(axis=0))) if len(errors) else ((), ())
         )
         return {
             "prefix_accuracy": float(np.mean(self.prefix_accuracy))
@@ -51,7 +54,8 @@ class OpenLoopResult:
             "prefix_accuracy_interval": mean_interval(self.prefix_accuracy),
             "action_l1": float(errors.mean()) if len(errors) else None,
             "action_l1_interval": mean_interval(errors.mean(axis=1)) if len(errors) else None,
-            "action_l1_by_dimension": by_dimension,
+            "action_l1_by_dimension": dict(zip(self.names, map(float, l1), strict=False)),
+            "action_rmse_by_dimension": dict(zip(self.names, map(float, rmse), strict=False)),
             "valid": self.valid,
             "n": self.n,
         }
@@ -91,7 +95,9 @@ def evaluate_open_loop(
         result.n += 1
         if prediction.status == ChunkStatus.OK:
             result.valid += 1
-            result.action_l1.append(np.abs(prediction.actions - sample.action_chunk).mean(axis=0))
+            error = prediction.actions - sample.action_chunk
+            result.action_l1.append(np.abs(error).mean(axis=0))
+            result.action_square.append(np.square(error, dtype=np.float64).mean(axis=0))
     return result
 
 
