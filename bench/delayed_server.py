@@ -8,6 +8,7 @@ Prints its address. The delay is spent in the model's thread, as a slower model 
 from __future__ import annotations
 
 import argparse
+import inspect
 import signal
 import sys
 import threading
@@ -26,7 +27,7 @@ class Delayed:
     def __init__(self, policy: Policy, delay_s: float) -> None:
         """Take the policy and the delay, s."""
         self._policy, self._delay_s = policy, delay_s
-        for name in ("contract", "hash", "horizon", "dims", "thinks", "chunking"):
+        for name in inspect.get_annotations(Policy):  # what a policy says of itself
             setattr(self, name, getattr(policy, name))
         self.think = policy.think
 

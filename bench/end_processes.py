@@ -50,7 +50,7 @@ def _start(commands: dict[str, list[str]], folder: Path) -> None:
 class Up:
     """A policy that moves the arm up and down, at once."""
 
-    hash, thinks, chunking = "a" * 64, False, "fresh"
+    hash, thinks, chunking, replan_after_steps = "a" * 64, False, "fresh", 0
 
     def __init__(self, parameters: object) -> None:
         """Of the contract that the node was given."""

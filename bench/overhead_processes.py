@@ -119,7 +119,7 @@ def policy() -> None:
     class Instant:
         """Always the same small step."""
 
-        thinks, chunking = False, "fresh"
+        thinks, chunking, replan_after_steps = False, "fresh", 0
 
         def __init__(self, parameters) -> None:
             self.contract = load_contract(parameters.contract)

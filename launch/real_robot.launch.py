@@ -13,7 +13,13 @@ from launch.actions import DeclareLaunchArgument, EmitEvent, LogInfo, OpaqueFunc
 from launch.conditions import IfCondition, UnlessCondition
 from launch.events import matches_action
 from launch.events.process import ShutdownProcess
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import (
+    EnvironmentVariable,
+    EqualsSubstitution,
+    IfElseSubstitution,
+    LaunchConfiguration,
+    PathJoinSubstitution,
+)
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
@@ -57,6 +63,13 @@ def generate_launch_description():
             default_value="",
             description="Robot contract, path or packaged name; "
             "empty: the one stored in the checkpoint.",
+        ),
+        DeclareLaunchArgument(
+            "decoder",
+            default_value="auto",
+            choices=["auto", "fast", "flow"],
+            description="Tokens (fast) or action head (flow), where the checkpoint has both; "
+            "auto: as the parameter file says, else as the checkpoint does.",
         ),
         DeclareLaunchArgument(
             "use_sim",
@@ -172,6 +185,14 @@ def generate_launch_description():
             namespace=LaunchConfiguration("namespace"),
             parameters=[
                 LaunchConfiguration("params"),
+                # What a parameter file says is not overwritten unasked.
+                IfElseSubstitution(
+                    EqualsSubstitution(LaunchConfiguration("decoder"), "auto"),
+                    LaunchConfiguration("params"),
+                    PathJoinSubstitution(
+                        [config, "decoder", [LaunchConfiguration("decoder"), ".yaml"]]
+                    ),
+                ),
                 {
                     "policy": text("policy"),
                     "contract": text("contract"),

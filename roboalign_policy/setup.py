@@ -32,6 +32,7 @@ setup(
         # The launch files stand at the root of the workspace, where users look for them.
         (f"share/{NAME}/launch", [f"../launch/{name}.launch.py" for name in LAUNCH_FILES]),
         (f"share/{NAME}/config", ["config/fastdds_profile.xml", *files("config", "*.yaml")]),
+        (f"share/{NAME}/config/decoder", files("config/decoder", "*.yaml")),
         (f"share/{NAME}/config/robots", files("config/robots", "*.yaml")),
     ],
     python_requires=">=3.10,<3.14",

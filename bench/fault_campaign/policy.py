@@ -37,7 +37,7 @@ MODES = ("good", "undecodable", "nan", "inf", "out_of_limits", "wrong_shape", "r
 class ScriptedPolicy:
     """Goes round in a circle from wherever the robot is."""
 
-    thinks, chunking = False, "fresh"
+    thinks, chunking, replan_after_steps = False, "fresh", 0
 
     def __init__(self, contract_file: str, robot: str) -> None:
         """Be good.

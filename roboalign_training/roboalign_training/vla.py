@@ -213,7 +213,7 @@ def head_config(arguments: VlaArguments, data: Demonstrations, mllm: MLLM) -> Fl
     low, _ = state_bounds(data.contract, load_state_stats(data.folder))
     robot = RobotShape(data.contract.name, len(low), data.dims)
     width = int(mllm.model.get_input_embeddings().weight.shape[1])
-    given = arguments.head_options()
+    given = {"replan_after_steps": max(1, data.horizon // 2), **arguments.head_options()}
     make = FlowHeadConfig.large if arguments.is_large(width) else FlowHeadConfig
     try:
         config = make((robot,), data.horizon, width, **given)

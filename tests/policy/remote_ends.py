@@ -18,7 +18,7 @@ VALUES = {"image.front": np.zeros((128, 128, 3), np.uint8), "state.ee": np.ones(
 class CountingPolicy:
     """Every answer differs: all its actions are the number of the call. `gate` holds it up."""
 
-    thinks, chunking = True, "fresh"
+    thinks, chunking, replan_after_steps = True, "fresh", 0
 
     def __init__(self, hash="a" * 64):
         self.contract, self.hash = load_contract("sim_panda"), hash

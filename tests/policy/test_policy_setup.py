@@ -86,7 +86,14 @@ def policy_that(thinks=True, contract="sim_panda", chunking="fresh"):
         dims=len(robot.action.dims),
         thinks=thinks,
         chunking=chunking,
+        replan_after_steps=4,
     )
+
+
+@pytest.mark.parametrize(("given", "steps"), [({}, 4), ({"replan_after_steps": 8}, 8)])
+def test_the_checkpoint_says_how_much_of_a_chunk_is_driven_unless_somebody_does(given, steps):
+    drive = drive_from_policy(policy_that(), PolicyParameters(**given))
+    assert drive.settings.replan_after_steps == steps
 
 
 @pytest.mark.parametrize(("given", "age_s"), [({}, 3.2), ({"reasoning_chunks": 5}, 5.6)])

@@ -237,7 +237,7 @@ def test_what_is_no_answer_to_this_request_is_an_error(policy, answer, text):
     def handle(connection):
         connection.recv()
         connection.send(
-            pack(Welcome("t", policy.hash, policy.contract.to_yaml(), 8, 7, True, "fresh"))
+            pack(Welcome("t", policy.hash, policy.contract.to_yaml(), 8, 7, True, "fresh", 0))
         )
         connection.send(answer(policy, unpack(connection.recv()).id))
 

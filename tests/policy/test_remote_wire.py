@@ -30,7 +30,7 @@ REPLY = Reply(3, Prediction(ACTIONS, [1, 2], "red cube", ChunkStatus.OK, "", 0.2
 REQUEST = Request(7, {"image.front": np.zeros((4, 5, 3), np.uint8)}, "open the drawer", ACTIONS)
 MESSAGES = [
     Hello("tool 1", "abc"),
-    Welcome("tool 2", "abc", "schema: x\n", 8, 7, True, "fresh"),
+    Welcome("tool 2", "abc", "schema: x\n", 8, 7, True, "fresh", 4),
     ThinkRequest(4, {"state.ee": np.zeros(3, np.float32)}, "go"),
     ThoughtReply(4, "grasp it", ServerTimings(0.1, 0.2, 0.3)),
     REQUEST,
@@ -174,7 +174,9 @@ def test_a_field_that_is_missing_is_refused(message):
             unpack(msgpack.packb(body))
 
 
-@pytest.mark.parametrize("message", [Hello("new"), Welcome("new", "h", "", 1, 1, False, "fresh")])
+@pytest.mark.parametrize(
+    "message", [Hello("new"), Welcome("new", "h", "", 1, 1, False, "fresh", 0)]
+)
 def test_another_version_is_told_by_both_numbers_whatever_else_it_says(message):
     body = {"kind": body_of(message)["kind"], "protocol": PROTOCOL + 1, "tool": "new", "more": 1}
     with pytest.raises(VersionError, match=rf"found {PROTOCOL + 1} of 'new', expected {PROTOCOL}"):

@@ -19,7 +19,7 @@ SLOW_S, LATE_S = 1.5, 12.0
 class FakePolicy:
     """Answers at once and always the same."""
 
-    thinks, chunking = True, "fresh"
+    thinks, chunking, replan_after_steps = True, "fresh", 0
 
     def __init__(self, parameters):
         self.contract = load_contract(parameters.contract or "sim_panda")

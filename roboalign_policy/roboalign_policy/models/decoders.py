@@ -25,12 +25,14 @@ class Decoder(Protocol):
             does not change: they are part of the policy's hash.
         weights: file names of weights of its own, beside the model's.
         streams: keys of the states that it reads itself, beside those of the prompt.
+        replan_after_steps: how many of a chunk's steps to drive before the next one; 0: all.
         thinks: whether the model thinks before it acts; known once prepared.
     """
 
     hashes: Mapping[str, str]
     weights: tuple[str, ...]
     streams: tuple[str, ...]
+    replan_after_steps: int
     thinks: bool
 
     @classmethod

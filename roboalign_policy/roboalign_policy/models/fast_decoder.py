@@ -44,6 +44,7 @@ class FastDecoder:
 
     weights: tuple[str, ...] = ()
     streams: tuple[str, ...] = ()
+    replan_after_steps = 0
 
     def __init__(
         self, contract: Contract, fast: FastTokenizer, stats: QuantileStats, stats_hash: str = ""

@@ -45,6 +45,7 @@ class FlowDecoder:
         hashes: SHA-256 of what it was made of, by the names of `roboalign.json`.
         weights: file names of weights of its own.
         streams: keys of the states that it reads.
+        replan_after_steps: how many of a chunk's steps to drive before the next one; 0: all.
     """
 
     weights: tuple[str, ...] = (WEIGHTS,)
@@ -79,6 +80,7 @@ class FlowDecoder:
             found = ", ".join(names)
             raise ValueError(f"robots: found {found}, expected {contract.name} among them")
         self._robot = names.index(contract.name)
+        self.replan_after_steps = head.config.replan_after_steps
         shape, config = head.config.robots[self._robot], head.config
         for name, found, expected in (
             ("horizon", config.horizon, contract.action.horizon),

@@ -32,6 +32,8 @@ class MLLMPolicy:
         dims: dimensions of an action, A.
         images: keys of the image streams that it sees, in order.
         thinks: whether it has a thought before it acts.
+        replan_after_steps: how many of a chunk's steps to drive before the next one, where nobody
+            says otherwise; 0: all.
         chunking: how its chunks continue the running one, one of `core.policy.options.CHUNKING`.
         threads: torch's threads, of every thread that asks it.
     """
@@ -79,6 +81,7 @@ class MLLMPolicy:
         mllm.model.eval()
         decoder.prepare(mllm, options)
         self.thinks, self.chunking = decoder.thinks, options.chunking
+        self.replan_after_steps = decoder.replan_after_steps
 
     @property
     def on_cpu(self) -> bool:

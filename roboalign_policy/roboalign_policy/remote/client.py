@@ -78,6 +78,7 @@ class RemotePolicy:
         dims: dimensions of an action, A.
         thinks: whether it has a thought before it acts.
         chunking: how its chunks continue the running one.
+        replan_after_steps: how many of a chunk's steps to drive before the next one; 0: all.
         last_timings: of the last answer; None before the first, and after an error.
     """
 
@@ -313,6 +314,7 @@ class RemotePolicy:
             raise WireError(f"{names}: found {known}, expected {self._known}")
         self._known = known
         self.thinks, self.chunking = welcome.thinks, welcome.chunking
+        self.replan_after_steps = welcome.replan_after_steps
         self.contract: Contract = contract
         self.hash, self.horizon, self.dims = welcome.policy_hash, welcome.horizon, welcome.dims
 

@@ -28,8 +28,7 @@ class Welcome:
     """First message of a server: the policy that it runs, and its contract as YAML.
 
     Attributes:
-        thinks: see `core.policy.protocol.Policy`.
-        chunking: likewise.
+        thinks, chunking, replan_after_steps: see `core.policy.protocol.Policy`.
     """
 
     tool: str
@@ -39,6 +38,7 @@ class Welcome:
     dims: int
     thinks: bool
     chunking: str
+    replan_after_steps: int
     protocol: int = PROTOCOL
 
 

@@ -193,7 +193,7 @@ class PolicyServer:
         # The client sees it from this, and says so with both hashes.
         welcome = Welcome(
             tool_name(), policy.hash, policy.contract.to_yaml(), policy.horizon, policy.dims,
-            policy.thinks, policy.chunking,
+            policy.thinks, policy.chunking, policy.replan_after_steps,
         )  # fmt: skip
         connection.send(pack(welcome, self._max_message_bytes))
         if hello.policy_hash in ("", policy.hash):

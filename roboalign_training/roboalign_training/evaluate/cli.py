@@ -65,7 +65,10 @@ def parser() -> argparse.ArgumentParser:
     )
     add_old_option(closed, "--first-seed", "--seed", type=int, dest="seed")
     closed.add_argument(
-        "--replan-after-steps", type=int, default=0, help="steps of a chunk; 0: all"
+        "--replan-after-steps",
+        type=int,
+        default=0,
+        help="steps of a chunk; 0: as many as the policy says, else all (default: %(default)s)",
     )
     closed.add_argument(
         "--workers", type=int, default=2, help="simulators side by side (default: %(default)s)"

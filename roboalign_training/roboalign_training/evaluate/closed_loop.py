@@ -53,7 +53,7 @@ class DrivingOptions:
         contract: robot contract, path or packaged name; empty: the simulated arm's with the
             cameras that the policy was trained with.
         workers: simulators and policies side by side, each pair in a ROS domain of its own.
-        replan_after_steps: steps executed of each chunk; 0 takes the whole chunk.
+        replan_after_steps: steps executed of each chunk; 0: as many as the policy says, else all.
         think: reason before acting.
         grammar: keep answers inside the grammar.
         keep_every: every k-th camera frame is kept for the report; 0 keeps none.
@@ -131,7 +131,8 @@ def run_closed_loop(
     check_driving(wanted, settings)
     check_place("--out", out, DRIVEN, [("--policy", policy)])
     run = describe_run(policy, settings)
-    settings = replace(settings, contract=run["settings"]["contract"])
+    told = ("contract", "replan_after_steps")
+    settings = replace(settings, **{key: run["settings"][key] for key in told})
 
     def missing() -> list[DrivenEpisode]:
         """What is still to be driven."""
@@ -226,6 +227,7 @@ def describe_run(policy: Path, settings: DrivingOptions) -> dict:
     record = json.loads((policy / "roboalign.json").read_text())
     how = {key: value for key, value in asdict(settings).items() if key != "workers"}
     how["contract"] = contract
+    how["replan_after_steps"] = settings.replan_after_steps or parts.decoder.replan_after_steps
     if settings.decoder == "auto":  # as results from before there were two
         del how["decoder"]
     if settings.reasoning == ALWAYS:

@@ -368,6 +368,11 @@ class VlaArguments(BackboneArguments, RunArguments):
         0, _LEARNT, "Most actions at a chunk's beginning that are given, as with training-time "
         "real-time chunking; 0: none.",
     )  # fmt: skip
+    replan_after_steps: int | None = _option(
+        None, _LEARNT, "Steps of a chunk that the policy drives before the next one, where nobody "
+        "says otherwise; the horizon: all.",
+        shown="half of the horizon",
+    )  # fmt: skip
     ema_decay: float = _option(
         0.999, _LEARNT, "Decay of the moving average of the weights, which drives."
     )
@@ -388,6 +393,8 @@ class VlaArguments(BackboneArguments, RunArguments):
             value = getattr(self, name)
             require(name, value, value is None or value >= 1, "at least 1")
         require("given_prefix", self.given_prefix, self.given_prefix >= 0, "at least 0")
+        steps = self.replan_after_steps
+        require("replan_after_steps", steps, steps is None or steps >= 1, "at least 1")
         for name in ("state_dropout", "ema_decay"):
             value = getattr(self, name)
             require(name, value, 0 <= value < 1, "from 0 to below 1")
@@ -399,7 +406,7 @@ class VlaArguments(BackboneArguments, RunArguments):
     def head_options(self) -> dict[str, Any]:
         """The options of `flow_head.config.FlowHeadConfig` that were given."""
         names = ("condition", "state_dropout", "steps", "solver", "width", "blocks", "heads",
-                 "given_prefix")  # fmt: skip
+                 "given_prefix", "replan_after_steps")  # fmt: skip
         found = {name: value for name in names if (value := getattr(self, name)) is not None}
         return {**found, "layer": self.layer if self.layer <= 1 else int(self.layer)}
 

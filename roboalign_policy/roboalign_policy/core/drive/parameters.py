@@ -80,7 +80,10 @@ class PolicyParameters:
         high=1000.0,
     )
     replan_after_steps: int = param(
-        0, "steps executed of a chunk before the next one is wanted; 0: the whole chunk", low=0
+        0,
+        "steps executed of a chunk before the next one is wanted; 0: as many as the checkpoint "
+        "says (an action head: half of them), else the whole chunk",
+        low=0,
     )
     max_chunk_age_s: float = param(
         3.0,

@@ -21,6 +21,9 @@ class Policy(Protocol):
         horizon: steps of a chunk, T.
         dims: dimensions of an action, A.
         thinks: whether it has a thought before it acts.
+        chunking: how its chunks continue the running one, one of `core.policy.options.CHUNKING`.
+        replan_after_steps: how many of a chunk's steps to drive before the next one, where nobody
+            says otherwise; 0: all.
     """
 
     contract: Contract
@@ -28,6 +31,8 @@ class Policy(Protocol):
     horizon: int
     dims: int
     thinks: bool
+    chunking: str
+    replan_after_steps: int
 
     def act(
         self,

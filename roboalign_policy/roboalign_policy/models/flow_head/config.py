@@ -53,6 +53,8 @@ class FlowHeadConfig:
         steps: of the solver.
         solver: one of `SOLVERS`.
         given_prefix: most actions at the beginning of a chunk that it was taught to be given.
+        replan_after_steps: how many of a chunk's actions to drive before the next one, where
+            nobody says otherwise; 0: all.
 
     Source:
         state dropout and four Euler steps: GR00T N1.5 and N1.6 (`flow_matching_action_head`);
@@ -76,6 +78,7 @@ class FlowHeadConfig:
     steps: int = 4
     solver: str = EULER
     given_prefix: int = 0
+    replan_after_steps: int = 0
 
     @classmethod
     def large(
@@ -115,6 +118,8 @@ class FlowHeadConfig:
         _require("solver", self.solver, self.solver in SOLVERS, _one_of(SOLVERS))
         fits = 0 <= self.given_prefix < self.horizon
         _require("given_prefix", self.given_prefix, fits, f"0 to {self.horizon - 1}")
+        fits = 0 <= self.replan_after_steps <= self.horizon
+        _require("replan_after_steps", self.replan_after_steps, fits, f"0 to {self.horizon}")
 
     @property
     def state_dims(self) -> int:
@@ -148,8 +153,8 @@ class FlowHeadConfig:
             ValueError: a key is missing, unknown, or has an impossible value.
         """
         known = {item.name for item in fields(cls)}
-        # Heads of before this key do not tell, and so are not given a beginning.
-        data = {"given_prefix": 0, **data}
+        # Heads of before these keys do not tell: they are not given a beginning.
+        data = {"given_prefix": 0, "replan_after_steps": 0, **data}
         if data.keys() != known:
             missing, more = sorted(known - data.keys()), sorted(data.keys() - known)
             found = f"no {', '.join(missing)}" if missing else f"unknown {', '.join(more)}"

@@ -209,7 +209,7 @@ def drive_from_policy(policy: Policy, parameters: PolicyParameters) -> Drive:
         lockstep=lockstep,
         step_s=1.0 / contract.rate_hz,
         mode=drive_mode(policy, parameters),
-        replan_after_steps=parameters.replan_after_steps,
+        replan_after_steps=parameters.replan_after_steps or policy.replan_after_steps,
         overtake_steps=overtake_steps(policy, parameters),
         max_chunk_age_s=parameters.max_chunk_age_s,
         max_invalid_chunks=parameters.max_invalid_chunks,
