@@ -56,7 +56,7 @@ def generate_launch_description():
             "policy",
             default_value=EnvironmentVariable("ROBOALIGN_POLICY", default_value=""),
             description="Folder of the checkpoint that drives (default: $ROBOALIGN_POLICY, else "
-            "what the demo left in out/demo/grpo/policy, here or in the checkout).",
+            "the one that the demo chose, out/demo/best.json, here or in the checkout).",
         ),
         DeclareLaunchArgument(
             "contract",
@@ -189,9 +189,10 @@ def generate_launch_description():
                 IfElseSubstitution(
                     EqualsSubstitution(LaunchConfiguration("decoder"), "auto"),
                     LaunchConfiguration("params"),
-                    PathJoinSubstitution(
-                        [config, "decoder", [LaunchConfiguration("decoder"), ".yaml"]]
-                    ),
+                    [
+                        PathJoinSubstitution([config, "decoder", LaunchConfiguration("decoder")]),
+                        ".yaml",
+                    ],
                 ),
                 {
                     "policy": text("policy"),

@@ -296,3 +296,34 @@ def launch_of(policy, tmp_path):
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(40)
+
+
+@needs_launch
+@pytest.mark.parametrize(("decoder", "files"), [("auto", 1), ("fast", 2), ("flow", 2)])
+def test_the_decoder_is_told_only_where_it_is_chosen(tmp_path, decoder, files):
+    """What the parameter file says of it stands, unless the argument says otherwise."""
+    from launch import LaunchContext
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
+    from launch_ros.actions import Node
+    from launch_ros.utilities import evaluate_parameters
+
+    own = tmp_path / "own.yaml"
+    own.write_text("/**:\n  ros__parameters:\n    decoder: fast\n")
+    path = ROOT / "launch" / "real_robot.launch.py"
+    description = get_launch_description_from_python_launch_file(str(path))
+    context = LaunchContext()
+    values = {"policy": "p", "contract": "c", "enabled": "false", "params": str(own)}
+    context.launch_configurations.update({**values, "decoder": decoder})
+    (node,) = (
+        e
+        for e in description.entities
+        if isinstance(e, Node) and e.node_executable == "policy_node"
+    )
+    found = evaluate_parameters(context, node._Node__parameters)
+    paths = [Path(item) for item in found if not isinstance(item, dict)]
+    assert len(set(paths)) == files
+    assert paths[0] == own
+    if decoder != "auto":
+        assert f"\n    decoder: {decoder}\n" in paths[1].read_text()
+    (table,) = (item for item in found if isinstance(item, dict))
+    assert "decoder" not in table
