@@ -10,7 +10,7 @@ seeds. The nodes are started once; between episodes the gate and the policy are
 disabled, the simulator is reset, and both are enabled again. An episode counts as a success when
 the task's success check holds within its number of driven steps, as in lock step, where the world
 rests while the model thinks; told beside is how many succeed also when the time of the arm's rests
-counts. Results go to OUT/results.jsonl, one line an episode; a repeated call drives what is
+counts. An episode that the gate stops is over, and told beside too. Results go to OUT/results.jsonl, one line an episode; a repeated call drives what is
 missing. OUT/summary.json is what `scripts/readme_table.py --realtime` puts into the README.
 """
 
@@ -139,7 +139,7 @@ class Robot:
             if last_step is None and self._driven >= limit:
                 last_step = scene["step"]
             driven = last_step is not None and scene["step"] - last_step >= 2
-            return scene["success"] or driven
+            return scene["success"] or driven or bool(self.stops)  # a stop latches
 
         self._until(over, EPISODE_S, f"the end of {episode}")
         decoded = [c for c in self._chunks if c.decode_status == ActionChunk.DECODE_OK]
