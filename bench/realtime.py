@@ -10,8 +10,9 @@ seeds. The nodes are started once; between episodes the gate and the policy are
 disabled, the simulator is reset, and both are enabled again. An episode counts as a success when
 the task's success check holds within its number of driven steps, as in lock step, where the world
 rests while the model thinks; told beside is how many succeed also when the time of the arm's rests
-counts. An episode that the gate stops is over, and told beside too. Results go to OUT/results.jsonl, one line an episode; a repeated call drives what is
-missing. OUT/summary.json is what `scripts/readme_table.py --realtime` puts into the README.
+counts. An episode that the gate stops is over, and told beside too. Results go to
+OUT/results.jsonl, one line an episode; a repeated call drives what is missing. OUT/summary.json is
+what `scripts/readme_table.py --realtime` puts into the README.
 """
 
 from __future__ import annotations

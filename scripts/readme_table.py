@@ -20,8 +20,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- report:begin -->", "<!-- report:end -->"
 REALTIME = ("<!-- realtime:begin -->", "<!-- realtime:end -->")
-ARMS = {"base": "base", "sft": "SFT", "grpo": "SFT + GRPO"}
-TRAINED = ("sft", "grpo")
+TITLES = {
+    "base": "base",
+    "sft": "SFT",
+    "grpo": "SFT + GRPO",
+    "sft_head": "SFT + head",
+    "grpo_head": "SFT + GRPO + head",
+}
+"""Of the demo's arms; another arm stands under its name."""
 MEANINGFUL_P = 0.05
 
 
@@ -128,6 +134,8 @@ def make_block(report: Report) -> str:
         " (Wilson 95 % interval). The arms drive the same seeds.",
         _closed_loop_table(report),
         _kept_line(report),
+        *_head_lines(report),
+        *_chosen_lines(report),
         f"Chunks of the trained arms that decoded: {_decoded(report)}.",
         "**Open loop**: on demonstrations of other seeds (mean, 95 % interval).",
         _open_loop_table(report),
@@ -201,10 +209,43 @@ def fill(
 def _data_line(report: Report) -> str:
     episodes, frames = report.number("data", "episodes"), report.number("data", "frames")
     sft, grpo = report.number("samples", "sft"), report.number("samples", "grpo")
-    return (
-        f"{episodes:,} demonstrations with {frames:,} frames,"
-        f" {sft:,} SFT samples, {grpo:,} GRPO prompts."
-    )
+    learnt = [f"{sft:,} SFT samples", f"{grpo:,} GRPO prompts"]
+    for arm in report.names("samples"):
+        if arm not in ("sft", "grpo") and _same_training(report, arm) is None:
+            learnt.append(f"{report.number('samples', arm):,} samples of {title(arm)}")
+    return f"{episodes:,} demonstrations with {frames:,} frames, {', '.join(learnt)}."
+
+
+def title(arm: str) -> str:
+    """What the table calls an arm."""
+    return TITLES.get(arm, arm)
+
+
+def _same_training(report: Report, arm: str) -> str | None:
+    """The arm whose training is this one's, too; None where it has one of its own."""
+    result = report.get("training", arm)
+    same = result.get("same_as") if isinstance(result, dict) else None
+    return same if isinstance(same, str) else None
+
+
+def _head_lines(report: Report) -> list[str]:
+    """Which arms are one training."""
+    return [
+        f"{title(arm)} is the same training as {title(same)}: both start from the same policy."
+        for arm in report.names("training")
+        if (same := _same_training(report, arm)) is not None
+    ]
+
+
+def _chosen_lines(report: Report) -> list[str]:
+    """Which arm drives by default, and why; nothing of a report without a choice."""
+    if "chosen" not in report.names():
+        return []
+    arm = report.get("chosen", "arm")
+    if arm not in report.names("total"):
+        raise ReportError(f"{report.path}: chosen.arm: found {arm!r}, expected one of the arms")
+    why = report.get("chosen", "why")
+    return [f"**{title(arm)}** drives by default, chosen on development seeds: {why}."]
 
 
 def _kept_line(report: Report) -> str:
@@ -245,11 +286,12 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _closed_loop_table(report: Report) -> str:
+    arms = report.names("total")
     rows = [
-        [suite, *(_success(report, suite, arm) for arm in ARMS)]
+        [suite, *(_success(report, suite, arm) for arm in arms)]
         for suite in report.names("closed_loop")
     ]
-    return _table(["suite", *ARMS.values()], rows)
+    return _table(["suite", *map(title, arms)], rows)
 
 
 def _success(report: Report, suite: str, arm: str) -> str:
@@ -271,9 +313,13 @@ def _decoded(report: Report) -> str:
 
 def _open_loop_table(report: Report) -> str:
     rows = []
-    for arm in TRAINED:
-        cells = [ARMS[arm]]
+    for arm in report.names("open_loop"):
+        cells = [title(arm)]
         for figure in ("prefix_accuracy", "action_l1"):
+            head = report.get("arms", arm, "stage") == "vla"
+            if head and figure == "prefix_accuracy":
+                cells.append("no tokens")
+                continue
             mean = report.number("open_loop", arm, figure)
             low, high = report.interval("open_loop", arm, f"{figure}_interval")
             cells.append(f"{mean:.3f} ({low:.3f}-{high:.3f})")

@@ -86,6 +86,11 @@ def test_ups_policy_is_found_outside_of_the_checkout(tmp_path, monkeypatch, caps
     policy = tmp_path / "checkout" / "out" / "demo" / "grpo" / "policy"
     policy.mkdir(parents=True)
     assert parse_options(["--sim"]).policy == str(policy)
+    best = policy.parents[1] / "best.json"
+    best.write_text("{}")
+    with pytest.raises(SystemExit):
+        parse_options(["--sim"])
+    assert f"--policy: {best}: policy: found None" in " ".join(capsys.readouterr().err.split())
 
 
 def test_up_drives_and_says_what_it_sees_and_how_the_task_ended(untrained_policy, tmp_path):

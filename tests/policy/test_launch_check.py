@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from roboalign_policy.core.parameters.declared import ParameterError
@@ -10,7 +12,12 @@ from roboalign_policy.core.parameters.launch_check import (
     arguments_given_to,
     check_arguments,
 )
-from roboalign_policy.core.policy.default_place import DEMO_POLICY, POLICY_VARIABLE, find_policy
+from roboalign_policy.core.policy.default_place import (
+    DEMO_POLICY,
+    POLICY_VARIABLE,
+    BestPolicyError,
+    find_policy,
+)
 
 DECLARED = ("policy", "params", "gate_params", "use_sim")
 
@@ -67,4 +74,53 @@ def test_the_demos_policy_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.delenv(POLICY_VARIABLE)
     here.rmdir()
     with pytest.raises(FileNotFoundError, match="found no checkpoint in .* nor in .*demo"):
+        find_policy()
+
+
+@pytest.fixture
+def demo(tmp_path, monkeypatch):
+    """Folder of a demo that chose an arm, where the search begins and where it ends."""
+    monkeypatch.delenv(POLICY_VARIABLE, raising=False)
+    package = tmp_path / "checkout" / "roboalign_policy" / "roboalign_policy"
+    place = package / "core" / "policy" / "default_place.py"
+    monkeypatch.setattr("roboalign_policy.core.policy.default_place.__file__", str(place))
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    folder = tmp_path / "checkout" / "out" / "demo"
+    for name in ("grpo", "head"):
+        (folder / name / "policy").mkdir(parents=True)
+    return folder
+
+
+def test_the_policy_that_the_demo_chose_is_taken(demo, tmp_path):
+    assert find_policy() == demo / "grpo" / "policy", "of an earlier version, that chose none"
+    chosen = {"arm": "head", "policy": "head/policy", "why": "it wins", "hash": "0"}
+    (demo / "best.json").write_text(json.dumps(chosen))
+    assert find_policy() == demo / "head" / "policy"
+    nearer = tmp_path / "here" / "out" / "demo" / "grpo" / "policy"
+    nearer.mkdir(parents=True)
+    assert find_policy() == nearer, "a demo of the present folder comes first"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "expected JSON"),
+        ("[]", r"found \[\], expected keys with values"),
+        ('{"arm": "head"}', "policy: found None, expected a folder beside this file"),
+        ('{"policy": 3}', "policy: found 3, expected a folder"),
+        ('{"policy": ""}', "policy: found '', expected a folder"),
+        ('{"policy": "/etc"}', "policy: found '/etc', expected a folder beside this file"),
+        ('{"policy": "../x"}', r"policy: found '\.\./x', expected a folder beside this file"),
+        ('{"policy": "sft/policy"}', "policy: found 'sft/policy', and there is no folder"),
+    ],
+)
+def test_a_choice_that_names_no_policy_is_an_error_that_names_the_file(demo, text, said):
+    """The policy of an earlier version is there, and is not taken in its place."""
+    (demo / "best.json").write_text(text)
+    with pytest.raises(BestPolicyError, match=f"^{demo / 'best.json'}: {said}.*--redo choose"):
+        find_policy()
+    (demo / "best.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(BestPolicyError, match="expected JSON"):
         find_policy()

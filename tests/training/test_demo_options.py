@@ -35,6 +35,13 @@ def sft(config, out):
         ({"workers": 0}, "workers: found 0, expected at least 1"),
         ({"sft_seconds": -1.0}, "sft_seconds: found -1.0, expected a number above 0"),
         ({"grpo_seconds": float("inf")}, "grpo_seconds: found inf, expected a number above 0"),
+        ({"head_seconds": 0.0}, "head_seconds: found 0.0, expected a number above 0"),
+        ({"head_steps": 0}, "head_steps: found 0, expected at least 1"),
+        ({"develop_episodes": 0}, "develop_episodes: found 0, expected at least 1"),
+        (
+            {"develop_episodes": 1_000_001},
+            "develop_episodes: found 1000001, expected at most 1000",
+        ),
         ({"scale": float("nan")}, "scale: found nan, expected a number above 0"),
         ({"scale": 1e6}, "scale: found 1000000.0, expected at most"),
         ({"action_noise": 1.5}, "action_noise: found 1.5, expected 0 to 1"),

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from roboalign_policy.sim import SUITES
 from roboalign_training.cli import main
-from roboalign_training.demo import cli, run, stages
+from roboalign_training.demo import cli, equal_policies, run, stages
 from roboalign_training.demo.experiment import (
     demo_experiment,
     load_experiment,
@@ -24,7 +24,7 @@ from roboalign_training.demo.run import StageFailed, read_state, run_stages
 from roboalign_training.demo.stages import grpo_samples, products_of, record_jobs, stages_of
 from roboalign_training.evaluate import closed_loop, open_loop
 from roboalign_training.evaluate.closed_loop import episodes_of_suites
-from roboalign_training.evaluate.seeds import CLOSED_LOOP_SEED
+from roboalign_training.evaluate.seeds import BEST_SEED, CLOSED_LOOP_SEED
 from roboalign_training.learning.choice import by_driving
 from roboalign_training.shared.outputs import OutputError, content_hash
 from roboalign_training.shared.progress import run_child
@@ -33,32 +33,43 @@ QUIET = Console(quiet=True)
 DEMO = demo_experiment(DemoConfig())
 STAGES, PRODUCTS = stages_of(DEMO), products_of(DEMO)
 
-REPORT = {"closed_loop": {}, "total": {}, "by_seed": {}, "same_as": {"grpo": "sft"}, "paired": []}
+REPORT = {
+    "closed_loop": {}, "total": {}, "by_seed": {}, "same_as": {"grpo": "sft"}, "paired": [],
+    "chosen": {"name": "sft", "why": "the others are no better"},
+}  # fmt: skip
+AFTER = ["open_loop", "closed_loop", "choose", "report"]
+TRAINED = ("sft", "grpo", "sft_head", "grpo_head")
 
 
 @pytest.fixture
 def demo(tmp_path, monkeypatch):
     """Stages that note their run, leave their product and can be made to fail."""
-    state = SimpleNamespace(ran=[], fail=None, out=tmp_path / "demo")
+    state = SimpleNamespace(ran=[], fail=None, same=False, out=tmp_path / "demo")
 
     def stand_in(name):
         def stage(experiment, out, console):
             """Stands in."""
             state.ran.append(name)
             for folder in PRODUCTS.get(name, ()):
+                if "." in folder:
+                    (out / folder).write_text(f"by-{len(state.ran)}")
+                    continue
                 (out / folder).mkdir(exist_ok=True)
                 (out / folder / f"by-{len(state.ran)}").touch()
             if state.fail == name:
                 raise StageFailed(name, 1, out / "logs" / f"{name}.log")
-            if name in ("sft", "grpo"):
+            if name in TRAINED:
                 result = {"steps": 3, "left_out": {"frame": {"a cause": 2}}}
+                if name == "grpo_head" and state.same:
+                    result = {"steps": 3, "left_out": {}, "same_as": "sft_head"}
                 if name == "grpo":
                     result["choice"] = by_driving(2, [(True, True)] * 48).record()
                 (out / name / "result.json").write_text(json.dumps(result))
             if name == "report":
                 (out / "report.json").write_text(json.dumps(REPORT))
                 (out / "report.html").write_text(f"made in run {len(state.ran)}")
-            return {"made": name}
+            taken = {"same_as": "sft_head"} if name == "grpo_head" and state.same else {}
+            return {"made": name, **taken}
 
         return stage
 
@@ -113,12 +124,42 @@ def test_seconds_of_interrupted_tries_count(demo):
 def test_redo_forgets_a_stage_and_all_that_need_it(demo):
     demo.run()
     kept = sorted((demo.out / "bags").iterdir())
-    assert demo.run(redo=["sft"]) == ["sft", "grpo", "open_loop", "closed_loop", "report"]
+    assert demo.run(redo=["sft"]) == [*TRAINED, *AFTER]
     assert sorted((demo.out / "bags").iterdir()) == kept
     assert len(list((demo.out / "sft").glob("by-*"))) == 1, "its old product was removed"
     assert demo.run(redo=["closed_loop", "grpo"])[0] == "grpo", "the first of several"
     assert demo.run(redo=["base"]) == ["base", "closed_loop", "report"], "nothing starts from it"
     assert demo.run(redo=["open_loop"]) == ["open_loop", "report"]
+    assert demo.run(redo=["sft_head"]) == ["sft_head", *AFTER]
+    (demo.out / "best.json").write_text("old")
+    demo.fail = "choose"
+    with pytest.raises(StageFailed):
+        demo.run(redo=["choose"])
+    assert (demo.out / "best.json").read_text() == "by-1", "the old one was removed"
+
+
+def test_redo_forgets_what_was_taken_from_another_training(demo):
+    demo.same = True
+    demo.run()
+    assert demo.run(redo=["sft_head"]) == ["sft_head", "grpo_head", *AFTER]
+    assert demo.run(redo=["grpo_head"]) == ["grpo_head", *AFTER]
+
+
+def test_a_finished_demo_without_heads_gets_them_and_nothing_else_is_done_again(demo):
+    """Its version neither knew other steps of a chunk for an arm, nor chose one."""
+    demo.run()
+    state = read_state(demo.out)
+    for name in ("sft_head", "grpo_head", "choose"):
+        del state[name]
+    del state["closed_loop"]["options"]["replan_after_steps_of"]
+    stages.write_json(demo.out / "stages.json", state)
+    (demo.out / "best.json").unlink()
+    kept = content_hash(demo.out / "sft")
+    assert demo.run() == ["sft_head", "grpo_head", *AFTER]
+    assert content_hash(demo.out / "sft") == kept
+    steps = read_state(demo.out)["closed_loop"]["options"]["replan_after_steps_of"]
+    assert steps == {"sft_head": 4, "grpo_head": 4}
+    assert demo.run() == []
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(demo, capsys):
@@ -183,6 +224,8 @@ def test_of_a_demo_of_the_last_release_only_grpo_is_done_again(demo):
         "open_loop": {"open_loop_frames": 120},
         "closed_loop": {"closed_loop_episodes": 25, "replan_after_steps": 0},
     }
+    for name in ("sft_head", "grpo_head", "choose"):
+        del state[name]
     for name, entry in state.items():
         entry["options"] = noted.get(name, {})
     stages.write_json(demo.out / "stages.json", state)
@@ -190,7 +233,7 @@ def test_of_a_demo_of_the_last_release_only_grpo_is_done_again(demo):
         demo.run()
     with pytest.raises(ValueError, match="record was done with contract sim_panda, expected sim"):
         demo.run(redo=["grpo"], contract="sim_panda_wrist")
-    assert demo.run(redo=["grpo"]) == ["grpo", "open_loop", "closed_loop", "report"]
+    assert demo.run(redo=["grpo"]) == ["grpo", "sft_head", "grpo_head", *AFTER]
     assert demo.run() == []
 
 
@@ -255,7 +298,8 @@ def test_episodes_that_were_driven_with_other_options_are_not_reported(demo):
     message = f"{folder}: driving was begun with {len(SUITES)} episodes .*: add --redo closed_loop"
     with pytest.raises(ValueError, match=message):
         demo.run(closed_loop_episodes=1)
-    assert demo.run(closed_loop_episodes=3) == ["closed_loop", "report"], "more than there are"
+    ran = demo.run(closed_loop_episodes=3)
+    assert ran == ["closed_loop", "choose", "report"], "more than there are"
 
 
 def test_driving_that_was_begun_with_other_steps_of_a_chunk_is_refused(demo):
@@ -268,8 +312,30 @@ def test_driving_that_was_begun_with_other_steps_of_a_chunk_is_refused(demo):
     text = "driving was begun with replan_after_steps 0, expected 4: add --redo closed_loop"
     with pytest.raises(ValueError, match=text):
         demo.run(replan_after_steps=4)
+    (folder / "run.json").unlink()
+    folder = demo.out / "closed_loop" / "sft_head"
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"settings": {"replan_after_steps": 8}}))
+    with pytest.raises(ValueError, match="sft_head/run.json: .* replan_after_steps 8, expected 4"):
+        demo.run()
+    (folder / "run.json").write_text(json.dumps({"settings": {"replan_after_steps": 4}}))
     demo.fail = None
-    assert demo.run() == ["closed_loop", "report"]
+    assert demo.run() == ["closed_loop", "choose", "report"]
+
+
+def test_choosing_that_was_begun_with_other_episodes_is_refused(demo):
+    demo.fail = "choose"
+    with pytest.raises(StageFailed):
+        demo.run()
+    folder = demo.out / "choose" / "sft"
+    folder.mkdir()
+    lines = [json.dumps(vars(e)) for e in episodes_of_suites(SUITES, 13, BEST_SEED)]
+    (folder / "results.jsonl").write_text("\n".join([*lines, ""]))
+    text = "4 episodes that are not among those of develop_episodes 12: add --redo choose"
+    with pytest.raises(ValueError, match=text):
+        demo.run()
+    demo.fail = None
+    assert demo.run(redo=["choose"]) == ["choose", "report"]
 
 
 def test_a_stage_that_cannot_do_with_what_was_recorded_is_no_refusal(demo, monkeypatch, capsys):
@@ -344,29 +410,35 @@ def test_stages_call_commands_with_options_that_exist(tmp_path, monkeypatch):
 
     def start(words, log, label, count, console, environment):
         calls.append((words, environment))
-        kind = words[words.index("roboalign_training.cli") + 1]
-        (tmp_path / kind).mkdir()
-        (tmp_path / kind / "result.json").write_text("{}")
-        (tmp_path / kind / "run.json").write_text(json.dumps({"train_frames": 90}))
+        folder = Path(words[words.index("--out") + 1])
+        (folder / "features").mkdir(parents=True)
+        (folder / "result.json").write_text("{}")
+        (folder / "run.json").write_text(json.dumps({"train_frames": 90}))
 
     monkeypatch.setattr(stages, "run_child", start)
     monkeypatch.setattr(stages, "check_prompts", lambda experiment, out: None)
     config = DemoConfig(
-        threads=3, workers=1, sft_steps=11, sft_seconds=77.0, grpo_samples=20, develop_episodes=2
-    )
-    for kind in ("sft", "grpo"):
-        stages_of(demo_experiment(config))[kind](demo_experiment(config), tmp_path, QUIET)
+        threads=3, workers=1, sft_steps=11, sft_seconds=77.0, grpo_samples=20, develop_episodes=2,
+        head_steps=13, head_seconds=55.0,
+    )  # fmt: skip
+    for name, kind in (("sft", "sft"), ("grpo", "grpo"), ("sft_head", "vla")):
+        stages_of(demo_experiment(config))[name](demo_experiment(config), tmp_path, QUIET)
+        assert not (tmp_path / name / "features").exists(), "hundreds of megabytes"
         words, env = calls.pop()
         assert words[:4] == [sys.executable, "-m", "roboalign_training.cli", kind]
         assert env == {"OMP_NUM_THREADS": "3"}
         given = read_options(kind, words[4:])
         arguments = OURS[kind](**given.ours)
         assert arguments.dataset == str(tmp_path / "data")
-        assert given.theirs[-1] == str(tmp_path / kind)
+        assert given.theirs[-1] == str(tmp_path / name)
         assert given.config["seed"] == 1
         if kind == "sft":
             assert given.config["max_steps"] == 11
             assert (arguments.max_seconds, arguments.base) == (77.0, "roboalign-tiny")
+        elif kind == "vla":
+            assert (given.config["max_steps"], arguments.max_seconds) == (13, 55.0)
+            assert arguments.base == str(tmp_path / "sft" / "policy")
+            assert arguments.replan_after_steps == 4, "as it is driven in the demo"
         else:
             assert (arguments.samples, arguments.base) == (20, str(tmp_path / "sft" / "policy"))
             chosen = (arguments.choose, arguments.develop_episodes, arguments.workers)
@@ -389,6 +461,7 @@ def test_the_packaged_demo_is_what_the_command_runs():
 def test_a_policy_that_is_another_one_is_not_driven_again(tmp_path, monkeypatch):
     """As where GRPO has kept its base."""
     drove, weights = [], {"base": "b", "sft": "s", "grpo": "s"}
+    weights |= {"sft_head": "h", "grpo_head": "h"}
 
     def describe(policy, options):
         name = policy.parent.name if policy.name == "policy" else policy.name
@@ -408,7 +481,7 @@ def test_a_policy_that_is_another_one_is_not_driven_again(tmp_path, monkeypatch)
         return records
 
     monkeypatch.setattr(stages, "run_closed_loop", drive)
-    for module in (stages, closed_loop):
+    for module in (equal_policies, closed_loop):
         monkeypatch.setattr(module, "describe_run", describe)
     asked = []
     monkeypatch.setattr(
@@ -416,11 +489,14 @@ def test_a_policy_that_is_another_one_is_not_driven_again(tmp_path, monkeypatch)
     )
     (tmp_path / "logs").mkdir()
     opened = STAGES["open_loop"](DEMO, tmp_path, QUIET)
-    assert (opened, len(asked)) == ({"sft": {"n": 1}, "grpo": {"n": 1}}, 1)
+    once, twice = {"n": 1}, {"n": 2}
+    heads = {"sft_head": twice, "grpo_head": twice}
+    assert (opened, len(asked)) == ({"sft": once, "grpo": once, **heads}, 2)
     experiment = demo_experiment(DemoConfig(closed_loop_episodes=2))
     stage = stages_of(experiment)["closed_loop"]
     found = stage(experiment, tmp_path, QUIET)
-    assert drove == ["base", "sft"]
+    assert drove == ["base", "sft", "sft_head"]
+    assert found["grpo_head"]["same_as"] == "sft_head"
     assert found["grpo"] == {**found["sft"], "same_as": "sft"}
     folder = tmp_path / "closed_loop"
     assert (folder / "grpo/results.jsonl").read_text() == (
@@ -525,6 +601,7 @@ def test_state_is_written_whole(demo):
 
 
 def test_the_end_says_whose_policy_was_kept_and_what_was_left_out(demo, capsys):
+    demo.same = True
     assert cli.main(["--out", str(demo.out)]) == 0
     lines = capsys.readouterr().out.strip().splitlines()
     assert any(
@@ -532,5 +609,10 @@ def test_the_end_says_whose_policy_was_kept_and_what_was_left_out(demo, capsys):
         for line in lines
     )
     assert "grpo is the same policy as sft: not driven again" in lines
-    assert lines[-1] == "left out: 4 frames (2 a cause (sft), 2 a cause (grpo))"
+    same = "grpo_head is the same training as sft_head, as both start from the same policy: not"
+    assert any(line.startswith(same) for line in lines)
+    chosen = f"sft drives by default ({demo.out / 'best.json'}): the others are no better"
+    assert chosen in lines[-3:]
+    causes = ", ".join(f"2 a cause ({name})" for name in TRAINED[:3])
+    assert lines[-1] == f"left out: 6 frames ({causes})"
     assert cli.main(["--out", str(demo.out), "--strict"]) == 3

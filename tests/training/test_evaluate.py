@@ -26,8 +26,11 @@ from roboalign_training.evaluate.closed_loop import (
 )
 from roboalign_training.evaluate.open_loop import evaluate_open_loop
 from roboalign_training.evaluate.seeds import (
+    BEST_SEED,
+    CHOICE_SEED,
     CLOSED_LOOP_SEED,
     DEVELOPMENT_SEED,
+    MOST_SEEDS,
     OPEN_LOOP_SEED,
     RECORD_SEED,
 )
@@ -103,7 +106,11 @@ def test_seeds_of_the_demo_never_meet():
         range(OPEN_LOOP_SEED, OPEN_LOOP_SEED + config.open_loop_episodes),
         range(DEVELOPMENT_SEED, DEVELOPMENT_SEED + 10_000),
         range(CLOSED_LOOP_SEED, CLOSED_LOOP_SEED + config.closed_loop_episodes),
+        range(CHOICE_SEED, CHOICE_SEED + config.develop_episodes),
+        range(BEST_SEED, BEST_SEED + config.develop_episodes),
     ]
+    purposes = [RECORD_SEED, OPEN_LOOP_SEED, DEVELOPMENT_SEED, CLOSED_LOOP_SEED, CHOICE_SEED]
+    assert np.diff([*purposes, BEST_SEED]).min() >= MOST_SEEDS, "however many are asked for"
     assert sum(map(len, used)) == len(set().union(*used))
 
 

@@ -9,7 +9,7 @@ import yaml
 from rich.console import Console
 
 from roboalign_training.cli import main
-from roboalign_training.demo import run, stages, trainer_options
+from roboalign_training.demo import equal_policies, run, stages, trainer_options
 from roboalign_training.demo.checks import check_options
 from roboalign_training.demo.experiment import load_experiment, packaged_experiment
 from roboalign_training.demo.run import read_state, run_stages
@@ -117,6 +117,19 @@ def sft_with(**keys):
             arms(grpo={**GRPO, "options": {"choose": "dev"}}),
             "arms.grpo.options.choose: found 'dev', expected one of held_out, driven",
         ),
+        *(
+            (
+                sft_with(replan_after_steps=value),
+                f"arms.sft.replan_after_steps: found {value!r}, expected 0 to 8, the steps of a c",
+            )
+            for value in (9, -1, True, "4", 4.0, None)
+        ),
+        (
+            arms(head={"stage": "vla", "from": "sft", "options": {"replan_after_steps": 4}}),
+            "arms.head.options: found 'replan_after_steps', expected other keys: the experiment",
+        ),
+        ({**arms(), "develop_episodes": -1}, "develop_episodes: found -1, expected 0 or more"),
+        ({"arms": {"choose": SFT}}, "arms: found 'choose', expected another name than record"),
         ({**arms(), "compare": [["sft"]]}, "compare\\[0\\]: found \\['sft'\\], expected two arms"),
         ({**arms(), "compare": [["sft", "gpo"]]}, "compare\\[0\\]: found 'gpo', .*you mean grpo"),
         (
@@ -414,7 +427,9 @@ def test_a_policy_acts_as_it_was_trained_with_a_thought_or_without(tmp_path, mon
     keys["arms"]["quiet"] = {**GRPO, "options": {"think": "false"}}
     experiment = load_experiment(written(tmp_path, **keys))
     driven, opened, copied = {}, {}, []
-    monkeypatch.setattr(stages, "describe_run", lambda policy, options: {"policy_hash": "same"})
+    monkeypatch.setattr(
+        equal_policies, "describe_run", lambda policy, options: {"policy_hash": "same"}
+    )
     monkeypatch.setattr(stages, "summarise", lambda records: {})
     monkeypatch.setattr(
         stages, "run_closed_loop",
@@ -444,3 +459,105 @@ def test_a_policy_acts_as_it_was_trained_with_a_thought_or_without(tmp_path, mon
     assert set(opened.values()) == {True, False} and len(opened) == 2
     for stage in ("open_loop", "closed_loop"):
         assert sorted(options_of(experiment, stage)["without_thought"]) == ["quiet", "silent"]
+
+
+def test_an_arm_says_how_much_of_its_chunks_is_driven(tmp_path, monkeypatch):
+    """Others are driven as the experiment says, and training is told what is driven."""
+    head = {"stage": "vla", "from": "sft"}
+    keys = arms(head={**head, "replan_after_steps": 3}, other=head, base=BASE)
+    keys["arms"]["grpo"] = {**GRPO, "replan_after_steps": 0}
+    experiment = load_experiment(written(tmp_path, **keys, replan_after_steps=2))
+    wanted = {"base": 2, "sft": 2, "grpo": 0, "head": 3, "other": 2}
+    driven = {}
+    monkeypatch.setattr(
+        equal_policies, "describe_run", lambda policy, options: {"policy_hash": str(policy)}
+    )
+    monkeypatch.setattr(stages, "summarise", lambda records: {})
+    monkeypatch.setattr(
+        stages, "run_closed_loop",
+        lambda policy, of, out, how, console: driven.update({out.name: how.replan_after_steps}),
+    )  # fmt: skip
+    stages.closed_loop(experiment, tmp_path, Console(quiet=True))
+    assert driven == wanted
+    policies = experiment.policies()
+    told = {n: training_keys(policies[n], experiment) for n in ("sft", "grpo", "head", "other")}
+    steps = {name: keys.get("replan_after_steps") for name, keys in told.items()}
+    assert steps == {"sft": None, "grpo": 0, "head": 3, "other": 2}
+    options = options_of(experiment, "closed_loop")
+    assert options["replan_after_steps"] == 2
+    assert options["replan_after_steps_of"] == {"grpo": 0, "head": 3}
+    own = load_experiment(written(tmp_path, **arms(head=head)))
+    assert "replan_after_steps" not in training_keys(own.policies()["head"], own), "its own choice"
+
+
+def test_other_steps_of_a_chunk_are_refused_until_it_is_driven_again(tmp_path, ran):
+    quiet, out = Console(quiet=True), tmp_path / "out"
+    run_stages(load_experiment(written(tmp_path, **arms())), out, [], quiet)
+    other = load_experiment(written(tmp_path, **sft_with(replan_after_steps=4)))
+    text = "closed_loop was done with replan_after_steps_of {}, expected {'sft': 4}: add --redo"
+    with pytest.raises(ValueError, match=text):
+        run_stages(other, out, [], quiet)
+    run_stages(other, out, ["closed_loop"], quiet)
+    ran.clear()
+    head = {"stage": "vla", "from": "sft", "replan_after_steps": 4}
+    more = sft_with(replan_after_steps=4)
+    more["arms"]["head"] = head
+    run_stages(load_experiment(written(tmp_path, **more)), out, [], quiet)
+    assert ran == ["head", "open_loop", "closed_loop", "report"], "a new arm refuses nothing"
+    more["arms"]["head"] = {**head, "replan_after_steps": 2}
+    with pytest.raises(ValueError, match="head was done with replan_after_steps 4, expected 2"):
+        run_stages(load_experiment(written(tmp_path, **more)), out, ["closed_loop"], quiet)
+    state = read_state(out)
+    del state["head"]["options"]["replan_after_steps"]  # as an earlier version left it
+    stages.write_json(out / "stages.json", state)
+    run_stages(load_experiment(written(tmp_path, **more)), out, ["closed_loop"], quiet)
+
+
+def test_without_development_episodes_nothing_is_chosen(tmp_path, ran):
+    quiet, out = Console(quiet=True), tmp_path / "out"
+    run_stages(load_experiment(written(tmp_path, **arms())), out, [], quiet)
+    assert "choose" not in ran
+    ran.clear()
+    chosen = load_experiment(written(tmp_path, **arms(), develop_episodes=3))
+    run_stages(chosen, out, [], quiet)
+    assert ran == ["choose", "report"]
+    only = load_experiment(written(tmp_path, arms={"base": BASE}, develop_episodes=3))
+    assert "choose" not in only.stages(), "nothing was trained"
+
+
+def test_a_new_arm_is_considered_too(tmp_path, ran):
+    quiet, out = Console(quiet=True), tmp_path / "out"
+    run_stages(load_experiment(written(tmp_path, **arms(), develop_episodes=3)), out, [], quiet)
+    ran.clear()
+    more = arms(long=SFT)
+    run_stages(load_experiment(written(tmp_path, **more, develop_episodes=3)), out, [], quiet)
+    assert ran == ["long", "open_loop", "closed_loop", "choose", "report"]
+
+
+def test_the_pairs_of_the_demo():
+    experiment = load_experiment(packaged_experiment("demo"))
+    assert experiment.compare == [
+        ("base", "sft"), ("sft", "grpo"), ("sft", "sft_head"), ("grpo", "grpo_head"),
+        ("sft_head", "grpo_head"),
+    ]  # fmt: skip
+    heads = [experiment.arms[name] for name in ("sft_head", "grpo_head")]
+    assert [head.start for head in heads] == ["sft", "grpo"]
+    assert heads[0].options == heads[1].options and "max_seconds" in heads[0].options
+
+
+def test_an_action_head_against_tokens_can_be_written():
+    """All heads read the same model, and differ in one thing each."""
+    experiment = load_experiment(packaged_experiment("action_head"))
+    check_options(experiment)
+    heads = {name: arm for name, arm in experiment.arms.items() if arm.stage == "vla"}
+    assert {arm.start for arm in heads.values()} == {"sft"}
+    plain = heads["head"].options
+    more = {name: dict(arm.options.items() - plain.items()) for name, arm in heads.items()}
+    assert more == {
+        "head": {},
+        "head_last": {"layer": 1.0},
+        "head_middle": {"layer": 0.5},
+        "head_first": {"layer": 0.25},
+        "head_prompt": {"condition": "prompt"},
+    }
+    assert ("sft", "head") in experiment.compare

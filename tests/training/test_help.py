@@ -180,7 +180,7 @@ ROBOTS = " ".join(packaged_contracts())
         ("roboalign doctor sim", "sim_panda sim_panda_wrist"),
         ("roboalign doctor sim_panda --sec", "--seconds"),
         ("roboalign demo --redo cl", "closed_loop"),
-        ("roboalign demo --redo sft gr", "grpo"),
+        ("roboalign demo --redo sft gr", "grpo grpo_head"),
         ("roboalign demo --redo sft --stri", "--strict"),
         ("roboalign demo --episodes 8 --redo rec", "record"),
         ("roboalign demo --redo sft --episodes gr", ""),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from roboalign_training.demo.experiment import demo_experiment
-from roboalign_training.demo.plan import DemoConfig
+from roboalign_training.demo.plan import HEADS, DemoConfig
 from roboalign_training.demo.stages import reported_arms
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +38,10 @@ CHOICE = {
 }  # fmt: skip
 
 
-def make_stages() -> dict:
+NO_TOKENS = {"prefix_accuracy": None, "prefix_accuracy_interval": None}
+
+
+def make_stages(heads: bool = True) -> dict:
     """What the demo's stages leave in `stages.json`."""
 
     def driven(successes: int, valid: int, chunks: int) -> dict:
@@ -64,13 +67,28 @@ def make_stages() -> dict:
         "dataset": {"episodes": 400, "frames": 6789, "skipped": 0, "tokens_per_chunk": 9.5},
         "sft": {"samples": 44800},
         "grpo": {"samples": 160, "steps": 10, "best_step": 5, "choice": CHOICE},
-        "open_loop": {"sft": followed(0.5), "grpo": followed(0.625)},
+        "sft_head": {"samples": 9600},
+        "grpo_head": {"samples": 9600, "same_as": "sft_head"},
+        "open_loop": {
+            "sft": followed(0.5),
+            "grpo": followed(0.625),
+            "sft_head": {**followed(0.5), **NO_TOKENS},
+            "grpo_head": {**followed(0.5), **NO_TOKENS},
+        },
         "closed_loop": {
             "base": driven(0, 900, 1000),
             "sft": driven(16, 1500, 1500),
             "grpo": driven(25, 1400, 1400),
+            "sft_head": driven(20, 700, 700),
+            "grpo_head": {**driven(20, 700, 700), "same_as": "sft_head"},
         },
+        "choose": {"arm": "sft_head", "name": "sft_head", "why": "it succeeds more often"},
     }
+    if not heads:
+        results.pop("choose")
+        for name in HEADS:
+            for place in (results, results["open_loop"], results["closed_loop"]):
+                place.pop(name)
     return {
         name: {"seconds": 10.4 * at, "result": result}
         for at, (name, result) in enumerate(results.items(), 1)
@@ -79,7 +97,9 @@ def make_stages() -> dict:
 
 def write_results(out: Path) -> None:
     """The episodes of these figures."""
-    for arm, won in (("base", 0), ("sft", 16), ("grpo", 25)):
+    for arm, won in (
+        ("base", 0), ("sft", 16), ("grpo", 25), ("sft_head", 20), ("grpo_head", 20)
+    ):  # fmt: skip
         folder = out / "closed_loop" / arm
         folder.mkdir(parents=True)
         records = [
@@ -95,12 +115,17 @@ def write_results(out: Path) -> None:
 @pytest.fixture
 def report(tmp_path):
     """Path of a report as the demo makes it, with a fixed date."""
+    return write_report(tmp_path, heads=True)
+
+
+def write_report(out: Path, heads: bool) -> Path:
     module = pytest.importorskip("roboalign_training.evaluate.report")
-    (tmp_path / "stages.json").write_text(json.dumps(make_stages()))
+    (out / "stages.json").write_text(json.dumps(make_stages(heads)))
     arms = reported_arms(demo_experiment(DemoConfig()))
-    write_results(tmp_path)
-    document = {**module.make_report(tmp_path, arms, [], {}), "created": CREATED}
-    path = tmp_path / "report.json"
+    write_results(out)
+    arms = [arm for arm in arms if heads or arm.name not in HEADS]
+    document = {**module.make_report(out, arms, [], {}), "created": CREATED}
+    path = out / "report.json"
     path.write_text(json.dumps(document))
     return path
 
@@ -139,20 +164,39 @@ def test_the_block_holds_the_reports_figures_and_the_rest_stays(report, readme):
     assert "old" not in text
     lines = text.splitlines()
     # Wilson 95 %: 0/25 -> 0-13 %, 16/25 -> 45-80 %, 25/25 -> 87-100 %
-    row = "0/25 (0-13 %) | 16/25 (45-80 %) | 25/25 (87-100 %) |"
-    assert "| suite | base | SFT | SFT + GRPO |" in lines
+    # 20/25 -> 61-91 %
+    row = (
+        "0/25 (0-13 %) | 16/25 (45-80 %) | 25/25 (87-100 %) | 20/25 (61-91 %) | 20/25 (61-91 %) |"
+    )
+    assert "| suite | base | SFT | SFT + GRPO | SFT + head | SFT + GRPO + head |" in lines
     assert f"| object | {row}" in lines
     assert f"| goal | {row}" in lines
     assert "| SFT | 0.500 (0.450-0.550) | 0.250 (0.200-0.300) | 120 |" in lines
     assert "| SFT + GRPO | 0.625 (0.575-0.675) | 0.250 (0.200-0.300) | 120 |" in lines
-    assert "Chunks of the trained arms that decoded: 2,900 of 2,900 (100 %)." in lines
+    assert "| SFT + head | no tokens | 0.250 (0.200-0.300) | 120 |" in lines
+    assert "| SFT + GRPO + head | no tokens | 0.250 (0.200-0.300) | 120 |" in lines
+    assert "Chunks of the trained arms that decoded: 3,600 of 3,600 (100 %)." in lines
+    same = "SFT + GRPO + head is the same training as SFT + head: both start from the same policy."
+    assert same in lines
+    chosen = "drives by default, chosen on development seeds: it succeeds more often."
+    assert f"**SFT + head** {chosen}" in lines
     kept = "Of 10 GRPO steps, the best on held-out episodes (step 5) succeeded in 36 of 48 driven"
     kept += " development episodes, its SFT policy in 24 (McNemar p = 0.0005): step 5 is kept."
     assert kept in lines
-    seconds = "dataset 10, sft 21, grpo 31, open_loop 42, closed_loop 52; together 156."
+    seconds = "dataset 10, sft 21, grpo 31, sft_head 42, grpo_head 52, open_loop 62,"
+    seconds += " closed_loop 73, choose 83; together 374."
     assert f"Seconds: {seconds}" in lines
     made = "Made by `make demo` on 2026-01-31 (UTC): 400 demonstrations with 6,789 frames,"
-    assert f"{made} 44,800 SFT samples, 160 GRPO prompts." in lines
+    assert f"{made} 44,800 SFT samples, 160 GRPO prompts, 9,600 samples of SFT + head." in lines
+
+
+def test_a_report_without_heads_and_without_a_choice_is_filled_in_too(tmp_path, readme):
+    """Of a demo of an earlier version."""
+    assert run(write_report(tmp_path, heads=False), readme) == 0
+    text = readme.read_text()
+    assert "| suite | base | SFT | SFT + GRPO |\n" in text
+    assert "head" not in text and "by default" not in text
+    assert "44,800 SFT samples, 160 GRPO prompts.\n" in text
 
 
 def test_filling_twice_changes_nothing(report, readme, capsys):
@@ -226,10 +270,13 @@ def test_a_choice_by_held_out_frames_is_told_as_such(report, readme):
         ("closed_loop.goal.sft.interval", [0.8, 0.2], "expected [low, high]"),
         ("closed_loop", {}, "expected an object with entries"),
         ("open_loop.sft.action_l1", "much", "open_loop.sft.action_l1: found 'much'"),
-        ("decode.valid", 5000, "decode: found valid 5000, n 2900"),
+        ("decode.valid", 5000, "decode: found valid 5000, n 3600"),
         ("decode.valid", True, "decode.valid: found True, expected a number"),
         ("created", "yesterday", "created: found 'yesterday', expected ISO 8601"),
         ("samples.grpo", None, "samples.grpo: not found"),
+        ("samples.sft_head", "x", "samples.sft_head: found 'x', expected a number"),
+        ("chosen.arm", "head", "chosen.arm: found 'head', expected one of the arms"),
+        ("chosen.why", None, "chosen.why: not found"),
     ],
 )
 def test_a_figure_that_is_missing_or_wrong_is_named(report, readme, capsys, keys, value, said):
@@ -291,9 +338,9 @@ def test_real_time_is_a_block_of_its_own(tmp_path, report, readme, capsys):
 
 
 def test_only_all_of_them_is_100_percent(report, readme):
-    change(report, "decode.valid", 2899)
+    change(report, "decode.valid", 3599)
     assert run(report, readme) == 0
-    assert "2,899 of 2,900 (99.9 %)" in readme.read_text()
+    assert "3,599 of 3,600 (99.9 %)" in readme.read_text()
 
 
 def test_the_readme_of_the_workspace_has_the_markers():

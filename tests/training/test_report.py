@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,8 +22,7 @@ from PIL import Image
 
 from roboalign_policy.sim import SUITES
 from roboalign_training.demo.cli import success_table
-from roboalign_training.demo.experiment import demo_experiment
-from roboalign_training.demo.plan import DemoConfig
+from roboalign_training.demo.experiment import load_experiment, packaged_experiment
 from roboalign_training.demo.stages import reported_arms
 from roboalign_training.evaluate import report as report_module
 from roboalign_training.evaluate.arms import ReportedArm, compare, rate
@@ -46,7 +46,10 @@ from roboalign_training.shared.statistics import (
 
 STAGES = ("record", "dataset", "base", "sft", "grpo", "open_loop", "closed_loop")
 WINS = {"base": 0, "sft": 3, "grpo": 4}
-DEMO = demo_experiment(DemoConfig())
+DEMO = load_experiment(packaged_experiment("demo"))
+WITHOUT_HEADS = {name: DEMO.arms[name] for name in WINS}
+PAIRS = [("base", "sft"), ("sft", "grpo")]
+DEMO = replace(DEMO, arms=WITHOUT_HEADS, compare=PAIRS)
 ARMS = list(DEMO.policies())
 CHOICE = by_held_out(10, [0.5, 0.6, 0.7], [0.6, 0.7, 0.801], 2)
 THOUGHT = "approach <b>red</b> cube at 40 10 2 : move forward 10"
@@ -366,6 +369,58 @@ def test_the_last_arm_moves_on_the_page_and_in_a_file(finished):
     image = Image.open(finished / "arm.webp")
     assert image.n_frames > 1
     assert image.width == 4 * 264 + 8, "one panel a suite"
+
+
+def with_choice(finished, name):
+    """The demo's folder where this arm was chosen."""
+    state = json.loads((finished / "stages.json").read_text())
+    chosen = {"arm": name, "name": name, "policy": f"{name}/policy", "why": "it wins <most>"}
+    state["choose"] = {"seconds": 1.5, "result": {**chosen, "n": 48, "hash": "0"}}
+    (finished / "stages.json").write_text(json.dumps(state))
+    return finished
+
+
+def test_the_chosen_arm_is_told_first_and_moves(finished, monkeypatch):
+    shown = []
+    real = report_module.write_animation
+    monkeypatch.setattr(
+        report_module, "write_animation",
+        lambda folder, file: shown.append(folder.name) or real(folder, file),
+    )  # fmt: skip
+    page = page_of(with_choice(finished, "sft"))
+    text = words_of(page)
+    first = (
+        "SFT alone succeeded in 12 of 20 episodes on unseen scenes (95 % interval: 39 to 78 %). "
+        "On the same scenes the base model in 0 of 20 and the policy after SFT and GRPO in 16 of "
+        "20. sft drives by default: it wins <most>."
+    )
+    assert first in text
+    assert "12 episodes succeed with sft alone and 0 with base alone" in text
+    assert shown == ["sft"]
+    report = json.loads((finished / "report.json").read_text())
+    assert (report["chosen"]["policy"], report["chosen"]["n"]) == ("sft/policy", 48)
+    (image,) = [a for tag, a in page.tags if tag == "img" and a.get("class") == "animation"]
+    assert image["alt"].startswith("sft drives the simulated arm")
+
+
+def test_without_a_choice_the_last_arm_moves(finished):
+    page = page_of(finished)
+    (image,) = [a for tag, a in page.tags if tag == "img" and a.get("class") == "animation"]
+    assert image["alt"].startswith("grpo drives the simulated arm")
+    assert "chosen" not in json.loads((finished / "report.json").read_text())
+
+
+def test_a_training_that_was_taken_from_another_arm_is_named(finished):
+    state = json.loads((finished / "stages.json").read_text())
+    result = {"samples": 60, "steps": 20, "dev_action_error": 0.0321}
+    state["sft"]["result"] = result
+    state["grpo"]["result"] = {**result, "same_as": "sft"}
+    (finished / "stages.json").write_text(json.dumps(state))
+    text = words_of(page_of(finished))
+    assert "grpo is the same training as sft, as both start from the same policy" in text
+    assert "grpo: the same training as sft, not done again." in text
+    assert "sft: 20 steps, action error 3.21 % of the range." in text
+    assert "60 SFT samples" in text and "GRPO prompts" not in text, "counted once"
 
 
 def test_metrics_of_a_killed_run_are_read(finished, tmp_path):

@@ -26,7 +26,12 @@ from roboalign_policy.core.contract.files import CONTRACT, find_contract
 from roboalign_policy.core.host.ending import ENDS_WITH, EndRequest, ends_with_this_process
 from roboalign_policy.core.parameters.declared import ParameterError
 from roboalign_policy.core.parameters.files import find_parameter_file
-from roboalign_policy.core.policy.default_place import DEMO_POLICY, find_policy
+from roboalign_policy.core.policy.default_place import (
+    BEST,
+    DEMO,
+    BestPolicyError,
+    find_policy,
+)
 
 STOP_TIMEOUT_S = 40.0  # a gate ends in less than a second; a recorder brings its bag to the disk
 _PR_SET_PDEATHSIG = 1  # Source: prctl(2), <linux/prctl.h>
@@ -62,8 +67,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--policy",
         default="",
-        help="folder of the checkpoint that drives (default: $ROBOALIGN_POLICY, else what demo "
-        f"left in {DEMO_POLICY} here or in the checkout)",
+        help="folder of the checkpoint that drives (default: $ROBOALIGN_POLICY, else the "
+        f"one that the demo chose, {DEMO}/{BEST}, here or in the checkout)",
     )
     p.add_argument(
         "--contract",
@@ -123,7 +128,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     else:
         try:
             options.policy = str(find_policy(options.policy))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, BestPolicyError) as error:
             known.error(f"--policy: {error}")
     for option in ("params", "gate_params"):
         flag = f"--{option.replace('_', '-')}"

@@ -13,17 +13,17 @@ from typing import Any
 
 import yaml
 
+from roboalign_training.demo.driving import development_episodes, driven_episodes
 from roboalign_training.demo.earlier import with_what_was_not_noted
-from roboalign_training.demo.experiment import ArmPolicy, Experiment
+from roboalign_training.demo.experiment import CHOOSE, CLOSED_LOOP, ArmPolicy, Experiment
 from roboalign_training.demo.stages import (
     RECORDING,
     config_of,
-    driven_episodes,
     recorded_with,
     recordings,
     training_keys,
 )
-from roboalign_training.evaluate.closed_loop import read_results
+from roboalign_training.evaluate.closed_loop import DrivenEpisode, read_results
 from roboalign_training.learning.run_folder import NO_OTHER_POLICY
 from roboalign_training.shared.outputs import read_record
 from roboalign_training.shared.plain_yaml import load_yaml
@@ -43,7 +43,9 @@ def check_begun(experiment: Experiment, out: Path, stages: Iterable[str]) -> Non
     Raises:
         ValueError: naming the file and what differs.
     """
-    checks = {"record": _recording_fault, "closed_loop": _driving_fault}
+    checks = {
+        "record": _recording_fault, CLOSED_LOOP: _driving_fault, CHOOSE: _choosing_fault
+    }  # fmt: skip
     trained = experiment.trained()
     for name in stages:
         if name in trained and (fault := _training_fault(trained[name], experiment, out)):
@@ -122,20 +124,37 @@ def _training_fault(policy: ArmPolicy, experiment: Experiment, out: Path) -> str
 
 
 def _driving_fault(experiment: Experiment, out: Path) -> str:
-    wanted = set(driven_episodes(experiment.settings))
-    steps = experiment.settings.replan_after_steps
-    for name in experiment.policies():
-        folder = out / "closed_loop" / name
+    return _driven_fault(
+        experiment, out / CLOSED_LOOP, driven_episodes(experiment.settings),
+        f"closed_loop_episodes {experiment.settings.closed_loop_episodes}",
+    )  # fmt: skip
+
+
+def _choosing_fault(experiment: Experiment, out: Path) -> str:
+    return _driven_fault(
+        experiment, out / CHOOSE, development_episodes(experiment.settings),
+        f"develop_episodes {experiment.settings.develop_episodes}",
+    )  # fmt: skip
+
+
+def _driven_fault(
+    experiment: Experiment, place: Path, wanted: Iterable[DrivenEpisode], said: str
+) -> str:
+    """Whether what policies have driven there was begun in another way, or other episodes."""
+    known = set(wanted)
+    for name, policy in experiment.policies().items():
+        folder, steps = place / name, experiment.steps(policy.arm)
         run = read_record(folder / RUN) or {}
         before = run.get("settings", {}).get("replan_after_steps", steps)
-        if before != steps:
+        by_policy = steps == 0 and policy.arm.stage == "vla"  # it says how many
+        if before != steps and not by_policy:
             return (
                 f"{folder / RUN}: driving was begun with replan_after_steps {before}, expected "
                 f"{steps}"
             )
-        if others := read_results(folder).keys() - wanted:
+        if others := read_results(folder).keys() - known:
             return (
                 f"{folder}: driving was begun with {len(others)} episodes that are not among "
-                f"those of closed_loop_episodes {experiment.settings.closed_loop_episodes}"
+                f"those of {said}"
             )
     return ""

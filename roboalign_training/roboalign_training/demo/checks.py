@@ -14,7 +14,7 @@ from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.fast.fit import MARGIN, least_vocabulary
 from roboalign_policy.fast.vocabulary import MAX_CODE
 from roboalign_policy.sim import SUITES
-from roboalign_training.demo.experiment import BASE, TINY, Arm, Experiment
+from roboalign_training.demo.experiment import BASE, TINY, Arm, Experiment, check_steps
 from roboalign_training.demo.stage_keys import prompts_of_a_batch, stage_arguments
 from roboalign_training.evaluate.seeds import MOST_SEEDS
 from roboalign_training.learning.arguments import GRPO_PROMPTS, GrpoArguments, VlaArguments
@@ -32,8 +32,9 @@ def check_options(experiment: Experiment) -> None:
     """
     settings = experiment.settings
     horizon = load_contract(settings.contract).action.horizon
-    steps = settings.replan_after_steps
-    require("replan_after_steps", steps, steps <= horizon, f"0 to {horizon}, the steps of a chunk")
+    check_steps("replan_after_steps", settings.replan_after_steps, horizon)
+    for arm in experiment.arms.values():  # of another contract than the file's
+        check_steps(f"arms.{arm.name}.replan_after_steps", experiment.steps(arm), horizon)
     most = int(MAX_CODE / 2 / (MARGIN * math.sqrt(horizon)))
     expected = f"at most {most}: there are no more different tokens"
     require("scale", settings.scale, settings.scale <= most, expected)

@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from roboalign_policy.core.policy.default_place import BEST
 from roboalign_training.demo.experiment import (
     Experiment,
     demo_experiment,
@@ -25,6 +26,7 @@ from roboalign_training.learning.choice import choice_of
 from roboalign_training.shared.exit_status import status_of
 from roboalign_training.shared.fields import add_fields, underscored
 from roboalign_training.shared.left_out import LeftOut, add_strict
+from roboalign_training.shared.run_layout import SAME_AS
 from roboalign_training.shared.whole_lines import print_whole
 from roboalign_training.shared.write_errors import write_fault
 
@@ -125,7 +127,7 @@ def run_command(
 
 
 def result_lines(experiment: Experiment, out: Path, report: dict) -> list[str]:
-    """Which policy each arm kept, how arms compare, and where everything stands."""
+    """Which policy each arm kept, how arms compare, where all stands, and which one drives."""
     from roboalign_training.evaluate.report_page import p_text
 
     said = []
@@ -134,6 +136,11 @@ def result_lines(experiment: Experiment, out: Path, report: dict) -> list[str]:
         if "choice" in result:
             text = choice_of(result["choice"]).text(policy.start or "", result["steps"])
             said.append(f"{name}: {text}")
+        if SAME_AS in result:
+            said.append(
+                f"{name} is the same training as {result[SAME_AS]}, as both start from the same "
+                "policy: not done again"
+            )
     for name, twin in report["same_as"].items():
         said.append(f"{name} is the same policy as {twin}: not driven again")
     for pair in report["paired"]:
@@ -142,7 +149,10 @@ def result_lines(experiment: Experiment, out: Path, report: dict) -> list[str]:
             f"{pair['only_second']} only the one, {pair['only_first']} only the other, "
             f"{pair['test']} p {p_text(pair['p'])}"
         )
-    return [*said, f"what the stages printed: {out / 'logs'}"]
+    said.append(f"what the stages printed: {out / 'logs'}")
+    if (chosen := report.get("chosen")) is not None:
+        said.append(f"{chosen['name']} drives by default ({out / BEST}): {chosen['why']}")
+    return said
 
 
 def left_out_of(experiment: Experiment, out: Path) -> LeftOut:

@@ -13,7 +13,8 @@ _NOT_NOTED: dict[str, dict[str, Any]] = {
     "grpo": {"stage": "grpo", "from": "sft", "seed": 1},
     # All policies reasoned before they acted.
     "open_loop": {"without_thought": []},
-    "closed_loop": {"without_thought": []},
+    # And all drove as much of a chunk.
+    "closed_loop": {"without_thought": [], "replan_after_steps_of": {}},
 }
 
 
@@ -28,3 +29,15 @@ def with_what_was_not_noted(stage: str, options: dict[str, Any]) -> dict[str, An
     if "without_thought" in found:  # stood in the order of the arms
         found["without_thought"] = sorted(found["without_thought"])
     return found
+
+
+def is_not_known(key: str, options: dict[str, Any]) -> bool:
+    """Whether nothing tells how a stage of an earlier version was done.
+
+    An action head from before says nothing of how much of its chunks to drive.
+
+    Args:
+        key: of an option.
+        options: as `stages.json` has them.
+    """
+    return key == "replan_after_steps" and options.get("stage") == "vla" and key not in options

@@ -5,7 +5,6 @@ Everything in the file is looked at when it is read, before anything is touched.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -14,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from roboalign_policy.core.contract.contract import load_contract
+from roboalign_training.demo.experiment_keys import check_known, mapping, seeds_of, survives
 from roboalign_training.demo.plan import ARM_OPTIONS, GRPO_SAMPLES, DemoConfig, Settings
 from roboalign_training.demo.stage_keys import (
     prompts_of_a_batch,
@@ -32,10 +33,11 @@ from roboalign_training.shared.suggestions import did_you_mean
 BASE = "base"
 STAGES = (BASE, *OURS)
 """What an arm may be: a base model with the action vocabulary, or one that was trained."""
-AROUND = ("record", "dataset", "open_loop", "closed_loop", "report")
+CLOSED_LOOP, CHOOSE = "closed_loop", "choose"
+AROUND = ("record", "dataset", "open_loop", CLOSED_LOOP, CHOOSE, "report")
 """Stages before and after those of the arms."""
 _RESERVED = (*AROUND, "bags", "data", "logs", "configs")
-_ARM_KEYS = ("stage", "from", "title", "text", "options", "seeds")
+_ARM_KEYS = ("stage", "from", "title", "text", "options", "seeds", "replan_after_steps")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+")
 _PATHS = ("out/", ".", "/", "~")
@@ -60,6 +62,8 @@ class Arm:
         seeds: training seeds; none for a base, which learns nothing.
         title: what to call it in a sentence.
         text: what it is.
+        replan_after_steps: steps that are driven of each of its chunks, 0: as many as the policy
+            says, else all; None: as the experiment says for all arms.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Arm:
     seeds: tuple[int, ...] = ()
     title: str = ""
     text: str = ""
+    replan_after_steps: int | None = None
 
     @property
     def thinks(self) -> bool:
@@ -126,6 +131,16 @@ class Experiment:
         """What a user calls an option of an arm."""
         return self.names.get((arm, option), f"arms.{arm}.options.{option}")
 
+    def steps(self, arm: Arm) -> int:
+        """Steps that are driven of each chunk; 0: as many as the policy says, else all."""
+        own = arm.replan_after_steps
+        return self.settings.replan_after_steps if own is None else own
+
+    @property
+    def chooses(self) -> bool:
+        """Whether one of the trained policies is chosen to drive by default."""
+        return self.settings.develop_episodes > 0 and bool(self.trained())
+
     def policies(self) -> dict[str, ArmPolicy]:
         """All of them by name; each stands behind the one that it starts from."""
         found: dict[str, ArmPolicy] = {}
@@ -149,8 +164,10 @@ class Experiment:
             for name, policy in policies.items()
         }
         opened, driven = tuple(self.trained()), tuple(policies)
-        ends = {"open_loop": opened, "closed_loop": driven, "report": ("open_loop", "closed_loop")}
-        return {"record": (), "dataset": ("record",), **made, **ends}
+        ends = {"open_loop": opened, "closed_loop": driven}
+        if self.chooses:
+            ends[CHOOSE] = opened
+        return {"record": (), "dataset": ("record",), **made, **ends, "report": tuple(ends)}
 
 
 def _policy_name(arm: Arm, seed: int | None) -> str:
@@ -198,14 +215,15 @@ def demo_experiment(config: DemoConfig) -> Experiment:
 
 
 def _experiment(source: str, keys: Any) -> Experiment:
-    _mapping("", keys)
+    mapping("", keys)
     names = [item.name for item in fields(Settings)]
-    _known("", keys, (*names, "arms", "seeds", "compare"))
+    check_known("", keys, (*names, "arms", "seeds", "compare"))
     settings = Settings(**{n: value_of(Settings, n, keys[n]) for n in names if n in keys})
-    seeds = _seeds("seeds", keys.get("seeds", [1]))
-    written = _mapping("arms", keys.get("arms"))
+    seeds = seeds_of("seeds", keys.get("seeds", [1]))
+    written = mapping("arms", keys.get("arms"))
     require("arms", written, bool(written), "at least one arm")
-    arms = {name: _arm(name, entry, seeds) for name, entry in written.items()}
+    horizon = load_contract(settings.contract).action.horizon
+    arms = {name: _arm(name, entry, seeds, horizon) for name, entry in written.items()}
     for arm in arms.values():
         _check_start(arm, arms)
     _ordered(arms)
@@ -219,12 +237,12 @@ def _experiment(source: str, keys: Any) -> Experiment:
     return Experiment(source, settings, arms, _compared(keys.get("compare"), arms))
 
 
-def _arm(name: Any, entry: Any, seeds: tuple[int, ...]) -> Arm:
+def _arm(name: Any, entry: Any, seeds: tuple[int, ...], horizon: int) -> Arm:
     where = f"arms.{name}"
     fits = isinstance(name, str) and _NAME.fullmatch(name) is not None
     require("arms", name, fits, "names of small letters, digits and _, a letter first")
     require("arms", name, name not in _RESERVED, f"another name than {', '.join(_RESERVED)}")
-    _known(where, _mapping(where, entry), _ARM_KEYS)
+    check_known(where, mapping(where, entry), _ARM_KEYS)
     stage = entry.get("stage")
     if stage not in STAGES:
         near = did_you_mean(str(stage), STAGES)
@@ -234,9 +252,9 @@ def _arm(name: Any, entry: Any, seeds: tuple[int, ...]) -> Arm:
     start = entry.get("from")
     require(f"{where}.from", start, isinstance(start, str) and bool(start),
             "another arm or a base model")  # fmt: skip
-    options = _mapping(f"{where}.options", entry.get("options", {}))
+    options = mapping(f"{where}.options", entry.get("options", {}))
     for key, value in options.items():
-        plain = _survives({key: value})
+        plain = survives({key: value})
         expected = "texts, finite numbers, true, false, nothing, and lists and mappings of these"
         require(f"{where}.options.{key}", value, plain, f"{expected}; quote a date")
     if stage == BASE:
@@ -244,29 +262,27 @@ def _arm(name: Any, entry: Any, seeds: tuple[int, ...]) -> Arm:
             require(f"{where}.{key}", entry.get(key), key not in entry, "none: nothing is learnt")
         seeds = ()
     elif "seeds" in entry:
-        seeds = _seeds(f"{where}.seeds", entry["seeds"])
+        seeds = seeds_of(f"{where}.seeds", entry["seeds"])
     texts = {}
     for key in ("title", "text"):
         texts[key] = entry.get(key, f"the policy {name}" if key == "title" else "")
         require(f"{where}.{key}", texts[key], isinstance(texts[key], str), "a text")
     require(f"{where}.title", texts["title"], bool(texts["title"].strip()), "a text, not blank")
-    return Arm(name, stage, start, options, seeds, **texts)
+    steps = None
+    if "replan_after_steps" in entry:
+        steps = entry["replan_after_steps"]
+        check_steps(f"{where}.replan_after_steps", steps, horizon)
+    return Arm(name, stage, start, options, seeds, **texts, replan_after_steps=steps)
 
 
-def _survives(options: Mapping[str, Any]) -> bool:
-    """Whether JSON, in which stages record what they were done with, keeps these as they are."""
-    try:
-        return json.loads(json.dumps(options, allow_nan=False)) == options
-    except (TypeError, ValueError):
-        return False
+def check_steps(key: str, steps: Any, horizon: int) -> None:
+    """Refuse what cannot be driven of a chunk.
 
-
-def _seeds(where: str, value: Any) -> tuple[int, ...]:
-    whole = isinstance(value, list) and all(type(seed) is int and seed >= 0 for seed in value)
-    require(where, value, whole and bool(value), "a list of whole numbers, 0 or more")
-    require(where, value, max(value) < 2**32, "seeds below 2**32, as the trainers take them")
-    require(where, value, len(set(value)) == len(value), "each seed once")
-    return tuple(value)
+    Raises:
+        ValueError: naming key, value and what was expected.
+    """
+    fits = type(steps) is int and 0 <= steps <= horizon
+    require(key, steps, fits, f"0 to {horizon}, the steps of a chunk")
 
 
 def _check_start(arm: Arm, arms: Mapping[str, Arm]) -> None:
@@ -331,7 +347,7 @@ def check_stage_options(arm: Arm) -> None:
     own = {item.name for item in fields(kind)}
     for key in arm.options:
         require(where, key, key not in _OWN, "other keys: the experiment sets this one itself")
-    _known(where, arm.options, own | trl_fields(arm.stage).keys())
+    check_known(where, arm.options, own | trl_fields(arm.stage).keys())
     try:
         stage_arguments(arm.stage, arm.options)
         if arm.stage == "grpo":
@@ -366,19 +382,3 @@ def _share(arms: Mapping[str, Arm], pair: Sequence[str]) -> bool:
     """Whether two arms have a training seed in common; a base stands beside each."""
     first, second = (set(arms[name].seeds) for name in pair)
     return not first or not second or bool(first & second)
-
-
-def _mapping(where: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        found = f"{where}: " if where else ""
-        raise ValueError(f"{found}found {value!r}, expected keys with values")
-    return value
-
-
-def _known(where: str, keys: Mapping[str, Any], known: Sequence[str] | set[str]) -> None:
-    for key in keys:
-        if key not in known:
-            place = f"{where}: " if where else ""
-            near = did_you_mean(str(key), known)
-            listed = f", expected one of {', '.join(known)}" if len(known) < 20 else ""
-            raise ValueError(f"{place}found the unknown key {key!r}{listed}{near}")

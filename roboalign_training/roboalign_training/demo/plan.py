@@ -11,6 +11,8 @@ from roboalign_training.evaluate.simulated_arm import SIMULATED
 from roboalign_training.shared.fields import require
 
 GRPO_SAMPLES = 240
+HEADS = ("sft_head", "grpo_head")
+"""Arms of the packaged demo that put an action head on the policy of another one."""
 
 
 def _option(default: Any, text: str, **more: Any) -> Any:
@@ -61,7 +63,13 @@ class Settings:
     scale: float = _option(5.0, "DCT coefficients per unit.")
     open_loop_frames: int = _option(120, "Frames of open-loop evaluation.")
     closed_loop_episodes: int = _option(25, "Unseen seeds a suite and arm.")
-    replan_after_steps: int = _option(0, "Steps executed of each chunk; 0: the whole chunk.")
+    develop_episodes: int = _option(
+        0, "Development seeds a suite, by which one of the trained arms is chosen; 0: none is."
+    )
+    replan_after_steps: int = _option(
+        0, "Steps executed of each chunk where an arm says nothing else; 0: as many as the policy "
+        "says, else the whole chunk.",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         known = " or ".join(SIMULATED)
@@ -76,7 +84,10 @@ class Settings:
         steps = self.replan_after_steps
         require("replan_after_steps", steps, steps >= 0, "0 or more")
         require("action_noise", self.action_noise, 0 <= self.action_noise <= 1, "0 to 1")
-        for name in ("episodes", "open_loop_episodes", "closed_loop_episodes"):
+        require("develop_episodes", self.develop_episodes, self.develop_episodes >= 0, "0 or more")
+        for name in (
+            "episodes", "open_loop_episodes", "closed_loop_episodes", "develop_episodes"
+        ):  # fmt: skip
             value = getattr(self, name)
             require(name, value, value <= MOST_SEEDS, f"at most {MOST_SEEDS}, the seeds there are")
 
@@ -92,16 +103,21 @@ class DemoConfig(Settings, Call):
         GRPO_SAMPLES, "Prompts of GRPO; less than 1 % of the SFT samples.",
         shown=f"{GRPO_SAMPLES}, or all frames where there are fewer",
     )  # fmt: skip
-    develop_episodes: int = _option(
-        12, "Development seeds a suite, by which GRPO's policy or SFT's is kept."
+    head_seconds: float = _option(
+        240.0, "Training of an action head ends after these, s; hidden states are read before."
     )
+    head_steps: int = _option(1500, "Optimiser steps of an action head at most.")
+    develop_episodes: int = _option(
+        12, "Development seeds a suite, by which GRPO's policy or SFT's is kept, and with others "
+        "the arm that drives by default."
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
         Call.__post_init__(self)
-        for name in ("sft_steps", "grpo_samples", "develop_episodes"):
+        for name in ("sft_steps", "grpo_samples", "head_steps", "develop_episodes"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        for name in ("sft_seconds", "grpo_seconds"):
+        for name in ("sft_seconds", "grpo_seconds", "head_seconds"):
             value = getattr(self, name)
             require(name, value, 0 < value < math.inf, "a number above 0")
 
@@ -112,5 +128,7 @@ ARM_OPTIONS = {
     ("grpo", "max_seconds"): "grpo_seconds",
     ("grpo", "samples"): "grpo_samples",
     ("grpo", "develop_episodes"): "develop_episodes",
+    **{(head, "max_seconds"): "head_seconds" for head in HEADS},
+    **{(head, "max_steps"): "head_steps" for head in HEADS},
 }
 """Arm of the packaged demo and key of its options, and the option of `roboalign demo` for it."""

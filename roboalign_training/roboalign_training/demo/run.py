@@ -12,8 +12,8 @@ from rich.console import Console
 
 from roboalign_training.demo.begun import check_begun
 from roboalign_training.demo.checks import check_options
-from roboalign_training.demo.earlier import with_what_was_not_noted
-from roboalign_training.demo.experiment import Experiment
+from roboalign_training.demo.earlier import is_not_known, with_what_was_not_noted
+from roboalign_training.demo.experiment import CHOOSE, CLOSED_LOOP, Experiment
 from roboalign_training.demo.stages import (
     LOGS,
     Stage,
@@ -25,6 +25,7 @@ from roboalign_training.demo.stages import (
 from roboalign_training.demo.trainer_options import check_trainer_options
 from roboalign_training.shared.outputs import OutputError, only_writer
 from roboalign_training.shared.progress import ChildFailed
+from roboalign_training.shared.run_layout import SAME_AS
 from roboalign_training.shared.write_errors import writing
 
 StageFailed = ChildFailed
@@ -59,7 +60,7 @@ def run_stages(experiment: Experiment, out: Path, redo: Sequence[str], console: 
     state = read_state(out)
     if unknown_stages := sorted(set(redo) - set(stages)):
         raise ValueError(f"redo: found {unknown_stages}, expected some of {list(stages)}")
-    forgotten = _following(experiment, redo)
+    forgotten = _following(experiment, redo, state)
     _check_options(experiment, out, {k: v for k, v in state.items() if k not in forgotten})
     to_do = [name for name in stages if name not in state or name in forgotten]
     grown = _to_go_on(experiment, state, to_do)
@@ -121,11 +122,13 @@ def read_state(out: Path) -> dict:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def _following(experiment: Experiment, redo: Sequence[str]) -> list[str]:
-    """The stages named, and all that need one of them."""
+def _following(experiment: Experiment, redo: Sequence[str], state: dict) -> list[str]:
+    """The stages named, and all that need one of them or have taken its result."""
     found: list[str] = []
+    trained = experiment.trained()
     for name, needed in experiment.stages().items():
-        if name in redo or set(needed) & set(found):
+        taken = state.get(name, {}).get("result", {}).get(SAME_AS) if name in trained else None
+        if name in redo or set(needed) & set(found) or taken in found:
             found.append(name)
     return found
 
@@ -135,8 +138,8 @@ def _to_go_on(experiment: Experiment, state: dict, to_do: Sequence[str]) -> list
     needs = experiment.stages()
     return [
         name
-        for name in ("open_loop", "closed_loop")
-        if name in state and name not in to_do and set(needs[name]) & set(to_do)
+        for name in ("open_loop", CLOSED_LOOP, CHOOSE)
+        if name in state and name not in to_do and set(needs.get(name, ())) & set(to_do)
     ]
 
 
@@ -146,8 +149,10 @@ def _forget(experiment: Experiment, names: Sequence[str], out: Path, state: dict
     for name in names:
         state.pop(name, None)
         (out / f".{name}.seconds").unlink(missing_ok=True)
-        for folder in products.get(name, ()):
-            shutil.rmtree(out / folder, ignore_errors=True)
+        for product in products.get(name, ()):
+            if (path := out / product).is_file():
+                path.unlink()
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _check_options(experiment: Experiment, out: Path, state: dict) -> None:
@@ -162,8 +167,10 @@ def _check_options(experiment: Experiment, out: Path, state: dict) -> None:
         if name == "report":
             continue  # is made anew
         found = with_what_was_not_noted(name, entry.get("options", {}))
-        wanted = options_of(experiment, name)
+        wanted = options_of(experiment, name, state)
         for key in {**wanted, **found}:
+            if is_not_known(key, found):
+                continue
             if found.get(key) != wanted.get(key):
                 was = f"{key} {found[key]}" if key in found else f"no {key}"
                 raise ValueError(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,26 +13,30 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from roboalign_policy.core.policy.default_place import BEST
 from roboalign_policy.sim import SUITES
 from roboalign_training.data.index import load_index
 from roboalign_training.demo.checks import check_prompts
-from roboalign_training.demo.experiment import BASE, ArmPolicy, Experiment
+from roboalign_training.demo.choosing import choose
+from roboalign_training.demo.driving import driven_as, driven_episodes, driving_options
+from roboalign_training.demo.equal_policies import twins
+from roboalign_training.demo.equal_training import same_training, take_training
+from roboalign_training.demo.experiment import BASE, CHOOSE, ArmPolicy, Experiment
 from roboalign_training.demo.plan import Settings
 from roboalign_training.demo.progress import bags_done, steps_done, unknown
 from roboalign_training.demo.stage_keys import stage_keys
 from roboalign_training.evaluate.arms import ReportedArm
 from roboalign_training.evaluate.closed_loop import (
-    DrivenEpisode,
-    DrivingOptions,
     copy_closed_loop,
-    describe_run,
-    episodes_of_suites,
     run_closed_loop,
     summarise,
 )
-from roboalign_training.evaluate.seeds import CLOSED_LOOP_SEED, OPEN_LOOP_SEED, RECORD_SEED
+from roboalign_training.evaluate.seeds import (
+    OPEN_LOOP_SEED,
+    RECORD_SEED,
+)
 from roboalign_training.shared.progress import Count, run_child
-from roboalign_training.shared.run_layout import RESULT, RUN
+from roboalign_training.shared.run_layout import FEATURES, RESULT, RUN
 
 Stage = Callable[[Experiment, Path, Console], dict]
 LOGS, CONFIGS, RECORDING = "logs", "configs", "record.json"
@@ -125,7 +130,15 @@ def train(policy: ArmPolicy, experiment: Experiment, out: Path, console: Console
     if policy.start not in experiment.trained():
         check_prompts(experiment, out)
     arm, folder = policy.arm, out / policy.name
-    keys = training_keys(policy, experiment)
+
+    def told(policy: ArmPolicy) -> dict[str, Any]:
+        return training_keys(policy, experiment)
+
+    if (same := same_training(policy, experiment, out, told)) is not None:
+        console.print(f"{policy.name}: the same training as {same}, taken from there",
+                      highlight=False)  # fmt: skip
+        return take_training(same, out / same, folder)
+    keys = told(policy)
     if arm.stage == "grpo" and experiment.fewer_prompts:
         keys["samples"] = grpo_samples(keys["samples"], out / policy.start)
     config = config_of(policy, out)
@@ -137,15 +150,19 @@ def train(policy: ArmPolicy, experiment: Experiment, out: Path, console: Console
         log=out / LOGS / f"{policy.name}.log", count=steps_done(folder), console=console,
         threads=experiment.threads,
     )  # fmt: skip
+    # They are larger than all else, and nothing of a finished run reads them.
+    shutil.rmtree(folder / FEATURES, ignore_errors=True)
     return json.loads((folder / RESULT).read_text())
 
 
 def training_keys(policy: ArmPolicy, experiment: Experiment) -> dict[str, Any]:
     """What a training is told, but for its data, its base and its folder."""
     keys = {**stage_keys(policy.arm.stage, policy.arm.options), "seed": policy.seed}
+    steps = experiment.steps(policy.arm)
     if policy.arm.stage == "grpo":
-        keys["workers"] = experiment.workers
-        keys["replan_after_steps"] = experiment.settings.replan_after_steps
+        keys |= {"workers": experiment.workers, "replan_after_steps": steps}
+    if policy.arm.stage == "vla" and steps:  # what is driven here, it drives by itself
+        keys["replan_after_steps"] = steps
     return keys
 
 
@@ -173,7 +190,7 @@ def open_loop(experiment: Experiment, out: Path, console: Console) -> dict:
     policies = experiment.trained()
     with library_log() as log:
         log.to_file(out / LOGS / "open_loop.log")
-        for name, twin in _twins(policies, out).items():
+        for name, twin in twins(policies, out, lambda policy: policy.arm.thinks).items():
             if name != twin:
                 found[name] = found[twin]
                 continue
@@ -190,12 +207,10 @@ def closed_loop(experiment: Experiment, out: Path, console: Console) -> dict:
     What two equal policies do is the same, to the byte but for times: the second is not driven.
     """
     episodes = driven_episodes(experiment.settings)
-    steps = experiment.settings.replan_after_steps
     found, policies = {}, experiment.policies()
-    for name, twin in _twins(policies, out).items():
+    for name, twin in twins(policies, out, driven_as(experiment)).items():
         folder, target = policies[name].folder(out), out / "closed_loop" / name
-        think = policies[name].arm.thinks
-        options = DrivingOptions(workers=experiment.workers, replan_after_steps=steps, think=think)
+        options = driving_options(experiment, policies[name])
         if twin == name:
             records = run_closed_loop(folder, episodes, target, options, console=console)
         else:
@@ -204,24 +219,6 @@ def closed_loop(experiment: Experiment, out: Path, console: Console) -> dict:
             console.print(f"{name}: the same policy as {twin}, not driven again", highlight=False)
         found[name] = {**summarise(records), **({"same_as": twin} if twin != name else {})}
     return found
-
-
-def _twins(policies: Mapping[str, ArmPolicy], out: Path) -> dict[str, str]:
-    """Of each policy the first one that is equal to it and acts alike; mostly itself.
-
-    Equal by its hash; alike where both reason before they act, or neither does.
-    """
-    first: dict[tuple[str, bool], str] = {}
-    twins = {}
-    for name, policy in policies.items():
-        weights = describe_run(policy.folder(out), DrivingOptions())["policy_hash"]
-        twins[name] = first.setdefault((weights, policy.arm.thinks), name)
-    return twins
-
-
-def driven_episodes(settings: Settings) -> list[DrivenEpisode]:
-    """The episodes that each policy drives."""
-    return episodes_of_suites(SUITES, settings.closed_loop_episodes, CLOSED_LOOP_SEED)
 
 
 def report(experiment: Experiment, out: Path, console: Console) -> dict:
@@ -251,7 +248,7 @@ def stages_of(experiment: Experiment) -> dict[str, Stage]:
     """The stages in order."""
     known = {
         "record": record, "dataset": dataset, "open_loop": open_loop, "closed_loop": closed_loop,
-        "report": report,
+        CHOOSE: choose, "report": report,
     }  # fmt: skip
     made = {name: _maker(policy) for name, policy in experiment.policies().items()}
     return {name: {**known, **made}[name] for name in experiment.stages()}
@@ -274,15 +271,26 @@ def products_of(experiment: Experiment) -> dict[str, tuple[str, ...]]:
         "dataset": ("data", "data-eval"),
         **{name: (name,) for name in experiment.policies()},
         "closed_loop": ("closed_loop",),
+        CHOOSE: (CHOOSE, BEST),
     }
 
 
-def options_of(experiment: Experiment, stage: str) -> dict[str, object]:
-    """What decides a stage's result: a finished one is kept only for the same."""
+def options_of(
+    experiment: Experiment, stage: str, made: Container[str] | None = None
+) -> dict[str, object]:
+    """What decides a stage's result: a finished one is kept only for the same.
+
+    Args:
+        experiment: whose.
+        stage: its name.
+        made: policies that are finished; None: all. Others have not been driven yet.
+    """
     if stage in (policies := experiment.policies()):
         policy = policies[stage]
         arm = policy.arm
         options = {experiment.key(arm.name, key): value for key, value in arm.options.items()}
+        if arm.stage == "vla":  # stands in its checkpoint
+            options["replan_after_steps"] = experiment.steps(arm)
         return {"stage": arm.stage, "from": arm.start, "seed": policy.seed, **options}
     if stage == "report":
         told = [[arm.name, arm.title, arm.text] for arm in experiment.arms.values()]
@@ -292,10 +300,15 @@ def options_of(experiment: Experiment, stage: str) -> dict[str, object]:
         "dataset": ("vocab_size", "scale"),
         "open_loop": ("open_loop_frames",),
         "closed_loop": ("closed_loop_episodes", "replan_after_steps"),
+        CHOOSE: ("develop_episodes", "replan_after_steps"),
     }
     options = {name: getattr(experiment.settings, name) for name in names.get(stage, ())}
-    if stage in ("open_loop", "closed_loop"):
-        options["without_thought"] = sorted(n for n, p in policies.items() if not p.arm.thinks)
+    able = {n: p.arm for n, p in policies.items() if made is None or n in made}
+    if stage in ("open_loop", "closed_loop", CHOOSE):
+        options["without_thought"] = sorted(n for n, arm in able.items() if not arm.thinks)
+    if stage in ("closed_loop", CHOOSE):
+        own = {n: arm.replan_after_steps for n, arm in able.items()}
+        options["replan_after_steps_of"] = {n: v for n, v in own.items() if v is not None}
     return options
 
 

@@ -31,7 +31,7 @@ class ReportedArm:
 
     Attributes:
         name: in the report.
-        stage: how its policies are made: base, sft, grpo.
+        stage: how its policies are made: base, sft, grpo, vla.
         title: what to call it in a sentence.
         text: what it is.
         policies: name of each, and its training seed; None for a base.

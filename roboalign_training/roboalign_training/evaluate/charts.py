@@ -19,7 +19,7 @@ class Series:
 
     Attributes:
         label: its name in the legend.
-        style: number of its colour, 0 to 3.
+        style: number of its colour, 0 to 4.
         points: (x, y) of a line.
         bars: y of each group; None where there is none.
         intervals: (low, high) of each bar; None without one.

@@ -33,7 +33,7 @@ def make_report(
         ``by_seed.<arm>.<seed>`` likewise, ``paired``, ``causes.<policy>``,
         ``decode.{valid, n}`` over the trained policies, equal ones once, and by policy,
         ``same_as.<policy>``, ``open_loop.<policy>``, ``data``, ``samples``, ``training``,
-        ``seconds.<stage>``.
+        ``seconds.<stage>``; ``chosen`` where one policy was chosen to drive by default.
     """
     state = json.loads((out / "stages.json").read_text())
     results = {name: entry["result"] for name, entry in state.items()}
@@ -42,6 +42,7 @@ def make_report(
     # A policy that is another one was not driven again: what that one did counts once.
     apart = dict.fromkeys(driven[name].get("same_as", name) for name in trained)
     decoded = [driven[name]["decode"] for name in apart]
+    chosen = {"chosen": results["choose"]} if "choose" in results else {}
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **compared(arms, pairs, read_policies(out, arms)),
@@ -50,6 +51,7 @@ def make_report(
             "n": sum(d["n"] for d in decoded),
             "by_arm": {name: entry["decode"] for name, entry in driven.items()},
         },
+        **chosen,
         "same_as": {n: entry["same_as"] for n, entry in driven.items() if "same_as" in entry},
         "open_loop": results["open_loop"],
         "data": results["dataset"],
@@ -106,8 +108,8 @@ def write_report(
 ) -> Path:
     """Write the figures, the animated image and the page of a finished experiment.
 
-    They are ``report.json``, ``arm.webp`` of the last policy and the self-contained
-    ``report.html``.
+    They are ``report.json``, ``arm.webp`` of the policy that was chosen, or else of the last one,
+    and the self-contained ``report.html``.
 
     Args: as `make_report`.
 
@@ -117,7 +119,8 @@ def write_report(
     report = make_report(out, arms, pairs, config)
     (out / "report.json").write_text(json.dumps(report, indent=1))
     policies = read_policies(out, arms)
-    animation = write_animation(out / "closed_loop" / list(policies)[-1], out / ANIMATION)
+    shown = report["chosen"]["name"] if "chosen" in report else list(policies)[-1]
+    animation = write_animation(out / "closed_loop" / shown, out / ANIMATION)
     page = render_report(
         report,
         policies,

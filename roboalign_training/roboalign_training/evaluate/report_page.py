@@ -26,7 +26,7 @@ TEMPLATE, STYLE = "evaluate/report.html.j2", "evaluate/report.css"
 CONTRACT = "sim_panda"
 """Of the embedded arm, which is what closed loops are driven on."""
 
-STYLES = 4
+STYLES = 5
 """Colours of charts, in turn."""
 MEANINGFUL_P = 0.05
 MOST_FAILURES = 500
@@ -90,21 +90,32 @@ def render_report(
 
 
 def sentences(report: Mapping) -> list[str]:
-    """What came out, in words: the last arm, the others, and whether they differ beyond chance."""
-    totals = report["total"]
-    *others, last = totals
-    low, high = (100 * bound for bound in totals[last]["interval"])
-    title = report["arms"][last]["title"]
+    """What came out, in words: the chosen arm or the last, the others, and whether they differ."""
+    totals, chosen = report["total"], report.get("chosen")
+    first = chosen["arm"] if chosen else list(totals)[-1]
+    others = [arm for arm in totals if arm != first]
+    low, high = (100 * bound for bound in totals[first]["interval"])
+    title = report["arms"][first]["title"]
     said = [
-        f"{title[0].upper()}{title[1:]} succeeded in {_share(totals[last])} episodes on unseen "
+        f"{title[0].upper()}{title[1:]} succeeded in {_share(totals[first])} episodes on unseen "
         f"scenes (95 % interval: {low:.0f} to {high:.0f} %)."
     ]
     if others:
         titles = [f"{report['arms'][arm]['title']} in {_share(totals[arm])}" for arm in others]
-        said[0] += f" On the same scenes {' and '.join(titles)}."
+        said[0] += f" On the same scenes {_listed(titles)}."
+    if chosen:
+        said.append(f"{chosen['name']} drives by default: {chosen['why']}.")
+    for name, result in report.get("training", {}).items():
+        if "same_as" in result:
+            said.append(
+                f"{name} is the same training as {result['same_as']}, as both start from the same "
+                "policy: it was not done again."
+            )
     for name, twin in report.get("same_as", {}).items():
         said.append(f"{name} is the same policy as {twin} and was not driven again.")
-    for pair in report["paired"][-1:]:
+    # What was chosen beside what it was made of, else the last pair.
+    pairs = [pair for pair in report["paired"] if pair["second"] == first] or report["paired"]
+    for pair in pairs[-1:]:
         if pair["p"] is None:
             said.append(f"{pair['second']} and {pair['first']} have no episode in common.")
             continue
@@ -119,14 +130,20 @@ def sentences(report: Mapping) -> list[str]:
     return said
 
 
+def _listed(texts: Sequence[str]) -> str:
+    *first, last = texts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def _samples(report: Mapping) -> str:
     """How much each policy was trained on."""
     units = {"grpo": "prompts"}
+    again = [n for n, result in report.get("training", {}).items() if "same_as" in result]
     return ", ".join(
         f"{report['samples'][name]} {name.upper()} {units.get(arm['stage'], 'samples')}"
         for arm in report["arms"].values()
         for name in arm["policies"]
-        if name in report.get("samples", {})
+        if name in report.get("samples", {}) and name not in again
     )
 
 
@@ -138,9 +155,14 @@ def _trainings(report: Mapping) -> list[str]:
             result = report.get("training", {}).get(name)
             if result is None:
                 continue
+            if "same_as" in result:
+                said.append(f"{name}: the same training as {result['same_as']}, not done again.")
+                continue
             text = f"{name}: {result['steps']} steps"
             if "dev_score" in result:
                 text += f", score {result['dev_score']:.3f}"
+            if "dev_action_error" in result:
+                text += f", action error {100 * result['dev_action_error']:.2f} % of the range"
             if "choice" in result:
                 text += f"; {choice_of(result['choice']).text('', result['steps'])}"
             said.append(f"{text}.")

@@ -9,6 +9,8 @@ DEVELOPMENT_SEED = 2_000_000
 CLOSED_LOOP_SEED = 3_000_000
 CHOICE_SEED = 4_000_000
 """Driven by base and candidate of a GRPO run, to choose between the two."""
+BEST_SEED = 5_000_000
+"""Driven by the trained policies of an experiment, to choose one of them."""
 MOST_SEEDS = OPEN_LOOP_SEED - RECORD_SEED
 """Of each purpose, so that they never meet."""
 MOST_WORKERS = 100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -22,6 +21,7 @@ from roboalign_training.learning.policy_card import CARD, write_card
 from roboalign_training.learning.run_folder import RunFolder
 from roboalign_training.learning.run_record import git_state, write_json
 from roboalign_training.origins.provenance import FILE, write_origin
+from roboalign_training.shared.linking import link_weights
 from roboalign_training.shared.run_layout import POLICY
 from roboalign_training.shared.write_errors import writing
 
@@ -63,7 +63,9 @@ def save_vla(
     shutil.rmtree(fresh, ignore_errors=True)
     with writing(fresh, "the policy"):
         left = (*_OF_THE_BASE, *(() if trained is None else _OF_A_MODEL))
-        shutil.copytree(base, fresh, copy_function=_link, ignore=shutil.ignore_patterns(*left))
+        shutil.copytree(
+            base, fresh, copy_function=link_weights, ignore=shutil.ignore_patterns(*left)
+        )
         if trained is not None:
             trained.save_pretrained(fresh)
         names = ["stats.json", "contract.yaml"]
@@ -94,16 +96,6 @@ def save_vla(
         write_origin(fresh, facts["kind"], facts["base"], data.folder, apart, git_state())
         write_card(fresh)
     return run.put(POLICY)
-
-
-def _link(source: str, target: str) -> None:
-    if not source.endswith(".safetensors"):
-        shutil.copy2(source, target)
-        return
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def _without(values: Mapping[str, str], name: str) -> dict[str, str]:

@@ -19,6 +19,8 @@ chosen, and the episodes that both have driven for it."""
 FEATURES = "features"
 """Of a VLA run: the hidden states that the head is trained on."""
 RESULT = "result.json"
+SAME_AS = "same_as"
+"""Key of a result that was taken from another run: the name of the policy whose it is."""
 LOG = "log.txt"
 EXIT_FINISHED = 0
 EXIT_FAILED = 1
