@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+from geometry_msgs.msg import PoseStamped
 from policy_harness import Client, Gate, Robot, fake_policies
 from roboalign_msgs.action import RunPolicy
 from roboalign_msgs.msg import Candidate
+
+from roboalign_policy.ros.qos import reliable_qos
 
 Result = RunPolicy.Result
 
@@ -68,8 +71,13 @@ def test_a_thought_that_is_too_old_never_moves_the_arm(start_policy, client, pro
 def test_in_lock_step_the_policy_thinks_before_every_nth_chunk(
     start_node, start_policy, client, probe
 ):
+    poses = probe.collect(PoseStamped, "ee_pose", reliable_qos(200))
     start_policy(execution="lockstep", output="command", reasoning="every_n", reasoning_chunks=3)
     start_node("sim_robot_node", mode="lockstep")
+    probe.until(lambda: poses, what="the simulator")
+    client.run("up", max_chunks=1)  # joins all topics; the goal that counts follows
+    probe.spin_for(0.5)  # its chunk is still on its way
+    client.chunks.clear()
     result = client.run("up and away", max_chunks=5)
     assert result.reason == Result.REASON_MAX_CHUNKS
     probe.until(lambda: len(client.chunks) >= 5, what="chunks")

@@ -299,6 +299,8 @@ def test_packaged_yaml_agrees_with_the_dataclass(kind, ours, theirs):
     fresh = ours(dataset="x")
     follow_the_data = {"held_out_episodes", "weight_grasp", "samples"}
     follow_the_data |= {"keep_fast", "backbone_learning_rate"}  # follow the backbone
+    if kind == "vla":
+        follow_the_data.add("replan_after_steps")  # half of the horizon
     this_call = {"dataset", "bags", "contract", "max_seconds", "resume", "overwrite", "strict"}
     this_call |= {"workers", "features"}  # of this computer
     this_call |= {"width", "blocks", "heads"}  # by the size of the model
