@@ -8,8 +8,10 @@ same samples.
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 from PIL import Image
@@ -20,6 +22,7 @@ from roboalign_training.learning.augmentation import Augmentation
 from roboalign_training.learning.demonstrations import Demonstrations
 from roboalign_training.learning.source import Source, SourceInputs, TrainingSample, request
 from roboalign_training.learning.sources import ACTIONS, SourceShare, open_sources
+from roboalign_training.shared.run_layout import ConfigError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -143,15 +146,42 @@ def split_episodes(
     return np.flatnonzero(~is_held & data.usable), np.flatnonzero(is_held & data.usable)
 
 
+class _Rows:
+    """A transform of `datasets` that makes rows when they are read.
+
+    `datasets` pickles a transform to hash it: with it would go all demonstrations, which took
+    longer than loading them. It sees a name instead, under which this process finds the transform.
+    """
+
+    _by_name: ClassVar[WeakValueDictionary[str, _Rows]] = WeakValueDictionary()
+
+    def __init__(self, make: Callable[[int], dict]) -> None:
+        self.make, self.name = make, uuid.uuid4().hex
+        self._by_name[self.name] = self
+
+    def __call__(self, batch: Mapping[str, Sequence[int]]) -> dict[str, list]:
+        made = [self.make(int(index)) for index in batch["index"]]
+        return {name: [row[name] for row in made] for name in made[0]}
+
+    def __reduce__(self) -> tuple:
+        return _rows_named, (self.name,)
+
+
+def _rows_named(name: str) -> _Rows:
+    try:
+        return _Rows._by_name[name]
+    except KeyError:
+        raise ConfigError(
+            "dataloader_num_workers: found workers that are started afresh, expected forked ones: "
+            "the demonstrations stay in the process that has read them"
+        ) from None
+
+
 def as_dataset(size: int, make: Callable[[int], dict]) -> Dataset:
     """A `datasets.Dataset` whose rows are made when read: what TRL's trainers insist on."""
     from datasets import Dataset
 
-    def rows(batch: dict[str, Sequence[int]]) -> dict[str, list]:
-        made = [make(int(index)) for index in batch["index"]]
-        return {name: [row[name] for row in made] for name in made[0]}
-
-    return Dataset.from_dict({"index": list(range(size))}).with_transform(rows)
+    return Dataset.from_dict({"index": list(range(size))}).with_transform(_Rows(make))
 
 
 def training_row(sample: TrainingSample) -> dict:
