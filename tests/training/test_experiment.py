@@ -559,5 +559,6 @@ def test_an_action_head_against_tokens_can_be_written():
         "head_middle": {"layer": 0.5},
         "head_first": {"layer": 0.25},
         "head_prompt": {"condition": "prompt"},
+        "head_taught": {"own_thoughts": 0.0},
     }
     assert ("sft", "head") in experiment.compare
