@@ -17,6 +17,7 @@ from roboalign_policy.core.drive.thoughts import (
     ThoughtSettings,
 )
 from roboalign_policy.core.drive.types import State
+from roboalign_policy.core.policy.accept import ChunkError
 
 MOTION, FAULT = CandidateKind.MOTION, CandidateKind.FAULT
 
@@ -170,6 +171,56 @@ def test_a_fulfilled_thought_is_not_acted_on():
     assert second.place > 2
 
 
+def test_a_thought_that_is_fulfilled_while_the_model_computes_is_not_acted_on():
+    """The next chunk is asked for with it before the gripper closes, and comes after that."""
+    world = keeping(WHEN_FULFILLED, max_age_s=20.0, latency_s=0.35, overtake_steps=8)
+    grip = list(world.contract.action.names).index("gripper")
+
+    def answer(request):
+        found = world.chunk(0.1 if request.thought.text == "thought 1" else -0.1)
+        found.actions[:, grip] = 1.0
+        if len(world.requests) == 1:
+            found.actions[:6, grip] = -1.0
+        return found
+
+    world.answer_with = answer
+    world.run(3.0)
+    times, outputs = world.motions()
+    gripper = np.array([out.data[0, grip] for out in outputs])
+    closing_s = times[np.argmax(gripper > 0)]
+    late = [at for at, request in world.requests if request.thought.text == "thought 1"][-1]
+    assert late < closing_s < late + world.latency_s
+    assert len(world.thoughts) == 2
+    # Two steps of the first chunk follow the closing; what moves the arm then is the new thought's.
+    forward = np.array([out.data[0, 0] for out in outputs])[times >= closing_s]
+    assert (forward > 0).sum() <= 2
+    assert (forward < 0).sum() > 5
+
+
+def test_a_chunk_whose_thought_grows_too_old_stops_though_a_newer_thought_is_there():
+    world = keeping(chunks=1, max_age_s=1.0, latency_s=0.05, horizon=20, replan_after_steps=6)
+    world.run(0.5)
+    world.latency_s = 60.0  # the next chunk does not come, the next thought does
+    world.run(2.0)
+    assert len(world.thoughts) > 1
+    first_ns = world.thoughts[0][1].observation_ns
+    kept = [at for at, out in world.sent if out.kind is MOTION]
+    assert max(kept) - first_ns / 1e9 <= 1.0 + 0.1
+
+
+def test_a_chunk_that_comes_with_too_old_a_thought_is_refused():
+    drive = make_drive(lockstep=False, reasoning=ThoughtSettings(EVERY_N, 2, 0.5))
+    drive.start("go", 0.0)
+    thinking = step(drive, 0).asked.thought
+    drive.thought(thinking, "x", STEP_NS, 0.1)
+    request = step(drive, 1).request
+    assert request.thought.text == "x"
+    with pytest.raises(ChunkError, match=r"thought: its observation is 0\.600 s old"):
+        drive.answer(request, prediction(), 6 * STEP_NS, 0.5, 0.6)
+    assert drive.state is State.CHUNK_HOLD
+    assert step(drive, 7).action is None
+
+
 def test_an_unfulfilled_thought_is_renewed_at_half_its_age():
     world = keeping(WHEN_FULFILLED, max_age_s=4.0)
     world.run(7.0)
@@ -200,6 +251,16 @@ def test_in_lock_step_the_policy_thinks_before_every_nth_chunk():
     given, commanded = kept_in_lock_step(drive, 24)
     assert given == [None, "thought at 0", "thought at 0", None, "thought at 12", "thought at 12"]
     assert commanded == [(1 + i // 4, i % 4) for i in range(24)]
+
+
+def test_in_lock_step_too_old_a_thought_is_made_anew_and_never_acted_on():
+    """It is too old in the middle of the second chunk: the rest of that goes."""
+    drive = make_drive(reasoning=ThoughtSettings(EVERY_N, 3, max_age_s=0.5))
+    drive.start("go", 0.0)
+    given, commanded = kept_in_lock_step(drive, 14)
+    assert given == [None, "thought at 0", None, "thought at 6", None]
+    assert commanded[:8] == [*((1, i) for i in range(4)), (2, 0), (2, 1), (3, 0), (3, 1)]
+    assert drive.state is State.RUNNING
 
 
 def test_what_is_given_is_told_to_be_frozen():

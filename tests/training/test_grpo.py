@@ -522,6 +522,10 @@ def test_a_base_of_another_data_set_is_refused(run, policy):
     (policy / "roboalign.json").write_text(json.dumps(meta))
     with pytest.raises(ConfigError, match="hash of the tokenizer: found 000000000000"):
         run()
+    del meta["hashes"]["tokenizer"]  # as of a head on a model that was trained with it
+    (policy / "roboalign.json").write_text(json.dumps({**meta, "decoders": ["flow"]}))
+    with pytest.raises(ConfigError, match=r"decoders: found \['flow'\], expected fast among them"):
+        run()
     (policy / "roboalign.json").unlink()
     with pytest.raises(ConfigError, match="expected a policy folder"):
         run()

@@ -24,7 +24,7 @@ from roboalign_training.learning.arguments import ConfigError, VlaArguments
 from roboalign_training.learning.hidden_reader import HiddenReader, own_frames
 from roboalign_training.learning.run_folder import RunFolder
 from roboalign_training.learning.training_options import parse_arguments
-from roboalign_training.shared.outputs import OutputError
+from roboalign_training.shared.outputs import OutputError, only_writer
 from roboalign_training.shared.run_layout import packaged_config
 
 
@@ -147,6 +147,18 @@ def test_hidden_states_that_are_kept_are_read_by_other_runs(run, monkeypatch, tm
         with pytest.raises(OutputError, match=f"hidden states of something else.*{what}"):
             run(*kept, *options, folder="other")
         assert not (tmp_path / "other").exists()
+
+
+def test_two_runs_do_not_write_the_same_hidden_states(run, tmp_path):
+    kept = tmp_path / "kept"
+    (kept / "training").mkdir(parents=True)
+    with only_writer(kept / "training"):
+        with pytest.raises(OutputError, match="kept/training: another process is writing there"):
+            run("--features", str(kept), folder="other")
+        assert list((kept / "training").iterdir()) == []
+    run("--features", str(kept), folder="other")
+    with only_writer(kept / "training"):  # nothing is missing: reading needs no turn
+        run("--features", str(kept), folder="reader")
 
 
 def test_hidden_states_of_an_interrupted_run_are_not_computed_again(run, monkeypatch, tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 
 from roboalign_policy.core.git_lfs import pointer_fault
 from roboalign_policy.models.checkpoint import images_seen
+from roboalign_policy.models.decoders import FAST
 from roboalign_training.learning.arguments import ConfigError
 from roboalign_training.learning.demonstrations import Demonstrations
 
@@ -34,6 +35,12 @@ def check_base(base: str, data: Demonstrations | None) -> None:
         )
     record = _record(path)
     hashes = record["hashes"]
+    if FAST not in (decoders := record.get("decoders", [FAST])):
+        raise ConfigError(
+            f"base: {path}: decoders: found {decoders}, expected {FAST} among them: this policy "
+            "has given up its tokens (backbone: lora or full, or keep_fast: false); start from "
+            "what it was trained from"
+        )
     for name in ("tokenizer", "stats", "contract"):
         if not isinstance(found := hashes.get(name), str):
             raise ConfigError(f"base: {path}: hashes.{name}: found {found!r}, expected a SHA-256")

@@ -23,7 +23,7 @@ from roboalign_policy.core.hashing import sha256_json
 from roboalign_training.learning.hidden_reader import HiddenReader, ReadFrame
 from roboalign_training.learning.run_record import write_json
 from roboalign_training.shared.differences import differences
-from roboalign_training.shared.outputs import OutputError, read_record
+from roboalign_training.shared.outputs import OutputError, only_writer, read_record
 from roboalign_training.shared.write_errors import writing
 
 INDEX, PART = "features.json", "hidden-{:05d}.safetensors"
@@ -170,20 +170,24 @@ class FeaturePlan:
             False when it was stopped; the same call goes on.
 
         Raises:
+            OutputError: another process is writing there.
             OSError: the disk is full.
         """
-        missing, total = self.missing(), len(self.frames)
-        if missing:
-            with writing(self.folder, self.what):
-                self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.missing():
+            return True
+        with writing(self.folder, self.what):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with only_writer(self.folder):
+            self.check_owner()
+            missing, total = self.missing(), len(self.frames)
             write_json(self.folder / self.index, self.record())
-        done = total - sum(len(self.part(number)) for number in missing)
-        for number in missing:
-            if stopped():
-                return False
-            write(self.path(number), self.part(number))
-            done += len(self.part(number))
-            tell(done, total)
+            done = total - sum(len(self.part(number)) for number in missing)
+            for number in missing:
+                if stopped():
+                    return False
+                write(self.path(number), self.part(number))
+                done += len(self.part(number))
+                tell(done, total)
         return True
 
 

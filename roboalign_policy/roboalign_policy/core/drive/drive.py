@@ -68,6 +68,7 @@ class Drive:
         self._in_flight: ModelRequest | None = None
         self._thinking: ThoughtRequest | None = None
         self._thinking_s = 0.0
+        self._acted_on: Thought | None = None  # what the accepted chunk was made with
         self._last_good_s = self._asked_s = 0.0
         self._last_frame_ns: int | None = None
         self._commanded_ns: int | None = None
@@ -177,9 +178,11 @@ class Drive:
         if self.state is State.OBSERVATION_HOLD:
             self.state, self.reason = State.RUNNING, ""
         self._drop_after_jump(frame.stamp_ns)
-        if fault := self.thoughts.fault(None, now_ns):
-            self.hold({"thought": fault})
-            return Decision()
+        if fault := self.thoughts.fault(self._acted_on if self.buffer.remaining else None, now_ns):
+            if not self.thoughts.before_acting:
+                self.hold({"thought": fault})
+                return Decision()
+            self._restart(f"thought: {fault}")  # the world waits: the policy thinks anew
         place = self.buffer.place_at(frame.stamp_ns if seen_ns is None else seen_ns)
         asked = self._ask(frame, place, now_ns, steady_s) if ask else Asked()
         if not take:
@@ -243,7 +246,8 @@ class Drive:
             steady_s: s; steady clock.
 
         Returns:
-            The accepted chunk; None when the answer is no longer wanted.
+            The accepted chunk; None when the answer is no longer wanted, be it that its thought
+            was fulfilled meanwhile.
 
         Raises:
             ChunkError: the answer is not acceptable; commanding has stopped (state CHUNK_HOLD).
@@ -253,8 +257,13 @@ class Drive:
         self._last_good_s = steady_s
         if request.epoch != self._epoch or not self.running:
             return None
+        beside = request.thought if self.thoughts.beside else None
+        if beside is not None and self.thoughts.fulfilled(beside):
+            return None
         self.sequence += 1
         try:
+            if beside is not None and (fault := self.thoughts.fault(beside, now_ns)):
+                raise ChunkError(ChunkStatus.TOO_OLD, f"thought: {fault}")
             if prediction.status != ChunkStatus.OK:
                 raise ChunkError(prediction.status, prediction.detail)
             chunk = Chunk(self.sequence, request.observation_ns, request.place, prediction.actions)
@@ -265,9 +274,11 @@ class Drive:
         self._invalid_in_a_row = 0
         self.counters.chunks += 1
         self.state, self.reason = State.RUNNING, ""
+        self._acted_on = request.thought
         if self.thoughts.before_acting and request.thought is None:
             made = Thought(prediction.reasoning, request.observation_ns, request.place)
             self.thoughts.take(made, chunks=1)
+            self._acted_on = made
         return chunk
 
     def thought(self, request: ThoughtRequest, text: str, now_ns: int, steady_s: float) -> None:
@@ -430,3 +441,4 @@ class Drive:
         self._epoch += 1
         self.buffer.clear(reason)
         self.thoughts.forget()
+        self._acted_on = None

@@ -136,8 +136,7 @@ class Thoughts:
         thought = self._thought
         if thought is None or not self._beside:
             return None if self._due(now_ns) else thought
-        over = self.settings.mode == WHEN_FULFILLED and self._fulfilled(thought)
-        return None if over else thought
+        return None if self.fulfilled(thought) else thought
 
     def wanted(self, now_ns: int) -> bool:
         """Whether a new one is to be asked for beside the actions."""
@@ -152,6 +151,10 @@ class Thoughts:
     def before_acting(self) -> bool:
         """Whether a thought that the policy makes before it acts is kept."""
         return self.settings.kept and not self._beside
+
+    def fulfilled(self, thought: Thought) -> bool:
+        """Whether the gripper has switched since a thought's observation, and that ends it."""
+        return self.settings.mode == WHEN_FULFILLED and self._switch_place >= thought.place
 
     def fault(self, thought: Thought | None, now_ns: int) -> str:
         """Why a thought must not be acted on; empty: nothing.
@@ -175,7 +178,4 @@ class Thoughts:
         if settings.mode == EVERY_N:
             return self._chunks >= settings.chunks
         half_age = (now_ns - thought.observation_ns) / 1e9 > settings.max_age_s / 2
-        return self._fulfilled(thought) or half_age
-
-    def _fulfilled(self, thought: Thought) -> bool:
-        return self._switch_place >= thought.place
+        return self.fulfilled(thought) or half_age
