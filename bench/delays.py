@@ -4,8 +4,8 @@
 
 For each delay and each way to continue a chunk, `roboalign up --sim` drives the simulated arm
 through policy_node and the safety gate, with the policy behind `bench/delayed_server.py`. The same
-seeds for all; `bench/realtime.py` says how an episode is driven and judged. In all of them the arm
-goes on while the model computes (`mode: async_blend`). Results go to OUT/<chunking>-<delay>/, one
+seeds for all; `bench/realtime.py` says how an episode is driven and judged. The arm goes on while
+the model computes (`--mode async_blend`), or waits for it (`--mode sync`, with `fresh`). Results go to OUT/<chunking>-<delay>/, one
 line an episode; a repeated call drives what is missing. OUT/summary.json and the table have, for
 each setting, successes with Wilson 95 % intervals, how many also count the time of rests, pairs
 against the first setting (exact McNemar), the jerk of what was commanded, and the chunk's time.
@@ -104,7 +104,7 @@ def _parameters(setting: Setting, options: argparse.Namespace) -> str:
     return (
         "/**:\n  ros__parameters:\n"
         f"    chunking: {setting.chunking}\n"
-        "    mode: async_blend\n"
+        f"    mode: {options.mode}\n"
         f"    overtake_steps: {options.overtake_steps}\n"
         f"    replan_after_steps: {options.replan_after_steps}\n"
         f"    reasoning: {options.reasoning}\n"
@@ -169,6 +169,7 @@ def main() -> int:
     parser.add_argument("--per-suite", type=int, default=12, help="episodes a suite")
     parser.add_argument("--seed", type=int, default=CLOSED_LOOP_SEED, help="the first")
     parser.add_argument("--replan-after-steps", type=int, default=4)
+    parser.add_argument("--mode", choices=("async_blend", "sync"), default="async_blend")
     parser.add_argument("--overtake-steps", type=int, default=8)
     parser.add_argument("--reasoning", default="always", help="as policy_node's parameter")
     options = parser.parse_args()
@@ -184,6 +185,7 @@ def main() -> int:
             "policy": options.policy,
             "cores": len(os.sched_getaffinity(0)),
             "replan_after_steps": options.replan_after_steps,
+            "mode": options.mode,
             "overtake_steps": options.overtake_steps,
             "reasoning": options.reasoning,
             "settings": rows,
