@@ -191,7 +191,7 @@ def test_a_thought_that_is_fulfilled_while_the_model_computes_is_not_acted_on():
     late = [at for at, request in world.requests if request.thought.text == "thought 1"][-1]
     assert late < closing_s < late + world.latency_s
     assert len(world.thoughts) == 2
-    # Two steps of the first chunk follow the closing; what moves the arm then is the new thought's.
+    # Two steps of the first chunk follow; what moves the arm then is made with the new thought.
     forward = np.array([out.data[0, 0] for out in outputs])[times >= closing_s]
     assert (forward > 0).sum() <= 2
     assert (forward < 0).sum() > 5
@@ -206,6 +206,26 @@ def test_a_chunk_whose_thought_grows_too_old_stops_though_a_newer_thought_is_the
     first_ns = world.thoughts[0][1].observation_ns
     kept = [at for at, out in world.sent if out.kind is MOTION]
     assert max(kept) - first_ns / 1e9 <= 1.0 + 0.1
+
+
+def test_an_arm_that_waits_is_not_stopped_by_the_thought_of_a_chunk_that_is_used_up():
+    drive = make_drive(
+        lockstep=False,
+        mode="sync",
+        replan_after_steps=2,
+        reasoning=ThoughtSettings(EVERY_N, 1, 0.5),
+    )
+    drive.start("go", 0.0)
+    drive.thought(step(drive, 0).asked.thought, "x", 0, 0.0)
+    first = step(drive, 0)
+    drive.answer(first.request, prediction(), 0, 0.01, 0.0)
+    drive.thoughts.take(Thought("y", 2 * STEP_NS, 2))
+    commanded = [step(drive, number).action for number in (1, 2)]
+    assert None not in commanded and drive.used_up
+    waits = [step(drive, number) for number in (3, 6)]  # at 0.6 s "x" is too old, "y" is not
+    assert waits[0].request.thought.text == "y"
+    assert [wait.action for wait in waits] == [None, None]
+    assert drive.state is State.RUNNING and drive.waiting
 
 
 def test_a_chunk_that_comes_with_too_old_a_thought_is_refused():

@@ -178,7 +178,8 @@ class Drive:
         if self.state is State.OBSERVATION_HOLD:
             self.state, self.reason = State.RUNNING, ""
         self._drop_after_jump(frame.stamp_ns)
-        if fault := self.thoughts.fault(self._acted_on if self.buffer.remaining else None, now_ns):
+        acted_on = None if self.used_up else self._acted_on  # else the thought that is there
+        if fault := self.thoughts.fault(acted_on, now_ns):
             if not self.thoughts.before_acting:
                 self.hold({"thought": fault})
                 return Decision()
