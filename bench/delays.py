@@ -5,10 +5,12 @@
 For each delay and each way to continue a chunk, `roboalign up --sim` drives the simulated arm
 through policy_node and the safety gate, with the policy behind `bench/delayed_server.py`. The same
 seeds for all; `bench/realtime.py` says how an episode is driven and judged. The arm goes on while
-the model computes (`--mode async_blend`), or waits for it (`--mode sync`, with `fresh`). Results go to OUT/<chunking>-<delay>/, one
-line an episode; a repeated call drives what is missing. OUT/summary.json and the table have, for
-each setting, successes with Wilson 95 % intervals, how many also count the time of rests, pairs
-against the first setting (exact McNemar), the jerk of what was commanded, and the chunk's time.
+the model computes (`--mode async_blend`), or waits for it (`--mode sync`, with `fresh` alone).
+Results go to OUT/<chunking>-<delay>/, one line an episode; a repeated call drives what is missing,
+and is refused where OUT was begun with another policy or in another way. OUT/summary.json and the
+table have, for each setting, successes with Wilson 95 % intervals, how many also count the time of
+rests, pairs against the first setting (exact McNemar), the jerk of what was commanded, and the
+chunk's time.
 """
 
 from __future__ import annotations
@@ -28,8 +30,15 @@ from scipy.stats import binomtest
 
 from roboalign_policy.core.policy.options import CHUNKING
 from roboalign_policy.sim import SUITES
-from roboalign_training.evaluate.closed_loop import DrivenEpisode, episodes_of_suites, read_results
+from roboalign_training.evaluate.closed_loop import (
+    DrivenEpisode,
+    DrivingOptions,
+    describe_run,
+    episodes_of_suites,
+    read_results,
+)
 from roboalign_training.evaluate.seeds import CLOSED_LOOP_SEED
+from roboalign_training.shared.differences import differences
 from roboalign_training.shared.statistics import wilson_interval
 
 HERE = Path(__file__).resolve().parent
@@ -87,6 +96,26 @@ def drive(
             server.terminate()
             server.wait(20.0)
     return [found[episode] for episode in episodes]
+
+
+def _way(options: argparse.Namespace) -> dict:
+    """What all results of a folder have in common."""
+    names = ("decoder", "mode", "replan_after_steps", "overtake_steps", "reasoning")
+    return {name: getattr(options, name) for name in names}
+
+
+def _begun_otherwise(options: argparse.Namespace) -> str:
+    """Why results cannot be added to those in OUT; notes the way where there are none."""
+    path, way = options.out / "run.json", _way(options)
+    driven_by = describe_run(Path(options.policy), DrivingOptions(decoder=options.decoder))
+    way["policy_hash"] = driven_by["policy_hash"]
+    if path.is_file():
+        if other := "; ".join(differences(json.loads(path.read_text()), way)):
+            return f"{path}: begun in another way ({other}): choose another OUT"
+        return ""
+    options.out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(way, indent=1) + "\n")
+    return ""
 
 
 def _serve(setting: Setting, options: argparse.Namespace, out: Path) -> subprocess.Popen:
@@ -174,6 +203,11 @@ def main() -> int:
     parser.add_argument("--reasoning", default="always", help="as policy_node's parameter")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if options.mode == "sync" and options.chunking != ["fresh"]:
+        found = " ".join(options.chunking)
+        parser.error(f"--chunking: found {found}, expected fresh with --mode sync: it waits")
+    if fault := _begun_otherwise(options):
+        parser.error(fault)
     episodes = episodes_of_suites(SUITES, options.per_suite, options.seed)
     settings = [Setting(delay, way) for delay in options.delays for way in options.chunking]
     first, rows = None, []
@@ -184,10 +218,7 @@ def main() -> int:
         report = {
             "policy": options.policy,
             "cores": len(os.sched_getaffinity(0)),
-            "replan_after_steps": options.replan_after_steps,
-            "mode": options.mode,
-            "overtake_steps": options.overtake_steps,
-            "reasoning": options.reasoning,
+            **_way(options),
             "settings": rows,
         }
         (options.out / "summary.json").write_text(json.dumps(report, indent=1) + "\n")
