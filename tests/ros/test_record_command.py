@@ -96,7 +96,7 @@ class Terminal:
 
 
 def patient_contract(name):
-    """YAML of a packaged contract with which no hiccup of a busy machine makes an episode unfit."""
+    """YAML of a packaged contract for a busy machine: no hiccup makes an episode unfit."""
     document = load_contract(name).to_dict()
     for stream in [*document["observations"], *document["action"]["commands"]]:
         stream["align"]["tolerance_s"] = 5.0

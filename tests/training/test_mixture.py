@@ -1,7 +1,12 @@
 """The SFT mixture: shares, determinism, coverage, and the texts of every kind."""
 
+import copy
+import gc
+import pickle
+
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 
 from roboalign_policy.core.policy.prompt import (
     build_prompt,
@@ -301,6 +306,22 @@ def test_split_holds_out_whole_episodes_by_id(demonstrations):
     assert set(held.tolist()) < set(more.tolist())
     with pytest.raises(ValueError, match=r"found 6, expected 0 \.\. 5"):
         split_episodes(demonstrations, 6, seed=1)
+
+
+def test_datasets_hash_the_name_of_the_rows_and_not_the_demonstrations(make):
+    """Copies and forked workers see the same rows; a process that never had them is told so."""
+    rows = sft_dataset(make())
+    transform = rows.format["format_kwargs"]["transform"]
+    pickled = pickle.dumps(transform)
+    assert len(pickled) < 200
+    assert pickle.loads(pickled) is transform
+    assert copy.deepcopy(rows)[17]["prompt"] == rows[17]["prompt"]
+    loader = DataLoader(rows, batch_size=2, num_workers=1, collate_fn=list)
+    assert next(iter(loader))[1]["completion"] == rows[1]["completion"]
+    del rows, transform, loader
+    gc.collect()
+    with pytest.raises(ConfigError, match="dataloader_num_workers: .* expected forked ones"):
+        pickle.loads(pickled)
 
 
 def test_datasets_have_the_columns_of_the_trainers(make, demonstrations):

@@ -228,6 +228,7 @@ def make_features(
         None when it was stopped; the same call goes on.
 
     Raises:
+        OutputError: another process is writing there.
         OSError: the disk is full.
         ValueError: a hidden state is not finite, or too large for the stored type.
     """

@@ -51,6 +51,7 @@ def make_thoughts(
         By frame; None when it was stopped, and the same call goes on.
 
     Raises:
+        OutputError: another process is writing there.
         OSError: the disk is full.
     """
 
