@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import msgpack
 import pytest
 from gate_harness import GateClient, Sender, moves
 from policy_harness import Robot, patient_contract
 from roboalign_msgs.msg import GateStatus
 
 from roboalign_policy.core.contract.contract import load_contract
+from roboalign_policy.core.gate.stage_latency import StageLatency
+from roboalign_policy.core.gate.streams import StreamWatch
 from roboalign_policy.core.host.shared_memory import files_of
+from roboalign_policy.nodes.gate import observation_feed
 
 CAMERA = load_contract("sim_panda").images[0].topic
 
@@ -54,6 +60,28 @@ def test_a_gate_without_eyes_stops(driving, probe, number):
     assert not moves(driving.twists[-1]) and moves(driving.twists[0])
     os.kill(driving.process.pid, signal.SIGINT)
     probe.until(lambda: not Path(f"/proc/{driving.observer}").exists(), what="its end")
+
+
+@pytest.mark.parametrize("report", [b"\xc1", msgpack.packb(["state.ee", 1])])
+def test_a_report_that_cannot_be_read_is_told_and_keeps_no_stop_from_going_out(
+    monkeypatch, report
+):
+    ends = []
+
+    def popen(command, pass_fds, **_):
+        ends.append(socket.socket(fileno=os.dup(pass_fds[0])))
+        return SimpleNamespace()
+
+    monkeypatch.setattr(observation_feed.subprocess, "Popen", popen)
+    contract = load_contract("sim_panda")
+    streams = StreamWatch(contract, max_skew_s=0.05)
+    feed = observation_feed.ObservationFeed(contract, streams, StageLatency(0.1))
+    here = [0.1, 0.2, 0.3, 0.0, 0.0, 0.0, 1.0]
+    ends[0].send(msgpack.packb(["state.ee", 10**9, 10**9, 1.0, None, here, "", ""]))
+    ends[0].send(report)
+    feed.drain()  # what a stop calls for the place to hold
+    assert streams.value("state.ee").tolist() == here
+    assert feed.failed.startswith("a report of the observer: ")
 
 
 def test_the_observer_ends_with_a_gate_that_is_killed(driving, probe):

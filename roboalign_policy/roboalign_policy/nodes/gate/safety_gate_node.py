@@ -163,6 +163,7 @@ class SafetyGateNode(Node):
             self._teleop.forget()
             now_ns, steady_s = self.get_clock().now().nanoseconds, time.monotonic()
             if self._outputs is not None:
+                self._feed.drain()  # the place to hold is the newest that is known
                 messages = self._outputs.safe(now_ns, self.gate.streams, steady_s)
                 self._safe = (messages, _SAFE_REPEATS)
                 self._send_safe()
