@@ -1,11 +1,15 @@
 """Fixtures for tests that start the whole suite."""
 
+import os
 import signal
 
 import pytest
 
 from roboalign_policy.core.host.facts import release_domains
 from roboalign_policy.core.host.shared_memory import abandoned, remove, shared_memory_files
+
+# Tests run beside each other; torch would take a thread a core and let each spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,10 +1,14 @@
 """Fixtures of the policy tests: a very small random base, and checkpoint folders made of it."""
 
+import os
 from pathlib import Path
 
 import hypothesis
 import pytest
 from checkpoints import MOVING, write_checkpoint
+
+# Tests run beside each other; torch would take a thread a core and let each spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No test of a property is a test of speed: on a busy machine any call may take long.
 hypothesis.settings.register_profile("untimed", deadline=None)

@@ -5,6 +5,7 @@ A ROS domain a test, clean start and end.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,9 @@ from roboalign_policy.core.host.shared_memory import (  # noqa: E402
 from roboalign_policy.nodes.node_process import NodeProcess  # noqa: E402
 from roboalign_policy.nodes.start import module_of
 from roboalign_policy.ros.qos import reliable_qos  # noqa: E402
+
+# Tests run beside each other; torch would take a thread a core and let each spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Safe on Linux are 0 to 101: above, the ports of a domain reach into the range that the kernel
 # gives away.

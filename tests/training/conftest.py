@@ -1,11 +1,15 @@
 """Fixtures of the training tests: synthetic demonstrations and a random, very small base."""
 
 import json
+import os
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+# Tests run beside each other; torch would take a thread a core and let each spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)
