@@ -221,7 +221,7 @@ def main() -> int:
     parser.add_argument("--policy", required=True, help="folder of the checkpoint")
     parser.add_argument("--modes", nargs="+", default=[LOCKSTEP, "sync", "async_blend"])
     parser.add_argument("--answer-s", nargs="+", type=float, default=[0.1])
-    parser.add_argument("--blend-steps", type=int, default=2)
+    parser.add_argument("--blend-steps", type=int, default=0)
     parser.add_argument("--overtake-steps", type=int, default=1)
     parser.add_argument("--replan-after-steps", type=int, default=0)
     parser.add_argument("--transport-s", type=float, default=0.015, help="s, image to node")

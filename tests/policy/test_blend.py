@@ -89,12 +89,23 @@ def test_a_gripper_switches_at_once_and_is_no_path():
         ([-1, -1, 1, 1], [-1, -1], 2),
         ([1, 1, 1, 1], [-1, 1], 2),  # the arm has made it
         ([1, -1, -1, -1], [1, 1], 1),
+        ([-1, 1, 1, 1], [-1, 1], 2),  # at the same step as the arm
+        ([-1, -1, 1, 1], [-1, 1], 2),  # the arm has made it earlier: no way back
     ],
 )
 def test_no_step_is_left_out_from_a_switch_on_that_was_not_made(gripper, commanded, index):
     new = rows([0.1] * 4, np.float32(gripper))
     sent = rows([0.1] * 2, np.float32(commanded))
     assert fade().first(new, Overtaken(sent, NONE)) == index
+
+
+@pytest.mark.parametrize(("before", "index"), [(-1, 2), (1, 0), (None, 0)])
+def test_what_the_arm_switched_right_after_the_observation_is_no_switch_that_is_owed(
+    before, index
+):
+    new, sent = rows([0.1] * 4, np.float32([-1] * 4)), rows([0.1] * 2, np.float32([1, 1]))
+    last = None if before is None else np.float32([0.1, before])
+    assert fade().first(new, Overtaken(sent, NONE, last)) == index
 
 
 @given(

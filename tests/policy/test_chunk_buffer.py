@@ -185,6 +185,26 @@ def test_a_switch_that_the_arm_has_not_made_is_not_left_out():
     assert (action.index, action.values[1]) == (1, 1.0)
 
 
+@pytest.mark.parametrize("overtaken", [1, 2, 3])
+def test_a_switch_that_the_arm_made_earlier_is_no_reason_to_go_back(overtaken):
+    """The old chunk closes the gripper right after the observation, the new one only later."""
+    buffer = faded(steps=0, mode="ee_delta")
+    both = actions(0.0)
+    both[:, 1] = -1.0
+    buffer.offer(chunk(buffer, actions=both), 0)
+    buffer.take(0)
+    closed = actions(0.0)
+    closed[:, 1] = 1.0
+    buffer.offer(chunk(buffer, sequence=2, actions=closed), 0)
+    place = buffer.commanded
+    for _ in range(overtaken):
+        assert buffer.take(0).values[1] == 1.0
+    later = actions(0.0)
+    later[:, 1] = [-1.0, -1.0, -1.0, 1.0]
+    given = buffer.offer(chunk(buffer, sequence=3, place=place, actions=later), 0)
+    assert given.place == place and buffer.take(0).index == overtaken
+
+
 def test_place_of_an_observation_is_before_what_it_does_not_show(buffer):
     buffer.offer(chunk(buffer), 0)
     for now_ns in (100, 200, 300):

@@ -10,6 +10,7 @@ from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.core.contract.files import check_policy_folder
 from roboalign_policy.core.drive.parameters import PolicyParameters
 from roboalign_policy.nodes.policy.policy_setup import (
+    blend_steps,
     check_together,
     drive_from_policy,
     drive_mode,
@@ -66,6 +67,15 @@ def test_steps_may_be_overtaken_by_one_and_positions_by_all(contract, given, ste
     robot = load_contract(contract)
     policy = SimpleNamespace(contract=robot, horizon=robot.action.horizon)
     assert overtake_steps(policy, PolicyParameters(overtake_steps=given)) == steps
+
+
+@pytest.mark.parametrize(
+    ("contract", "given", "steps"),
+    [("sim_panda", -1, 0), ("sim_panda", 2, 2), ("so101", -1, 2), ("so101", 0, 0)],
+)
+def test_steps_go_straight_onto_the_new_path_and_positions_are_faded(contract, given, steps):
+    policy = SimpleNamespace(contract=load_contract(contract))
+    assert blend_steps(policy, PolicyParameters(blend_steps=given)) == steps
 
 
 @pytest.mark.parametrize(("contract", "horizon"), [("sim_panda", 8), ("so101", 30)])

@@ -140,7 +140,8 @@ class ChunkBuffer:
         self._max_age_ns = int(max_age_s * 1e9)
         self._fade = fade
         self._chunk: Chunk | None = None
-        self._sent: deque[tuple[int, np.ndarray]] = deque(maxlen=space.horizon)
+        # What all steps of a chunk may overtake, and the one before.
+        self._sent: deque[tuple[int, np.ndarray]] = deque(maxlen=space.horizon + 1)
 
     @property
     def remaining(self) -> int:
@@ -244,9 +245,11 @@ class ChunkBuffer:
     def _overtaken(self, index: int, now_ns: int) -> Overtaken:
         """The last ``index`` commanded steps, and the rest of the chunk if it is young enough."""
         none = np.empty((0, len(self.space.names)), np.float32)
-        sent = np.array([values for _, values in self._sent][-index:]) if index else none
+        values = [values for _, values in self._sent]
+        sent = np.array(values[-index:]) if index else none
+        before = values[-index - 1] if len(values) > index else None
         fresh = self._chunk is not None and not self._age_fault(self._chunk, now_ns)
-        return Overtaken(sent, self.rest() if fresh else none)
+        return Overtaken(sent, self.rest() if fresh else none, before)
 
     def _unseen(self, stamp_ns: int) -> int:
         """Steps commanded after ``stamp_ns``."""

@@ -23,10 +23,12 @@ class Overtaken:
     Attributes:
         sent: (I, A) float32; what was commanded in place of the new chunk's first I steps.
         old: (R, A) float32; what the old chunk holds for the steps after those.
+        before: (A,) float32; what was commanded last before those I steps; None: nothing.
     """
 
     sent: np.ndarray
     old: np.ndarray
+    before: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,19 @@ class PathFade:
         """Return which step of the new chunk comes next; arguments as for `join`.
 
         As many are left out as were commanded, but none from a switch on that the arm has not
-        made: a gripper that is to close needs all the steps which the chunk gives it.
+        made: a gripper that is to close needs all the steps which the chunk gives it. One that
+        the arm has made meanwhile, for the old chunk, is no reason to make it again, nor to go
+        back to where the new chunk begins.
         """
-        sent = overtaken.sent
+        sent, switches = overtaken.sent, self.switches
         if not len(sent):
             return 0
-        now = sent[-1][self.switches] > 0
-        turns = np.any((new[: len(sent), self.switches] > 0) != now, axis=1)
-        return int(np.argmax(turns)) if turns.any() else len(sent)
+        before = sent[0] if overtaken.before is None else overtaken.before
+        was, now = before[switches] > 0, sent[-1][switches] > 0
+        chunk = new[: len(sent), switches] > 0
+        owed = np.any((chunk != now) & (chunk != was), axis=1)
+        # Those at the end: what the chunk switches there and back again is over.
+        return len(sent) - int(np.argmin(owed[::-1])) if not owed.all() else 0
 
     def join(self, new: np.ndarray, overtaken: Overtaken, index: int) -> np.ndarray:
         """Return the new chunk with its path reached from where the arm will be.

@@ -69,7 +69,11 @@ class PolicyParameters:
         high=1000,
     )
     blend_steps: int = param(
-        2, "steps over which the old chunk is faded into the new one", low=0, high=100
+        -1,
+        "async_blend: steps over which the old chunk is faded into the new one; -1: two for joint "
+        "positions, none for end-effector steps, which then go straight onto the new path",
+        low=-1,
+        high=100,
     )
     control_rate_hz: float = param(
         0.0,

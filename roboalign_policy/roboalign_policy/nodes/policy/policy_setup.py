@@ -24,6 +24,9 @@ from roboalign_policy.remote.client import RemotePolicy
 if TYPE_CHECKING:
     from roboalign_policy.models.policy import MLLMPolicy
 
+#: Steps of a fade between joint positions.
+POSITION_BLEND_STEPS = 2
+
 
 def load_policy(parameters: PolicyParameters) -> Policy:
     """Load the checkpoint that the parameters name; takes seconds, runs in the inference thread.
@@ -96,6 +99,16 @@ def overtake_steps(policy: Policy, parameters: PolicyParameters) -> int:
     if parameters.chunking != FRESH:
         return policy.horizon
     return 1 if policy.contract.action.control_mode == keys.EE_DELTA else policy.horizon
+
+
+def blend_steps(policy: Policy, parameters: PolicyParameters) -> int:
+    """Over how many steps the old chunk is faded into the new one.
+
+    A path of steps that is reached later is a way beside both: docs/decisions/0013.
+    """
+    if parameters.blend_steps >= 0:
+        return parameters.blend_steps
+    return 0 if policy.contract.action.control_mode == keys.EE_DELTA else POSITION_BLEND_STEPS
 
 
 def _connect(parameters: PolicyParameters, contract: Contract | None) -> RemotePolicy:
@@ -217,6 +230,6 @@ def drive_from_policy(policy: Policy, parameters: PolicyParameters) -> Drive:
         inference_timeout_s=parameters.inference_timeout_s,
         reasoning=thought_settings(policy, parameters),
     )
-    mode, steps = action.control_mode, parameters.blend_steps
-    fade = make_fade(action.names, mode, steps, action.low, action.high)
+    blend = blend_steps(policy, parameters)
+    fade = make_fade(action.names, action.control_mode, blend, action.low, action.high)
     return Drive(space, settings, None if settings.sync else fade)
