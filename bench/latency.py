@@ -7,7 +7,7 @@ same call gives the same figures on any machine. The gate is left out. Arms driv
 (development seeds unless --seed says otherwise). An episode may take as many driven steps as in
 lock step, where the world rests while the model thinks; told beside is how many succeed also when
 the time of the arm's rests counts. OUT/results.jsonl holds a line an episode; a repeated call
-drives what is missing.
+drives what is missing, and is refused where the results there were made in another way.
 """
 
 from __future__ import annotations
@@ -30,17 +30,22 @@ from roboalign_policy.core.drive.gate_watch import NO_GATE
 from roboalign_policy.core.drive.pacing import Pace
 from roboalign_policy.core.drive.realtime import Realtime, Seen
 from roboalign_policy.core.drive.setpoints import make_set_points
-from roboalign_policy.core.drive.types import DriveSettings
+from roboalign_policy.core.drive.types import Asked, DriveSettings
 from roboalign_policy.core.frames.frames import Frame
+from roboalign_policy.core.policy.options import CHUNKING, FRESH, PolicyOptions
 from roboalign_policy.models.open_policy import open_policy
 from roboalign_policy.models.policy import MLLMPolicy
 from roboalign_policy.sim import SUITES, make_env
 from roboalign_training.evaluate.closed_loop import DrivenEpisode, episodes_of_suites
 from roboalign_training.evaluate.seeds import DEVELOPMENT_SEED
+from roboalign_training.shared.differences import differences
 from roboalign_training.shared.statistics import wilson_interval
 
 TICK_S = 0.001
 LOCKSTEP = "lockstep"
+WAY = (
+    "chunking", "decoder", "blend_steps", "overtake_steps", "replan_after_steps", "transport_s"
+)  # fmt: skip
 
 
 def values_of(seen) -> dict[str, np.ndarray]:
@@ -84,8 +89,8 @@ class Arm:
         return False
 
 
-def drive_lockstep(policy: MLLMPolicy, episode: DrivenEpisode) -> dict:
-    """The whole chunk, then the next one, while the world waits."""
+def drive_lockstep(policy: MLLMPolicy, episode: DrivenEpisode, after: int) -> dict:
+    """``after`` steps of a chunk, then the next one, while the world waits."""
     env = make_env(episode.suite, episode.task, episode.seed)
     seen, limit = env.reset(), env.task.max_steps
     steps, chunks = 0, 0
@@ -94,7 +99,7 @@ def drive_lockstep(policy: MLLMPolicy, episode: DrivenEpisode) -> dict:
         chunks += 1
         if prediction.actions is None:
             break
-        for action in prediction.actions:
+        for action in prediction.actions[:after]:
             seen = env.step(action)
             steps += 1
             if env.success() or steps >= limit:
@@ -117,8 +122,8 @@ def drive_realtime(
     action, period_s = contract.action, 1.0 / contract.rate_hz
     space = ActionSpace(action.names, action.low, action.high, policy.horizon)
     settings = DriveSettings(
-        lockstep=False, step_s=period_s, mode=mode, replan_after_steps=options.replan_after_steps,
-        overtake_steps=options.overtake_steps,
+        lockstep=False, step_s=period_s, mode=mode, overtake_steps=options.overtake_steps,
+        replan_after_steps=options.replan_after_steps or policy.replan_after_steps,
     )  # fmt: skip
     fade = make_fade(
         action.names, action.control_mode, options.blend_steps, action.low, action.high
@@ -137,10 +142,12 @@ def drive_realtime(
         frame = Frame(round(now_s * 1e9), values_of(arm.seen), {})
         return Seen(frame, taken_ns, taken_ns)
 
-    def submit(request) -> None:
+    def submit(asked: Asked) -> None:
         nonlocal pending
-        if request is not None:
-            prediction = policy.act(request.values, request.instruction)
+        if (request := asked.chunk) is not None:
+            prediction = policy.act(
+                request.values, request.instruction, request.remaining, frozen=request.frozen
+            )
             pending = (now_s + answer_s, request, prediction)
 
     def tick() -> None:
@@ -151,7 +158,7 @@ def drive_realtime(
         if output is not None and output.kind in (CandidateKind.MOTION, CandidateKind.HOLD):
             arm.command(output.data[0])
             moved_s = now_s if moved_s is None else moved_s
-        submit(result.request)
+        submit(result.asked)
 
     while True:
         if arm.pass_to(now_s):
@@ -221,6 +228,8 @@ def main() -> int:
     parser.add_argument("--policy", required=True, help="folder of the checkpoint")
     parser.add_argument("--modes", nargs="+", default=[LOCKSTEP, "sync", "async_blend"])
     parser.add_argument("--answer-s", nargs="+", type=float, default=[0.1])
+    parser.add_argument("--chunking", choices=CHUNKING, default=FRESH)
+    parser.add_argument("--decoder", choices=("auto", "fast", "flow"), default="auto")
     parser.add_argument("--blend-steps", type=int, default=0)
     parser.add_argument("--overtake-steps", type=int, default=1)
     parser.add_argument("--replan-after-steps", type=int, default=0)
@@ -235,24 +244,29 @@ def main() -> int:
     )
     path = options.out / "results.jsonl"
     records = [json.loads(line) for line in path.open()] if path.is_file() else []
-    if any("driven" not in record for record in records):
-        parser.error(f"{path}: found results that count no driven steps, expected another folder")
+    way = {"policy": str(Path(options.policy).resolve()), **{n: getattr(options, n) for n in WAY}}
+    if other := [
+        text for r in records for text in differences(r.get("way", {}), way, all_keys=True)
+    ]:
+        parser.error(f"{path}: made in another way ({other[0]}): choose another OUT")
     done = {(*_arm(r), r["suite"], r["task"], r["seed"]) for r in records}
     arms = arms_of(options)
     torch.set_num_threads(1)
-    policy = open_policy(options.policy)
+    made = PolicyOptions(chunking=options.chunking, decoder=options.decoder)
+    policy = open_policy(options.policy, options=made)
+    after = options.replan_after_steps or policy.replan_after_steps or policy.horizon
     with path.open("a") as file:
         for episode in episodes:
             for mode, answer_s in arms:
                 if (mode, answer_s, episode.suite, episode.task, episode.seed) in done:
                     continue
                 if mode == LOCKSTEP:
-                    outcome = drive_lockstep(policy, episode)
+                    outcome = drive_lockstep(policy, episode, after)
                 else:
                     outcome = drive_realtime(policy, episode, mode, answer_s, options)
                 record = {
                     "mode": mode, "answer_s": answer_s, "suite": episode.suite,
-                    "task": episode.task, "seed": episode.seed, **outcome,
+                    "task": episode.task, "seed": episode.seed, "way": way, **outcome,
                 }  # fmt: skip
                 records.append(record)
                 file.write(json.dumps(record) + "\n")
