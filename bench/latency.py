@@ -13,6 +13,7 @@ drives what is missing, and is refused where the results there were made in anot
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ from roboalign_policy.core.drive.realtime import Realtime, Seen
 from roboalign_policy.core.drive.setpoints import make_set_points
 from roboalign_policy.core.drive.types import Asked, DriveSettings
 from roboalign_policy.core.frames.frames import Frame
+from roboalign_policy.core.policy.accept import ChunkError
 from roboalign_policy.core.policy.options import CHUNKING, FRESH, PolicyOptions
 from roboalign_policy.models.open_policy import open_policy
 from roboalign_policy.models.policy import MLLMPolicy
@@ -172,7 +174,8 @@ def drive_realtime(
                 break
         if pending and now_s >= pending[0] - TICK_S / 2:
             (_, request, prediction), pending = pending, None
-            realtime.answer(request, prediction, round(now_s * 1e9), answer_s, now_s)
+            with contextlib.suppress(ChunkError):  # refused: the arm holds, and asks again
+                realtime.answer(request, prediction, round(now_s * 1e9), answer_s, now_s)
             realtime.settle()
             if realtime.ready(now_s):
                 tick()
