@@ -247,16 +247,16 @@ def main() -> int:
     )
     path = options.out / "results.jsonl"
     records = [json.loads(line) for line in path.open()] if path.is_file() else []
-    way = {"policy": str(Path(options.policy).resolve()), **{n: getattr(options, n) for n in WAY}}
+    torch.set_num_threads(1)
+    made = PolicyOptions(chunking=options.chunking, decoder=options.decoder)
+    policy = open_policy(options.policy, options=made)
+    way = {"policy_hash": policy.hash, **{name: getattr(options, name) for name in WAY}}
     if other := [
         text for r in records for text in differences(r.get("way", {}), way, all_keys=True)
     ]:
         parser.error(f"{path}: made in another way ({other[0]}): choose another OUT")
     done = {(*_arm(r), r["suite"], r["task"], r["seed"]) for r in records}
     arms = arms_of(options)
-    torch.set_num_threads(1)
-    made = PolicyOptions(chunking=options.chunking, decoder=options.decoder)
-    policy = open_policy(options.policy, options=made)
     after = options.replan_after_steps or policy.replan_after_steps or policy.horizon
     with path.open("a") as file:
         for episode in episodes:

@@ -108,6 +108,13 @@ def test_what_the_arm_switched_right_after_the_observation_is_no_switch_that_is_
     assert fade().first(new, Overtaken(sent, NONE, last)) == index
 
 
+def test_a_gripper_that_is_open_at_zero_switches_at_the_middle_of_its_range():
+    to_closed = make_fade(NAMES, "ee_delta", 0, np.array([-1.0, 0.0]), np.array([1.0, 0.8]))
+    new = rows([0.1] * 3, np.float32([0.1, 0.7, 0.8]))
+    assert to_closed.first(new, Overtaken(rows([0.1] * 2, 0.1), NONE)) == 1
+    assert to_closed.first(new, Overtaken(rows([0.1] * 2, np.float32([0.1, 0.7])), NONE)) == 2
+
+
 @given(
     new=st.lists(st.floats(-1, 1, width=32), min_size=6, max_size=6),
     sent=st.lists(st.floats(-1, 1, width=32), min_size=0, max_size=5),

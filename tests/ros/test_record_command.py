@@ -313,12 +313,10 @@ def test_the_simulated_arm_demonstrates_where_no_robot_is_at_hand(ros_domain, tm
         [[getattr(msg.pose.position, a) for a in "xyz"] for _, msg in found["/ee_pose"]]
     )
     stamps = [stamp_to_ns(msg.header.stamp) for _, msg in found["/ee_pose"]]
-    whole = (np.diff(stamps) % 100_000_000 == 0).mean()  # of the times between them, periods
-    assert whole > (0.8 if fit else 0.0), stamps
+    assert (np.diff(stamps) % 100_000_000 == 0).mean() > 0.8  # whole periods
     assert all(s - 5_000_000 < got for s, (got, _) in zip(stamps, found["/ee_pose"], strict=True))
     steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
-    speed_m_s = steps / (np.diff(stamps) / 1e9)  # a busy machine loses some
-    assert 0.1 < steps.sum() and speed_m_s.max() < 0.6  # it moved, and was not set back within
+    assert 0.1 < steps.sum() and steps.max() < 0.06  # it moved, and was not set back within
     command = ["convert", str(path), "--contract", "sim_panda", "--out", str(tmp_path / "data")]
     done = subprocess.run(
         [sys.executable, "-m", "roboalign_training.cli", *command], capture_output=True, text=True

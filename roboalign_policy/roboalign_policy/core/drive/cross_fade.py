@@ -93,15 +93,19 @@ class PathFade:
         the arm has made meanwhile, for the old chunk, is no reason to make it again, nor to go
         back to where the new chunk begins.
         """
-        sent, switches = overtaken.sent, self.switches
+        sent = overtaken.sent
         if not len(sent):
             return 0
         before = sent[0] if overtaken.before is None else overtaken.before
-        was, now = before[switches] > 0, sent[-1][switches] > 0
-        chunk = new[: len(sent), switches] > 0
+        was, now = self._switched(before), self._switched(sent[-1])
+        chunk = self._switched(new[: len(sent)])
         owed = np.any((chunk != now) & (chunk != was), axis=1)
         # Those at the end: what the chunk switches there and back again is over.
         return len(sent) - int(np.argmin(owed[::-1])) if not owed.all() else 0
+
+    def _switched(self, actions: np.ndarray) -> np.ndarray:
+        """Whether each switch of actions (..., A) is in the upper half of its range."""
+        return (actions > (self.low + self.high) / 2)[..., self.switches]
 
     def join(self, new: np.ndarray, overtaken: Overtaken, index: int) -> np.ndarray:
         """Return the new chunk with its path reached from where the arm will be.
