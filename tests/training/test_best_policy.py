@@ -74,7 +74,7 @@ def chosen(tmp_path, monkeypatch):
     """The stage, with policies of these hashes that succeed so often."""
     drove = {}
 
-    def run(hashes, successes):
+    def run(hashes, successes, demo=DEMO):
         monkeypatch.setattr(
             equal_policies, "describe_run",
             lambda folder, options: {"policy_hash": hashes[folder.parent.name]},
@@ -90,7 +90,7 @@ def chosen(tmp_path, monkeypatch):
         drove.clear()
         for name in hashes:
             (tmp_path / name / "policy").mkdir(parents=True, exist_ok=True)
-        result = stages_of(DEMO)["choose"](DEMO, tmp_path, QUIET)
+        result = stages_of(demo)["choose"](demo, tmp_path, QUIET)
         return result, json.loads((tmp_path / "best.json").read_text())
 
     run.drove = drove
@@ -135,3 +135,24 @@ def test_where_all_are_equal_nothing_is_driven(chosen):
     result = stages_of(alike)["choose"](alike, chosen.out, QUIET)
     assert not chosen.drove
     assert (result["arm"], result["n"]) == ("sft", 0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "options", "said"),
+    [
+        (None, {}, ""),
+        (3, {}, "replan_after_steps: 3"),
+        (None, {"weight_think": 0.0}, "reasoning: never"),
+        (3, {"weight_think": 0.0}, "reasoning: never and replan_after_steps: 3"),
+    ],
+)
+def test_it_says_what_the_policy_node_must_be_told_to_drive_as_it_did(
+    chosen, steps, options, said
+):
+    sft = replace(DEMO.arms["sft"], replan_after_steps=steps, options=options)
+    demo = replace(DEMO, arms={"sft": sft, "sft_head": DEMO.arms["sft_head"]})
+    result, written = chosen({"sft": "s", "sft_head": "h"}, {"sft": 40, "sft_head": 40}, demo)
+    told = f"; it was driven with {said}, which policy_node has to be told" if said else ""
+    assert written["why"] == result["why"] and result["why"].endswith(f"p = 1){told}")
+    head, _ = chosen({"sft": "s", "sft_head": "h"}, {"sft": 10, "sft_head": 40}, demo)
+    assert head["name"] == "sft_head" and "policy_node" not in head["why"], "it knows its steps"

@@ -68,7 +68,9 @@ def worker(monkeypatch):
 
     def describe(policy, settings):
         how = {key: value for key, value in asdict(settings).items() if key != "workers"}
-        return {"policy": json.loads((policy / "roboalign.json").read_text()), "settings": how}
+        steps = {"driven": how["replan_after_steps"] or 8, "of": 8}
+        record = json.loads((policy / "roboalign.json").read_text())
+        return {"policy": record, "settings": how, "chunk_steps": steps}
 
     def run(command, log, label, count, console):
         assert command[1:3] == ["-m", "roboalign_training.nodes.closed_loop_worker"]
@@ -315,6 +317,7 @@ def test_the_command_leaves_a_page(policy, worker, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["suites"]["goal"]["n"] == 2
     assert found["report"] == str(out / "report.html")
+    assert found["chunk_steps"] == {"driven": 8, "of": 8}
     page = (out / "report.html").read_text()
     assert f"The policy {policy} succeeded in 2 of 2 episodes on unseen scenes" in page
 

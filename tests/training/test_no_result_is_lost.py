@@ -177,6 +177,7 @@ def evaluate(world, out):
         ]  # fmt: skip
         (out / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         run = describe_run(policy, DrivingOptions())
+        assert run["chunk_steps"] == {"driven": 8, "of": 8}
         (out / "run.json").write_text(json.dumps(run))
         assert cli.main(words) == 0  # all is driven already: what is left is the page
 

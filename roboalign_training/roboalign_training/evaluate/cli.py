@@ -20,7 +20,8 @@ from roboalign_training.evaluate.closed_loop import (
 from roboalign_training.evaluate.seeds import DEVELOPMENT_SEED
 from roboalign_training.shared.exit_status import status_of
 from roboalign_training.shared.old_names import add_old_option, add_old_words, take_old_words
-from roboalign_training.shared.outputs import add_overwrite
+from roboalign_training.shared.outputs import add_overwrite, read_record
+from roboalign_training.shared.run_layout import RUN
 from roboalign_training.shared.suggestions import did_you_mean
 from roboalign_training.shared.write_errors import write_fault
 
@@ -158,4 +159,6 @@ def _closed_loop(args: argparse.Namespace) -> dict:
     page = args.out / REPORT
     if not page.is_file() or page.stat().st_mtime_ns < (args.out / RESULTS).stat().st_mtime_ns:
         page = write_closed_loop_report(args.out, Path(args.policy))
-    return {**summarise(records), "report": str(page)}
+    run = read_record(args.out / RUN) or {}
+    steps = {key: run[key] for key in ("chunk_steps",) if key in run}  # not in older ones
+    return {**summarise(records), **steps, "report": str(page)}

@@ -213,6 +213,10 @@ def _write_run(out: Path, run: Mapping) -> None:
 def describe_run(policy: Path, settings: DrivingOptions) -> dict:
     """Whose results they are: the policy and how it drives.
 
+    Returns:
+        `policy` (its `roboalign.json`), `policy_hash`, `settings` (what was asked for) and
+        `chunk_steps`: how many steps of a chunk of how many are driven.
+
     Raises:
         ModelError: the policy cannot be used, or is of another robot than the simulated arm.
     """
@@ -232,7 +236,9 @@ def describe_run(policy: Path, settings: DrivingOptions) -> dict:
         del how["decoder"]
     if settings.reasoning == ALWAYS:
         del how["reasoning"], how["reasoning_chunks"]
-    return {"policy": record, "policy_hash": parts.hash, "settings": how}
+    horizon = robot.action.horizon
+    steps = {"driven": how["replan_after_steps"] or horizon, "of": horizon}
+    return {"policy": record, "policy_hash": parts.hash, "settings": how, "chunk_steps": steps}
 
 
 def _drive(
