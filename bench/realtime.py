@@ -160,9 +160,12 @@ class Robot:
         }
 
     def _switch(self, name: str, on: bool) -> None:
-        answer = self._call(self._services[name], SetBool.Request(data=on))
-        if not answer.success:
-            raise BenchError(f"{name} {on}: {answer.message}")
+        # Nodes that have just started refuse until each of their topics has been received.
+        end_s = time.monotonic() + ANSWER_S
+        while not (answer := self._call(self._services[name], SetBool.Request(data=on))).success:
+            if time.monotonic() > end_s:
+                raise BenchError(f"{name} {on}: {answer.message}")
+            self._spin(REPEAT_S)
 
     def _call(self, client, request):
         futures, next_s = [], 0.0

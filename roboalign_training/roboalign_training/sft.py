@@ -18,6 +18,7 @@ from trl import SFTConfig, SFTTrainer
 
 from roboalign_policy.models.loading import base_family, extend_vocabulary, load_mllm
 from roboalign_training.learning.action_source import grasp_frames
+from roboalign_training.learning.answer_positions import score_answers_only
 from roboalign_training.learning.arguments import SftArguments, Stopped
 from roboalign_training.learning.augmentation import make_augmentation
 from roboalign_training.learning.collate import PromptCollator
@@ -142,6 +143,7 @@ def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Ou
             callbacks=[callback, *([EpochCallback(augmentation)] if augmentation else [])],
             optimizers=(make_optimizer(mllm.model, arguments, training), None),
         )
+        score_answers_only(mllm.model)
         trainer.remove_callback(PrinterCallback)
         tame(trainer, run.folder)
         outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -329,9 +329,9 @@ def test_choosing_that_was_begun_with_other_episodes_is_refused(demo):
         demo.run()
     folder = demo.out / "choose" / "sft"
     folder.mkdir()
-    lines = [json.dumps(vars(e)) for e in episodes_of_suites(SUITES, 13, BEST_SEED)]
+    lines = [json.dumps(vars(e)) for e in episodes_of_suites(SUITES, 25, BEST_SEED)]
     (folder / "results.jsonl").write_text("\n".join([*lines, ""]))
-    text = "4 episodes that are not among those of develop_episodes 12: add --redo choose"
+    text = "4 episodes that are not among those of develop_episodes 24: add --redo choose"
     with pytest.raises(ValueError, match=text):
         demo.run()
     demo.fail = None

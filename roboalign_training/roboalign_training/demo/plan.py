@@ -108,7 +108,7 @@ class DemoConfig(Settings, Call):
     )
     head_steps: int = _option(1500, "Optimiser steps of an action head at most.")
     develop_episodes: int = _option(
-        12, "Development seeds a suite, by which GRPO's policy or SFT's is kept, and with others "
+        24, "Development seeds a suite, by which GRPO's policy or SFT's is kept, and with others "
         "the arm that drives by default."
     )  # fmt: skip
 
