@@ -36,6 +36,60 @@ def tiny_base(tmp_path_factory, tiny_size):
 
 
 @pytest.fixture(scope="session")
+def qwen2_5_folder(tmp_path_factory):
+    """A random Qwen2.5-VL with untied embeddings and the chat defaults of the published ones."""
+    import torch
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    from roboalign_policy.models.tiny import TinySize, make_tiny_processor
+    from roboalign_policy.models.tiny_vocabulary import (
+        IMAGE_PAD,
+        VIDEO_PAD,
+        VISION_END,
+        VISION_START,
+    )
+
+    folder = tmp_path_factory.mktemp("qwen2_5_vl")
+    processor = make_tiny_processor(TinySize(image_px=64))
+    tokenizer = processor.tokenizer
+    processor.image_processor.temporal_patch_size = 2
+    ids = tokenizer.convert_tokens_to_ids
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": 640,  # padded, as the published ones are
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "tie_word_embeddings": False,
+            "initializer_range": 0.05,
+            "rope_parameters": {
+                "rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]
+            },
+        },
+        vision_config={
+            "depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 4,
+            "patch_size": 8, "temporal_patch_size": 2, "out_hidden_size": 32,
+            "fullatt_block_indexes": [0], "window_size": 32,
+        },
+        image_token_id=ids(IMAGE_PAD),
+        video_token_id=ids(VIDEO_PAD),
+        vision_start_token_id=ids(VISION_START),
+        vision_end_token_id=ids(VISION_END),
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(10)
+    model.generation_config.update(repetition_penalty=1.05, eos_token_id=tokenizer.eos_token_id)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory, tiny_base):
     """Checkpoint folder whose every chunk is small; not to be changed."""
     return write_checkpoint(tmp_path_factory.mktemp("checkpoint"), tiny_base)

@@ -40,7 +40,12 @@ def asked(mllm, *prompts):
     return mllm.processor(images=images, text=texts, return_tensors="pt", padding=True)
 
 
-def test_every_layer_is_what_the_model_says_of_it(mllm):
+def test_every_layer_is_what_the_model_says_of_it(mllm, qwen2_5_folder):
+    for found in (mllm, load_mllm(qwen2_5_folder, device="cpu", dtype="float32")):
+        check_layers(found)
+
+
+def check_layers(mllm):
     inputs = asked(mllm, build_prompt("grasp the red cube", STATE, True))
     with torch.no_grad():
         wanted = mllm.model(**inputs, output_hidden_states=True).hidden_states

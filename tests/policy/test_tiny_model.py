@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import Qwen2_5_VLForConditionalGeneration
 
 from roboalign_policy.core.policy.prompt import build_prompt, format_answer
 from roboalign_policy.models.loading import (
@@ -15,7 +15,7 @@ from roboalign_policy.models.loading import (
     load_mllm,
     resolve_device,
 )
-from roboalign_policy.models.tiny import TinySize, make_tiny_model, make_tiny_processor
+from roboalign_policy.models.tiny import make_tiny_model, make_tiny_processor
 from roboalign_policy.models.tiny_vocabulary import (
     IMAGE_PAD,
     NUMBERS,
@@ -116,49 +116,6 @@ def test_the_vocabulary_grows_once_and_old_rows_stay(tiny_base):
     assert torch.equal(mllm.model.get_input_embeddings().weight, before)
     with pytest.raises(ModelError, match="found 20 FAST tokens .* expected 30"):
         extend_vocabulary(mllm, 30)
-
-
-@pytest.fixture(scope="module")
-def qwen2_5_folder(tmp_path_factory):
-    """A random Qwen2.5-VL with untied embeddings and the chat defaults of the published ones."""
-    folder = tmp_path_factory.mktemp("qwen2_5_vl")
-    processor = make_tiny_processor(TinySize(image_px=64))
-    tokenizer = processor.tokenizer
-    processor.image_processor.temporal_patch_size = 2
-    ids = tokenizer.convert_tokens_to_ids
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": 640,  # padded, as the published ones are
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "tie_word_embeddings": False,
-            "initializer_range": 0.05,
-            "rope_parameters": {
-                "rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]
-            },
-        },
-        vision_config={
-            "depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 4,
-            "patch_size": 8, "temporal_patch_size": 2, "out_hidden_size": 32,
-            "fullatt_block_indexes": [0], "window_size": 32,
-        },
-        image_token_id=ids(IMAGE_PAD),
-        video_token_id=ids(VIDEO_PAD),
-        vision_start_token_id=ids(VISION_START),
-        vision_end_token_id=ids(VISION_END),
-        tie_word_embeddings=False,
-    )  # fmt: skip
-    torch.manual_seed(1)
-    model = Qwen2_5_VLForConditionalGeneration(config)
-    with torch.no_grad():
-        model.lm_head.weight.mul_(10)
-    model.generation_config.update(repetition_penalty=1.05, eos_token_id=tokenizer.eos_token_id)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
 
 
 def test_qwen2_5_vl_goes_through_the_same_loader(qwen2_5_folder):
