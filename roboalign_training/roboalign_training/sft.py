@@ -41,7 +41,7 @@ from roboalign_training.learning.run_callback import (
     is_quiet,
     stop_on_signal,
 )
-from roboalign_training.learning.run_record import save_policy, tame
+from roboalign_training.learning.run_record import require_finite, save_policy, tame
 from roboalign_training.learning.source import SourceInputs
 from roboalign_training.learning.sources import check_sources
 from roboalign_training.learning.training_options import parse_arguments
@@ -69,6 +69,7 @@ def run(argv: Sequence[str]) -> Outcome:
         OutputError: another result is in the run's folder.
         DataError: bags or a data set that cannot be read.
         Stopped: the run was asked to stop; the same command goes on.
+        Diverged: the weights are not finite any more.
     """
     with library_log() as log, opened(KIND, *_parsed(argv), log) as opened_run:
         if opened_run.found is Found.FINISHED:
@@ -151,6 +152,7 @@ def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Ou
     if callback.ended_by == "signal":
         raise Stopped(f"after step {steps}; the same command goes on ({run.folder.path})")
 
+    require_finite(mllm.model, steps, training.learning_rate)
     print(f"{KIND}: scoring {len(scored)} held-out frames", flush=True)
     score = score_frames(
         mllm.model,

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from roboalign_policy.core.policy.accept import Bounds
 from roboalign_policy.core.policy.prompt import PROMPT_VERSION
 from roboalign_policy.core.policy.state_vector import state_bounds
 from roboalign_policy.models.checkpoint import check_same_robot, model_weights, read_checkpoint
@@ -26,7 +27,13 @@ from roboalign_policy.models.flow_head.network import FlowHead
 from roboalign_policy.models.hidden_states import depth
 from roboalign_policy.models.loading import MLLM, load_mllm
 from roboalign_training.learning.action_error import action_error
-from roboalign_training.learning.arguments import ConfigError, Stopped, VlaArguments, require
+from roboalign_training.learning.arguments import (
+    ConfigError,
+    Diverged,
+    Stopped,
+    VlaArguments,
+    require,
+)
 from roboalign_training.learning.augmentation import Augmentation, make_augmentation
 from roboalign_training.learning.base_check import check_base
 from roboalign_training.learning.demonstrations import (
@@ -77,6 +84,7 @@ def run(argv: Sequence[str]) -> Outcome:
         OutputError: another result is in the run's folder, or the disk is too small.
         DataError: bags or a data set that cannot be read.
         Stopped: the run was asked to stop; the same command goes on.
+        Diverged: the head's actions are not finite any more.
     """
     with library_log() as log, opened(KIND, *_parsed(argv), log) as opened_run:
         if opened_run.found is Found.FINISHED:
@@ -114,6 +122,7 @@ def _train(run: TrainingRun, arguments: VlaArguments, training: TrainingArgument
         f"at most {data.horizon - 1}, less than a chunk's {data.horizon} actions",
     )  # fmt: skip
     frames = _drawn(train_frames, arguments.samples, training.seed)
+    weights = model_weights(base.folder)
     mllm = load_mllm(arguments.base)
     check_instructions(data, mllm.tokenizer.get_added_vocab())
     config = head_config(arguments, data, mllm)
@@ -123,8 +132,8 @@ def _train(run: TrainingRun, arguments: VlaArguments, training: TrainingArgument
         f"at least 1 layer with backbone {arguments.backbone}: at 0 there is nothing to train",
     )  # fmt: skip
     scored = dev_frames(held_out, arguments.dev_frames)
-    inputs = _inputs(run, arguments, training.seed, mllm, data, frames, scored, config, layer,
-                     augmentation)  # fmt: skip
+    inputs = _inputs(run, arguments, training.seed, mllm, weights, data, frames, scored, config,
+                     layer, augmentation)  # fmt: skip
     # What is in the run's own folder goes with it where --overwrite gave it up.
     inputs.check(given_up=run.found is Found.NOTHING and not arguments.features)
     facts = {"samples": len(frames), "head": config.to_dict(), "layer": layer}
@@ -171,10 +180,15 @@ def _train(run: TrainingRun, arguments: VlaArguments, training: TrainingArgument
         flow_samples(data, held),
         np.stack([data.chunk(int(frame)) for frame in held.frames]),
         data.stats.denormalise,
-        dict(zip(data.contract.action.names, data.ranges.tolist(), strict=True)),
+        Bounds.of(data.contract),
         [data.episode(int(frame)).start for frame in held.frames],
         training.device,
     ).record()
+    if not np.isfinite(score["dev_action_error"]):
+        raise Diverged(
+            f"mean action error {score['dev_action_error']} after step {steps}, learning_rate "
+            f"{training.learning_rate:g}; no policy was written"
+        )
     facts = {
         "kind": KIND, "base": arguments.base, "backbone": arguments.backbone, "steps": steps,
         "samples": steps * training.train_batch_size * training.gradient_accumulation_steps,
@@ -182,7 +196,7 @@ def _train(run: TrainingRun, arguments: VlaArguments, training: TrainingArgument
     save_vla(
         run.folder, Path(arguments.base), head, data,
         {**facts, "dev_action_error": score["dev_action_error"]}, held_out, arguments.keep_fast,
-        mllm.model if arguments.trains_backbone else None,
+        weights, mllm.model if arguments.trains_backbone else None,
     )  # fmt: skip
     seconds = round(callback.elapsed_s, 3)
     run.folder.append(
@@ -200,8 +214,18 @@ def result_lines(result: Mapping[str, Any]) -> tuple[str, ...]:
         f"{KIND}: {result['steps']:,} steps, {result['samples']:,} samples in "
         f"{result['seconds']:.0f} s (ended by {result['ended_by']}); loss {result['loss']:.3f}",
         f"{KIND}: {result['dev_frames']} frames of {result['dev_episodes']} held-out episodes: "
-        f"mean action error {100 * result['dev_action_error']:.2f} % of the limits' range",
+        f"mean action error {100 * result['dev_action_error']:.2f} % of the limits' range"
+        f"{_refused(result)}",
     )
+
+
+def _refused(result: Mapping[str, Any]) -> str:
+    """How many of the held-out chunks no robot would be given; results of before do not tell."""
+    faults = result.get("dev_refused") or {}
+    if not faults:
+        return ""
+    why = ", ".join(f"{count} {kind}" for kind, count in faults.items())
+    return f"; {sum(faults.values())} of {result['dev_frames']} chunks would not be driven ({why})"
 
 
 def head_config(arguments: VlaArguments, data: Demonstrations, mllm: MLLM) -> FlowHeadConfig:
@@ -228,6 +252,7 @@ def _inputs(
     arguments: VlaArguments,
     seed: int,
     mllm: MLLM,
+    weights: Mapping[str, str],
     data: Demonstrations,
     frames: np.ndarray,
     scored: np.ndarray,
@@ -237,7 +262,7 @@ def _inputs(
 ) -> KeptInputs | LiveInputs:
     """Where the hidden states come from; nothing is read yet."""
     of_model = {
-        "model": model_weights(Path(arguments.base)),
+        "model": dict(weights),
         "dataset": data.hashes["dataset"],
         "contract": data.hashes["contract"],
         "prompt_version": PROMPT_VERSION,

@@ -253,10 +253,13 @@ def test_a_config_reads_back_and_refuses_what_cannot_be():
         ({"solver": "heun"}, "solver: found 'heun', expected one of euler, midpoint"),
         ({"time_scale": 1.1}, "time_scale: found 1.1, expected above 0, at most 1"),
         ({"state_dropout": 1.0}, "state_dropout: found 1.0, expected 0 or more, below 1"),
-        ({"steps": 0}, "steps: found 0, expected 1 or more"),
+        ({"steps": 0}, "steps: found 0, expected a whole number, 1 or more"),
         ({"robots": ()}, "robots: found none, expected at least one"),
         ({"robots": (ARM, ARM)}, "robots: found arm, arm, expected every name once"),
-        ({"robots": (RobotShape("a", 0, 1),)}, "robots.a.state_dims: found 0, expected 1 or more"),
+        (
+            {"robots": (RobotShape("a", 0, 1),)},
+            "robots.a.state_dims: found 0, expected a whole number, 1 or more",
+        ),
     ):
         with pytest.raises(ValueError, match=text):
             dataclasses.replace(config, **given)

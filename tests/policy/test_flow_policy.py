@@ -109,8 +109,16 @@ def test_a_folder_of_the_head_alone_needs_no_fast_files(copy):
     rewrite(copy / "roboalign.json", change)
     answer = open_policy(copy, options=CPU).act(values(), "grasp the red cube")
     assert answer.status == ChunkStatus.OK
-    with pytest.raises(ModelError, match="decoder: found flow, expected fast among them"):
+    with pytest.raises(ModelError, match="found flow, expected fast among them: the model was"):
         open_policy(copy, options=PolicyOptions(device="cpu", decoder="fast"))
+
+
+def test_tokens_too_are_refused_beside_another_model(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    other_backbone(copy)
+    for decoder in ("flow", "fast"):
+        with pytest.raises(ModelError, match="backbone: found hash .*, expected .* as in robo"):
+            open_policy(copy, options=PolicyOptions(device="cpu", decoder=decoder))
 
 
 def test_a_chunk_out_of_limits_is_refused_not_clipped(tiny_base, tmp_path):

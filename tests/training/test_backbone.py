@@ -10,6 +10,7 @@ from head_runs import make_base, runs_of, stopping_after
 from safetensors.torch import load_file, safe_open
 from transformers import TrainingArguments
 
+from roboalign_policy.core.policy.accept import Bounds
 from roboalign_policy.core.policy.options import PolicyOptions
 from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_policy.models.flow_decoder import FlowDecoder, read_hidden
@@ -131,8 +132,7 @@ def test_the_error_is_that_of_the_policy_as_it_was_saved(run, demonstrations, tm
             head, flow_samples(demonstrations, read),
             np.stack([demonstrations.chunk(int(f)) for f in frames]),
             demonstrations.stats.denormalise,
-            dict(zip(demonstrations.contract.action.names, demonstrations.ranges.tolist(),
-                     strict=True)),
+            Bounds.of(demonstrations.contract),
             [demonstrations.episode(int(f)).start for f in frames], torch.device("cpu"),
         ).mean  # fmt: skip
 

@@ -104,14 +104,14 @@ def test_equal_policies_drive_once_on_development_seeds_as_in_the_report(chosen)
     assert list(chosen.drove) == ["sft", "sft_head"]
     for name, steps in (("sft", 0), ("sft_head", 4)):
         episodes, options = chosen.drove[name]
-        assert {e.seed for e in episodes} == set(range(BEST_SEED, BEST_SEED + 24))
-        assert len(episodes) == 24 * len(SUITES)
+        assert {e.seed for e in episodes} == set(range(BEST_SEED, BEST_SEED + 16))
+        assert len(episodes) == 16 * len(SUITES)
         assert (options.replan_after_steps, options.keep_every) == (steps, 0)
     assert written == {
         "arm": "sft_head", "policy": "sft_head/policy", "why": result["why"], "hash": "h"
     }  # fmt: skip
     assert result["same_as"] == {"grpo": "sft", "grpo_head": "sft_head"}
-    assert (result["name"], result["n"]) == ("sft_head", 96)
+    assert (result["name"], result["n"]) == ("sft_head", 64)
     assert result["successes"] == {"sft": 30, "sft_head": 44}
     assert best_policy(chosen.out / "best.json") == chosen.out / "sft_head/policy"
 

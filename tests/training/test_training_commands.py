@@ -226,7 +226,8 @@ def test_options_that_nobody_looks_at_are_those_that_transformers_leaves_to_the_
 
     for kind in ("sft", "grpo"):
         unused = {n for n, f in trl_fields(kind).items() if "Not directly used by" in f.help}
-        assert unused == trainer_checks._USELESS.keys() - {"reward_weights", "packing"}
+        more = {"reward_weights", "packing", "save_only_model", "load_best_model_at_end"}
+        assert unused == trainer_checks._USELESS.keys() - more
     read_options("sft", ["--dataset", "x"])
     trainer_checks.check_values("sft", "sft.yaml", {"resume_from_checkpoint": None}, {})
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from head_runs import make_base, runs_of, stopping_after
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments
 
 from roboalign_policy.core.policy.options import PolicyOptions
@@ -20,7 +20,7 @@ from roboalign_policy.models.open_policy import open_policy
 from roboalign_policy.models.policy import model_inputs
 from roboalign_training import vla
 from roboalign_training.learning import features
-from roboalign_training.learning.arguments import ConfigError, VlaArguments
+from roboalign_training.learning.arguments import ConfigError, Diverged, VlaArguments
 from roboalign_training.learning.hidden_reader import HiddenReader, own_frames
 from roboalign_training.learning.run_folder import RunFolder
 from roboalign_training.learning.training_options import parse_arguments
@@ -264,12 +264,104 @@ def test_every_condition_trains_and_drives(run, demonstrations, condition):
         ("--noise_draws 0", "noise_draws: found 0, expected at least 1"),
         ("--ema_decay 1", "ema_decay: found 1.0, expected from 0 to below 1"),
         ("--max_steps 0", "max_steps: found 0, expected the number of optimiser steps, above 0"),
+        ("--layer nan", "layer: found nan, expected from 0 to 1, a fraction of the depth, or"),
+        ("--eval_strategy steps", "eval_strategy: found 'steps', expected no: the action error"),
+        (
+            "--label_smoothing_factor 0.1",
+            "label_smoothing_factor: found '0.1', expected 0: the loss",
+        ),
+        ("--neftune_noise_alpha 5", "neftune_noise_alpha: found '5', expected none: the head"),
+        ("--save_only_model true", "save_only_model: found 'true', expected it to be left out"),
+        (
+            "--load_best_model_at_end",
+            "load_best_model_at_end: found 'true', expected it to be left",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(run, tmp_path, options, text):
     with pytest.raises(ConfigError, match=text):
         run(*options.split())
     assert not (tmp_path / "run").exists()
+
+
+def test_options_that_ask_for_what_is_done_anyway_are_taken(run):
+    assert run(*"--eval_strategy no --label_smoothing_factor 0.0 --save_only_model false".split())
+
+
+def test_hidden_states_lie_neither_in_what_is_read_nor_in_the_policy(run, base, tmp_path):
+    (tmp_path / "file").touch()
+    for place, text in (
+        (base, "lies in|is what is read .--base"),
+        (base / "features", "which lies in what is read .--base"),
+        (tmp_path / "run" / "policy", "--features: found .*, which is what is read .--out"),
+        (tmp_path / "file", "--features: found the file .*, expected a folder or nothing"),
+    ):
+        with pytest.raises(OutputError, match=text):
+            run("--features", str(place))
+    assert not (tmp_path / "run").exists() and not (base / "features").exists()
+
+
+@pytest.mark.parametrize("damage", ["half", "gone"])
+def test_hidden_states_of_nobody_knows_what_are_refused(run, tmp_path, damage):
+    kept = tmp_path / "kept"
+    run("--features", str(kept), folder="first")
+    index = kept / "training" / "features.json"
+    index.write_text('{"mod') if damage == "half" else index.unlink()
+    before = sorted(path.name for path in kept.rglob("*"))
+    with pytest.raises(OutputError, match="kept/training: found hidden states without a readable"):
+        run("--features", str(kept), "--layer", "0.5")
+    assert sorted(path.name for path in kept.rglob("*")) == before
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_part_is_named_and_read_anew_once_it_is_gone(run, tmp_path):
+    kept = tmp_path / "kept"
+    same = weights(run("--features", str(kept), folder="first"))
+    part = kept / "training" / "hidden-00000.safetensors"
+    part.write_bytes(part.read_bytes()[:500])
+    with pytest.raises(OutputError, match="hidden-00000.safetensors: found a damaged file"):
+        run("--features", str(kept))
+    part.unlink()
+    again = weights(run("--features", str(kept)))
+    assert all(again[name].equal(value) for name, value in same.items())
+
+
+def test_a_head_is_not_put_beside_a_model_that_it_never_read(
+    run, demonstrations, base, tmp_path, monkeypatch
+):
+    own = shutil.copytree(base, tmp_path / "base")
+    scored = vla.action_error
+
+    def change(*given):
+        """Another model lies in the folder by the end of the training."""
+        tensors = load_file(own / "model.safetensors")
+        save_file({n: v * 1.05 for n, v in tensors.items()}, own / "other.safetensors")
+        (own / "other.safetensors").replace(own / "model.safetensors")
+        return scored(*given)
+
+    monkeypatch.setattr(vla, "action_error", change)
+    with pytest.raises(OutputError, match="--base: found another model in .*base than when the"):
+        run("--base", str(own))
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert not left & {"policy", "policy.new", "result.json"}
+
+
+def test_a_head_that_diverged_is_no_policy(run, tmp_path):
+    with pytest.raises(Diverged, match="mean action error nan after step 6, learning_rate 1e.30"):
+        run("--learning_rate", "1e30")
+    assert not (tmp_path / "run" / "policy").exists()
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_chunks_that_would_not_be_driven_are_counted(run, tmp_path):
+    run("--max_steps", "1")
+    result = RunFolder(tmp_path / "run").result()
+    assert set(result["dev_refused"]) <= {"out_of_limits"}
+    assert 0 < sum(result["dev_refused"].values()) <= result["dev_frames"]
+    text = f"; {sum(result['dev_refused'].values())} of 6 chunks would not be driven ("
+    assert text in vla.result_lines(result)[1]
+    del result["dev_refused"]  # of before
+    assert "driven" not in vla.result_lines(result)[1]
 
 
 def test_the_packaged_file_says_the_defaults():

@@ -12,7 +12,7 @@ from roboalign_policy.core.contract.difference import differences
 from roboalign_policy.core.contract.files import CONTRACT, check_policy_folder
 from roboalign_policy.core.hashing import sha256_file, sha256_json
 from roboalign_policy.core.policy.prompt import PROMPT_VERSION
-from roboalign_policy.models.decoders import DECODERS, FAST, Decoder
+from roboalign_policy.models.decoders import DECODERS, FAST, FLOW, Decoder
 from roboalign_policy.models.loading import ModelError, read_record, refuse_pointers
 
 _SHOWN = 3  # differences of two contracts
@@ -36,6 +36,14 @@ class Checkpoint:
     decoder: Decoder
     hash: str
     images: tuple[str, ...]
+
+
+_WITHOUT = {
+    FAST: ": the model was trained with the head, or the head was saved without tokens (roboalign "
+    "vla --backbone, --keep_fast); the policy that it began from may have them",
+    FLOW: ": roboalign vla trains an action head on this policy",
+}
+"""Why a policy does not have a decoder."""
 
 
 def read_checkpoint(folder: str | Path, decoder: str = "auto") -> Checkpoint:
@@ -73,7 +81,9 @@ def read_checkpoint(folder: str | Path, decoder: str = "auto") -> Checkpoint:
     read = DECODERS[name].read(folder, contract)
     weights = model_weights(folder)
     expected = {"contract": contract.hash, **read.hashes}
-    if read.weights:  # trained on hidden states of this model, and of no other
+    named = record.get("hashes")
+    # A head was trained on hidden states of this model, and of no other; tokens beside it too.
+    if read.weights or isinstance(named, Mapping) and "backbone" in named:
         expected["backbone"] = sha256_json(weights)
     _check_hashes(folder, record, expected)
     images = images_seen(folder / RECORD, record, contract)
@@ -100,7 +110,10 @@ def _decoder_of(path: Path, record: Mapping[str, Any], wanted: str) -> str:
     if wanted == "auto":
         return name
     if wanted not in has:
-        raise ModelError(f"{path}: decoder: found {', '.join(has)}, expected {wanted} among them")
+        why = _WITHOUT.get(wanted, "")
+        raise ModelError(
+            f"{path.parent}: decoder: found {', '.join(has)}, expected {wanted} among them{why}"
+        )
     return wanted
 
 

@@ -49,7 +49,7 @@ class Settings:
         "sim_panda", "Robot contract of the simulated arm; sim_panda_wrist has two cameras."
     )
     episodes: int = _option(
-        1000, "Demonstrations recorded for training, over the four suites in turn."
+        1500, "Demonstrations recorded for training, over the four suites in turn."
     )
     open_loop_episodes: int = _option(
         24, "Demonstrations recorded for open-loop evaluation alone."
@@ -96,8 +96,8 @@ class Settings:
 class DemoConfig(Settings, Call):
     """Options of `roboalign demo`; the help of each field says what it is."""
 
-    sft_seconds: float = _option(580.0, "SFT ends after these, s.")
-    sft_steps: int = _option(2100, "Optimiser steps of SFT at most.")
+    sft_seconds: float = _option(540.0, "SFT ends after these, s.")
+    sft_steps: int = _option(2700, "Optimiser steps of SFT at most.")
     grpo_seconds: float = _option(120.0, "GRPO ends after these, s.")
     grpo_samples: int = _option(
         GRPO_SAMPLES, "Prompts of GRPO; less than 1 % of the SFT samples.",
@@ -108,7 +108,7 @@ class DemoConfig(Settings, Call):
     )
     head_steps: int = _option(1500, "Optimiser steps of an action head at most.")
     develop_episodes: int = _option(
-        24, "Development seeds a suite, by which GRPO's policy or SFT's is kept, and with others "
+        16, "Development seeds a suite, by which GRPO's policy or SFT's is kept, and with others "
         "the arm that drives by default."
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class OpenLoopResult:
             valid chunks only.
         action_square: (n_valid, A) mean squared error over the chunk, in action units squared.
         valid: chunks that decoded and were within limits.
+        faults: of the others, how many by the reason.
         n: frames.
         names: dimension names.
     """
@@ -37,6 +39,7 @@ class OpenLoopResult:
     action_l1: list[np.ndarray] = field(default_factory=list)
     action_square: list[np.ndarray] = field(default_factory=list)
     valid: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
     n: int = 0
     names: tuple[str, ...] = ()
 
@@ -57,6 +60,7 @@ class OpenLoopResult:
             "action_l1_by_dimension": dict(zip(self.names, map(float, l1), strict=False)),
             "action_rmse_by_dimension": dict(zip(self.names, map(float, rmse), strict=False)),
             "valid": self.valid,
+            "faults": dict(self.faults),
             "n": self.n,
         }
 
@@ -93,7 +97,9 @@ def evaluate_open_loop(
         if (targets := policy.tokens_of(sample.action_chunk[None])) is not None:
             result.prefix_accuracy.append(prefix_accuracy(prediction.tokens, targets[0]))
         result.n += 1
-        if prediction.status == ChunkStatus.OK:
+        if prediction.status != ChunkStatus.OK:
+            result.faults[prediction.status.value] += 1
+        else:
             result.valid += 1
             error = prediction.actions - sample.action_chunk
             result.action_l1.append(np.abs(error).mean(axis=0))

@@ -90,7 +90,7 @@ def make_report(
     whole = has_whole_chunk(frames.indices, horizon)
     errors = chunk_errors(answers, rows, frames, horizon)
     asked = [(row, a) for row, a in zip(rows, answers, strict=True) if whole[row]]
-    prefixes = _prefix_accuracies(
+    prefixes, no_tokens = _prefix_accuracies(
         [(a.tokens, frames.actions[row : row + horizon]) for row, a in asked], encode
     )
     faults = Counter(a.status for a in answers if a.status != ChunkStatus.OK)
@@ -115,7 +115,7 @@ def make_report(
                        "by_step": [_mean(errors[:, t, d])["mean"] for t in range(horizon)]}
             for d, dim in enumerate(action.dims)
         },
-        "prefix_accuracy": {**_mean(np.array(prefixes)), "no_tokens": len(asked) - len(prefixes)},
+        "prefix_accuracy": {**_mean(np.array(prefixes)), "no_tokens": no_tokens},
         "inference_s": {"p50": float(np.percentile(seconds, 50)),
                         "p95": float(np.percentile(seconds, 95)), "n": len(seconds)},
     }  # fmt: skip
@@ -123,21 +123,23 @@ def make_report(
 
 def _prefix_accuracies(
     pairs: Sequence[tuple[list[int], np.ndarray]], encode: Callable[[np.ndarray], list[list[int]]]
-) -> list[float]:
-    """Prefix accuracy of each (tokens, demonstrated chunk (T, A)).
+) -> tuple[list[float], int]:
+    """Prefix accuracy of each (tokens, demonstrated chunk (T, A)), and how many were left out.
 
     Left out are chunks that the policy's tokenizer has no tokens for, as of a demonstrator who
-    went faster than all that it was fitted to: nothing could have been right there.
+    went faster than all that it was fitted to: nothing could have been right there. Where actions
+    are no tokens in this policy there is nothing to leave out.
     """
-    accuracies = []
+    accuracies, beyond = [], 0
     for tokens, chunk in pairs:
         try:
             targets = encode(chunk[None])
         except CoefficientRangeError:
+            beyond += 1
             continue
-        if targets is not None:  # else actions are no tokens in this policy
+        if targets is not None:
             accuracies.append(prefix_accuracy(tokens, targets[0]))
-    return accuracies
+    return accuracies, beyond
 
 
 def _mean(values: np.ndarray) -> dict[str, Any]:
@@ -157,6 +159,9 @@ def summary(report: dict[str, Any]) -> str:
     faults = ", ".join(f"{count} {kind}" for kind, count in valid["faults"].items())
     verdict = "identical to" if same["same"] else "**NOT identical to**"
     missed = f"; {prefix['no_tokens']} left out: outside what the policy's tokens can say"
+    prefixes = f"{_shown(prefix)}{missed if prefix['no_tokens'] else ''}"
+    if frames["whole_chunk"] and not prefix["n"] and not prefix["no_tokens"]:
+        prefixes = "none: this policy's actions are no tokens"
     lines = [
         f"# Replay of {report['episode_id']}",
         "",
@@ -166,7 +171,7 @@ def summary(report: dict[str, Any]) -> str:
         f"- live node {verdict} the offline evaluation: {greatest} (limit {same['limit']:g})",
         f"- valid chunks: {valid['valid']} of {valid['n']} (95 %: {100 * low:.0f} to "
         f"{100 * high:.0f} %){f'; {faults}' if faults else ''}",
-        f"- prefix accuracy: {_shown(prefix)}{missed if prefix['no_tokens'] else ''}",
+        f"- prefix accuracy: {prefixes}",
         f"- inference: p50 {seconds['p50']:.3f} s, p95 {seconds['p95']:.3f} s, n = {seconds['n']}",
         "",
         "| absolute error | unit | mean (95 %) | first step | last step |",

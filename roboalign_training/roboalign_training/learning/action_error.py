@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 import torch
 from scipy.stats import t as student
 
+from roboalign_policy.core.policy.accept import Bounds, ChunkError, accept
+from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_policy.models.flow_head.flow import solve, velocity_of
 from roboalign_policy.models.flow_head.network import FlowHead
 from roboalign_training.learning.flow_training import FlowSamples, flow_batch
@@ -27,12 +30,14 @@ class ActionError:
         errors: (F, A) float64, of each frame over the chunk, in the contract's units.
         ranges: (A,) upper minus lower limit of each dimension.
         episodes: (F,) number of each frame's episode.
+        refused: of the F chunks, how many a robot would not be given, by the reason.
     """
 
     names: tuple[str, ...]
     errors: np.ndarray
     ranges: np.ndarray
     episodes: np.ndarray
+    refused: Mapping[str, int]
 
     @property
     def mean(self) -> float:
@@ -54,6 +59,7 @@ class ActionError:
         return {
             "dev_action_error": self.mean,
             "dev_action_error_by_dimension": found,
+            "dev_refused": dict(self.refused),
             "dev_frames": len(self.errors),
             "dev_episodes": len(numbers),
         }
@@ -65,7 +71,7 @@ def action_error(
     samples: FlowSamples,
     wanted: np.ndarray,
     denormalise: Any,
-    dims: Mapping[str, float],
+    bounds: Bounds,
     episodes: Sequence[int],
     device: torch.device,
     batch: int = 64,
@@ -77,7 +83,7 @@ def action_error(
         samples: F frames.
         wanted: (F, T, A) float32, the demonstrated chunks in the contract's units.
         denormalise: of (..., A) arrays, as `QuantileStats.denormalise`.
-        dims: name -> upper minus lower limit, A of them.
+        bounds: of the actions: what is outside is never driven.
         episodes: of each frame the number of its episode.
         device: where the head is.
         batch: frames answered at once.
@@ -97,5 +103,15 @@ def action_error(
     head.train(was_training)
     chunks = denormalise(np.concatenate(found)[..., : wanted.shape[-1]])
     errors = np.abs(chunks.astype(np.float64) - wanted).mean(axis=1)
-    ranges = np.array(list(dims.values()), np.float64)
-    return ActionError(tuple(dims), errors, ranges, np.asarray(episodes))
+    ranges = (bounds.high - bounds.low).astype(np.float64)
+    refused = Counter(map(str, filter(None, (_fault(chunk, bounds) for chunk in chunks))))
+    return ActionError(bounds.names, errors, ranges, np.asarray(episodes), refused)
+
+
+def _fault(chunk: np.ndarray, bounds: Bounds) -> ChunkStatus | None:
+    """Why a chunk would not be driven; None where it would."""
+    try:
+        accept(chunk, bounds)
+    except ChunkError as error:
+        return error.kind
+    return None

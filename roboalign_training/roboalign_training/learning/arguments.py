@@ -51,6 +51,10 @@ class Stopped(Exception):
     """The run was asked to stop and can be resumed; what it had is saved."""
 
 
+class Diverged(Exception):
+    """What was trained is not finite any more; nothing was written of it."""
+
+
 @dataclass
 class RunArguments:
     """Data, base model and the ends of a run; the help of each field says what it is."""
@@ -381,7 +385,7 @@ class VlaArguments(BackboneArguments, RunArguments):
         super().__post_init__()
         self.check_backbone()
         require("condition", self.condition, self.condition in CONDITIONS, _one_of(CONDITIONS))
-        whole = self.layer <= 1 or self.layer == int(self.layer)
+        whole = self.layer <= 1 or float(self.layer).is_integer()
         expected = "from 0 to 1, a fraction of the depth, or a whole number of layers"
         require("layer", self.layer, 0 <= self.layer < math.inf and whole, expected)
         require("own_thoughts", self.own_thoughts, 0 <= self.own_thoughts <= 1, "from 0 to 1")

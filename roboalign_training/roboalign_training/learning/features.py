@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from roboalign_policy.core.hashing import sha256_json
@@ -41,8 +41,12 @@ class Features:
     """
 
     def __init__(self, folder: Path, parts: int) -> None:
-        """Open the parts of a folder."""
-        self._files = [safe_open(folder / PART.format(n), "pt") for n in range(parts)]
+        """Open the parts of a folder.
+
+        Raises:
+            OutputError: one is damaged.
+        """
+        self._files = [_opened(folder / PART.format(number)) for number in range(parts)]
         self.frames, self._places, self.thoughts = [], [], []
         for number, file in enumerate(self._files):
             lengths = file.get_tensor("lengths").tolist()
@@ -147,6 +151,11 @@ class FeaturePlan:
             OutputError: names what differs.
         """
         found = read_record(self.folder / self.index)
+        if found is None and any(self.folder.glob(self.part_name.replace("{:05d}", "*"))):
+            raise OutputError(
+                f"{self.folder}: found {self.what} without a readable {self.index}, so nobody can "
+                "tell whose they are; nothing was changed: choose another folder, or remove them"
+            )
         if found is not None and (other := list(differences(found, self.record()))):
             raise OutputError(
                 f"{self.folder}: {self.what} of something else are here ({'; '.join(other)}); "
@@ -174,6 +183,7 @@ class FeaturePlan:
             OSError: the disk is full.
         """
         if not self.missing():
+            self.check_owner()
             return True
         with writing(self.folder, self.what):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -262,6 +272,16 @@ def _write_part(path: Path, reader: HiddenReader, frames: np.ndarray, own: froze
             fresh.replace(path)
         finally:
             fresh.unlink(missing_ok=True)
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, "pt")
+    except SafetensorError as error:
+        raise OutputError(
+            f"{path}: found a damaged file ({error}), expected hidden states: remove it, and the "
+            "same command reads these frames anew"
+        ) from error
 
 
 def _check_room(folder: Path, wanted: int) -> None:

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import Trainer
 
 from roboalign_policy.core.hashing import sha256_file, sha256_json
@@ -21,7 +22,7 @@ from roboalign_policy.core.policy.prompt import PROMPT_VERSION
 from roboalign_policy.models.decoders import FAST
 from roboalign_policy.models.loading import TINY
 from roboalign_policy.models.tiny import PACKAGED
-from roboalign_training.learning.arguments import RunArguments
+from roboalign_training.learning.arguments import Diverged, RunArguments
 from roboalign_training.learning.demonstrations import Demonstrations
 from roboalign_training.learning.policy_card import write_card
 from roboalign_training.learning.run_folder import RunFolder
@@ -95,6 +96,25 @@ def tame(trainer: Trainer, run: RunFolder) -> None:
 
     trainer._save_checkpoint = save_checkpoint
     trainer.create_model_card = lambda *args, **kwargs: None
+
+
+def require_finite(model: torch.nn.Module, steps: int, learning_rate: float) -> None:
+    """Refuse weights of which nothing can be made.
+
+    Args:
+        model: that was trained.
+        steps: how many it was.
+        learning_rate: for the message.
+
+    Raises:
+        Diverged: names the first weight that is not finite.
+    """
+    for name, weight in model.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            raise Diverged(
+                f"{name} is not finite after step {steps}, learning_rate {learning_rate:g}; no "
+                "policy was written"
+            )
 
 
 def save_policy(

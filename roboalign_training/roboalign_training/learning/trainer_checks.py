@@ -29,6 +29,9 @@ _USELESS = {
     "do_predict": "`roboalign evaluate` lets a policy act",
     "resume_from_checkpoint": "the same command with the same --out goes on from the newest "
     "checkpoint in it; a finished policy is trained further with --base",
+    "save_only_model": "a run that was stopped goes on from its last checkpoint, which needs the "
+    "optimiser, too",
+    "load_best_model_at_end": "each stage decides itself which weights it keeps",
     "packing": "the batches are made by this suite, which does not pack them",
     "reward_weights": "rewards has each reward's weight, as in {format: 0.5, prefix: 0.5}",
 }
@@ -38,10 +41,20 @@ _DONE: dict[str, bool | None] = {
     "do_eval": False,
     "do_predict": False,
     "resume_from_checkpoint": False,
+    "save_only_model": False,
+    "load_best_model_at_end": False,
     "packing": False,
     "reward_weights": None,
 }
 """What of these is done anyway, and may be said."""
+_ONLY: dict[str, dict[str, tuple[str, str]]] = {
+    "vla": {
+        "eval_strategy": ("no", "the action error of held-out frames is measured at the end"),
+        "label_smoothing_factor": ("0", "the loss is of actions, which are no words"),
+        "neftune_noise_alpha": ("none", "the head has no embeddings of words"),
+    },
+}
+"""By stage: an option that has one value there, as it is written, and why."""
 # Source: transformers, hf_argparser.string_to_bool; "none" as it is read for numbers.
 _SAID = {
     **dict.fromkeys(("yes", "true", "t", "y", "1"), True),
@@ -130,6 +143,11 @@ def check_values(
             shown = " ".join(map(str, values)) if isinstance(value, list | tuple) else value
             choices = CHOICES[kind][name]
             require(f"{where}{name}", shown, shown in choices, f"one of {_listed(choices)}")
+        if name in (only := _ONLY.get(kind, {})):
+            (one, why), shown = only[name], " ".join(map(str, values))
+            same = _SAID.get(shown.lower(), shown.lower()) == _SAID.get(one, one)
+            same = same or (one == "0" and _is_zero(shown))
+            require(f"{where}{name}", shown, same or value is None, f"{one}: {why}")
         if name == "report_to":
             _check_reporters(f"{where}report_to", [str(v) for v in values if v is not None])
 
@@ -163,6 +181,13 @@ def _check_number(
     shown = int(number) if math.isfinite(number) and number == int(number) else number
     whole = kind is float or (math.isfinite(number) and number == int(number))
     require(key, shown, whole and holds(number), expected)
+
+
+def _is_zero(value: str) -> bool:
+    try:
+        return float(value) == 0
+    except ValueError:
+        return False
 
 
 def _listed(choices: Sequence[Any]) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from roboalign_policy.core.contract.contract import ContractError
-from roboalign_training.learning.arguments import Stopped
+from roboalign_training.learning.arguments import Diverged, Stopped
 from roboalign_training.learning.training_options import OURS, read_options
 from roboalign_training.shared.exit_status import status_of
 from roboalign_training.shared.outputs import OutputError
@@ -52,6 +52,10 @@ def run_main(kind: str, argv: Sequence[str] | None) -> int:
     except Stopped as stopped:
         print(f"stopped: {stopped}", file=sys.stderr)
         return EXIT_STOPPED
+    except Diverged as error:
+        print(f"diverged: {error}", file=sys.stderr)
+        print("a lower --learning_rate with --overwrite begins anew", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         print("stopped: the same command begins again, or goes on", file=sys.stderr)
         return EXIT_STOPPED

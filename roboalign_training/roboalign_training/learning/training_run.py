@@ -24,8 +24,8 @@ from roboalign_training.learning.run_record import (
 )
 from roboalign_training.shared.left_out import LeftOut
 from roboalign_training.shared.library_log import LibraryLog
-from roboalign_training.shared.outputs import Found
-from roboalign_training.shared.places import DATASET, TRAININGS, check_place
+from roboalign_training.shared.outputs import Found, OutputError
+from roboalign_training.shared.places import DATASET, HIDDEN, TRAININGS, check_place
 from roboalign_training.shared.run_layout import LOG, METRICS, POLICY, RESULT
 
 DATA = "data"
@@ -229,6 +229,11 @@ def _check_places(kind: str, arguments: RunArguments, out: Path, bags: list[Path
     if Path(arguments.base).is_dir():
         read.append(("--base", Path(arguments.base)))
     check_place("--out", out, TRAININGS[kind], read)
+    if features := getattr(arguments, "features", ""):
+        place = Path(features)
+        if place.exists() and not place.is_dir():
+            raise OutputError(f"--features: found the file {place}, expected a folder or nothing")
+        check_place("--features", place, HIDDEN, [*read, ("--out", out / POLICY)])
 
 
 def _dataset_of(arguments: RunArguments, out: Path) -> Path:

@@ -22,6 +22,7 @@ from roboalign_training.learning.run_folder import RunFolder
 from roboalign_training.learning.run_record import git_state, write_json
 from roboalign_training.origins.provenance import FILE, write_origin
 from roboalign_training.shared.linking import link_weights
+from roboalign_training.shared.outputs import OutputError
 from roboalign_training.shared.run_layout import POLICY
 from roboalign_training.shared.write_errors import writing
 
@@ -39,6 +40,7 @@ def save_vla(
     facts: Mapping[str, Any],
     held_out: Sequence[int],
     keep_fast: bool,
+    weights: Mapping[str, str],
     trained: Any | None = None,
 ) -> Path:
     """Write `<run>/policy` whole or not at all.
@@ -54,9 +56,11 @@ def save_vla(
         facts: further entries of `roboalign.json`.
         held_out: frames of the episodes that were not trained on.
         keep_fast: whether the policy can be driven by FAST tokens, too.
+        weights: `model_weights` of the base when the training began.
         trained: the model with what it learnt in its weights; None: it is the base's.
 
     Raises:
+        OutputError: a frozen base is not what it was when the training began.
         OSError: the disk is full; an earlier policy is as it was.
     """
     fresh = run.path / f"{POLICY}.new"
@@ -66,6 +70,13 @@ def save_vla(
         shutil.copytree(
             base, fresh, copy_function=link_weights, ignore=shutil.ignore_patterns(*left)
         )
+        if trained is None and model_weights(fresh) != dict(weights):
+            shutil.rmtree(fresh)
+            raise OutputError(
+                f"--base: found another model in {base} than when the training began, expected "
+                "the one whose hidden states the head reads; no policy was written: put it back "
+                "and give the same command again, or train anew with another --out"
+            )
         if trained is not None:
             trained.save_pretrained(fresh)
         names = ["stats.json", "contract.yaml"]

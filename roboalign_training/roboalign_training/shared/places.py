@@ -16,6 +16,7 @@ REPLAY, DEMO = "a replay", "what `roboalign demo` makes"
 SFT, GRPO, VLA = (f"a run of `roboalign {kind}`" for kind in ("sft", "grpo", "vla"))
 TRAININGS = {"sft": SFT, "grpo": GRPO, "vla": VLA}
 """By kind, as `run.json` has it."""
+HIDDEN = "hidden states of `roboalign vla`"
 PRETRAINING, DRIVEN = "a run of `roboalign pretrain-tiny`", "results of `roboalign evaluate`"
 _MARKS = (
     ("dataset.json", DATASET),

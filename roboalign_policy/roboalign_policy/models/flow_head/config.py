@@ -102,9 +102,20 @@ class FlowHeadConfig:
         for robot in self.robots:
             for key in ("state_dims", "action_dims"):
                 value = getattr(robot, key)
-                _require(f"robots.{robot.name}.{key}", value, value >= 1, "1 or more")
+                fits = _is_whole(value) and value >= 1
+                _require(f"robots.{robot.name}.{key}", value, fits, "a whole number, 1 or more")
         for key in ("horizon", "context_width", "width", "blocks", "heads", "steps"):
-            _require(key, getattr(self, key), getattr(self, key) >= 1, "1 or more")
+            value = getattr(self, key)
+            _require(key, value, _is_whole(value) and value >= 1, "a whole number, 1 or more")
+        for key in ("given_prefix", "replan_after_steps"):
+            _require(key, getattr(self, key), _is_whole(getattr(self, key)), "a whole number")
+        for key in (
+            "mlp_ratio", "beta_alpha", "beta_beta", "state_dropout", "context_dropout",
+            "time_scale", "layer",
+        ):  # fmt: skip
+            value = getattr(self, key)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            _require(key, value, is_number, "a number")
         _require("width", self.width, self.width % self.heads == 0, f"a multiple of {self.heads}")
         for key in ("mlp_ratio", "beta_alpha", "beta_beta"):
             _require(key, getattr(self, key), getattr(self, key) > 0, "a number above 0")
@@ -164,6 +175,10 @@ class FlowHeadConfig:
             return cls(**{**data, "robots": robots})
         except TypeError as error:
             raise ValueError(f"action head: {error}") from error
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _one_of(words: tuple[str, ...]) -> str:
