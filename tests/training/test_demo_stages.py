@@ -194,7 +194,7 @@ def test_redo_of_no_stage_is_refused_before_anything_is_removed(demo):
     with pytest.raises(ValueError, match=r"redo: found \['fly'\], expected some of"):
         demo.run(redo=["fly", "record"])
     assert content_hash(demo.out) == before
-    with pytest.raises(ValueError, match="record was done with episodes 1500, expected 16"):
+    with pytest.raises(ValueError, match="record was done with episodes 1000, expected 16"):
         demo.run(redo=["sft"], episodes=16)
     assert content_hash(demo.out) == before, "the options are looked at before anything goes"
 
@@ -217,9 +217,9 @@ def test_of_a_demo_of_the_last_release_only_grpo_is_done_again(demo):
     demo.run()
     state = read_state(demo.out)
     noted = {
-        "record": {"episodes": 1500, "open_loop_episodes": 24, "action_noise": 0.05},
+        "record": {"episodes": 1000, "open_loop_episodes": 24, "action_noise": 0.05},
         "dataset": {"vocab_size": 256, "scale": 5.0},
-        "sft": {"sft_seconds": 540.0, "sft_steps": 2700},
+        "sft": {"sft_seconds": 580.0, "sft_steps": 2700},
         "grpo": {"grpo_seconds": 120.0, "grpo_samples": 240},
         "open_loop": {"open_loop_frames": 120},
         "closed_loop": {"closed_loop_episodes": 25, "replan_after_steps": 0},

@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
         "--remote",
         default="",
         metavar="URL",
-        help="address of `roboalign serve` instead of a checkpoint here; takes --contract too",
+        help="address of `roboalign serve` instead of a checkpoint here; needs --contract",
     )
     p.add_argument(
         "--decoder",

@@ -49,7 +49,7 @@ class Settings:
         "sim_panda", "Robot contract of the simulated arm; sim_panda_wrist has two cameras."
     )
     episodes: int = _option(
-        1500, "Demonstrations recorded for training, over the four suites in turn."
+        1000, "Demonstrations recorded for training, over the four suites in turn."
     )
     open_loop_episodes: int = _option(
         24, "Demonstrations recorded for open-loop evaluation alone."
@@ -96,7 +96,7 @@ class Settings:
 class DemoConfig(Settings, Call):
     """Options of `roboalign demo`; the help of each field says what it is."""
 
-    sft_seconds: float = _option(540.0, "SFT ends after these, s.")
+    sft_seconds: float = _option(580.0, "SFT ends after these, s.")
     sft_steps: int = _option(2700, "Optimiser steps of SFT at most.")
     grpo_seconds: float = _option(120.0, "GRPO ends after these, s.")
     grpo_samples: int = _option(
