@@ -219,7 +219,7 @@ def test_of_a_demo_of_the_last_release_only_grpo_is_done_again(demo):
     noted = {
         "record": {"episodes": 1000, "open_loop_episodes": 24, "action_noise": 0.05},
         "dataset": {"vocab_size": 256, "scale": 5.0},
-        "sft": {"sft_seconds": 580.0, "sft_steps": 2700},
+        "sft": {"sft_seconds": 580.0, "sft_steps": 2100},
         "grpo": {"grpo_seconds": 120.0, "grpo_samples": 240},
         "open_loop": {"open_loop_frames": 120},
         "closed_loop": {"closed_loop_episodes": 25, "replan_after_steps": 0},

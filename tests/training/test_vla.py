@@ -291,7 +291,7 @@ def test_options_that_ask_for_what_is_done_anyway_are_taken(run):
 def test_hidden_states_lie_neither_in_what_is_read_nor_in_the_policy(run, base, tmp_path):
     (tmp_path / "file").touch()
     for place, text in (
-        (base, "lies in|is what is read .--base"),
+        (base, "which is what is read .--base"),
         (base / "features", "which lies in what is read .--base"),
         (tmp_path / "run" / "policy", "--features: found .*, which is what is read .--out"),
         (tmp_path / "file", "--features: found the file .*, expected a folder or nothing"),

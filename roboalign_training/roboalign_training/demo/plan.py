@@ -97,7 +97,7 @@ class DemoConfig(Settings, Call):
     """Options of `roboalign demo`; the help of each field says what it is."""
 
     sft_seconds: float = _option(580.0, "SFT ends after these, s.")
-    sft_steps: int = _option(2700, "Optimiser steps of SFT at most.")
+    sft_steps: int = _option(2100, "Optimiser steps of SFT at most.")
     grpo_seconds: float = _option(120.0, "GRPO ends after these, s.")
     grpo_samples: int = _option(
         GRPO_SAMPLES, "Prompts of GRPO; less than 1 % of the SFT samples.",
