@@ -21,7 +21,12 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from roboalign_policy.core.policy.accept import Bounds
 from roboalign_policy.core.policy.prompt import PROMPT_VERSION
 from roboalign_policy.core.policy.state_vector import state_bounds
-from roboalign_policy.models.checkpoint import check_same_robot, model_weights, read_checkpoint
+from roboalign_policy.models.checkpoint import (
+    check_same_robot,
+    model_settings,
+    model_weights,
+    read_checkpoint,
+)
 from roboalign_policy.models.flow_head.config import PROMPT, FlowHeadConfig, RobotShape
 from roboalign_policy.models.flow_head.network import FlowHead
 from roboalign_policy.models.hidden_states import depth
@@ -122,7 +127,7 @@ def _train(run: TrainingRun, arguments: VlaArguments, training: TrainingArgument
         f"at most {data.horizon - 1}, less than a chunk's {data.horizon} actions",
     )  # fmt: skip
     frames = _drawn(train_frames, arguments.samples, training.seed)
-    weights = model_weights(base.folder)
+    weights, settings = model_weights(base.folder), model_settings(base.folder)
     mllm = load_mllm(arguments.base)
     check_instructions(data, mllm.tokenizer.get_added_vocab())
     config = head_config(arguments, data, mllm)
@@ -196,7 +201,7 @@ def _train(run: TrainingRun, arguments: VlaArguments, training: TrainingArgument
     save_vla(
         run.folder, Path(arguments.base), head, data,
         {**facts, "dev_action_error": score["dev_action_error"]}, held_out, arguments.keep_fast,
-        weights, mllm.model if arguments.trains_backbone else None,
+        weights, settings, mllm.model if arguments.trains_backbone else None,
     )  # fmt: skip
     seconds = round(callback.elapsed_s, 3)
     run.folder.append(

@@ -13,6 +13,7 @@ from roboalign_policy.core.policy.options import PolicyOptions
 from roboalign_policy.core.policy.prediction import ChunkStatus
 from roboalign_policy.fast import FastTokenizer
 from roboalign_policy.fast.dct import quantisation_bound
+from roboalign_policy.models.checkpoint import model_settings, read_checkpoint
 from roboalign_policy.models.loading import ModelError, extend_vocabulary, load_mllm
 from roboalign_policy.models.open_policy import open_policy
 from roboalign_policy.models.policy import MLLMPolicy
@@ -255,6 +256,45 @@ def test_a_part_that_was_changed_is_refused(copy, change, name):
     change(copy)
     with pytest.raises(ModelError, match=f"{name}: found hash .* expected .* roboalign.json"):
         open_policy(copy, options=PolicyOptions(device="cpu"))
+
+
+def with_settings(folder):
+    """The folder as trainings write it now, with its settings in the record."""
+    rewrite(folder / "roboalign.json", lambda r: r.update(settings=model_settings(folder)))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "tokenizer.json"])
+def test_a_setting_that_was_edited_is_refused(copy, name):
+    with_settings(copy)
+    open_policy(copy, options=PolicyOptions(device="cpu"))
+    rewrite(copy / name, lambda c: c.update(edited=1))
+    with pytest.raises(ModelError, match=f"{name}: found hash .* expected .* roboalign.json"):
+        open_policy(copy)
+
+
+def test_a_setting_that_was_added_or_lost_is_refused(copy):
+    with_settings(copy)
+    (copy / "chat_template.json").write_text("{}")
+    with pytest.raises(ModelError, match="chat_template.json: found hash .* expected none"):
+        open_policy(copy)
+    (copy / "chat_template.json").unlink()
+    (copy / "preprocessor_config.json").unlink()
+    with pytest.raises(ModelError, match="preprocessor_config.json: found hash none, expected"):
+        open_policy(copy)
+    rewrite(copy / "roboalign.json", lambda r: r.update(settings=[1]))
+    with pytest.raises(ModelError, match="roboalign.json: settings: found list, expected an"):
+        open_policy(copy)
+
+
+def test_settings_are_part_of_the_hash_and_older_policies_keep_theirs(copy, checkpoint):
+    before = read_checkpoint(checkpoint).hash
+    assert read_checkpoint(copy).hash == before
+    with_settings(copy)
+    once = read_checkpoint(copy).hash
+    rewrite(copy / "config.json", lambda c: c.update(edited=1))
+    with_settings(copy)
+    assert len({before, once, read_checkpoint(copy).hash}) == 3
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from transformers import TrainingArguments
 from trl import GRPOConfig, SFTConfig
 
 from roboalign_policy.core.contract.contract import find_contract, load_contract
+from roboalign_policy.models.checkpoint import model_settings
 from roboalign_policy.models.loading import load_mllm
 from roboalign_training import sft
 from roboalign_training.bags.errors import DatasetError, RefusedError
@@ -78,6 +79,8 @@ def test_a_run_writes_a_whole_policy_and_its_records(run, demonstrations, tiny_b
     meta = json.loads((policy / "roboalign.json").read_text())
     assert meta["hashes"] == demonstrations.hashes
     assert (meta["horizon"], meta["dims"], meta["kind"]) == (8, 7, "sft")
+    assert meta["settings"] == model_settings(policy)
+    assert {"config.json", "tokenizer.json", "preprocessor_config.json"} <= set(meta["settings"])
     config = json.loads((tmp_path / "run" / "run.json").read_text())
     assert config["arguments"]["sft"]["weight_scene"] == 0.0
     assert config["arguments"]["trainer"]["max_steps"] == 4

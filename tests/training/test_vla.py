@@ -14,6 +14,7 @@ from transformers import TrainingArguments
 
 from roboalign_policy.core.policy.options import PolicyOptions
 from roboalign_policy.core.policy.prediction import ChunkStatus
+from roboalign_policy.models.checkpoint import model_settings
 from roboalign_policy.models.flow_head.config import FlowHeadConfig, RobotShape
 from roboalign_policy.models.loading import load_mllm
 from roboalign_policy.models.open_policy import open_policy
@@ -53,6 +54,7 @@ def test_a_run_writes_a_policy_that_drives_by_either_decoder(run, demonstrations
     assert record["hashes"].keys() == demonstrations.hashes.keys() | {"head", "backbone"}
     assert (policy / "model.safetensors").read_bytes() == (base / "model.safetensors").read_bytes()
     assert not [p for p in policy.rglob("*") if p.suffix in (".bin", ".pt", ".pkl", ".pth")]
+    assert record["settings"] == model_settings(policy) != {}
     result = RunFolder(tmp_path / "run").result()
     assert result["steps"] == 6 and result["samples"] == 48 and result["dev_frames"] == 6
     assert result["dev_episodes"] == 2
@@ -326,20 +328,30 @@ def test_a_damaged_part_is_named_and_read_anew_once_it_is_gone(run, tmp_path):
     assert all(again[name].equal(value) for name, value in same.items())
 
 
+def change_weights(folder):
+    tensors = load_file(folder / "model.safetensors")
+    save_file({n: v * 1.05 for n, v in tensors.items()}, folder / "other.safetensors")
+    (folder / "other.safetensors").replace(folder / "model.safetensors")
+
+
+def change_settings(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "edited": 1}))
+
+
+@pytest.mark.parametrize("change", [change_weights, change_settings])
 def test_a_head_is_not_put_beside_a_model_that_it_never_read(
-    run, demonstrations, base, tmp_path, monkeypatch
+    run, base, tmp_path, monkeypatch, change
 ):
     own = shutil.copytree(base, tmp_path / "base")
     scored = vla.action_error
 
-    def change(*given):
+    def change_and_score(*given):
         """Another model lies in the folder by the end of the training."""
-        tensors = load_file(own / "model.safetensors")
-        save_file({n: v * 1.05 for n, v in tensors.items()}, own / "other.safetensors")
-        (own / "other.safetensors").replace(own / "model.safetensors")
+        change(own)
         return scored(*given)
 
-    monkeypatch.setattr(vla, "action_error", change)
+    monkeypatch.setattr(vla, "action_error", change_and_score)
     with pytest.raises(OutputError, match="--base: found another model in .*base than when the"):
         run("--base", str(own))
     left = {path.name for path in (tmp_path / "run").iterdir()}

@@ -17,6 +17,20 @@ from roboalign_policy.models.loading import ModelError, read_record, refuse_poin
 
 _SHOWN = 3  # differences of two contracts
 RECORD = "roboalign.json"
+SETTINGS = (
+    "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.json",
+    "chat_template.jinja",
+)
+"""Files beside a model's weights that decide what it answers, too; a folder has some of them."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +41,7 @@ class Checkpoint:
         folder: the checkpoint folder.
         contract: robot contract it was trained with.
         decoder: what makes actions of the model's answers.
-        hash: SHA-256 of weights, decoder and contract.
+        hash: SHA-256 of weights, settings, decoder and contract.
         images: keys of the image streams that the model sees, in order.
     """
 
@@ -86,10 +100,13 @@ def read_checkpoint(folder: str | Path, decoder: str = "auto") -> Checkpoint:
     if read.weights or isinstance(named, Mapping) and "backbone" in named:
         expected["backbone"] = sha256_json(weights)
     _check_hashes(folder, record, expected)
+    settings = _check_settings(folder, record)
     images = images_seen(folder / RECORD, record, contract)
     parts = [weights, *read.hashes.values(), contract.hash]
     if images != tuple(stream.key for stream in contract.images[:1]):
         parts.append(list(images))  # of the first one alone the hash is what it always was
+    if settings is not None:
+        parts.append(settings)
     return Checkpoint(folder, contract, read, sha256_json(parts), images)
 
 
@@ -98,6 +115,11 @@ def model_weights(folder: Path) -> dict[str, str]:
     own = {name for kind in DECODERS.values() for name in kind.weights}
     files = [path for path in sorted(folder.glob("*.safetensors")) if path.name not in own]
     return {path.name: sha256_file(path) for path in files}
+
+
+def model_settings(folder: Path) -> dict[str, str]:
+    """SHA-256 of the files beside a model's weights that decide what it answers, by name."""
+    return {name: sha256_file(folder / name) for name in SETTINGS if (folder / name).is_file()}
 
 
 def _decoder_of(path: Path, record: Mapping[str, Any], wanted: str) -> str:
@@ -173,6 +195,26 @@ def images_seen(path: Path, record: Mapping[str, Any], contract: Contract) -> tu
         expected = f"a list of {', '.join(known) or 'image streams'} as in the contract"
         raise ModelError(f"{path}: images: found {found!r}, expected {expected}")
     return tuple(found)
+
+
+def _check_settings(folder: Path, record: Mapping[str, Any]) -> dict[str, str] | None:
+    """What the model's settings are, if the record names any; older policies have none in it."""
+    if (stored := record.get("settings")) is None:
+        return None
+    if not isinstance(stored, Mapping):
+        raise ModelError(
+            f"{folder / RECORD}: settings: found {type(stored).__name__}, expected an object of "
+            "SHA-256 by file name"
+        )
+    found = model_settings(folder)
+    for name in sorted({*stored, *found}):
+        is_, was = (str(of[name])[:12] if name in of else "none" for of in (found, stored))
+        if found.get(name) != stored.get(name):
+            raise ModelError(
+                f"{folder / name}: found hash {is_}, expected {was} as in {RECORD}: it was "
+                "changed after the training, so the model would answer otherwise"
+            )
+    return found
 
 
 def _check_hashes(folder: Path, record: dict[str, Any], found: dict[str, str]) -> None:

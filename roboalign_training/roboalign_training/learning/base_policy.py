@@ -9,6 +9,7 @@ from pathlib import Path
 
 from roboalign_policy.core.contract.contract import load_contract
 from roboalign_policy.core.policy.prompt import PROMPT_VERSION
+from roboalign_policy.models.checkpoint import RECORD, model_settings
 from roboalign_policy.models.decoders import FAST
 from roboalign_policy.models.loading import extend_vocabulary, load_mllm
 from roboalign_training.bags.errors import DatasetError
@@ -59,7 +60,8 @@ def make_base_policy(base: str, dataset: Path, out: Path, seed: int = 0) -> Path
         mllm.model.save_pretrained(fresh)
         mllm.processor.save_pretrained(fresh)
         copy_robot(dataset, fresh)
-        (fresh / "roboalign.json").write_text(json.dumps(record, indent=1))
+        record["settings"] = model_settings(fresh)
+        (fresh / RECORD).write_text(json.dumps(record, indent=1))
         # Its paths are relative to the folder, which is beside its place already.
         write_origin(fresh, "base", base, dataset, (), "")
         write_card(fresh)

@@ -19,6 +19,7 @@ from transformers import Trainer
 
 from roboalign_policy.core.hashing import sha256_file, sha256_json
 from roboalign_policy.core.policy.prompt import PROMPT_VERSION
+from roboalign_policy.models.checkpoint import RECORD, model_settings
 from roboalign_policy.models.decoders import FAST
 from roboalign_policy.models.loading import TINY
 from roboalign_policy.models.tiny import PACKAGED
@@ -162,7 +163,7 @@ def save_policy(
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(fresh, state_dict=weights)
         processor.save_pretrained(fresh)
         copy_robot(data.folder, fresh)
-        write_json(fresh / "roboalign.json", meta)
+        write_json(fresh / RECORD, {**meta, "settings": model_settings(fresh)})
         write_origin(fresh, facts["kind"], facts["base"], data.folder, apart, git_state())
         write_card(fresh)
     return run.put(name)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from roboalign_policy.core.hashing import sha256_file, sha256_json
 from roboalign_policy.core.policy.prompt import PROMPT_VERSION
-from roboalign_policy.models.checkpoint import RECORD, model_weights
+from roboalign_policy.models.checkpoint import RECORD, model_settings, model_weights
 from roboalign_policy.models.decoders import FAST, FLOW
 from roboalign_policy.models.flow_decoder import HEAD, WEIGHTS
 from roboalign_policy.models.flow_head.network import FlowHead
@@ -41,6 +41,7 @@ def save_vla(
     held_out: Sequence[int],
     keep_fast: bool,
     weights: Mapping[str, str],
+    settings: Mapping[str, str],
     trained: Any | None = None,
 ) -> Path:
     """Write `<run>/policy` whole or not at all.
@@ -57,6 +58,7 @@ def save_vla(
         held_out: frames of the episodes that were not trained on.
         keep_fast: whether the policy can be driven by FAST tokens, too.
         weights: `model_weights` of the base when the training began.
+        settings: its `model_settings` then.
         trained: the model with what it learnt in its weights; None: it is the base's.
 
     Raises:
@@ -70,7 +72,8 @@ def save_vla(
         shutil.copytree(
             base, fresh, copy_function=link_weights, ignore=shutil.ignore_patterns(*left)
         )
-        if trained is None and model_weights(fresh) != dict(weights):
+        same = (model_weights(fresh), model_settings(fresh)) == (dict(weights), dict(settings))
+        if trained is None and not same:
             shutil.rmtree(fresh)
             raise OutputError(
                 f"--base: found another model in {base} than when the training began, expected "
@@ -101,6 +104,7 @@ def save_vla(
             "decoders": [FLOW, FAST] if keep_fast else [FLOW],
             "images": list(data.image_keys),
             **facts,
+            "settings": model_settings(fresh),
         }
         write_json(fresh / RECORD, record)
         apart = {data.episode(int(frame)).id for frame in held_out}
