@@ -52,6 +52,7 @@ from roboalign_training.learning.dev_score import dev_frames
 from roboalign_training.learning.features import FeaturePlan
 from roboalign_training.learning.flow_training import MovingAverage
 from roboalign_training.learning.head_inputs import KeptInputs, LiveInputs, flow_samples
+from roboalign_training.learning.head_room import check_room
 from roboalign_training.learning.hidden_reader import HiddenReader, own_frames
 from roboalign_training.learning.live_training import LiveTrainer
 from roboalign_training.learning.mixture import split_episodes
@@ -131,6 +132,7 @@ def _train(run: TrainingRun, arguments: VlaArguments, training: TrainingArgument
     mllm = load_mllm(arguments.base)
     check_instructions(data, mllm.tokenizer.get_added_vocab())
     config = head_config(arguments, data, mllm)
+    check_room(config, training.device)
     layer = config.layer_of(depth(mllm.model))
     require(
         "layer", arguments.layer, layer >= 1 or not arguments.trains_backbone,

@@ -46,6 +46,16 @@ def copy(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / "copy")
 
 
+def test_a_policy_says_how_it_makes_actions(tmp_path, tiny_base):
+    folder = write_flow_checkpoint(tmp_path / "p", tiny_base, replan_after_steps=4)
+    texts = {
+        name: open_policy(folder, options=PolicyOptions(device="cpu", decoder=name)).describe()
+        for name in ("flow", "fast")
+    }
+    assert texts["flow"].startswith("decoder flow: an action head after a thought; 4 of a chunk's")
+    assert texts["fast"].startswith("decoder fast: tokens after a thought; 8 of a chunk's 8 steps")
+
+
 def rewrite(path, change):
     document = json.loads(path.read_text())
     change(document)

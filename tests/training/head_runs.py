@@ -38,10 +38,11 @@ def runs_of(demonstrations, base: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(vla, "dataset_hashes", lambda folder: demonstrations.hashes)
 
     def start(*options, folder="run"):
+        think = "" if "prompt" in options else "--max_think_tokens 6"  # it would not be read
         given = (
             f"--dataset x --base {base} --out {tmp_path / folder} --width 32 --blocks 1 "
             "--max_steps 6 --per_device_train_batch_size 8 --logging_steps 1 "
-            "--held_out_episodes 2 --dev_frames 6 --max_think_tokens 6"
+            f"--held_out_episodes 2 --dev_frames 6 {think}"
         )
         return vla.train([*given.split(), *options])
 

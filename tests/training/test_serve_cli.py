@@ -119,6 +119,7 @@ def test_a_checkpoint_is_served_without_ros_as_it_answers_here(checkpoint, tmp_p
         url = served.says(r"listening on (ws://127\.0\.0\.1:\d+)")[1]
         remote = RemotePolicy(url, token=TOKEN, **PATIENT)
         assert served.says(r"policy ([0-9a-f]{64})")[1] == remote.hash
+        served.says("decoder fast: tokens without a thought; 8 of a chunk's 8 steps are driven")
         served.says("contract sim_panda, chunks of 8 x 7")
         served.says("token required, TLS off")
 

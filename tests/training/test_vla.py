@@ -262,6 +262,15 @@ def test_every_condition_trains_and_drives(run, demonstrations, condition):
         ("--width 30", "width: found 30, expected a multiple of 4"),
         ("--samples 900", "samples: found 900, expected at most 48, all there are"),
         ("--own_thoughts 2", "own_thoughts: found 2.0, expected from 0 to 1"),
+        (
+            "--condition prompt --own_thoughts 0.5",
+            "own_thoughts: found 0.5, expected 0.3, the",
+        ),
+        (
+            "--condition prompt --max_think_tokens 12",
+            "max_think_tokens: found 12, expected 48, the default: with condition prompt no",
+        ),
+        ("--width 4000000", "width, blocks: found 4000000 and 1, a head of .* fits into the"),
         ("--given_prefix 8", "given_prefix: found 8, expected at most 7, less than a chunk's 8"),
         ("--noise_draws 0", "noise_draws: found 0, expected at least 1"),
         ("--ema_decay 1", "ema_decay: found 1.0, expected from 0 to below 1"),

@@ -55,3 +55,8 @@ class Decoder(Protocol):
 FAST, FLOW = "fast", "flow"
 #: By the name that stands in `roboalign.json`; checkpoints without one are from before the others.
 DECODERS: dict[str, type[Decoder]] = {FAST: FastDecoder, FLOW: FlowDecoder}
+
+
+def name_of(decoder: Decoder) -> str:
+    """The name by which a checkpoint chooses it."""
+    return next(name for name, kind in DECODERS.items() if isinstance(decoder, kind))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.utils import logging as transformers_logging
 
 from roboalign_policy.core.git_lfs import first_pointer
 from roboalign_policy.core.keys import ACTION_END, ACTION_START, fast_token
@@ -120,7 +122,7 @@ def load_mllm(name_or_folder: str | Path, device: str = "auto", dtype: str = "au
         raise ModelError(f"dtype: found {dtype!r}, expected one of {', '.join(DTYPES)}")
     device = resolve_device(device)
     family = base_family(name)
-    with _reading(name):
+    with _reading(name), _bars_on_a_terminal():
         model = FAMILIES[family].from_pretrained(source, dtype=dtype, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")
         image_processor = Qwen2VLImageProcessorPil.from_pretrained(source)
@@ -207,6 +209,19 @@ def count_fast_tokens(tokenizer) -> int:
     while fast_token(count) in vocabulary:
         count += 1
     return count
+
+
+@contextmanager
+def _bars_on_a_terminal() -> Iterator[None]:
+    """Transformers' bars fill a log that is no terminal with pieces of lines."""
+    hidden = transformers_logging.is_progress_bar_enabled() and not sys.stderr.isatty()
+    if hidden:
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if hidden:
+            transformers_logging.enable_progress_bar()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from roboalign_policy.core.instruction import instruction_fault
 from roboalign_policy.core.policy.options import PolicyOptions
 from roboalign_policy.core.policy.prediction import ChunkStatus, Prediction
 from roboalign_policy.core.policy.prompt import camera_names, state_text, user_content
-from roboalign_policy.models.decoders import Decoder
+from roboalign_policy.models.decoders import FAST, Decoder, name_of
 from roboalign_policy.models.loading import MLLM, ModelError
 from roboalign_policy.models.question import Question
 
@@ -28,6 +28,7 @@ class MLLMPolicy:
     Attributes:
         contract: robot contract it was trained with.
         hash: SHA-256 of weights, decoder and contract.
+        decoder: name of what makes its actions, one of `models.decoders.DECODERS`.
         horizon: steps of a chunk, T.
         dims: dimensions of an action, A.
         images: keys of the image streams that it sees, in order.
@@ -63,6 +64,7 @@ class MLLMPolicy:
         """
         options = options or PolicyOptions()
         self.contract, self.hash = contract, hash
+        self.decoder = name_of(decoder)
         self.horizon, self.dims = contract.action.horizon, len(contract.action.dims)
         self._mllm, self._decoder = mllm, decoder
         self._attempts = options.attempts
@@ -82,6 +84,16 @@ class MLLMPolicy:
         decoder.prepare(mllm, options)
         self.thinks, self.chunking = decoder.thinks, options.chunking
         self.replan_after_steps = decoder.replan_after_steps
+
+    def describe(self) -> str:
+        """How it makes actions, for logs: decoder, thought and steps of a chunk."""
+        what = "tokens" if self.decoder == FAST else "an action head"
+        thinks = "after a thought" if self.thinks else "without a thought"
+        steps = self.replan_after_steps or self.horizon
+        return (
+            f"decoder {self.decoder}: {what} {thinks}; {steps} of a chunk's {self.horizon} steps "
+            "are driven unless replan_after_steps says otherwise"
+        )
 
     @property
     def on_cpu(self) -> bool:

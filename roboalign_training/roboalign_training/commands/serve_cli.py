@@ -157,6 +157,7 @@ def _serve(args: argparse.Namespace) -> int:
         insecure_no_tls=args.insecure_no_tls,
     )
     _say(f"policy {policy.hash}")
+    _say(policy.describe())
     _say(f"contract {policy.contract.name}, chunks of {policy.horizon} x {policy.dims}")
     _say(f"token {'required' if token else 'none'}, TLS {'on' if tls else 'off'}")
     return _wait(server)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from roboalign_training.evaluate.closed_loop import RESULTS
 from roboalign_training.shared.progress import Count
-from roboalign_training.shared.run_layout import METRICS
+from roboalign_training.shared.run_layout import DEVELOPMENT, METRICS
 
 
 def bags_done(folder: Path, total: int) -> Count:
@@ -42,6 +43,25 @@ def steps_done(run: Path) -> Count:
             shown.append(f"{latest['remaining_s']:.0f} s left")
         step, total = latest.get("step", 0), latest.get("total_steps", 0)
         return step, total, ", ".join(["steps", *shown] if total else ["preparing"])
+
+    return count
+
+
+def steps_then_driving(run: Path, episodes: int) -> Count:
+    """Optimiser steps of a run, then the development episodes that choose between two policies.
+
+    Args:
+        run: folder of the run.
+        episodes: that both policies drive together.
+    """
+    steps = steps_done(run)
+
+    def count() -> tuple[int, int, str]:
+        if not (run / DEVELOPMENT).is_dir():
+            return steps()
+        results = run.glob(f"{DEVELOPMENT}/*/{RESULTS}")
+        driven = sum(path.read_bytes().count(b"\n") for path in results)
+        return driven, episodes, "development episodes"
 
     return count
 

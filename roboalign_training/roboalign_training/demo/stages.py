@@ -23,7 +23,7 @@ from roboalign_training.demo.equal_policies import twins
 from roboalign_training.demo.equal_training import same_training, take_training
 from roboalign_training.demo.experiment import BASE, CHOOSE, ArmPolicy, Experiment
 from roboalign_training.demo.plan import Settings
-from roboalign_training.demo.progress import bags_done, steps_done, unknown
+from roboalign_training.demo.progress import bags_done, steps_then_driving, unknown
 from roboalign_training.demo.stage_keys import stage_keys
 from roboalign_training.evaluate.arms import ReportedArm
 from roboalign_training.evaluate.closed_loop import (
@@ -141,14 +141,15 @@ def train(policy: ArmPolicy, experiment: Experiment, out: Path, console: Console
     keys = told(policy)
     if arm.stage == "grpo" and experiment.fewer_prompts:
         keys["samples"] = grpo_samples(keys["samples"], out / policy.start)
+    driven = 2 * len(SUITES) * keys.get("develop_episodes", 0)
     config = config_of(policy, out)
     config.parent.mkdir(exist_ok=True)
     config.write_text(yaml.safe_dump(keys, sort_keys=False), "utf-8")
     base = experiment.policies()[policy.start].folder(out) if policy.start else arm.start
     _roboalign(
         arm.stage, "--config", config, "--dataset", out / "data", "--base", base, "--out", folder,
-        log=out / LOGS / f"{policy.name}.log", count=steps_done(folder), console=console,
-        threads=experiment.threads,
+        log=out / LOGS / f"{policy.name}.log", count=steps_then_driving(folder, driven),
+        console=console, threads=experiment.threads,
     )  # fmt: skip
     # They are larger than all else, and nothing of a finished run reads them.
     shutil.rmtree(folder / FEATURES, ignore_errors=True)

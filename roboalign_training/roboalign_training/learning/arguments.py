@@ -15,6 +15,7 @@ from roboalign_policy.models.flow_head.config import (
     CONDITIONS,
     EULER,
     PAPER_LAYER,
+    PROMPT,
     SOLVERS,
     THOUGHT,
 )
@@ -42,6 +43,8 @@ GRPO_PROMPTS = 128
 _DATA, _MODEL, _LEARNT, _RUN = "data", "model", "what is learnt", "the run"
 _READ, _HEAD = "what the head reads", "the head"
 SIZES = ("auto", "tiny", "large")
+OWN_THOUGHTS, LONGEST = 0.3, 48
+"""Share of the frames read with the model's own thought, and most tokens of one."""
 LARGE_FROM = 1024
 """Hidden size from which a head is large unless it is said."""
 _KEPT = "which policy is kept"
@@ -344,10 +347,10 @@ class VlaArguments(BackboneArguments, RunArguments):
         shown="18 of 28 layers, as the paper",
     )  # fmt: skip
     own_thoughts: float = _option(
-        0.3, _READ, "Share of the frames that are read with the model's own thought instead of "
-        "the demonstration's.",
+        OWN_THOUGHTS, _READ, "Share of the frames that are read with the model's own thought "
+        "instead of the demonstration's.",
     )  # fmt: skip
-    max_think_tokens: int = _option(48, _READ, "Longest thought of the model's own, tokens.")
+    max_think_tokens: int = _option(LONGEST, _READ, "Longest thought of the model's own, tokens.")
     features: str = _option(
         "", _READ, "Folder to keep the hidden states in, which other runs may read.",
         metavar="FOLDER", shown="features in the run's folder",
@@ -389,6 +392,12 @@ class VlaArguments(BackboneArguments, RunArguments):
         expected = "from 0 to 1, a fraction of the depth, or a whole number of layers"
         require("layer", self.layer, 0 <= self.layer < math.inf and whole, expected)
         require("own_thoughts", self.own_thoughts, 0 <= self.own_thoughts <= 1, "from 0 to 1")
+        if self.condition == PROMPT:
+            expected = "{}, the default: with condition prompt no thought is read"
+            share, longest = self.own_thoughts, self.max_think_tokens
+            fits = share in (0.0, OWN_THOUGHTS)
+            require("own_thoughts", share, fits, expected.format(OWN_THOUGHTS))
+            require("max_think_tokens", longest, longest == LONGEST, expected.format(LONGEST))
         require("size", self.size, self.size in SIZES, _one_of(SIZES))
         require("solver", self.solver, self.solver in SOLVERS, _one_of(SOLVERS))
         for name in ("max_think_tokens", "read_batch", "steps", "noise_draws"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import platform
 import shutil
@@ -186,14 +187,24 @@ def git_state() -> str:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write JSON in one go, so that a reader never sees half of it."""
+    """Write JSON in one go, so that a reader never sees half of it; NaN and infinity are null."""
     fresh = path.with_name(path.name + ".new")
     with writing(path, "a record"):
         try:
-            fresh.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+            text = json.dumps(_finite(values), indent=2, allow_nan=False)
+            fresh.write_text(text + "\n", encoding="utf-8")
             os.replace(fresh, path)
         finally:
             fresh.unlink(missing_ok=True)
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinity are no JSON."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value: Any) -> Any:

@@ -55,6 +55,7 @@ def load_policy(parameters: PolicyParameters) -> Policy:
         chunking=parameters.chunking,
     )
     policy = open_policy(folder, contract, options)
+    get_logger("policy_node").info(f"{folder}: {policy.describe()}")
     _settle_threads(policy, parameters)
     return policy
 
