@@ -562,3 +562,17 @@ def test_an_action_head_against_tokens_can_be_written():
         "head_taught": {"own_thoughts": 0.0},
     }
     assert ("sft", "head") in experiment.compare
+
+
+def test_thoughts_in_language_alone_against_thoughts_before_actions_can_be_written():
+    """The heads differ in what they read, and the models in their mixture."""
+    experiment = load_experiment(packaged_experiment("language_thought"))
+    check_options(experiment)
+    arms = experiment.arms
+    assert arms["sft"].thinks and not arms["language"].thinks
+    assert arms["language"].options["sources"] == {"thought": 0.35}
+    assert {arm.start for arm in arms.values() if arm.stage == "vla"} == {"sft", "language"}
+    plain = arms["head"].options
+    for name, condition in (("language_head", "language_thought"), ("language_prompt", "prompt")):
+        assert arms[name].options == {**plain, "condition": condition}
+        assert arms[name].start == "language"
