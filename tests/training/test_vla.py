@@ -348,9 +348,17 @@ def change_settings(folder):
     (folder / "config.json").write_text(json.dumps({**config, "edited": 1}))
 
 
-@pytest.mark.parametrize("change", [change_weights, change_settings])
+def change_pictures(folder):
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "edited": 1}))
+
+
+@pytest.mark.parametrize(
+    ("change", "backbone"),
+    [(change_weights, "frozen"), (change_settings, "frozen"), (change_pictures, "full")],
+)
 def test_a_head_is_not_put_beside_a_model_that_it_never_read(
-    run, base, tmp_path, monkeypatch, change
+    run, base, tmp_path, monkeypatch, change, backbone
 ):
     own = shutil.copytree(base, tmp_path / "base")
     scored = vla.action_error
@@ -362,7 +370,7 @@ def test_a_head_is_not_put_beside_a_model_that_it_never_read(
 
     monkeypatch.setattr(vla, "action_error", change_and_score)
     with pytest.raises(OutputError, match="--base: found another model in .*base than when the"):
-        run("--base", str(own))
+        run("--base", str(own), "--backbone", backbone)
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert not left & {"policy", "policy.new", "result.json"}
 

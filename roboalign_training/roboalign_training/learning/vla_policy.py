@@ -72,8 +72,12 @@ def save_vla(
         shutil.copytree(
             base, fresh, copy_function=link_weights, ignore=shutil.ignore_patterns(*left)
         )
-        same = (model_weights(fresh), model_settings(fresh)) == (dict(weights), dict(settings))
-        if trained is None and not same:
+        found, began = model_settings(fresh), dict(settings)
+        if trained is None:
+            same = (model_weights(fresh), found) == (dict(weights), began)
+        else:  # its weights and their configuration are written anew
+            same = found == _without(began, "config.json")
+        if not same:
             shutil.rmtree(fresh)
             raise OutputError(
                 f"--base: found another model in {base} than when the training began, expected "
