@@ -194,6 +194,27 @@ def test_state_time_context_and_robot_all_count():
     torch.testing.assert_close(same, others["no state"])
 
 
+def test_times_that_were_met_before_are_used_again():
+    config = small()
+    head = wakened(config)
+    hidden, mask, state, _, robot = inputs(config)
+    noise = torch.randn(3, 1, 8, 5, generator=torch.Generator().manual_seed(3))
+    known = {}
+    for one in (slice(0, 1), slice(1, 2)):
+        context = head.read(hidden[one], mask[one])
+        given = head, context, state[one], robot[one]
+        plain = solve(velocity_of(*given), noise[one], 4, "euler")
+        assert torch.equal(solve(velocity_of(*given, known), noise[one], 4, "euler"), plain)
+        wanted = head(noise[one], torch.full((1, 1), 0.25), state[one], context, robot[one])
+        found = velocity_of(*given, known)(noise[one], torch.full((1, 1), 0.25))
+        assert torch.equal(found, wanted)
+    assert sorted(known) == [0.0, 0.25, 0.5, 0.75]
+    several = velocity_of(head, head.read(hidden, mask), state, robot, known)
+    several(noise, torch.tensor([[0.0], [0.1], [0.2]]))
+    several(noise, torch.full((3, 1, 8), 0.3))
+    assert len(known) == 4, "of each sample or action its own time"
+
+
 def test_one_batch_is_learnt_by_heart():
     torch.manual_seed(0)
     config = small(state_dropout=0.0)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import time
+from pathlib import Path
 
 import numpy as np
 from rclpy.qos import ReliabilityPolicy
@@ -32,6 +36,25 @@ def read_bag(path):
                 (stamp, store.deserialize_cdr(data, connection.msgtype))
             )
         return dict(reader.storage.metadata.custom), found
+
+
+def freeze(pid, timeout_s=20.0):
+    """SIGSTOP, and wait until every thread of the process stands still.
+
+    On a busy machine threads go on until one of them was scheduled and took the signal.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    end_s = time.monotonic() + timeout_s
+    while set(_thread_states(pid)) != {"T"}:
+        assert time.monotonic() < end_s, f"process {pid} goes on after SIGSTOP"
+        time.sleep(0.01)
+
+
+def _thread_states(pid):
+    """One letter a thread, from the kernel: T is stopped."""
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(FileNotFoundError):  # a thread that has ended meanwhile
+            yield path.read_text().rpartition(")")[2].split()[0]
 
 
 class Robot:

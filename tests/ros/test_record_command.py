@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from recorder_harness import Robot, read_bag
+from recorder_harness import Robot, freeze, read_bag
 from roboalign_msgs.msg import GateStatus, PolicyStatus
 from roboalign_msgs.srv import StartEpisode
 from std_msgs.msg import String
@@ -387,7 +387,7 @@ def test_a_start_that_was_called_off_moves_nothing(terminal, probe, policy, tmp_
     terminal.wait("ready", terminal.beat)
     terminal.robot.wait_for_recorder()
     (recorder,) = children(terminal.process.pid)
-    os.kill(recorder, signal.SIGSTOP)  # a disk that stands still
+    freeze(recorder)  # a disk that stands still
     terminal.press(f" {key}")
     terminal.wait("when the recorder answers: throw away", terminal.beat)
     os.kill(recorder, signal.SIGCONT)
@@ -408,7 +408,7 @@ def test_the_end_of_the_panel_keeps_an_episode_that_is_to_go_on(terminal, probe,
     probe.until(lambda: tasks and tasks[-1].data == "", what="the end of the instruction")
     told = len(tasks)
     (recorder,) = children(terminal.process.pid)
-    os.kill(recorder, signal.SIGSTOP)
+    freeze(recorder)
     terminal.press("p")
     for _ in range(6):
         terminal.beat()
@@ -428,7 +428,7 @@ def test_an_unanswered_start_is_told_at_the_end(terminal, probe, policy, tmp_pat
     terminal.wait("ready", terminal.beat)
     terminal.robot.wait_for_recorder()
     (recorder,) = children(terminal.process.pid)
-    os.kill(recorder, signal.SIGSTOP)
+    freeze(recorder)
     terminal.press(" ")
     for _ in range(6):
         terminal.beat()

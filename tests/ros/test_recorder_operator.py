@@ -10,7 +10,16 @@ import time
 import pytest
 import yaml
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from recorder_harness import CONTRACT, Robot, complete, read_bag, start, stop, wait_for_messages
+from recorder_harness import (
+    CONTRACT,
+    Robot,
+    complete,
+    freeze,
+    read_bag,
+    start,
+    stop,
+    wait_for_messages,
+)
 from roboalign_msgs.msg import Episode
 from roboalign_msgs.srv import KeepLast, MarkEpisode
 from std_msgs.msg import String
@@ -179,7 +188,7 @@ def test_messages_lost_on_the_way_are_counted(recorder, probe, health):
     start(probe)
     robot.publish(time.time_ns())
     wait_for_messages(probe, health, FRAME)
-    os.kill(process.pid, signal.SIGSTOP)
+    freeze(process.pid)
     others = {s.topic for s in (*CONTRACT.observations, *CONTRACT.action.commands)} - {CAMERA}
     for _ in range(300):
         robot.publish(time.time_ns(), skip=others)

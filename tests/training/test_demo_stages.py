@@ -587,9 +587,9 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(tmp_path, capsys, mo
     monkeypatch.setattr("roboalign_training.shared.progress.LINE_EVERY_S", 0.2)
     monkeypatch.setattr("roboalign_training.shared.progress.POLL_S", 0.05)
     command = [sys.executable, "-c", "import time; print('noise'); time.sleep(1)"]
-    run_child(command, tmp_path / "x.log", "sft", lambda: (3, 9, "loss 0.5, 6 s left"), Console())
+    run_child(command, tmp_path / "x.log", "sft", lambda: (3, 9, "steps, 6 s left"), Console())
     said = capsys.readouterr().out
-    assert "sft: 3 of 9, loss 0.5, 6 s left (" in said
+    assert "sft: 3 of 9 steps, 6 s left (" in said
     assert "noise" not in said
     assert (tmp_path / "x.log").read_text() == "noise\n"
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from roboalign_policy.core.contract.contract import find_contract, load_contract
 from roboalign_policy.core.hashing import sha256_file
+from roboalign_policy.models.checkpoint import model_settings
 from roboalign_policy.models.loading import ModelError, extend_vocabulary, load_mllm
 from roboalign_training import grpo
 from roboalign_training.evaluate import development
@@ -551,6 +552,16 @@ def test_a_base_that_sees_other_cameras_is_refused(policy, demonstrations):
     grpo.check_base(str(policy), data)
     with pytest.raises(ModelError, match="images: found .*, expected a list of image.front as in"):
         grpo.check_base(str(policy), demonstrations)
+
+
+def test_a_base_that_was_changed_after_its_training_is_refused(policy):
+    record, config = policy / "roboalign.json", policy / "config.json"
+    values = json.loads(record.read_text())
+    record.write_text(json.dumps({**values, "settings": model_settings(policy)}))
+    grpo.check_base(str(policy), None)
+    config.write_text(config.read_text() + " ")
+    with pytest.raises(ModelError, match=f"{config}: found hash .*: it was changed after"):
+        grpo.check_base(str(policy), None)
 
 
 def test_a_run_that_saw_other_cameras_is_not_gone_on_with(

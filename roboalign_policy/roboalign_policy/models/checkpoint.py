@@ -100,7 +100,7 @@ def read_checkpoint(folder: str | Path, decoder: str = "auto") -> Checkpoint:
     if read.weights or isinstance(named, Mapping) and "backbone" in named:
         expected["backbone"] = sha256_json(weights)
     _check_hashes(folder, record, expected)
-    settings = _check_settings(folder, record)
+    settings = check_settings(folder, record)
     images = images_seen(folder / RECORD, record, contract)
     parts = [weights, *read.hashes.values(), contract.hash]
     if images != tuple(stream.key for stream in contract.images[:1]):
@@ -120,6 +120,37 @@ def model_weights(folder: Path) -> dict[str, str]:
 def model_settings(folder: Path) -> dict[str, str]:
     """SHA-256 of the files beside a model's weights that decide what it answers, by name."""
     return {name: sha256_file(folder / name) for name in SETTINGS if (folder / name).is_file()}
+
+
+def check_settings(folder: Path, record: Mapping[str, Any]) -> dict[str, str] | None:
+    """Refuse a model whose settings were changed after its training.
+
+    Args:
+        folder: of the policy.
+        record: its `roboalign.json`.
+
+    Returns:
+        Its `model_settings`; None where the record names none, as those of older policies.
+
+    Raises:
+        ModelError: naming the file that differs.
+    """
+    if (stored := record.get("settings")) is None:
+        return None
+    if not isinstance(stored, Mapping):
+        raise ModelError(
+            f"{folder / RECORD}: settings: found {type(stored).__name__}, expected an object of "
+            "SHA-256 by file name"
+        )
+    found = model_settings(folder)
+    for name in sorted({*stored, *found}):
+        is_, was = (str(of[name])[:12] if name in of else "none" for of in (found, stored))
+        if found.get(name) != stored.get(name):
+            raise ModelError(
+                f"{folder / name}: found hash {is_}, expected {was} as in {RECORD}: it was "
+                "changed after the training, so the model would answer otherwise"
+            )
+    return found
 
 
 def _decoder_of(path: Path, record: Mapping[str, Any], wanted: str) -> str:
@@ -195,26 +226,6 @@ def images_seen(path: Path, record: Mapping[str, Any], contract: Contract) -> tu
         expected = f"a list of {', '.join(known) or 'image streams'} as in the contract"
         raise ModelError(f"{path}: images: found {found!r}, expected {expected}")
     return tuple(found)
-
-
-def _check_settings(folder: Path, record: Mapping[str, Any]) -> dict[str, str] | None:
-    """What the model's settings are, if the record names any; older policies have none in it."""
-    if (stored := record.get("settings")) is None:
-        return None
-    if not isinstance(stored, Mapping):
-        raise ModelError(
-            f"{folder / RECORD}: settings: found {type(stored).__name__}, expected an object of "
-            "SHA-256 by file name"
-        )
-    found = model_settings(folder)
-    for name in sorted({*stored, *found}):
-        is_, was = (str(of[name])[:12] if name in of else "none" for of in (found, stored))
-        if found.get(name) != stored.get(name):
-            raise ModelError(
-                f"{folder / name}: found hash {is_}, expected {was} as in {RECORD}: it was "
-                "changed after the training, so the model would answer otherwise"
-            )
-    return found
 
 
 def _check_hashes(folder: Path, record: dict[str, Any], found: dict[str, str]) -> None:

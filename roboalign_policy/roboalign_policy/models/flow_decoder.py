@@ -28,7 +28,7 @@ from roboalign_policy.models.answer import Answer
 from roboalign_policy.models.flow_head import chunking
 from roboalign_policy.models.flow_head.config import PROMPT, THOUGHT, FlowHeadConfig
 from roboalign_policy.models.flow_head.flow import Velocity, solve, velocity_of
-from roboalign_policy.models.flow_head.network import FlowHead
+from roboalign_policy.models.flow_head.network import FlowHead, Modulation
 from roboalign_policy.models.generation import NonFiniteLogitsError
 from roboalign_policy.models.hidden_states import depth, hidden_states, with_tokens
 from roboalign_policy.models.loading import MLLM, ModelError, read_record
@@ -155,6 +155,7 @@ class FlowDecoder:
         self._ids = thought_ids(mllm.tokenizer, config.condition == THOUGHT)
         # The head computes in float32 on any device: it is small, and so are its steps.
         self.head.to(model.device)
+        self._modulations: dict[float, Modulation] = {}
 
     def answer(self, mllm: MLLM, question: Question, attempt: int) -> Answer:
         """Think, read the hidden states, and follow the flow.
@@ -196,8 +197,8 @@ class FlowDecoder:
         config, device = self.head.config, mllm.model.device
         inputs = question.ask(words_of(config.condition, question.instruction, question.state))
         hidden, mask = read_hidden(mllm, inputs, [thought], config.condition, self._layer)
-        # Out of inference mode: guided chunks ask for the head's Jacobian.
-        with torch.inference_mode(False), torch.no_grad():
+        # Guided chunks ask for the head's Jacobian, which there is none of in inference mode.
+        with torch.inference_mode(self._chunking == FRESH), torch.no_grad():
             vector = state_vectors(self.contract, question.values)
             state = torch.from_numpy(normalised_state(self._low, self._high, vector))
             padded = torch.zeros(1, config.state_dims)
@@ -207,7 +208,7 @@ class FlowDecoder:
             shape = (1, 1, config.horizon, config.action_dims)
             noise = torch.randn(*shape, generator=generator).to(device)
             context = self.head.read(hidden.float().clone(), mask.clone())
-            velocity = velocity_of(self.head, context, padded.to(device), robot)
+            velocity = velocity_of(self.head, context, padded.to(device), robot, self._modulations)
             if self._chunking == FRESH or not len(self._remaining(question)):
                 chunk = solve(velocity, noise, config.steps, config.solver)
             else:

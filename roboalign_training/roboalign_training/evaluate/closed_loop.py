@@ -266,7 +266,7 @@ def _drive(
     def count() -> tuple[int, int, str]:
         results = read_results(out)
         wins = sum(bool(r["success"]) for r in results.values())
-        return len(results) - before, len(missing), f"{wins} of {len(results)} succeeded"
+        return len(results) - before, len(missing), f"episodes, {wins} of {len(results)} succeeded"
 
     run_child(
         [sys.executable, "-m", "roboalign_training.nodes.closed_loop_worker", str(out)],

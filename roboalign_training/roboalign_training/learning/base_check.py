@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from roboalign_policy.core.git_lfs import pointer_fault
-from roboalign_policy.models.checkpoint import images_seen
+from roboalign_policy.models.checkpoint import check_settings, images_seen
 from roboalign_policy.models.decoders import FAST
 from roboalign_training.learning.arguments import ConfigError
 from roboalign_training.learning.demonstrations import Demonstrations
@@ -26,7 +26,8 @@ def check_base(base: str, data: Demonstrations | None) -> None:
     Raises:
         ConfigError: when the base is no policy folder, its record is damaged, or the hashes
             or the images that it sees differ.
-        ModelError: its record names images that the contract does not have.
+        ModelError: its record names images that the contract does not have, or a file that
+            decides what it answers was changed after its training.
     """
     path = Path(base, "roboalign.json")
     if not path.is_file():
@@ -49,6 +50,7 @@ def check_base(base: str, data: Demonstrations | None) -> None:
                 f"base: {path}: hash of the {name}: found {found[:12]}, expected "
                 f"{data.hashes[name][:12]} as in {data.folder}: all stages need the same {name}"
             )
+    check_settings(path.parent, record)
     if data is not None:
         _check_images(path, record, data)
 

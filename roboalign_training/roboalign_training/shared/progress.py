@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 LINE_EVERY_S, POLL_S, TAIL_LINES = 30.0, 0.5, 15
 Count = Callable[[], tuple[int, int, str]]
-"""How much is done, of how much (0: unknown), and a note."""
+"""How much is done, of how much (0: unknown), and a note that begins with what is counted."""
 
 
 class ChildFailed(RuntimeError):
@@ -35,8 +35,8 @@ class Shown:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[count]}", markup=False),
-            TimeElapsedColumn(),
             TextColumn("{task.fields[note]}", markup=False),
+            TimeElapsedColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -61,8 +61,8 @@ class Shown:
         now = time.monotonic()
         if now - self._said >= LINE_EVERY_S:
             self._said = now
-            parts = [part for part in (count, note) if part]
-            text = f"{self.label}: {', '.join(parts)}" if parts else self.label
+            said = " ".join(part for part in (count, note) if part)
+            text = f"{self.label}: {said}" if said else self.label
             self.console.print(
                 f"{text} ({now - self._started:.0f} s)",
                 markup=False,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from roboalign_policy.models.flow_head.config import MIDPOINT, FlowHeadConfig
-from roboalign_policy.models.flow_head.network import Context, FlowHead
+from roboalign_policy.models.flow_head.network import Context, FlowHead, Modulation
 
 Velocity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Noisy actions (B, K, T, A) and a time (B, K) to a velocity (B, K, T, A)."""
@@ -144,7 +144,36 @@ def solve(velocity: Velocity, noise: torch.Tensor, steps: int, solver: str) -> t
 
 
 def velocity_of(
-    head: FlowHead, context: Context, state: torch.Tensor, robot: torch.Tensor
+    head: FlowHead,
+    context: Context,
+    state: torch.Tensor,
+    robot: torch.Tensor,
+    known: dict[float, Modulation] | None = None,
 ) -> Velocity:
-    """The head's velocity for one observation; arguments as in `FlowHead.forward`."""
-    return lambda noisy, time: head(noisy, time, state, context, robot)
+    """The head's velocity for one observation; arguments as in `FlowHead.forward`.
+
+    Args:
+        head: the action head.
+        context: of `FlowHead.read`.
+        state: (B, S) normalised.
+        robot: (B,) int64.
+        known: what single times change, to be used again while the head and its device stay the
+            same, and to be added to; None: nothing is kept.
+    """
+    with torch.no_grad():
+        token = head.state_token(state, robot)
+
+    def modulation(time: torch.Tensor) -> Modulation:
+        if known is None or time.numel() != 1:
+            return head.modulate(time)
+        if (at := float(time)) not in known:
+            known[at] = head.modulate(time)
+        return known[at]
+
+    def found(noisy: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            changes = modulation(time)
+        first = token.expand(-1, noisy.shape[1], -1, -1)
+        return head.velocity(noisy, changes, first, context, robot)
+
+    return found

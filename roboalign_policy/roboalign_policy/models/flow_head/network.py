@@ -35,6 +35,19 @@ class Context:
     mask: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Modulation:
+    """What a time of the flow changes in the head; the same for every observation.
+
+    Attributes:
+        blocks: of each block shift, scale and gate of its three parts, (B, K, 1 or N, W) each.
+        last: shift and scale behind the last block.
+    """
+
+    blocks: tuple[tuple[torch.Tensor, ...], ...]
+    last: tuple[torch.Tensor, ...]
+
+
 class RobotLinear(nn.Module):
     """A linear layer with weights of its own for each robot."""
 
@@ -110,10 +123,14 @@ class Block(nn.Module):
         key, value = self.key_value(context).chunk(2, dim=-1)
         return self._split(key), self._split(value)
 
+    def modulate(self, time: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Shift, scale and gate of each part, of a time's embedding (B, K, 1 or N, W)."""
+        return self.modulation(F.silu(time)).chunk(9, dim=-1)
+
     def forward(
         self,
         x: torch.Tensor,
-        time: torch.Tensor,
+        modulation: tuple[torch.Tensor, ...],
         key: torch.Tensor,
         value: torch.Tensor,
         mask: torch.Tensor,
@@ -122,15 +139,13 @@ class Block(nn.Module):
 
         Args:
             x: (B, K, N, W) tokens.
-            time: (B, K, 1 or N, W) its embedding.
+            modulation: from `modulate`.
             key: (B, heads, L, d) from `look`.
             value: likewise.
             mask: (B, 1, 1, L) bool.
         """
         b, k, n, w = x.shape
-        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2, shift_3, scale_3, gate_3 = (
-            self.modulation(F.silu(time)).chunk(9, dim=-1)
-        )
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2, shift_3, scale_3, gate_3 = modulation
         tokens = (self.norms[0](x) * (1 + scale_1) + shift_1).reshape(b * k, n, w)
         query, own_key, own_value = (self._split(part) for part in self.qkv(tokens).chunk(3, -1))
         mixed = self._join(F.scaled_dot_product_attention(query, own_key, own_value))
@@ -222,22 +237,44 @@ class FlowHead(nn.Module):
         Returns:
             (B, K, T, A); 0 in dimensions that a robot does not have.
         """
-        valid = self.valid_actions[robot][:, None, None, :]
-        state = state.masked_fill(~self.valid_states[robot], 0.0)
-        first = self.state_in(state, robot)[:, None, None, :].expand(-1, noisy.shape[1], -1, -1)
+        first = self.state_token(state, robot).expand(-1, noisy.shape[1], -1, -1)
         if without_state is not None:
             first = torch.where(
                 without_state[..., None, None], self.no_state.to(first.dtype), first
             )
-        actions = self.action_in(noisy.masked_fill(~valid, 0.0), robot)
-        x = torch.cat([first, actions], dim=2) + self.places
+        return self.velocity(noisy, self.modulate(time), first, context, robot)
+
+    def modulate(self, time: torch.Tensor) -> Modulation:
+        """What times (B, K) or (B, K, T) change."""
         if time.ndim == 2:
             times = time.unsqueeze(-1)
         else:  # the state's token has the time of the actions that are still noise
             times = torch.cat([time.amin(dim=-1, keepdim=True), time], dim=-1)
         times = self.time_in(times)
-        for block, key, value in zip(self.stack, context.keys, context.values, strict=True):
-            x = block(x, times, key, value, context.mask)
-        shift, scale = self.last_modulation(F.silu(times)).chunk(2, dim=-1)
+        blocks = tuple(block.modulate(times) for block in self.stack)
+        return Modulation(blocks, self.last_modulation(F.silu(times)).chunk(2, dim=-1))
+
+    def state_token(self, state: torch.Tensor, robot: torch.Tensor) -> torch.Tensor:
+        """The token (B, 1, 1, W) of states (B, S)."""
+        state = state.masked_fill(~self.valid_states[robot], 0.0)
+        return self.state_in(state, robot)[:, None, None, :]
+
+    def velocity(
+        self,
+        noisy: torch.Tensor,
+        modulation: Modulation,
+        state: torch.Tensor,
+        context: Context,
+        robot: torch.Tensor,
+    ) -> torch.Tensor:
+        """As `forward`, of what `modulate` and `state_token` give; state (B, K, 1, W)."""
+        valid = self.valid_actions[robot][:, None, None, :]
+        actions = self.action_in(noisy.masked_fill(~valid, 0.0), robot)
+        x = torch.cat([state, actions], dim=2) + self.places
+        for block, own, key, value in zip(
+            self.stack, modulation.blocks, context.keys, context.values, strict=True
+        ):
+            x = block(x, own, key, value, context.mask)
+        shift, scale = modulation.last
         x = self.last_norm(x) * (1 + scale) + shift
         return self.action_out(x[:, :, 1:], robot).masked_fill(~valid, 0.0)
