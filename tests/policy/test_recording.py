@@ -248,8 +248,7 @@ time.sleep(60)
     assert process.stdout.readline() == "ready\n"
     process.kill()
     process.communicate()
-    wait_until(out.exists)
-    assert out.read_text() == "whole"
+    wait_until(lambda: out.exists() and out.read_text() == "whole")
 
 
 def wait_until(condition):

@@ -238,8 +238,9 @@ def test_what_is_no_instruction_on_the_task_topic_stops_the_arm(start_policy, cl
     node = start_policy(enabled=True)
     task.publish(String(data="up"))
     probe.until(lambda: client.twists and client.twists[-1].twist.linear.z > 0, what="upwards")
-    task.publish(String(data=text))
     idle = PolicyStatus.STATE_IDLE
+    probe.until(lambda: client.status[-1].state != idle, what="the news that it drives")
+    task.publish(String(data=text))
     probe.until(lambda: client.status[-1].state == idle, what="the end of the run")
     assert "task topic: instruction: found the " in client.status[-1].reason
     client.twists.clear()
