@@ -1,5 +1,6 @@
 """Closed-loop bookkeeping and open-loop figures: counts, resuming, whose results they are."""
 
+import dataclasses
 import importlib.util
 import json
 from dataclasses import asdict
@@ -272,8 +273,20 @@ class Frames:
     def __getitem__(self, index):
         return SimpleNamespace(
             images={"image.front": index}, states={}, instruction="go",
-            action_chunk=np.full((8, 7), 0.5, np.float32),
+            action_chunk=np.full((8, 7), 0.5, np.float32), episode_id="one",
         )  # fmt: skip
+
+    @property
+    def states(self):
+        """The gripper closes in the last frame, at 50 -10 2."""
+        count = len(self.usable)
+        ee = np.tile(np.float32([0.5, -0.1, 0.2, 0, 0, 0, 1]), (count, 1))
+        width = np.full((count, 1), 0.1, np.float32)
+        ee[-1, 2], width[-1] = 0.02, 0.04
+        return {"state.ee": ee, "state.gripper": width}
+
+    def episode(self, index):
+        return SimpleNamespace(id="one", start=0, stop=len(self.usable))
 
 
 class Echo:
@@ -338,6 +351,21 @@ def test_open_loop_figures_by_hand():
     assert found["action_rmse_by_dimension"]["dz"] == pytest.approx(0.02**0.5)
     low, high = found["prefix_accuracy_interval"]
     assert low < found["prefix_accuracy"] < high
+
+
+def test_open_loop_says_how_far_the_thoughts_are():
+    class Thinks(Echo):
+        def act(self, values, instruction):
+            place = ("50 -10 2", "52 -10 2", "50 -6 2")[values["image.front"]]
+            thought = f"grasp at {place} : stay"
+            return dataclasses.replace(super().act(values, instruction), reasoning=thought)
+
+    found = evaluate_open_loop(Thinks(), Frames([True] * 3 + [False]), 3).record()["thoughts"]
+    assert (found["n"], found["places"], found["unit"]) == (3, 3, "cm")
+    assert found["beyond_1"]["share"] == pytest.approx(2 / 3)
+    assert found["beyond_3"]["share"] == pytest.approx(1 / 3)
+    assert found["wrong_event"]["share"] == 0.0 and found["error"] == 2.0
+    assert evaluate_open_loop(Echo(), Frames([True]), 1).record()["thoughts"] is None
 
 
 def test_open_loop_draws_as_many_frames_as_asked_by_the_seed():

@@ -23,7 +23,7 @@ ACTION_DIMS = 7
 WORKSPACE_M = ((0.29, 0.70), (-0.28, 0.28), (0.014, 0.35))
 TILT_LIMIT_RAD = 0.8
 PUSH_RATE = 0.01
-_START_M = ((0.36, 0.58), (-0.2, 0.2), (0.10, 0.26))
+START_M = ((0.36, 0.58), (-0.2, 0.2), (0.10, 0.26))
 _START_CENTRE_M = (0.42, 0.0, 0.20)
 # The target may run ahead of the tool by one full step and a little: enough not to slow a free
 # motion, too little to wind up against an obstacle.
@@ -135,7 +135,7 @@ class TabletopEnv:
         placements = self.task.layout(self._rng)
         start = np.array(_START_CENTRE_M)
         if self._randomise_start:
-            start = np.array([self._rng.uniform(*limits) for limits in _START_M])
+            start = np.array([self._rng.uniform(*limits) for limits in START_M])
         self._joint_target = self.scene.solve_arm(start)
         self.scene.arrange(placements, self._joint_target, 2 * FINGER_STROKE_M)
         mujoco.mj_forward(self.scene.model, self.scene.data)

@@ -21,7 +21,7 @@ _ALIGNED_M = 0.010  # horizontal distance within which the gripper may act
 _LEVEL_M = 0.012
 _FUNNEL_SLOPE = 3.0
 _OPEN, _CLOSE = -1.0, 1.0
-_RELEASED_AT = 0.8
+PULLED_OUT = 0.8  # share of the drawer's travel at which the expert lets go
 
 
 class Expert:
@@ -55,7 +55,7 @@ class Expert:
             cube = scene.objects()[goal.cube].position
             # Where the tool has to be for the cube, however it sits in the grip, to be in place.
             target = goal.place(scene) + scene.tool_position - cube
-            move, arrived = _funnel(scene.tool_position, target)
+            move, arrived = funnel(scene.tool_position, target)
             return move, _OPEN if arrived else _CLOSE
         return self._grasp(scene.objects()[goal.cube].position)
 
@@ -64,7 +64,7 @@ class Expert:
         handle = scene.objects()["drawer"].position
         if not is_held(scene, "drawer"):
             return self._grasp(handle)
-        if scene.drawer_opening > _RELEASED_AT:
+        if scene.drawer_opening > PULLED_OUT:
             return np.zeros(3), _OPEN
         # By what the drawer still lacks, not by where the tool is: slipping fingers pull on.
         _, across, up = handle - scene.tool_position
@@ -72,7 +72,7 @@ class Expert:
 
     def _grasp(self, target: np.ndarray) -> tuple[np.ndarray, float]:
         scene = self._env.scene
-        move, arrived = _funnel(scene.tool_position, target)
+        move, arrived = funnel(scene.tool_position, target)
         if scene.gripper_width_m < CLOSED_WIDTH_M:
             return np.array(
                 [0.0, 0.0, max(HOVER_M - scene.tool_position[2], 0.0)]
@@ -80,7 +80,7 @@ class Expert:
         return (np.zeros(3), _CLOSE) if arrived else (move, _OPEN)
 
 
-def _funnel(tool: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, bool]:
+def funnel(tool: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, bool]:
     """The way (3,) m to a target, from above, and whether the tool is there.
 
     Far away the tool travels at `HOVER_M`; near the target the height follows the distance down.

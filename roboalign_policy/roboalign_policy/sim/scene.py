@@ -100,10 +100,18 @@ class Scene:
         for shape, count in used.items():
             for index in range(count, len(self._bodies[shape])):
                 self._take_away(shape, index)
+        self.set_arm(joints, gripper_width_m)
+        self.set_drawer(opening)
+
+    def set_arm(self, joints: np.ndarray, gripper_width_m: float) -> None:
+        """Puts the arm where it is to stand, joints (7,) rad, and commands it to stay there."""
         self.data.qpos[:ARM_JOINTS] = joints
         self.data.ctrl[:ARM_JOINTS] = joints
         self.data.qpos[self._finger_qpos : self._finger_qpos + 2] = gripper_width_m / 2
         self.data.ctrl[ARM_JOINTS:] = gripper_width_m / 2
+
+    def set_drawer(self, opening: float) -> None:
+        """Puts the drawer where it is to stand, 0 closed to 1 open."""
         self.data.qpos[self._drawer_qpos] = opening * DRAWER_TRAVEL_M
 
     def _place(self, placement: Placement, used: dict[str, int]) -> None:

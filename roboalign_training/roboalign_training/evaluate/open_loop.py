@@ -14,7 +14,9 @@ from roboalign_policy.models.checkpoint import check_same_robot
 from roboalign_policy.models.open_policy import open_policy
 from roboalign_policy.models.policy import MLLMPolicy
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
+from roboalign_training.learning.reasoning import reasoning_text
 from roboalign_training.learning.rewards import prefix_accuracy
+from roboalign_training.learning.thought_error import ThoughtErrors, thought_unit
 from roboalign_training.shared.progress import counted
 from roboalign_training.shared.statistics import mean_interval
 
@@ -33,6 +35,8 @@ class OpenLoopResult:
         faults: of the others, how many by the reason.
         n: frames.
         names: dimension names.
+        thoughts: beside those of the demonstrations.
+        unit: of the places in them.
     """
 
     prefix_accuracy: list[float] = field(default_factory=list)
@@ -42,6 +46,8 @@ class OpenLoopResult:
     faults: Counter[str] = field(default_factory=Counter)
     n: int = 0
     names: tuple[str, ...] = ()
+    thoughts: ThoughtErrors = field(default_factory=ThoughtErrors)
+    unit: str = ""
 
     def record(self) -> dict:
         """As it stands in reports: means with 95 % intervals (normal theory over frames)."""
@@ -62,6 +68,7 @@ class OpenLoopResult:
             "valid": self.valid,
             "faults": dict(self.faults),
             "n": self.n,
+            "thoughts": self.thoughts.record(self.unit) if self.thoughts.events else None,
         }
 
 
@@ -90,12 +97,16 @@ def evaluate_open_loop(
     chosen = np.sort(
         np.random.default_rng(seed).choice(usable, min(count, len(usable)), replace=False)
     )
-    result = OpenLoopResult(names=policy.contract.action.names)
+    result = OpenLoopResult(names=policy.contract.action.names, unit=thought_unit(frames.contract))
     for index in counted(chosen.tolist(), "open loop"):
         sample = frames[index]
         prediction = policy.act({**sample.images, **sample.states}, sample.instruction)
         if (targets := policy.tokens_of(sample.action_chunk[None])) is not None:
             result.prefix_accuracy.append(prefix_accuracy(prediction.tokens, targets[0]))
+        if prediction.reasoning and frames.contract.prompt_state:
+            result.thoughts.add(
+                sample.episode_id, prediction.reasoning, demonstrated_thought(frames, index)
+            )
         result.n += 1
         if prediction.status != ChunkStatus.OK:
             result.faults[prediction.status.value] += 1
@@ -105,6 +116,13 @@ def evaluate_open_loop(
             result.action_l1.append(np.abs(error).mean(axis=0))
             result.action_square.append(np.square(error, dtype=np.float64).mean(axis=0))
     return result
+
+
+def demonstrated_thought(frames: FrameDataset, index: int) -> str:
+    """What the rest of a frame's demonstration says that its thought should be."""
+    episode = frames.episode(index)
+    states = {key: own[episode.start : episode.stop] for key, own in frames.states.items()}
+    return reasoning_text(frames.contract, states, index - episode.start)
 
 
 def open_loop_of(

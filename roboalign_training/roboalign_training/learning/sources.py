@@ -25,6 +25,7 @@ SOURCES: dict[str, str] = {
     "scene": "roboalign_training.pretraining.grounding_source:scene_questions",
     "grasp": "roboalign_training.learning.action_source:grasp_questions",
     "thought": "roboalign_training.learning.action_source:thought_questions",
+    "scene_thought": "roboalign_training.learning.moment_source:scene_thoughts",
 }
 """Name -> module:function, imported when it is drawn from. New ones come last: the order is part
 of the draw."""
