@@ -229,7 +229,8 @@ def test_another_spelling_of_a_source_is_no_other_configuration(with_colours, mo
 @pytest.mark.parametrize(
     ("given", "fault"),
     [
-        ({"color": 1}, "sources: found 'color', expected names of thought, colours; did you mean"),
+        ({"color": 1},
+         "sources: found 'color', expected names of thought, scene_thought, colours; did you"),
         ({"act": 0.3}, "sources: found 'act', expected its share as weight_act"),
         ({"colours": "much"}, "sources.colours: found 'much', expected its share, a number, or"),
         ({"colours": True}, "sources.colours: found True, expected its share, a number, or"),
@@ -268,8 +269,10 @@ def test_there_are_as_many_scene_questions_as_the_arguments_allow():
 
 
 def test_the_further_sources_that_come_with_the_suite():
-    assert tuple(SOURCES) == (*OWN, "thought")
-    with pytest.raises(ConfigError, match="sources: found 'x', expected names of thought$"):
+    assert tuple(SOURCES) == (*OWN, "thought", "scene_thought")
+    with pytest.raises(
+        ConfigError, match="sources: found 'x', expected names of thought, scene_thought$"
+    ):
         shares_of({"x": 1}, act=1)
 
 
