@@ -48,10 +48,18 @@ def test_up_stops_all_when_one_ends():
     assert not any(map(alive, nodes))
 
 
-def test_up_drives_the_simulated_arm_and_the_stop_reaches_it(untrained_policy, tmp_path):
+@pytest.fixture
+def drive_the_simulator(untrained_policy, tmp_path):
+    """The command; thoughts are short, so that a busy machine keeps the gate's time."""
+    params = tmp_path / "policy.yaml"
+    params.write_text("policy_node:\n  ros__parameters:\n    max_think_tokens: 8\n")
+    up = [sys.executable, "-m", "roboalign_training.commands.up", "--sim"]
+    return [*up, "--policy", str(untrained_policy), "--params", str(params)]
+
+
+def test_up_drives_the_simulated_arm_and_the_stop_reaches_it(drive_the_simulator, tmp_path):
     pytest.importorskip("rclpy", reason="ROS 2 is not in this environment: source scripts/env.sh")
-    up = [sys.executable, "-m", "roboalign_training.commands.up"]
-    drives_and_stops([*up, "--sim", "--policy", str(untrained_policy)], tmp_path)
+    drives_and_stops(drive_the_simulator, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -93,20 +101,12 @@ def test_ups_policy_is_found_outside_of_the_checkout(tmp_path, monkeypatch, caps
     assert f"--policy: {best}: policy: found None" in " ".join(capsys.readouterr().err.split())
 
 
-def test_up_drives_and_says_what_it_sees_and_how_the_task_ended(untrained_policy, tmp_path):
+def test_up_drives_and_says_what_it_sees_and_how_the_task_ended(drive_the_simulator, tmp_path):
     pytest.importorskip("rclpy", reason="ROS 2 is not in this environment: source scripts/env.sh")
     log = tmp_path / "log"
     env = {**os.environ, "ROS_DOMAIN_ID": domain(), "OMP_NUM_THREADS": "1"}
-    up = [
-        sys.executable,
-        "-m",
-        "roboalign_training.commands.up",
-        "--sim",
-        "--policy",
-        str(untrained_policy),
-    ]
     with log.open("w") as file:
-        process = subprocess.Popen(up, stdout=file, stderr=file, env=env)
+        process = subprocess.Popen(drive_the_simulator, stdout=file, stderr=file, env=env)
     try:
         wait_for(
             lambda: "time limit: not done after 48 steps, 4.8 s" in log.read_text(), 90, "end"

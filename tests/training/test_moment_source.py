@@ -11,6 +11,7 @@ from roboalign_training.learning.moment_source import FIRST_SEED, MomentSource, 
 from roboalign_training.learning.source import SourceInputs
 from roboalign_training.learning.sources import SourceShare, open_sources
 from roboalign_training.learning.thought_error import read_thought
+from roboalign_training.pretraining.grounding_source import scene_questions
 from roboalign_training.shared.run_layout import ConfigError
 
 
@@ -80,6 +81,14 @@ def test_another_robot_is_refused_with_what_to_change():
         assert str(refused.value).endswith("leave sources.scene_thought out")
     with pytest.raises(ConfigError, match="sources.scene_thought.moments: found 0, expected 1"):
         scene_thoughts(inputs(arm), moments=0)
+
+
+@pytest.mark.parametrize("name", ["ur5e", "so101", "franka_fr3", "bimanual_so101"])
+def test_questions_about_the_simulated_table_are_refused_for_other_robots(name):
+    contract = load_contract(name)
+    with pytest.raises(ConfigError, match=f"weight_scene: found .* of {contract.name} .*0$"):
+        scene_questions(inputs(contract), questions=8)
+    assert len(scene_questions(inputs(load_contract("sim_panda_wrist")), questions=8)) == 8
 
 
 def test_it_is_drawn_from_by_its_name():

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from roboalign_policy.core.contract.contract import Contract, load_contract
+from roboalign_policy.core.contract.contract import Contract
 from roboalign_policy.core.policy.prompt import build_question, camera_names, state_text
 from roboalign_training.learning.reasoning import reasoning_text
+from roboalign_training.learning.simulated_scenes import check_simulated
 from roboalign_training.learning.source import SourceInputs, TrainingSample, question
 from roboalign_training.shared.run_layout import ConfigError
 
-SIMULATED, CAMERAS = "sim_panda", ("front", "wrist")
 FIRST_SEED, MOMENTS_A_SEED, SEEDS = 100_000_000, 2_000_000, 400
 """Seeds of moments: above those of all scenes of pretraining, mixtures and evaluation."""
 
@@ -75,24 +75,8 @@ def scene_thoughts(inputs: SourceInputs, *, moments: int = 1_000_000) -> MomentS
         ConfigError: the demonstrations are of another robot, or so many moments cannot be made.
     """
     contract, key = inputs.data.contract, "sources.scene_thought"
-    if fault := _unlike_the_simulated_arm(contract):
-        raise ConfigError(
-            f"{key}: found demonstrations of {contract.name} {fault}, expected the simulated "
-            f"arm's ({SIMULATED}): its moments would teach another robot's places; leave {key} out"
-        )
+    check_simulated(contract, key, f"leave {key} out")
     try:
         return MomentSource(contract, inputs.seed % SEEDS, moments)
     except ValueError as error:
         raise ConfigError(f"{key}.{error}") from error
-
-
-def _unlike_the_simulated_arm(contract: Contract) -> str:
-    """Why moments of the simulated arm do not fit a contract; empty where they do."""
-    arm = load_contract(SIMULATED)
-    if contract.prompt_state != arm.prompt_state:
-        return "with another prompt.state"
-    other = [s.key for s in contract.seen_images if s.key.removeprefix("image.") not in CAMERAS]
-    if other:
-        return f"with images {', '.join(other)}"
-    unlike = [s.key for s in contract.states if s not in arm.states]
-    return f"with another {', '.join(unlike)}" if unlike else ""

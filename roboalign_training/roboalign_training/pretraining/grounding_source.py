@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from roboalign_training.learning.simulated_scenes import check_simulated
 from roboalign_training.learning.source import SourceInputs, TrainingSample, question
 from roboalign_training.pretraining.grounding import make_question
 from roboalign_training.pretraining.scene_cache import facts_of_scene
@@ -62,5 +63,10 @@ class GroundingSource:
 
 
 def scene_questions(inputs: SourceInputs, *, questions: int) -> GroundingSource:
-    """The source `scene`; scenes are rendered by MuJoCo, when first asked for."""
+    """The source `scene`; scenes are rendered by MuJoCo, when first asked for.
+
+    Raises:
+        ConfigError: the demonstrations are of another robot than the simulated arm.
+    """
+    check_simulated(inputs.data.contract, "weight_scene", "add --weight_scene 0")
     return GroundingSource(inputs.seed % SEEDS, questions)
