@@ -42,7 +42,9 @@ class Muon(torch.optim.Muon):
         buffer, momentum, lr = state["momentum_buffer"], group["momentum"], float(group["lr"])
         buffer.lerp_(gradient, 1 - momentum)
         update = gradient.lerp(buffer, momentum) if group["nesterov"] else buffer
-        update = orthogonal(update, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        update = orthogonal(
+            update.float(), group["ns_coefficients"], group["ns_steps"], group["eps"]
+        )
         # As large as AdamW's: "match_rms_adamw".
         size = 0.2 * math.sqrt(max(parameter.shape))
         parameter.mul_(1 - lr * group["weight_decay"]).add_(update, alpha=-lr * size)
