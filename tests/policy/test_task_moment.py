@@ -71,6 +71,32 @@ def test_a_finished_task_is_left_upwards(moments):
             assert moment.then.ee_position[2] == pytest.approx(HOVER_M, abs=0.03)
 
 
+def test_other_instructions_name_one_object_each_and_are_answered():
+    counts = collections.Counter()
+    for seed in range(60):
+        moment = random_moment(seed, others=4)
+        plain = random_moment(seed)
+        np.testing.assert_array_equal(moment.then.ee_position, plain.then.ee_position)
+        np.testing.assert_array_equal(moment.now.images["front"], plain.now.images["front"])
+        words = [other.instruction for other in moment.others]
+        assert len({*words, moment.task.instruction}) == len(words) + 1, "none is asked twice"
+        twins = {o.name.removesuffix(" 2") for o in moment.scene.objects if o.name.endswith(" 2")}
+        for other in moment.others:
+            counts[len(other.goals), other.done] += 1
+            for noun in twins:
+                told = other.instruction.split(noun)
+                assert all(
+                    part.split()[-1] in ("left", "right", "front", "back") for part in told[:-1]
+                )
+            if moment.scene.held is None and moment.scene.gripper_open:
+                name = getattr(other.goals[0], "cube", None)
+                if name and other.done == 0:
+                    cube = next(o for o in moment.scene.objects if o.name == name)
+                    far = np.abs(other.then.ee_position[:2] - cube.position[:2]).max()
+                    assert far < 0.011 and not is_open(other.then)
+    assert {(1, 0), (1, 1), (2, 0), (2, 1)} <= set(counts)
+
+
 def test_the_expert_does_what_is_told():
     """With physics from there on: the next change of the gripper's word is where it is told."""
     found = collections.Counter()

@@ -7,14 +7,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from safetensors.numpy import load_file
 
 from roboalign_policy.models.loading import load_mllm
+from roboalign_policy.models.tiny import TinySize, make_tiny_model, make_tiny_processor
 from roboalign_training.pretraining import pretrain_card, pretrain_cli
 from roboalign_training.pretraining.config import PretrainConfig
 from roboalign_training.pretraining.grounding import KINDS, SceneFacts, Thing
-from roboalign_training.pretraining.pretrain import SceneQuestions
+from roboalign_training.pretraining.moment_questions import KINDS as MOMENT_KINDS
+from roboalign_training.pretraining.pretrain import SceneQuestions, begin_with
 from roboalign_training.pretraining.pretrain_card import answer_questions, card_text, score_answers
 from roboalign_training.pretraining.scene_cache import SceneCache, _render_block, facts_from_json
 
@@ -63,11 +66,12 @@ def test_the_card_says_what_was_done(run):
     assert card["question_answer_samples"] >= 8, "at least one a row"
     weights = load_file(run.out / "model" / "model.safetensors")
     assert card["parameters"] == sum(w.size for w in weights.values())
-    assert set(card["accuracy"]) <= set(KINDS)
+    assert set(card["accuracy"]) <= {*KINDS, *MOMENT_KINDS}
+    assert set(MOMENT_KINDS) <= set(card["accuracy"])
     for kind, entry in card["accuracy"].items():
         assert 0 <= entry["exact"] <= entry["n"] <= 2, kind
     text = (run.out / "model" / "README.md").read_text()
-    assert "rendered\nscenes, 4 steps" in text
+    assert "rendered\nscenes and, in 50% of the pictures, moments of tasks, 4 steps.\n" in text
     for kind in card["accuracy"]:
         assert f"\n| {kind} | " in text
 
@@ -158,7 +162,7 @@ class Scenes:
 
 def test_order_visits_all_scenes_alike_and_begins_with_short_rows():
     config = PretrainConfig(steps=12, short_steps=9, batch=4, size=SIZE)
-    dataset = SceneQuestions(Scenes(), config)
+    dataset = SceneQuestions(Scenes(), config, 8)
     assert len(dataset) == 48
     rounds = dataset.order[:40].reshape(4, 10)
     assert (np.sort(rounds, axis=1) == np.arange(10)).all(), "every scene once a round"
@@ -168,18 +172,46 @@ def test_order_visits_all_scenes_alike_and_begins_with_short_rows():
 
 
 def test_an_index_has_its_questions_whenever_it_is_asked():
-    config = PretrainConfig(steps=3, batch=4)
-    first, second = SceneQuestions(Scenes(), config), SceneQuestions(Scenes(), config)
+    config = PretrainConfig(steps=3, batch=4, moments=0.0)
+    first, second = SceneQuestions(Scenes(), config, 8), SceneQuestions(Scenes(), config, 8)
     assert [first[i]["questions"] for i in (7, 2)] == [second[i]["questions"] for i in (7, 2)]
     assert first[7]["questions"] != first[2]["questions"]
-    other = SceneQuestions(Scenes(), PretrainConfig(steps=3, batch=4, seed=1))
+    other = SceneQuestions(Scenes(), PretrainConfig(steps=3, batch=4, moments=0.0, seed=1), 8)
     assert first[7]["questions"] != other[7]["questions"]
 
 
+def test_moments_begin_after_the_short_rows_and_are_of_an_index():
+    config = PretrainConfig(steps=8, short_steps=2, batch=4, moments=0.5)
+    dataset = SceneQuestions(Scenes(), config, 32)
+    assert not dataset.is_moment[:8].any() and 0 < dataset.is_moment[8:].sum() < 24
+    index = int(np.flatnonzero(dataset.is_moment)[0])
+    first = dataset[index]
+    again = SceneQuestions(Scenes(), config, 32)[index]
+    assert first["questions"] == again["questions"]
+    np.testing.assert_array_equal(first["image"], again["image"])
+    assert first["image"].shape == (32, 32, 3) and first["image"].std() > 10, "a rendered picture"
+    assert first["questions"][0][0].endswith("what is next ?")
+    none = SceneQuestions(Scenes(), PretrainConfig(steps=8, short_steps=2, moments=0.0), 32)
+    assert not none.is_moment.any()
+
+
+def test_a_run_may_begin_with_the_weights_of_another(run):
+    base = run.out / "model"
+    size = TinySize(**SIZE)
+    model = make_tiny_model(make_tiny_processor(size), size, seed=5)
+    begin_with(model, str(base))
+    for name, weight in load_mllm(base, device="cpu").model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], weight), name
+    with pytest.raises(ValueError, match="base: found .*, expected a model of this size"):
+        begin_with(make_tiny_model(make_tiny_processor()), str(base))
+
+
 def test_scores_by_hand():
-    kinds = ["where"] * 4 + ["count"] * 2 + ["gripper"] * 2
+    kinds = ["where"] * 4 + ["count"] * 2 + ["gripper"] * 2 + ["next"] * 3
     expected = ["40 10", "40 10", "40 10", "40 10", "2", "3", "yes", "30 0 25"]
     found = ["40 10", "40 12", "44 7", "red", "2", "2", "no", "30 0 25"]
+    expected += ["grasp at 40 10 2 : move up 3"] * 3
+    found += ["grasp at 40 12 2 : move up 3", "grasp at 40 19 2 : stay", "grasp"]
     report = score_answers(kinds, expected, found)
     where = report["where"]
     assert (where["exact"], where["n"]) == (1, 4)
@@ -188,6 +220,7 @@ def test_scores_by_hand():
     assert (report["count"]["exact"], report["count"]["n"]) == (1, 2)
     assert "within_2_cm" not in report["count"]
     assert (report["gripper"]["within_2_cm"], report["gripper"]["n_coordinates"]) == (1, 1)
+    assert (report["next"]["within_2_cm"], report["next"]["n_coordinates"]) == (1, 3)
 
 
 def test_a_card_without_any_readable_coordinate_is_written_too():

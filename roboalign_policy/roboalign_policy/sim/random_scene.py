@@ -81,15 +81,29 @@ def random_scene(seed: int) -> SceneSample:
         rng, scene, [names[i] for i in cubes if i != held], opening > OPEN_ENOUGH
     )
     scene.forward()
-    image, objects = scene.render(), list(scene.objects().values())
+    return scene_sample(scene, scene.render(), None if held is None else names[held], supports)
+
+
+def scene_sample(
+    scene: Scene, image: np.ndarray, held: str | None, supports: dict[str, str]
+) -> SceneSample:
+    """What is true of a scene as it stands.
+
+    Args:
+        scene: with positions brought up to date.
+        image: (128, 128, 3) uint8 rgb, its front picture.
+        held: the cube between the fingers.
+        supports: cube -> what it was put on.
+    """
+    objects, width = list(scene.objects().values()), scene.gripper_width_m
     return SceneSample(
         image=image,
         objects=objects,
         ee_position=scene.tool_position,
         gripper_width=width,
         gripper_open=width > CLOSED_WIDTH_M,
-        drawer_open=opening > OPEN_ENOUGH,
-        held=None if held is None else names[held],
+        drawer_open=scene.drawer_opening > OPEN_ENOUGH,
+        held=held,
         supports=supports,
         visible=frozenset(state.name for state in objects if _is_visible(scene, image, state)),
     )

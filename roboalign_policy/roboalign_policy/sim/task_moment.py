@@ -12,16 +12,17 @@ import functools
 import numpy as np
 
 from roboalign_policy.kinematics.rotation import rotvec_from_rotation
-from roboalign_policy.sim.arm_model import FINGER_STROKE_M, HOME_JOINTS_RAD
+from roboalign_policy.sim.arm_model import HOME_JOINTS_RAD
 from roboalign_policy.sim.env import POSITION_UNIT_M, START_M, WORKSPACE_M, Observation
 from roboalign_policy.sim.expert import HOVER_M, PULLED_OUT, funnel
 from roboalign_policy.sim.goals import Goal, PutOn
-from roboalign_policy.sim.model import CUBE_HALF_M, DRAWER_TRAVEL_M
+from roboalign_policy.sim.instructions import random_instruction
+from roboalign_policy.sim.model import CUBE_HALF_M
+from roboalign_policy.sim.next_stop import HANDLE_M, HOLDING_M, OPEN_M, next_stop
+from roboalign_policy.sim.random_scene import SceneSample, scene_sample
 from roboalign_policy.sim.scene import Scene
 from roboalign_policy.sim.tasks import SUITES, Task
 
-_OPEN_M, _HOLDING_M = 2 * FINGER_STROKE_M, 2 * CUBE_HALF_M
-_HANDLE_M = 0.03  # the gripper's width around the drawer's handle
 _FINISHED_SHARE = 0.2  # as of the demonstrations' frames
 _CARRIED_SHARE = 0.5
 _MISSED_SHARE = 0.1  # of the grasps: the cube lies beside the place where it was let go
@@ -38,6 +39,24 @@ _MOST_STEPS = 60
 
 
 @dataclasses.dataclass(frozen=True)
+class Asked:
+    """Something to be done in a scene, and what its expert does next.
+
+    Attributes:
+        instruction: in words.
+        goals: what it asks for, in order.
+        done: how many goals come before the one that is worked at.
+        then: what the sensors say, without pictures, when the gripper's word next changes, or when
+            the arm is at rest above the finished task.
+    """
+
+    instruction: str
+    goals: tuple[Goal, ...]
+    done: int
+    then: Observation
+
+
+@dataclasses.dataclass(frozen=True)
 class TaskMoment:
     """A moment of a task.
 
@@ -45,27 +64,28 @@ class TaskMoment:
         task: what is to be done.
         done: how many of its goals are met.
         now: what the sensors say.
-        then: what they say, without pictures, when the gripper's word next changes, or when the
-            arm is at rest above the finished task.
+        then: as of `Asked`, for the task.
+        scene: what is true of the front picture.
+        others: other things that could be asked for in the same picture.
     """
 
     task: Task
     done: int
     now: Observation
     then: Observation
+    scene: SceneSample
+    others: tuple[Asked, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Ways:
-    """Where the tool is and where it acts next, (3,) m each, with the gripper's widths in m.
+    """Where the tool is, (3,) m, with the gripper's width in m.
 
     grip: from a held cube's centre to the tool, (3,) m; None: none is held.
     """
 
     tool: np.ndarray
-    then: np.ndarray
-    width: float = _OPEN_M
-    width_then: float = _OPEN_M
+    width: float = OPEN_M
     grip: np.ndarray | None = None
 
 
@@ -74,7 +94,7 @@ def _scene() -> Scene:
     return Scene()
 
 
-def random_moment(seed: int, cameras: tuple[str, ...] = ("front",)) -> TaskMoment:
+def random_moment(seed: int, cameras: tuple[str, ...] = ("front",), others: int = 0) -> TaskMoment:
     """A random moment of a random task; suites are equally likely.
 
     A few show a mistake: a cube beside its place, a closed gripper that holds nothing.
@@ -82,6 +102,7 @@ def random_moment(seed: int, cameras: tuple[str, ...] = ("front",)) -> TaskMomen
     Args:
         seed: the same one gives the same moment and pixels.
         cameras: whose pictures `now` has.
+        others: how many other things to ask for; fewer where the scene does not allow them.
 
     Raises:
         ValueError: the seed is negative.
@@ -93,7 +114,7 @@ def random_moment(seed: int, cameras: tuple[str, ...] = ("front",)) -> TaskMomen
     task = tasks[int(rng.integers(len(tasks)))]
     scene = _scene()
     start = np.array([rng.uniform(*limits) for limits in START_M])
-    scene.arrange(task.layout(rng), np.asarray(HOME_JOINTS_RAD), _OPEN_M)
+    scene.arrange(task.layout(rng), np.asarray(HOME_JOINTS_RAD), OPEN_M)
     scene.forward()
     count = len(task.goals)
     done = count if rng.random() < _FINISHED_SHARE else int(rng.integers(count))
@@ -107,8 +128,10 @@ def random_moment(seed: int, cameras: tuple[str, ...] = ("front",)) -> TaskMomen
         ways = _open_drawer(scene, start, rng)
     scene.set_arm(scene.solve_arm(ways.tool), ways.width)
     scene.forward()
+    held = None
     if ways.grip is not None:
-        scene.move_cube(task.goals[done].cube, scene.tool_position - ways.grip)
+        held = task.goals[done].cube
+        scene.move_cube(held, scene.tool_position - ways.grip)
         scene.forward()
     now = Observation(
         time_ns=0,
@@ -118,14 +141,43 @@ def random_moment(seed: int, cameras: tuple[str, ...] = ("front",)) -> TaskMomen
         ee_rotvec=rotvec_from_rotation(scene.tool_rotation),
         images={camera: scene.render(camera) for camera in cameras},
     )
+    front = now.images["front"] if "front" in cameras else scene.render()
+    supports = {g.cube: g.support for g in task.goals[:done] if isinstance(g, PutOn)}
+    asked = _ask(task.instruction, task.goals, scene, now)
+    return TaskMoment(
+        task,
+        asked.done,
+        now,
+        asked.then,
+        scene_sample(scene, front, held, supports),
+        _ask_others(others, task.instruction, scene, now, rng),
+    )
+
+
+def _ask(instruction: str, goals: tuple[Goal, ...], scene: Scene, now: Observation) -> Asked:
+    stop = next_stop(scene, goals)
     then = dataclasses.replace(
         now,
-        joints=scene.kinematics.inverse(ways.then, np.eye(3), now.joints),
-        gripper_width=ways.width_then,
-        ee_position=ways.then,
+        joints=scene.kinematics.inverse(stop.tool, np.eye(3), now.joints),
+        gripper_width=stop.width,
+        ee_position=stop.tool,
         images={},
     )
-    return TaskMoment(task, done, now, then)
+    return Asked(instruction, goals, stop.done, then)
+
+
+def _ask_others(
+    count: int, instruction: str, scene: Scene, now: Observation, rng: np.random.Generator
+) -> tuple[Asked, ...]:
+    """Other things to ask for, none of them twice."""
+    asked = {instruction: None}
+    for _ in range(3 * count):
+        if len(asked) > count:
+            break
+        drawn = random_instruction(scene, rng)
+        if drawn is not None and drawn[0] not in asked:
+            asked[drawn[0]] = _ask(*drawn, scene, now)
+    return tuple(other for other in asked.values() if other is not None)
 
 
 def _meet(goal: Goal, scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -143,8 +195,7 @@ def _meet(goal: Goal, scene: Scene, rng: np.random.Generator) -> np.ndarray:
 def _away(start: np.ndarray, rng: np.random.Generator) -> _Ways:
     """Rise from what was done last."""
     ahead = np.array([*start[:2], max(HOVER_M, start[2])])
-    tool = start + rng.choice([rng.random(), 1.0]) * (ahead - start)
-    return _Ways(tool, ahead)
+    return _Ways(start + rng.choice([rng.random(), 1.0]) * (ahead - start))
 
 
 def _put_on(
@@ -156,14 +207,12 @@ def _put_on(
     if not carried:
         if may_miss and rng.random() < _MISSED_SHARE:
             start, cube = _miss(goal, scene, rng)
-        return _Ways(*_on_the_way(start, cube, rng), width_then=_HOLDING_M)
+        return _Ways(_on_the_way(start, cube, rng))
     grip = _grip(rng)
-    tool, then = _on_the_way(cube + grip, goal.place(scene) + grip, rng)
+    tool = _on_the_way(cube + grip, goal.place(scene) + grip, rng)
     if rng.random() >= _EMPTY_SHARE or np.linalg.norm(tool - cube) < _CLEAR_M:
-        return _Ways(tool, then, _HOLDING_M, grip=grip)
-    # The expert opens the gripper where it is, while it rises by a step.
-    rise = np.clip(HOVER_M - tool[2], 0.0, POSITION_UNIT_M)
-    return _Ways(tool, tool + (0.0, 0.0, rise), 0.0)
+        return _Ways(tool, HOLDING_M, grip)
+    return _Ways(tool, 0.0)
 
 
 def _miss(goal: PutOn, scene: Scene, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -184,15 +233,10 @@ def _open_drawer(scene: Scene, start: np.ndarray, rng: np.random.Generator) -> _
     """Grasp the handle, or pull it a part of its way."""
     handle = scene.objects()["drawer"].position
     if rng.random() >= _CARRIED_SHARE:
-        return _Ways(*_on_the_way(start, handle, rng), width_then=_HANDLE_M)
-    opening = float(rng.uniform(0.0, PULLED_OUT))
-    scene.set_drawer(opening)
+        return _Ways(_on_the_way(start, handle, rng))
+    scene.set_drawer(float(rng.uniform(0.0, PULLED_OUT)))
     scene.forward()
-    tool = scene.objects()["drawer"].position + _grip(rng)
-    ahead = opening
-    while ahead <= PULLED_OUT:
-        ahead = min(1.0, ahead + POSITION_UNIT_M / DRAWER_TRAVEL_M)
-    return _Ways(tool, tool - ((ahead - opening) * DRAWER_TRAVEL_M, 0.0, 0.0), _HANDLE_M)
+    return _Ways(scene.objects()["drawer"].position + _grip(rng), HANDLE_M)
 
 
 def _grip(rng: np.random.Generator) -> np.ndarray:
@@ -200,13 +244,8 @@ def _grip(rng: np.random.Generator) -> np.ndarray:
     return np.array([*rng.uniform(-_GRIP_M, _GRIP_M, 2), rng.uniform(0.0, _GRIP_UP_M)])
 
 
-def _on_the_way(
-    start: np.ndarray, target: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """A place (3,) m on the expert's way from `start` to `target`, and where that way ends.
-
-    The expert acts as soon as it is near enough, so that is not the target itself.
-    """
+def _on_the_way(start: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A place (3,) m on the expert's way from `start` to `target`."""
     places, tool = [start], start
     stray = POSITION_UNIT_M * float(rng.choice(_STRAY_UNITS))
     for _ in range(_MOST_STEPS):
@@ -218,10 +257,7 @@ def _on_the_way(
             step += rng.uniform(-_PUSH_M, _PUSH_M, 3) * (1.0, 1.0, 0.0)
         tool = np.clip(tool + step, *np.transpose(WORKSPACE_M))
         places.append(tool)
-    tool = end = places[int(rng.integers(len(places)))]
-    while not (ahead := funnel(end, target))[1]:
-        end = end + _within_a_step(ahead[0])
-    return tool, end
+    return places[int(rng.integers(len(places)))]
 
 
 def _within_a_step(move: np.ndarray) -> np.ndarray:

@@ -85,6 +85,21 @@ def question(
     return TrainingSample(tuple(images), (*request(words, cameras), answered), origin)
 
 
+class UnreadableSample(Exception):
+    """A sample that cannot be made: its image is missing or broken, or its text is of no use.
+
+    The mixture counts it, names it in the log and draws the next one of its source.
+
+    Args:
+        origin: where it comes from, as in `TrainingSample`.
+        fault: what was found and what was expected.
+    """
+
+    def __init__(self, origin: str, fault: str) -> None:
+        super().__init__(f"{origin}: {fault}")
+        self.origin, self.fault = origin, fault
+
+
 class Source(Protocol):
     """Samples by index; the same index always gives the same one.
 
@@ -98,7 +113,11 @@ class Source(Protocol):
         """How many samples there are; 0 where nothing can be made from what is there."""
 
     def __getitem__(self, index: int) -> TrainingSample:
-        """Sample 0 .. len - 1."""
+        """Sample 0 .. len - 1.
+
+        Raises:
+            UnreadableSample: of data from outside that is broken.
+        """
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,14 @@ class PretrainConfig:
     row_tokens: int = _option(
         200, "Tokens of a row: an image and as many questions about it as fit."
     )
+    moments: float = _option(
+        0.5,
+        "Share of pictures that are moments of tasks, with questions what is next; from step "
+        "--short_steps on.",
+    )
+    base: str = _option(
+        "", "Folder of a model of this size whose weights it begins with; empty: random ones."
+    )
     short_row_tokens: int = _option(
         64,
         "The same in the first --short_steps steps: what a place is is learnt from many images, "
@@ -60,6 +68,8 @@ class PretrainConfig:
         for name in ("learning_rate", "muon_learning_rate"):
             if not 0 < (value := getattr(self, name)) < 1:
                 raise ValueError(f"{name}: found {value}, expected above 0 and below 1")
+        if not 0 <= self.moments <= 1:
+            raise ValueError(f"moments: found {self.moments}, expected 0 .. 1")
         for name in ("short_steps", "weight_decay", "seed", "threads"):
             if (value := getattr(self, name)) < 0:
                 raise ValueError(f"{name}: found {value}, expected 0 or more")

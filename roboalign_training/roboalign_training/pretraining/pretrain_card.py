@@ -12,11 +12,16 @@ import numpy as np
 import torch
 from rich.progress import track
 
+from roboalign_policy.sim.task_moment import random_moment
+from roboalign_training.pretraining import moment_questions
 from roboalign_training.pretraining.grounding import KINDS, make_question
+from roboalign_training.pretraining.scene_cache import shrunk
 from roboalign_training.shared.statistics import wilson_interval
 
 QUESTIONS_PER_KIND = 500
 TOLERANCE_CM = 2
+HELD_OUT_MOMENT_SEED = 2_000_000_000
+"""Above those of moments that are learnt from."""
 
 
 @torch.no_grad()
@@ -67,7 +72,7 @@ def score_answers(kinds: list[str], expected: list[str], found: list[str]) -> di
     for kind, pairs in by_kind.items():
         exact = sum(want == got for want, got in pairs)
         entry = {"exact": exact, "n": len(pairs), "interval": wilson_interval(exact, len(pairs))}
-        if kind in ("where", "offset", "gripper"):
+        if kind in ("where", "offset", "gripper", "next"):
             errors = [e for pair in pairs if (e := _distance_cm(*pair)) is not None]
             unreadable = sum(
                 _distance_cm(w, g) is None for w, g in pairs if _coordinates(w) is not None
@@ -104,6 +109,14 @@ def evaluate_and_write_card(
                 questions.append(q.question)
                 expected.append(q.answer)
                 kinds.append(kind)
+    for k, kind in enumerate(moment_questions.KINDS):
+        for number in range(QUESTIONS_PER_KIND):
+            moment = random_moment(HELD_OUT_MOMENT_SEED + k * QUESTIONS_PER_KIND + number)
+            q = moment_questions.moment_question(moment, kind)
+            images.append(shrunk(moment.scene.image, held_out.images.shape[1]))
+            questions.append(q.question)
+            expected.append(q.answer)
+            kinds.append(kind)
     found: list[str] = []
     for at in track(range(0, len(questions), 250), "held-out questions"):
         found += answer_questions(
@@ -137,16 +150,20 @@ def card_text(card: dict) -> str:
         interval = f"{100 * low:.1f} - {100 * high:.1f}"
         rows.append(f"| {kind} | {entry['n']} | {exact:.1f} | {interval} | {near} |")
     config = card["config"]
+    share = config.get("moments", 0.0)
+    moments = f" and, in {share:.0%} of the pictures, moments of tasks" if share else ""
+    begun = " from the weights of the model before" if config.get("base") else ""
     return f"""# roboalign-tiny
 
 A Qwen3-VL of {card["parameters"] / 1e6:.2f} M parameters with its own word-level tokenizer,
 pretrained by this project with language only on rendered scenes of the embedded tabletop:
 captions, grounding and spatial questions in robot coordinates (integer centimetres, x forward,
-y left, z up). No actions. It stands in for a pretrained MLLM where no weights can be downloaded;
-it knows nothing but this table.
+y left, z up), and what is next in moments of tasks. No actions. It stands in for a pretrained MLLM
+where no weights can be downloaded; it knows nothing but this table.
 
 {card["question_answer_samples"]:,} question-answer samples over {config["scenes"]:,} rendered
-scenes, {config["steps"]:,} steps. Made {card["created"]} by `roboalign pretrain-tiny`;
+scenes{moments}, {config["steps"]:,} steps{begun}.
+Made {card["created"]} by `roboalign pretrain-tiny`;
 `card.json` holds the whole configuration.
 
 Held-out accuracy (greedy decoding, {card["held_out_scenes"]:,} scenes with seeds never trained
@@ -159,9 +176,12 @@ on; exact match, Wilson 95 %):
 
 
 def _coordinates(text: str) -> np.ndarray | None:
-    """The leading integers of an answer, or None: `45 -12 2 : forward 3` gives [45, -12, 2]."""
+    """The integers of a place, or None: `45 -12 2 : forward 3` gives [45, -12, 2].
+
+    So does `grasp at 45 -12 2 : move forward 3`.
+    """
     numbers = []
-    for word in text.split():
+    for word in text.rpartition(" at ")[2].split():
         if not word.lstrip("-").isdigit():
             break
         numbers.append(int(word))

@@ -96,6 +96,13 @@ def facts_of_scene(scene) -> SceneFacts:
     )
 
 
+def shrunk(image: np.ndarray, side: int) -> np.ndarray:
+    """A picture (H, W, 3) uint8 at the model's size, (side, side, 3), each pixel a mean."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
+
+
 def _held_noun(scene) -> str | None:
     if scene.held is None:
         return None
@@ -105,17 +112,13 @@ def _held_noun(scene) -> str | None:
 
 def _render_block(job: tuple[Path, int, int, int]) -> None:
     path, first, n, image_px = job
-    from PIL import Image
-
     from roboalign_policy.sim import random_scene
 
     images = np.empty((n, image_px, image_px, 3), np.uint8)
     facts = []
     for i in range(n):
         scene = random_scene(first + i)
-        images[i] = np.asarray(
-            Image.fromarray(scene.image).resize((image_px, image_px), Image.Resampling.BOX)
-        )
+        images[i] = shrunk(scene.image, image_px)
         facts.append(json.dumps(asdict(facts_of_scene(scene))))
     partial = path.with_suffix(f".{os.getpid()}.partial")
     with partial.open("wb") as file:
