@@ -21,7 +21,7 @@ from roboalign_policy.models.loading import count_fast_tokens, load_mllm
 from roboalign_training.evaluate.development import check_development, drive_development
 from roboalign_training.learning.arguments import GrpoArguments, Stopped, require
 from roboalign_training.learning.augmentation import make_augmentation
-from roboalign_training.learning.base_check import check_base
+from roboalign_training.learning.base_check import check_base, in_style_of
 from roboalign_training.learning.choice import DRIVEN, by_driving, by_held_out, choice_of, too_few
 from roboalign_training.learning.collate import PromptCollator
 from roboalign_training.learning.demonstrations import (
@@ -91,6 +91,7 @@ def _train(run: TrainingRun, arguments: GrpoArguments, training: GRPOConfig) -> 
         data, arguments.held_out_of(len(data.episodes)), training.seed
     )
     check_base(arguments.base, data)
+    data = in_style_of(data, arguments.base)
     trained = run.folder.trained() if run.found is Found.UNFINISHED else {}
     if trained.get("ends") == _ends(arguments, training):
         run.check(data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from roboalign_training.learning.arguments import SftArguments, Stopped
 from roboalign_training.learning.augmentation import make_augmentation
 from roboalign_training.learning.collate import PromptCollator
 from roboalign_training.learning.demonstrations import (
+    Demonstrations,
     check_instructions,
     dataset_hashes,
     load_demonstrations,
@@ -49,6 +51,7 @@ from roboalign_training.learning.training_run import Outcome, TrainingRun, opene
 from roboalign_training.pretraining.muon import MuonAdamW
 from roboalign_training.shared.library_log import library_log
 from roboalign_training.shared.outputs import Found
+from roboalign_training.thoughts.style import PLACE
 
 KIND = "sft"
 
@@ -89,6 +92,7 @@ def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Ou
     augmentation = make_augmentation(arguments, training)
     data = load_demonstrations(run.dataset, arguments.bags, arguments.contract)
     run.loaded(data)
+    data = _styled(data, arguments.thought)
     train_frames, held_out = split_episodes(
         data, arguments.held_out_of(len(data.episodes)), training.seed
     )
@@ -173,6 +177,20 @@ def _train(run: TrainingRun, arguments: SftArguments, training: SFTConfig) -> Ou
     ends = {"ended_by": callback.ended_by, "seconds": seconds, "loss": outcome.training_loss}
     result = {**facts, **ends}
     return run.finish(result, result_lines(result))
+
+
+def _styled(data: Demonstrations, style: str) -> Demonstrations:
+    """The demonstrations with thoughts of a style; says which of them it can say nothing about."""
+    data = replace(data, thought_style=style)
+    if style != PLACE and (unnamed := data.unnamed_episodes()):
+        shown = ", ".join(unnamed[:3]) + (", ..." if len(unnamed) > 3 else "")
+        print(
+            f"{KIND}: {len(unnamed)} of {len(data.episodes)} episodes: the gripper tells of "
+            f"another number of sub-goals than the instruction, so their thoughts name the place "
+            f"alone ({shown})",
+            flush=True,
+        )
+    return data
 
 
 def result_lines(result: Mapping[str, Any]) -> tuple[str, ...]:

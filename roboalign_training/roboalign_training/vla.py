@@ -40,7 +40,7 @@ from roboalign_training.learning.arguments import (
     require,
 )
 from roboalign_training.learning.augmentation import Augmentation, make_augmentation
-from roboalign_training.learning.base_check import check_base
+from roboalign_training.learning.base_check import check_base, in_style_of
 from roboalign_training.learning.demonstrations import (
     Demonstrations,
     check_instructions,
@@ -121,6 +121,7 @@ def _train(run: TrainingRun, arguments: VlaArguments, training: TrainingArgument
         data, arguments.held_out_of(len(data.episodes)), training.seed
     )
     check_base(arguments.base, data)
+    data = in_style_of(data, arguments.base)
     base = read_checkpoint(arguments.base)
     check_same_robot(base.folder, base.contract, data.contract, base.images)
     require(

@@ -15,8 +15,35 @@ from roboalign_training.pretraining.grounding_source import scene_questions
 from roboalign_training.shared.run_layout import ConfigError
 
 
-def inputs(contract, seed=3):
-    return SourceInputs(SimpleNamespace(contract=contract, folder="data"), np.arange(0), seed)
+def inputs(contract, seed=3, style="place"):
+    data = SimpleNamespace(contract=contract, folder="data", thought_style=style)
+    return SourceInputs(data, np.arange(0), seed)
+
+
+def test_thoughts_in_other_styles_say_more_about_the_same_moment():
+    contract = load_contract("sim_panda")
+    plain, named, plan = (
+        scene_thoughts(inputs(contract, style=style), moments=80)
+        for style in ("place", "named", "plan")
+    )
+    starts = set()
+    for index in range(80):
+        event, rest = plain[index].completion.split(" at ", 1)
+        for source in (named, plan):
+            assert source[index].completion.endswith(f" at {rest}")
+        words = named[index].completion.removesuffix(f" at {rest}")
+        assert words.startswith(event)
+        starts.add(words)
+        head = plan[index].completion.removesuffix(f" at {rest}")
+        done, _, count = head.split()[:3]
+        assert head.endswith(f" . {event}") and 0 <= int(done) <= int(count) <= 2
+        instruction = plan[index].prompt[0]["content"][-1]["text"].split(" . ")[0]
+        thing = words.removeprefix(event).split(" on ")[0].split(" in ")[0].strip()
+        if thing and thing != "nothing":
+            assert thing in instruction and thing in head
+    assert {"grasp red cube", "grasp drawer", "release drawer", "retreat"} <= starts
+    assert any(start.startswith("release red cube on ") for start in starts)
+    assert "release nothing" in starts, "a gripper that closed on nothing"
 
 
 def test_a_question_is_that_of_the_source_thought_and_is_answered_in_the_same_words():

@@ -51,6 +51,21 @@ def test_errors_are_counted_by_frame_and_their_intervals_by_episode():
     assert low < narrow[0] < narrow[1] < high, "all of an episode wrong tells less"
 
 
+def test_thoughts_of_other_styles_are_held_against_both():
+    errors = ThoughtErrors()
+    named = "grasp red cube at 52 -10 2 : move up 1"
+    errors.add("a", named, RIGHT, named)
+    errors.add("a", "grasp blue cube at 52 -10 2 : stay", RIGHT, named)
+    errors.add("b", "release red cube at 52 -10 2 : stay", RIGHT, named)
+    plan = "1 of 2 . put the red cube on the plate . grasp at 52 -10 2 : stay"
+    errors.add("b", plan, RIGHT, plan)
+    errors.add("b", plan.replace("1 of", "0 of"), RIGHT, plan)
+    record = errors.record("cm")
+    assert record["unread"] == 0 and record["places"] == 5
+    assert record["wrong_event"]["share"] == pytest.approx(1 / 5)
+    assert record["wrong_words"]["share"] == pytest.approx(3 / 5)
+
+
 def test_a_robot_whose_thoughts_name_no_place():
     errors = ThoughtErrors()
     errors.add(0, "release : joint 1 5", "grasp : joint 1 -5")

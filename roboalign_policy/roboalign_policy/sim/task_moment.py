@@ -76,6 +76,14 @@ class TaskMoment:
     scene: SceneSample
     others: tuple[Asked, ...] = ()
 
+    @property
+    def holds(self) -> bool:
+        """Whether the closed gripper holds what the task is about, be it the drawer's handle."""
+        goal = None if self.done == len(self.task.goals) else self.task.goals[self.done]
+        if isinstance(goal, PutOn):
+            return self.scene.held == goal.cube
+        return goal is not None and not self.scene.gripper_open
+
 
 @dataclasses.dataclass(frozen=True)
 class _Ways:

@@ -10,15 +10,17 @@ import numpy as np
 
 from roboalign_policy.core.policy.options import PolicyOptions
 from roboalign_policy.core.policy.prediction import ChunkStatus
-from roboalign_policy.models.checkpoint import check_same_robot
+from roboalign_policy.models.checkpoint import RECORD, check_same_robot
+from roboalign_policy.models.loading import read_record
 from roboalign_policy.models.open_policy import open_policy
 from roboalign_policy.models.policy import MLLMPolicy
 from roboalign_training.data.frame_dataset import FrameDataset, load_frames
-from roboalign_training.learning.reasoning import reasoning_text
+from roboalign_training.learning.reasoning import episode_progress, reasoning_text
 from roboalign_training.learning.rewards import prefix_accuracy
 from roboalign_training.learning.thought_error import ThoughtErrors, thought_unit
 from roboalign_training.shared.progress import counted
 from roboalign_training.shared.statistics import mean_interval
+from roboalign_training.thoughts.style import PLACE, style_of
 
 
 @dataclass
@@ -73,7 +75,7 @@ class OpenLoopResult:
 
 
 def evaluate_open_loop(
-    policy: MLLMPolicy, frames: FrameDataset, count: int, seed: int = 0
+    policy: MLLMPolicy, frames: FrameDataset, count: int, seed: int = 0, style: str = PLACE
 ) -> OpenLoopResult:
     """Ask the policy in frames of recorded episodes.
 
@@ -82,6 +84,7 @@ def evaluate_open_loop(
         frames: a data set that no training saw.
         count: frames, drawn without replacement among those with a whole chunk.
         seed: of the draw.
+        style: of the policy's thoughts, one of `thoughts.style.STYLES`.
 
     Raises:
         ModelError: the data set is of another robot.
@@ -105,7 +108,10 @@ def evaluate_open_loop(
             result.prefix_accuracy.append(prefix_accuracy(prediction.tokens, targets[0]))
         if prediction.reasoning and frames.contract.prompt_state:
             result.thoughts.add(
-                sample.episode_id, prediction.reasoning, demonstrated_thought(frames, index)
+                sample.episode_id,
+                prediction.reasoning,
+                demonstrated_thought(frames, index),
+                demonstrated_thought(frames, index, style),
             )
         result.n += 1
         if prediction.status != ChunkStatus.OK:
@@ -118,11 +124,15 @@ def evaluate_open_loop(
     return result
 
 
-def demonstrated_thought(frames: FrameDataset, index: int) -> str:
+def demonstrated_thought(frames: FrameDataset, index: int, style: str = PLACE) -> str:
     """What the rest of a frame's demonstration says that its thought should be."""
     episode = frames.episode(index)
     states = {key: own[episode.start : episode.stop] for key, own in frames.states.items()}
-    return reasoning_text(frames.contract, states, index - episode.start)
+    at, progress = index - episode.start, None
+    if style != PLACE:
+        of_episode = episode_progress(frames.contract, states, episode.instruction)
+        progress = of_episode[at] if of_episode else None
+    return reasoning_text(frames.contract, states, at, style, progress)
 
 
 def open_loop_of(
@@ -135,4 +145,5 @@ def open_loop_of(
 ) -> dict:
     """`evaluate_open_loop` of a checkpoint folder on a data set folder, as a record."""
     policy = open_policy(checkpoint, options=PolicyOptions(think=think, decoder=decoder))
-    return evaluate_open_loop(policy, load_frames(dataset), count, seed).record()
+    style = style_of(read_record(checkpoint / RECORD))
+    return evaluate_open_loop(policy, load_frames(dataset), count, seed, style).record()

@@ -13,7 +13,7 @@ from roboalign_policy.core.policy.prompt import (
     state_text,
 )
 from roboalign_training.learning.demonstrations import Demonstrations
-from roboalign_training.learning.reasoning import grasp_place, reasoning_text
+from roboalign_training.learning.reasoning import grasp_place
 from roboalign_training.learning.rewards import Wanted
 from roboalign_training.learning.source import SourceInputs, TrainingSample, question
 
@@ -65,7 +65,7 @@ class ThoughtSource(_FrameSource):
     def __getitem__(self, index: int) -> TrainingSample:
         frame, data = int(self.frames[index]), self.data
         state = state_text(data.contract, data.values(frame))
-        thought = reasoning_text(data.contract, *data.episode_states(frame))
+        thought = data.thought(frame)
         return self._sample(frame, build_question(data.instruction(frame), state), thought)
 
 
@@ -97,7 +97,7 @@ def action_prompt(data: Demonstrations, frame: int, think: bool) -> str:
 
 def action_answer(data: Demonstrations, frame: int, think: bool) -> str:
     """The demonstrated answer: FAST tokens of the frame's chunk, after a thought when `think`."""
-    thought = reasoning_text(data.contract, *data.episode_states(frame)) if think else None
+    thought = data.thought(frame) if think else None
     return format_answer(data.tokens(frame), thought)
 
 
@@ -105,7 +105,7 @@ def wanted_of(data: Demonstrations, frame: int, think: bool) -> Wanted:
     """What an answer to `action_prompt` is measured against: the rest of its demonstration."""
     thought = None
     if think and data.contract.prompt_state:
-        thought = reasoning_text(data.contract, *data.episode_states(frame))
+        thought = data.thought(frame)
     return Wanted(data.tokens(frame), data.chunk(frame), data.ranges, think, thought)
 
 

@@ -27,6 +27,7 @@ from roboalign_training.learning.rewards import DEFAULT_WEIGHTS, REWARDS
 from roboalign_training.learning.sources import SOURCES, SourceShare
 from roboalign_training.shared.fields import mapping_text
 from roboalign_training.shared.run_layout import ConfigError
+from roboalign_training.thoughts.style import PLACE, STYLES
 
 __all__ = [
     "ConfigError", "GrpoArguments", "RunArguments", "SftArguments", "Stopped", "VlaArguments",
@@ -160,6 +161,11 @@ class SftArguments(RunArguments):
         None, _LEARNT, "Share of questions about the demonstration's grasp.",
         shown=f"{GRASP_WEIGHT}; 0 where the demonstrations show no place of a grasp",
     )  # fmt: skip
+    thought: str = _option(
+        PLACE, _LEARNT, "What thoughts say: the next place; with its object, by name; or how much "
+        "is done and what is worked at (docs/training.md).",
+        choices=STYLES,
+    )  # fmt: skip
     sources: dict[str, Any] = _option(
         {}, _LEARNT, "Shares of further sources by name, or each with its options: "
         "'{name: {share: 0.1, ...}}'; docs/training.md.",
@@ -188,6 +194,7 @@ class SftArguments(RunArguments):
         require(
             "max_answer_tokens", self.max_answer_tokens, self.max_answer_tokens >= 1, "at least 1"
         )
+        require("thought", self.thought, self.thought in STYLES, f"one of {', '.join(STYLES)}")
         shares = self.shares()
         # In one form and order: another spelling is no other configuration.
         self.sources = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from roboalign_policy.models.checkpoint import check_settings, images_seen
 from roboalign_policy.models.decoders import FAST
 from roboalign_training.learning.arguments import ConfigError
 from roboalign_training.learning.demonstrations import Demonstrations
+from roboalign_training.thoughts.style import style_of
 
 
 def check_base(base: str, data: Demonstrations | None) -> None:
@@ -53,6 +55,23 @@ def check_base(base: str, data: Demonstrations | None) -> None:
     check_settings(path.parent, record)
     if data is not None:
         _check_images(path, record, data)
+
+
+def in_style_of(data: Demonstrations, base: str) -> Demonstrations:
+    """Demonstrations whose thoughts are in the style that a policy was taught.
+
+    Args:
+        data: the demonstrations.
+        base: folder of the policy.
+
+    Raises:
+        ConfigError: its record cannot be read or names no style that there is.
+    """
+    path = Path(base, "roboalign.json")
+    try:
+        return replace(data, thought_style=style_of(_record(path)))
+    except ValueError as error:
+        raise ConfigError(f"base: {path}: {error}") from error
 
 
 def _check_images(path: Path, record: Mapping[str, Any], data: Demonstrations) -> None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from rich.progress import Progress
+from rich.progress import Progress as ProgressBar
 
 from roboalign_policy.core.contract.contract import (
     Contract,
@@ -30,8 +30,10 @@ from roboalign_training.conversion import leaving_out
 from roboalign_training.conversion.build import Converted, build_dataset, find_bags, load_frames
 from roboalign_training.data.fit import fit_dataset, load_action_stats
 from roboalign_training.data.index import INDEX, STATS, TOKENIZER, load_index
+from roboalign_training.learning.reasoning import episode_progress, reasoning_text
 from roboalign_training.learning.rewards import ChunkDecoder
 from roboalign_training.shared.left_out import LeftOut
+from roboalign_training.thoughts.style import PLACE, Progress
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Demonstrations:
         chunk_tokens: N lists of FAST token ids, the normalised chunk that starts at each frame.
         usable: (N,) bool; False where a chunk has a missing frame inside: never an action sample.
         left_out: what conversion left out of the bags that were given.
+        thought_style: what the thoughts of frames say, one of `thoughts.style.STYLES`.
     """
 
     folder: Path
@@ -75,6 +78,7 @@ class Demonstrations:
     chunk_tokens: list[list[int]]
     usable: np.ndarray
     left_out: LeftOut = field(default_factory=LeftOut)
+    thought_style: str = PLACE
 
     @property
     def horizon(self) -> int:
@@ -122,6 +126,31 @@ class Demonstrations:
             key: column[span.start : span.stop] for key, column in self.states.items()
         }, frame - span.start
 
+    def thought(self, frame: int) -> str:
+        """The thought that the frame's demonstration would have had, in the style of these.
+
+        Raises:
+            ValueError: the contract's prompt has no state, or a state is not finite.
+        """
+        states, at = self.episode_states(frame)
+        progress = None
+        if self.thought_style != PLACE:
+            of_episode = self.progress(frame)
+            progress = of_episode[at] if of_episode else None
+        return reasoning_text(self.contract, states, at, self.thought_style, progress)
+
+    def progress(self, frame: int) -> list[Progress] | None:
+        """Where each frame of a frame's episode stands in its instruction; None: not known."""
+        span = self.episode(frame)
+        if span.id not in self._progress:
+            states = self.episode_states(frame)[0]
+            self._progress[span.id] = episode_progress(self.contract, states, span.instruction)
+        return self._progress[span.id]
+
+    def unnamed_episodes(self) -> list[str]:
+        """Ids of episodes whose gripper tells of another number of sub-goals than their words."""
+        return [e.id for e in self.episodes if self.progress(e.start) is None]
+
     def tokens(self, frame: int) -> list[int]:
         """FAST token ids of the chunk that starts at the frame."""
         return self.chunk_tokens[frame]
@@ -140,6 +169,10 @@ class Demonstrations:
         """(A,) float32, units of the contract: upper minus lower limit of each dimension."""
         limits = np.array([dim.limits for dim in self.contract.action.dims], np.float32)
         return limits[:, 1] - limits[:, 0]
+
+    @cached_property
+    def _progress(self) -> dict[str, list[Progress] | None]:
+        return {}
 
     @cached_property
     def _starts(self) -> np.ndarray:
@@ -297,7 +330,7 @@ def convert(folder: Path, bags: Sequence[str | Path], contract: str) -> LeftOut:
     wanted = load_contract(find_contract(contract)) if contract else None
     found = find_bags(bags)
     done: list[Converted] = []
-    with Progress(disable=not sys.stderr.isatty()) as bar:
+    with ProgressBar(disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("reading bags", total=len(found))
 
         def take(result: Converted) -> None:

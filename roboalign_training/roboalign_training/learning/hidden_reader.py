@@ -15,7 +15,6 @@ from roboalign_policy.models.loading import MLLM
 from roboalign_policy.models.thought import generate_thoughts, thought_ids
 from roboalign_training.learning.collate import PromptCollator
 from roboalign_training.learning.demonstrations import Demonstrations
-from roboalign_training.learning.reasoning import reasoning_text
 from roboalign_training.learning.source import request
 
 
@@ -131,7 +130,7 @@ def demonstrated_thought(data: Demonstrations, frame: int, condition: str) -> st
     """The thought that a demonstration would have had; empty where the head reads none."""
     if condition == PROMPT:
         return ""
-    return reasoning_text(data.contract, *data.episode_states(frame))
+    return data.thought(frame)
 
 
 def own_frames(frames: np.ndarray, share: float, seed: int) -> set[int]:

@@ -8,6 +8,7 @@ same samples.
 from __future__ import annotations
 
 import hashlib
+import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -20,21 +21,45 @@ from roboalign_training.bags.errors import DatasetError
 from roboalign_training.learning.action_source import action_prompt, wanted_of
 from roboalign_training.learning.augmentation import Augmentation
 from roboalign_training.learning.demonstrations import Demonstrations
-from roboalign_training.learning.source import Source, SourceInputs, TrainingSample, request
+from roboalign_training.learning.source import (
+    Source,
+    SourceInputs,
+    TrainingSample,
+    UnreadableSample,
+    request,
+)
 from roboalign_training.learning.sources import ACTIONS, SourceShare, open_sources
 from roboalign_training.shared.run_layout import ConfigError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+LOG = logging.getLogger(__name__)
+
+
+MOST_UNREADABLE, FEWEST_DRAWN, TRIES = 0.01, 100, 20
+"""The share of drawn samples that may be unreadable, of this many at least; and how many samples of
+a source are tried in place of one."""
+
+
+class TooManyUnreadable(DatasetError):
+    """More samples of a mixture cannot be read than are passed over."""
+
+    refused = False
+
 
 class Mixture:
     """A fixed, seeded sequence of samples; each source gives all it has before it repeats any.
+
+    A sample that cannot be read is counted, named in the log and replaced by the next one of its
+    source.
 
     Attributes:
         names: of all sources, those without a share among them.
         kinds: (size,) int, number of the source of each sample.
         items: (size,) int, which sample of its source it is.
+        drawn: how many samples were asked for.
+        unreadable: origin -> fault of those that could not be read.
     """
 
     def __init__(
@@ -53,13 +78,34 @@ class Mixture:
             size: number of samples.
             seed: of the draw.
         """
-        self.sources, self.names = sources, tuple(weights)
         rng = np.random.default_rng(seed)
         shares = np.array(list(weights.values()), dtype=float)
-        self.kinds = rng.choice(len(shares), size=size, p=shares / shares.sum())
-        self.items = np.zeros(size, dtype=np.int64)
-        for number, name in enumerate(self.names):
-            places = np.flatnonzero(self.kinds == number)
+        kinds = rng.choice(len(shares), size=size, p=shares / shares.sum())
+        self._plan(sources, tuple(weights), kinds, rng)
+
+    @classmethod
+    def counted(
+        cls, sources: Mapping[str, Source], counts: Mapping[str, int], *, seed: int
+    ) -> Mixture:
+        """A mixture with exactly so many samples of each source, in random order."""
+        rng = np.random.default_rng(seed)
+        kinds = rng.permutation(np.repeat(np.arange(len(counts)), list(counts.values())))
+        mixture = cls.__new__(cls)
+        mixture._plan(sources, tuple(counts), kinds, rng)
+        return mixture
+
+    def _plan(
+        self,
+        sources: Mapping[str, Source],
+        names: tuple[str, ...],
+        kinds: np.ndarray,
+        rng: np.random.Generator,
+    ) -> None:
+        self.sources, self.names, self.kinds = sources, names, kinds
+        self.drawn, self.unreadable = 0, {}
+        self.items = np.zeros(len(kinds), dtype=np.int64)
+        for number, name in enumerate(names):
+            places = np.flatnonzero(kinds == number)
             if places.size:
                 count = len(sources[name])
                 rounds = -(-places.size // count)
@@ -69,8 +115,39 @@ class Mixture:
     def __len__(self) -> int:
         return len(self.kinds)
 
+    def source_of(self, index: int) -> str:
+        """The source of a sample, by name."""
+        return self.names[self.kinds[index]]
+
     def __getitem__(self, index: int) -> TrainingSample:
-        return self.sources[self.names[self.kinds[index]]][int(self.items[index])]
+        """The sample at a place, or what takes its place.
+
+        Raises:
+            TooManyUnreadable: of the samples that were drawn, or all that were tried.
+        """
+        name = self.source_of(index)
+        source, item = self.sources[name], int(self.items[index])
+        self.drawn += 1
+        for _ in range(min(TRIES, len(source))):
+            try:
+                return source[item]
+            except UnreadableSample as error:
+                self._note(name, error)
+                item = (item + 1) % len(source)
+        raise TooManyUnreadable(
+            name, f"found no sample that can be read at {index} and after it, expected one"
+        )
+
+    def _note(self, name: str, error: UnreadableSample) -> None:
+        if error.origin not in self.unreadable:
+            self.unreadable[error.origin] = error.fault
+            LOG.warning("left out: %s", error)
+        if len(self.unreadable) > MOST_UNREADABLE * max(self.drawn, FEWEST_DRAWN):
+            raise TooManyUnreadable(
+                name,
+                f"found {len(self.unreadable)} unreadable of {self.drawn:,} samples, expected at "
+                f"most {MOST_UNREADABLE:.0%}; the last is {error}",
+            )
 
     def counts(self) -> dict[str, int]:
         """How many samples of each source there are."""

@@ -3,7 +3,9 @@
 A thought names the next thing the arm does and where, then the way there:
 `grasp at 52 -10 2 : move forward 7 right 3 down 12`. It is written in the numbers the model reads
 in its prompt (the contract's `prompt.state`, rounded), so "place = state + way" holds exactly in
-the text. Directions follow REP-103 in the base frame: +x forward, +y left, +z up. Pure numpy.
+the text. In other styles (`thoughts.style`) it also names the object, or how much is done and
+what is worked at. Directions follow REP-103 in the base frame: +x forward, +y left, +z up.
+Pure numpy.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from roboalign_policy.core.contract.contract import Contract
+from roboalign_training.thoughts.segments import goals_done
+from roboalign_training.thoughts.style import PLACE, Progress, styled_event
+from roboalign_training.thoughts.sub_goals import sub_goals
 
 DIRECTIONS = {"x": ("forward", "back"), "y": ("left", "right"), "z": ("up", "down")}
 EVENT_OF_WORD = {"closed": "grasp", "open": "release"}
@@ -22,7 +27,13 @@ MAX_JOINTS = 3
 """Joints named in the thought of a robot without x y z in its prompt: the ones that move most."""
 
 
-def reasoning_text(contract: Contract, states: Mapping[str, np.ndarray], index: int) -> str:
+def reasoning_text(
+    contract: Contract,
+    states: Mapping[str, np.ndarray],
+    index: int,
+    style: str = PLACE,
+    progress: Progress | None = None,
+) -> str:
     """The thought of frame `index` of an episode.
 
     The event is the next frame at which the gripper's word in the prompt changes (to `closed`:
@@ -33,6 +44,8 @@ def reasoning_text(contract: Contract, states: Mapping[str, np.ndarray], index: 
         contract: says which streams and fields make up the prompt's state, in which units.
         states: stream key -> (N, D) float, the episode's states in the contract's units and order.
         index: 0 .. N - 1.
+        style: one of `thoughts.style.STYLES`.
+        progress: of the frame, for the styles that tell of it; None: not known.
 
     Raises:
         ValueError: when a stream is missing, `index` is outside, or a state is not finite.
@@ -60,7 +73,27 @@ def reasoning_text(contract: Contract, states: Mapping[str, np.ndarray], index: 
         ]
     if event is None:
         event = "retreat" if steps else "finish"
-    return f"{event}{place} : {'move ' + ' '.join(steps) if steps else 'stay'}"
+    told = styled_event(event, style, progress)
+    return f"{told}{place} : {'move ' + ' '.join(steps) if steps else 'stay'}"
+
+
+def episode_progress(
+    contract: Contract, states: Mapping[str, np.ndarray], instruction: str
+) -> list[Progress] | None:
+    """Where each frame of an episode stands in its instruction.
+
+    Args:
+        contract: its prompt says which states tell of it.
+        states: stream key -> (N, D) float, the episode's states.
+        instruction: in words.
+
+    Returns:
+        N entries; None where the gripper tells of another number of sub-goals than the words.
+    """
+    numbers, words = prompt_states(contract, states)
+    goals = sub_goals(instruction)
+    done = goals_done(words, numbers, len(goals), contract.rate_hz)
+    return None if done is None else [Progress(goals, int(count)) for count in done]
 
 
 def grasp_place(contract: Contract, states: Mapping[str, np.ndarray], index: int) -> str | None:

@@ -31,6 +31,7 @@ from roboalign_training.learning.run_folder import RunFolder
 from roboalign_training.origins.provenance import write_origin
 from roboalign_training.shared.run_layout import POLICY, RUN
 from roboalign_training.shared.write_errors import writing
+from roboalign_training.thoughts.style import THOUGHT_STYLE
 
 PACKAGES = ("torch", "transformers", "trl", "datasets", "numpy")
 
@@ -157,6 +158,7 @@ def save_policy(
         "prompt_version": PROMPT_VERSION,
         "decoder": FAST,
         "images": list(data.image_keys),
+        THOUGHT_STYLE: data.thought_style,
         **facts,
     }
     apart = {data.episode(int(frame)).id for frame in held_out}

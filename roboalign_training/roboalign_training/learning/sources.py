@@ -29,6 +29,8 @@ SOURCES: dict[str, str] = {
 }
 """Name -> module:function, imported when it is drawn from. New ones come last: the order is part
 of the draw."""
+PATHS = frozenset({"file", "images", "folder", "dataset"})
+"""Options that are paths: in a mixture's file they are relative to it."""
 ACTIONS = ("act", "think")
 """Those that ask for the actions of frames: the validation loss is measured with them."""
 
@@ -41,11 +43,13 @@ class SourceShare:
         key: where it says so, such as `weight_act` or `sources.captions`.
         weight: relative share of the mixture, 0 or more.
         options: of the function that makes it.
+        source: which one it is, where its name is another.
     """
 
     key: str
     weight: float
     options: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
 
 
 def check_sources(shares: Mapping[str, SourceShare]) -> None:
@@ -56,7 +60,7 @@ def check_sources(shares: Mapping[str, SourceShare]) -> None:
     """
     for name, share in shares.items():
         if share.weight:
-            _options(name, share)
+            _options(share.source or name, share)
 
 
 def open_sources(shares: Mapping[str, SourceShare], inputs: SourceInputs) -> dict[str, Source]:
@@ -70,7 +74,8 @@ def open_sources(shares: Mapping[str, SourceShare], inputs: SourceInputs) -> dic
     for name, share in shares.items():
         if not share.weight:
             continue
-        opened[name] = source = _maker(name)(inputs, **_options(name, share))
+        kind = share.source or name
+        opened[name] = source = _maker(kind)(inputs, **_options(kind, share))
         if not len(source):
             raise DatasetError(
                 inputs.data.folder,

@@ -45,20 +45,25 @@ class ThoughtErrors:
     Attributes:
         unread: thoughts of another form.
         events: by episode, whether the event is the demonstration's.
+        words: by episode, whether all words before the place are: event, object, progress.
         places: by episode, (3,) int errors of places in units of the prompt.
     """
 
     unread: int = 0
     events: list[tuple[Hashable, bool]] = field(default_factory=list)
     places: list[tuple[Hashable, np.ndarray]] = field(default_factory=list)
+    words: list[tuple[Hashable, bool]] = field(default_factory=list)
 
-    def add(self, episode: Hashable, thought: str, demonstrated: str) -> None:
+    def add(
+        self, episode: Hashable, thought: str, demonstrated: str, styled: str | None = None
+    ) -> None:
         """Compare one thought.
 
         Args:
             episode: the frames of one are not independent.
-            thought: the policy's.
-            demonstrated: of `reasoning_text`.
+            thought: the policy's, in any style.
+            demonstrated: of `reasoning_text` in the style `place`.
+            styled: the same in the style of the policy; None: that is `place`.
 
         Raises:
             ValueError: the demonstrated thought is not of that form.
@@ -70,8 +75,15 @@ class ThoughtErrors:
         if found is None or (found[1] is None) != (wanted[1] is None):
             self.unread += 1
             self.events.append((episode, False))
+            self.words.append((episode, False))
             return
-        self.events.append((episode, found[0] == wanted[0]))
+        # The other styles have the plan before the event, or the object behind it.
+        event = f"{found[0].rpartition(' . ')[2]} "
+        self.events.append((episode, event.startswith(f"{wanted[0]} ")))
+        told = wanted if styled is None else read_thought(styled)
+        if told is None:
+            raise ValueError(f"styled: found {styled!r}, expected a thought")
+        self.words.append((episode, found[0] == told[0]))
         if wanted[1] is not None:
             if len(found[1]) != len(wanted[1]):
                 self.unread += 1
@@ -90,6 +102,7 @@ class ThoughtErrors:
             "episodes": len({episode for episode, _ in self.events}),
             "unread": self.unread,
             "wrong_event": self._share([(episode, not right) for episode, right in self.events]),
+            "wrong_words": self._share([(episode, not right) for episode, right in self.words]),
             "places": len(errors),
         }
         if not len(errors):

@@ -25,6 +25,7 @@ from roboalign_training.shared.linking import link_weights
 from roboalign_training.shared.outputs import OutputError
 from roboalign_training.shared.run_layout import POLICY
 from roboalign_training.shared.write_errors import writing
+from roboalign_training.thoughts.style import THOUGHT_STYLE
 
 _OF_THE_BASE = (RECORD, FILE, CARD, "fast", "stats.json", "contract.yaml", HEAD, WEIGHTS)
 """What is not taken from it: written anew, and never into a file that both folders share."""
@@ -107,6 +108,7 @@ def save_vla(
             "decoder": FLOW,
             "decoders": [FLOW, FAST] if keep_fast else [FLOW],
             "images": list(data.image_keys),
+            THOUGHT_STYLE: data.thought_style,
             **facts,
             "settings": model_settings(fresh),
         }
